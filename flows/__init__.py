@@ -1,0 +1,1 @@
+"""User-visible workflows, one a file."""

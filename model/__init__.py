@@ -1,0 +1,1 @@
+"""What runs inside the SageMaker container. Nothing here imports the rest of the project."""

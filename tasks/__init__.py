@@ -1,0 +1,1 @@
+"""Retryable steps, one file per subject."""

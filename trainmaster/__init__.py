@@ -1,0 +1,1 @@
+"""Datasets, budgets, training jobs and endpoints as plain Python. Nothing here imports Prefect."""

@@ -1,0 +1,1 @@
+"""The SageMaker API: validated as AWS validates it, with jobs that run and endpoints that serve."""
