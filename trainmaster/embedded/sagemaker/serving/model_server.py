@@ -1,0 +1,176 @@
+"""The container of one endpoint instance: a script-mode model answering `/ping` and `/invocations`.
+
+Runs on its own, `python model_server.py CODE MODEL`: CODE is the folder of the user's script, MODEL that of the unpacked artifact, standard input a
+listening socket. The script is driven by AWS's own `sagemaker-inference`; a model that cannot be loaded ends the process before it answers a ping.
+"""
+
+from __future__ import annotations
+
+import email.message
+import http.server
+import json
+import os
+import socket
+import socketserver
+import sys
+import threading
+import traceback
+from http import HTTPStatus
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from sagemaker_inference import content_types, decoder
+from sagemaker_inference.default_inference_handler import DefaultInferenceHandler
+from sagemaker_inference.transformer import Transformer
+
+CUSTOM_ATTRIBUTES = "X-Amzn-SageMaker-Custom-Attributes"
+
+
+class ScikitLearnDefaults(DefaultInferenceHandler):  # type: ignore[misc]  # the toolkit has no types
+    """What AWS's scikit-learn container does for the functions a script leaves out."""
+
+    def default_input_fn(self, input_data: Any, content_type: str) -> Any:
+        array = super().default_input_fn(input_data, content_type)
+        return array.astype(np.float32) if content_type in content_types.UTF8_TYPES else array
+
+    def default_predict_fn(self, data: Any, model: Any) -> Any:
+        return model.predict(data)
+
+
+class Context:
+    """The toolkit's view of the request in hand. It keeps one context for all requests, and they run in threads: each sees its own here."""
+
+    def __init__(self, model_dir: Path) -> None:
+        self.system_properties = {"model_dir": str(model_dir)}
+        self._here = threading.local()
+
+    def begin(self, headers: dict[str, str]) -> None:
+        self._here.request, self._here.status, self._here.response = headers, HTTPStatus.OK, {}
+
+    @property
+    def request_processor(self) -> list[Context]:
+        return [self]
+
+    @property
+    def status(self) -> int:
+        return int(self._here.status)
+
+    @property
+    def response_headers(self) -> dict[str, str]:
+        headers: dict[str, str] = self._here.response
+        return headers
+
+    def get_request_properties(self) -> dict[str, str]:
+        headers: dict[str, str] = self._here.request
+        return headers
+
+    def get_all_request_header(self, _index: int) -> dict[str, str]:
+        return self.get_request_properties()
+
+    def get_request_header(self, _index: int, key: str) -> str | None:
+        return self.get_request_properties().get(key)
+
+    def set_response_status(self, code: int = 200, phrase: str = "", _index: int = 0) -> None:  # noqa: ARG002
+        self._here.status = code
+
+    def set_response_content_type(self, index: int, value: str) -> None:
+        self.set_response_header(index, "Content-Type", value)
+
+    def set_response_header(self, _index: int, key: str, value: str) -> None:
+        self._here.response[key] = value
+
+
+class Server(socketserver.ThreadingMixIn, socketserver.BaseServer):
+    """A thread for every connection: the router keeps as many open as it has requests under way."""
+
+    daemon_threads = True
+
+    def __init__(self, listening: socket.socket, transformer: Transformer, context: Context) -> None:
+        super().__init__("inherited", Handler)
+        self.socket, self.transformer, self.context = listening, transformer, context
+
+    def fileno(self) -> int:
+        return self.socket.fileno()
+
+    def get_request(self) -> tuple[socket.socket, str]:
+        return self.socket.accept()[0], "router"
+
+    def close_request(self, request: Any) -> None:
+        request.close()
+
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    server: Server
+    protocol_version = "HTTP/1.1"
+    wbufsize = -1  # head and body in one packet
+    disable_nagle_algorithm = False  # there is none on a unix socket, and asking for it fails
+
+    def do_GET(self) -> None:
+        found = self.path == "/ping"
+        self._answer(HTTPStatus.OK if found else HTTPStatus.NOT_FOUND, b"", {})
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        if self.path != "/invocations":
+            self._answer(HTTPStatus.NOT_FOUND, b"", {})
+            return
+        self._answer(*self._transformed(body, self.headers))
+
+    def _transformed(self, body: bytes, headers: email.message.Message) -> tuple[int, bytes, dict[str, str]]:
+        context = self.server.context
+        context.begin({"Content-Type": content_types.JSON, **dict(headers.items())})
+        [result] = self.server.transformer.transform([{"body": body}], context)
+        if context.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+            print(result, file=sys.stderr, flush=True)
+        if hasattr(result, "get_data"):  # a Flask or werkzeug Response, as AWS's scikit-learn container takes it
+            kept = {key: result.headers[key] for key in ("Content-Type", CUSTOM_ATTRIBUTES) if key in result.headers}
+            return result.status_code, result.get_data(), kept
+        if isinstance(result, (bytes, bytearray)):
+            content = bytes(result)
+        else:
+            content = (result if isinstance(result, str) else json.dumps(result)).encode()
+        return context.status, content, context.response_headers
+
+    def _answer(self, status: int, body: bytes, headers: dict[str, str]) -> None:
+        self.send_response(status)
+        for key, value in headers.items():
+            self.send_header(key, value)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
+        """The access line AWS's containers print."""
+        line = (
+            f'169.254.178.2 - - [{self.log_date_time_string()}] "{self.requestline}" {int(code)} {size} "-" "AHC/2.0"'
+        )
+        print(line, flush=True)
+
+    def version_string(self) -> str:
+        return "sagemaker-inference"
+
+
+def refuse_pickle() -> None:
+    """The toolkit's decoder unpickles what a client sends; AWS's scikit-learn container has that patched out, so do we."""
+    decoder._decoder_map[content_types.NPY] = lambda body: np.load(decoder.BytesIO(body), allow_pickle=False)
+
+
+def main(code: Path, model: Path) -> int:
+    listening = socket.socket(fileno=os.dup(sys.stdin.fileno()))
+    os.dup2(os.open(os.devnull, os.O_RDONLY), sys.stdin.fileno())
+    refuse_pickle()
+    sys.path.insert(0, str(code))
+    context, transformer = Context(model), Transformer(ScikitLearnDefaults())
+    context.begin({})
+    try:
+        transformer.validate_and_initialize(model_dir=str(model), context=context)
+    except Exception:  # noqa: BLE001  # the user's code may raise anything: it belongs into the log, and the ping stays unanswered
+        traceback.print_exc()
+        return 1
+    Server(listening, transformer, context).serve_forever(poll_interval=3600)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(Path(sys.argv[1]), Path(sys.argv[2])))
