@@ -1,0 +1,98 @@
+"""Checkpoints between a job's hosts and S3: restored before a start, copied away while it trains."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from boto3.exceptions import S3UploadFailedError
+from botocore.exceptions import BotoCoreError, ClientError
+
+from trainmaster.embedded.sagemaker.training.objects import (
+    CheckHalted,
+    Download,
+    Location,
+    fetch,
+    keys_below,
+    name_below,
+    store,
+)
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+SCAN_SECONDS = 0.5
+
+Stamp = tuple[int, int]
+"""Size and modification time of a file: while they change it is still being written."""
+
+log = logging.getLogger(__name__)
+
+
+def restore(s3: S3Client, source: Location, folder: Path, check_halted: CheckHalted) -> None:
+    """Put every object below `source` into `folder`."""
+    prefix = source.key.rstrip("/") + "/" if source.key else ""
+    downloads = [
+        Download(Location(source.bucket, key), name_below(prefix, key))
+        for key in keys_below(s3, Location(source.bucket, prefix))
+    ]
+    fetch(s3, downloads, folder, check_halted)
+
+
+def stamps(folder: Path) -> dict[str, Stamp]:
+    """Every file below the folder by its relative name."""
+    return dict(_stamps(folder))
+
+
+def _stamps(folder: Path) -> Iterator[tuple[str, Stamp]]:
+    for parent, _, names in os.walk(folder):
+        for name in names:
+            path = Path(parent, name)
+            try:
+                status = path.stat()
+            except OSError:
+                continue  # removed meanwhile, or a link to nowhere
+            if path.is_file():
+                yield str(path.relative_to(folder)), (status.st_size, status.st_mtime_ns)
+
+
+class CheckpointSync:
+    """Copies complete files of the hosts' checkpoint folders to S3 in the background; what is deleted stays in S3."""
+
+    def __init__(self, s3: S3Client, target: Location, folders: Sequence[Path]) -> None:
+        self._s3, self._target = s3, target
+        self._stored = {folder: stamps(folder) for folder in folders}
+        self._seen: dict[Path, dict[str, Stamp]] = {folder: {} for folder in folders}
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="checkpoints", daemon=True)
+        self._thread.start()
+
+    def finish(self) -> None:
+        """Stop scanning and copy what is left, after the hosts have ended. Raises boto3's errors."""
+        self.abandon()
+        self._scan(last=True)
+
+    def abandon(self) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        while not self._stop.wait(SCAN_SECONDS):
+            try:
+                self._scan(last=False)
+            except (BotoCoreError, ClientError, S3UploadFailedError, OSError) as error:
+                log.warning("checkpoints could not be copied to %s, trying again: %s", self._target, error)
+
+    def _scan(self, *, last: bool) -> None:
+        for folder, stored in self._stored.items():
+            found = stamps(folder)
+            for name, stamp in found.items():
+                complete = last or self._seen[folder].get(name) == stamp
+                if complete and stored.get(name) != stamp and (last or not self._stop.is_set()):
+                    store(self._s3, folder / name, self._target.below(name))
+                    stored[name] = stamp
+            self._seen[folder] = found

@@ -1,0 +1,99 @@
+"""S3 objects of a job: where they are, which belong to it, and their way to disk and back, in bounded memory."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from boto3.s3.transfer import TransferConfig
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+CheckHalted = Callable[[], None]
+"""Called often while bytes move; raises to give up."""
+
+_TRANSFER = TransferConfig(max_concurrency=4)
+_FILES_AT_ONCE = 4
+
+
+@dataclass(frozen=True)
+class Location:
+    """A bucket and a key or key prefix."""
+
+    bucket: str
+    key: str
+
+    @classmethod
+    def parse(cls, uri: str) -> Location:
+        """Raises ValueError for anything but `s3://bucket[/key]`."""
+        scheme, _, rest = uri.partition("://")
+        bucket, _, key = rest.partition("/")
+        if scheme != "s3" or not bucket:
+            raise ValueError(f"{uri!r} is not an S3 URI")
+        return cls(bucket, key)
+
+    def below(self, name: str) -> Location:
+        return Location(self.bucket, f"{self.key.rstrip('/')}/{name}".lstrip("/"))
+
+    def __str__(self) -> str:
+        return f"s3://{self.bucket}/{self.key}"
+
+
+@dataclass(frozen=True)
+class Download:
+    """One object and the path below the target folder its bytes go to."""
+
+    location: Location
+    name: str
+
+
+def keys_below(s3: S3Client, prefix: Location) -> Iterator[str]:
+    """Keys starting with the prefix in S3's order; those that only mark a folder are left out."""
+    pages = s3.get_paginator("list_objects_v2").paginate(Bucket=prefix.bucket, Prefix=prefix.key)
+    for page in pages:
+        for found in page.get("Contents", []):
+            if not found["Key"].endswith("/"):
+                yield found["Key"]
+
+
+def name_below(prefix: str, key: str) -> str:
+    """The file name AWS gives an object of a channel: the key without the prefix's folder."""
+    if not prefix or prefix.endswith("/"):
+        return key[len(prefix) :]
+    if key.startswith(prefix + "/"):
+        return key[len(prefix) + 1 :]
+    return key[prefix.rfind("/") + 1 :]
+
+
+def fetch(s3: S3Client, downloads: Iterable[Download], folder: Path, check_halted: CheckHalted) -> None:
+    """Put each object at its name below `folder`. Raises OSError when a name is no path there; whatever check_halted raises."""
+    root = os.path.realpath(folder)
+
+    def one(download: Download) -> None:
+        check_halted()
+        target = Path(os.path.realpath(folder / download.name))
+        if os.path.commonpath([root, target]) != root or str(target) == root:
+            raise OSError(f"{download.location} cannot be stored as {download.name!r}")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        s3.download_file(
+            download.location.bucket, download.location.key, str(target),
+            Callback=lambda _: check_halted(), Config=_TRANSFER,
+        )  # fmt: skip
+
+    with ThreadPoolExecutor(_FILES_AT_ONCE, thread_name_prefix="download") as pool:
+        pending = [pool.submit(one, download) for download in downloads]
+        try:
+            for each in pending:
+                each.result()
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def store(s3: S3Client, path: Path, location: Location) -> None:
+    """Upload a file."""
+    s3.upload_file(str(path), location.bucket, location.key, Config=_TRANSFER)

@@ -1,0 +1,178 @@
+"""The training job operations of SageMaker."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Mapping
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from trainmaster.embedded.faults import Faults
+from trainmaster.embedded.sagemaker.account import Account
+from trainmaster.embedded.sagemaker.api import Operation
+from trainmaster.embedded.sagemaker.listing import page
+from trainmaster.embedded.sagemaker.records import AlreadyRecordedError
+from trainmaster.embedded.sagemaker.training import checks, logs, namespaces, statuses
+from trainmaster.embedded.sagemaker.training.runner import (
+    KIND,
+    STOPPED_BY_RESTART,
+    TrainingJob,
+    discard_hosts,
+    jobs_folder,
+)
+from trainmaster.embedded.sagemaker.wire import AwsError, Json, invalid, not_found
+
+CLOSE_SECONDS = 15
+
+log = logging.getLogger(__name__)
+
+
+class TrainingService:
+    """Runs the account's training jobs, each in a thread. `recover` is to be called once, before the first request."""
+
+    def __init__(self, account: Account, faults: Faults) -> None:
+        self._account, self._faults = account, faults
+        self._isolation = namespaces.detect()
+        self._running: dict[str, TrainingJob] = {}
+        self._lock = threading.Lock()
+        self._closing = threading.Event()
+        self._restoring: threading.Thread | None = None
+        # boto3 sessions make clients safely in one thread only; the clients may then be shared.
+        _ = account.s3, account.logs, account.cloudwatch
+
+    @property
+    def isolation(self) -> str:
+        """One sentence on where jobs run."""
+        return self._isolation.sentence
+
+    @property
+    def operations(self) -> Mapping[str, Operation]:
+        return {
+            "CreateTrainingJob": self._create,
+            "DescribeTrainingJob": self._describe,
+            "ListTrainingJobs": self._list,
+            "StopTrainingJob": self._stop,
+        }
+
+    def recover(self) -> None:
+        """After a restart: jobs that were running have failed; the logs of all jobs come back, newest first, in the background."""
+        jobs = self._account.records.all(KIND)
+        for job in jobs:
+            name = job["TrainingJobName"]
+            discard_hosts(jobs_folder(self._account) / name)
+            if job["TrainingJobStatus"] not in statuses.TERMINAL:
+                with self._account.records.changing(KIND, name) as running:
+                    now = self._account.now()
+                    if started := running.get("TrainingStartTime"):
+                        statuses.bill(running, now - started)
+                    statuses.finish(running, "Failed", now, reason=STOPPED_BY_RESTART)
+        names = [job["TrainingJobName"] for job in reversed(jobs)]
+        self._restoring = threading.Thread(target=self._restore_logs, args=(names,), name="restore logs", daemon=True)
+        self._restoring.start()
+
+    def interrupt(self, job_name: str) -> None:
+        """Take a spot job's instances away. Raises AwsError when there is no such job, it is not a spot job or has no instances."""
+        job = self._described(job_name)
+        if not job.get("EnableManagedSpotTraining"):
+            raise invalid(f"Training job {job_name} does not use managed spot training.")
+        running = self._running.get(job_name)
+        if running is None or job["SecondaryStatus"] not in ("Downloading", "Training"):
+            raise invalid(f"Training job {job_name} has no instances to take: it is {job['SecondaryStatus']}.")
+        running.interrupt()
+
+    def close(self) -> None:
+        """Kill all jobs; they are Failed then. Takes no longer than CLOSE_SECONDS."""
+        self._closing.set()
+        with self._lock:
+            jobs = list(self._running.values())
+        for job in jobs:
+            job.close()
+        until = time.monotonic() + CLOSE_SECONDS
+        for job in jobs:
+            job.join(max(0.0, until - time.monotonic()))
+        if self._restoring:
+            self._restoring.join(max(0.0, until - time.monotonic()))
+
+    def _create(self, request: Json) -> Json:
+        name = request["TrainingJobName"]
+        arn = self._account.arn(KIND, name)
+        if self._account.records.get(KIND, name) is not None:
+            raise _taken(arn)
+        checks.check(self._account, request)
+        if self._closing.is_set():
+            raise AwsError("InternalServerError", "The embedded AWS is being stopped.", status=500)
+        try:
+            self._account.records.create(KIND, name, arn, self._born(request, arn), request.get("Tags"))
+        except AlreadyRecordedError:
+            raise _taken(arn) from None
+        job = TrainingJob(self._account, self._faults, self._isolation, name)
+        with self._lock:
+            self._running = {each: one for each, one in self._running.items() if one.alive} | {name: job}
+            job.start()
+        return {"TrainingJobArn": arn}
+
+    def _born(self, request: Json, arn: str) -> Json:
+        now = self._account.now()
+        algorithm = {"EnableSageMakerMetricsTimeSeries": False, **request["AlgorithmSpecification"]}
+        stopping = {"MaxRuntimeInSeconds": checks.DEFAULT_RUNTIME_SECONDS, **request.get("StoppingCondition", {})}
+        job = {
+            "EnableNetworkIsolation": False,
+            "EnableInterContainerTrafficEncryption": False,
+            "EnableManagedSpotTraining": False,
+            "ProfilingStatus": "Disabled",
+            **{member: value for member, value in request.items() if member != "Tags"},
+            "TrainingJobArn": arn,
+            "AlgorithmSpecification": algorithm,
+            "StoppingCondition": stopping,
+            "CreationTime": now,
+        }
+        statuses.move(job, "Starting", now, "InProgress")
+        return job
+
+    def _describe(self, request: Json) -> Json:
+        return self._described(request["TrainingJobName"])
+
+    def _list(self, request: Json) -> Json:
+        return page(
+            self._account.records.all(KIND), request, name="TrainingJobName", summaries="TrainingJobSummaries",
+            status="TrainingJobStatus",
+        )  # fmt: skip
+
+    def _stop(self, request: Json) -> Json:
+        name = request["TrainingJobName"]
+        self._described(name)
+        with self._account.records.changing(KIND, name) as job:
+            if job["TrainingJobStatus"] in statuses.TERMINAL:
+                raise invalid(
+                    f"The request was rejected because the training job is in status {job['TrainingJobStatus']}."
+                )
+            if job["TrainingJobStatus"] != "Stopping":
+                statuses.move(job, "Stopping", self._account.now(), "Stopping")
+        self._running[name].stop()
+        return {}
+
+    def _described(self, name: str) -> Json:
+        job = self._account.records.get(KIND, name)
+        if job is None:
+            raise not_found()
+        return job
+
+    def _restore_logs(self, names: list[str]) -> None:
+        for name in names:
+            for path in sorted((jobs_folder(self._account) / name / "logs").glob("*.log")):
+                if self._closing.is_set():
+                    return
+                try:
+                    logs.restore(self._account.logs, f"{name}/{path.stem}", path)
+                except (BotoCoreError, ClientError, OSError) as error:
+                    log.warning("the log %s could not be restored: %s", path, error)
+
+
+def _taken(arn: str) -> AwsError:
+    return AwsError(
+        "ResourceInUse",
+        "Training job names must be unique within an AWS account and region, and a training job with this name already "
+        f"exists ({arn})",
+    )
