@@ -1,0 +1,29 @@
+"""Take a table of houses to a model that answers: check, upload, train within budget, deploy, prove.
+Started by `make run`, from the Prefect UI, or by `python -m flows.train_and_serve`; the same request again repeats nothing that was done.
+Leaves the data and model in S3, an endpoint in service, and a summary of what it did and cost.
+"""
+
+from __future__ import annotations
+
+from prefect import flow
+
+from flows.deploy_endpoint import deploy_endpoint
+from flows.train_model import train_model
+from tasks.data import check_data, upload_data
+from tasks.reports import summarise
+from trainmaster.endpoints.request import EndpointRequest
+from trainmaster.main_job import TrainAndServeRequest, TrainedAndServed
+from trainmaster.settings import Settings
+from trainmaster.training.request import TrainingRequest
+
+
+@flow(name="train-and-serve", flow_run_name="train and serve {request.training.model_name}")
+def train_and_serve(request: TrainAndServeRequest) -> TrainedAndServed:
+    settings = Settings()
+    checked = check_data(request.data)
+    table = upload_data(request.data, checked, request.training.model_name, settings)
+    training = train_model(TrainingRequest(data_uri=table.uri, **request.training.model_dump()))
+    served = deploy_endpoint(EndpointRequest(model_uri=training.model_uri, **request.endpoint.model_dump()))
+    result = TrainedAndServed(table=table, training=training, served=served)
+    summarise(f"{request.training.model_name} is trained and serving", result.markdown())
+    return result

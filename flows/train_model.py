@@ -1,0 +1,25 @@
+"""Train a model on data in S3 as one SageMaker job, within its budget.
+Started from the Prefect UI, by `train-and-serve`, or by `python -m flows.train_model`; the same request again finds the same job.
+Leaves a model in S3, the job's log and progress in the run, and its metrics, cost and picture as artifacts.
+"""
+
+from __future__ import annotations
+
+from prefect import flow
+
+from tasks.reports import report_training
+from tasks.training import approve_cost, follow_job, launch_job, plan_job
+from trainmaster.settings import Settings
+from trainmaster.training.outcome import TrainingOutcome
+from trainmaster.training.request import TrainingRequest
+
+
+@flow(name="train-model", flow_run_name="train {request.model_name} #{request.attempt}")
+def train_model(request: TrainingRequest) -> TrainingOutcome:
+    settings = Settings()
+    approval = approve_cost(request, settings)
+    plan = plan_job(request, approval, settings)
+    found = launch_job(plan, settings)
+    outcome = follow_job(plan, found, settings)
+    report_training(outcome, settings)
+    return outcome

@@ -1,0 +1,52 @@
+"""How a step talks to AWS: its client, and which of its failures are worth another try."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, ParamSpec, TypeVar
+
+from prefect import State, Task, task
+from prefect.cache_policies import NO_CACHE
+from prefect.client.schemas.objects import TaskRun
+from prefect.tasks import exponential_backoff
+from prefect_aws import AwsClientParameters, AwsCredentials
+
+from trainmaster.aws.clients import client_config
+from trainmaster.aws.failures import is_passing
+from trainmaster.settings import Settings
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def client(settings: Settings, service: str) -> Any:
+    """A boto3 client with our timeouts, of the configured credentials block or else of AWS's default chain."""
+    if settings.aws_credentials_block:
+        credentials = AwsCredentials.load(settings.aws_credentials_block)
+        assert isinstance(credentials, AwsCredentials)  # noqa: S101 - `load` is async for async callers only
+    else:
+        credentials = AwsCredentials(region_name=settings.region)
+    parameters = credentials.aws_client_parameters
+    bounded = AwsClientParameters(**{**parameters.model_dump(), "config": parameters.config or client_config()})
+    return credentials.model_copy(update={"aws_client_parameters": bounded}).get_client(service)
+
+
+def may_pass(_task: Any, _run: TaskRun, state: State[Any]) -> bool:
+    """Try again after throttling and network cuts; never after a refusal."""
+    try:
+        state.result()
+    except Exception as error:  # noqa: BLE001 - only looked at: Prefect keeps the state with the error in it
+        return is_passing(error)
+    return False
+
+
+def step(*, task_run_name: str, retries: int = 4) -> Callable[[Callable[P, R]], Task[P, R]]:
+    """The decorator of every step. Each is safe to repeat, so what it did is never taken from a cache instead."""
+    return task(
+        task_run_name=task_run_name,
+        retries=retries,
+        retry_delay_seconds=exponential_backoff(backoff_factor=2),
+        retry_jitter_factor=0.5,
+        retry_condition_fn=may_pass,
+        cache_policy=NO_CACHE,
+    )

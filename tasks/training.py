@@ -1,0 +1,107 @@
+"""Steps of training: what it may cost, what is run, running it once, following it."""
+
+from __future__ import annotations
+
+import io
+from typing import cast
+from uuid import UUID
+
+from prefect import get_run_logger
+from prefect.artifacts import create_progress_artifact, update_progress_artifact
+
+from tasks.aws import client, step
+from trainmaster.aws.polling import Patience
+from trainmaster.budget.approval import Approval, approve_training, rounded, rounded_up
+from trainmaster.budget.prices import shipped_prices
+from trainmaster.errors import DatasetRefusedError
+from trainmaster.settings import Settings
+from trainmaster.storage.s3 import S3Address, prefix_checksum, require_bucket, store
+from trainmaster.training.following import follow_training
+from trainmaster.training.image import sklearn_image_uri
+from trainmaster.training.launching import launch_training
+from trainmaster.training.logs import LogReader
+from trainmaster.training.outcome import LOG_TAIL, TrainingOutcome, outcome_of
+from trainmaster.training.request import TrainingInputs, TrainingPlan, TrainingRequest, plan_training
+from trainmaster.training.source import source_archive, source_name
+
+UPLOAD_SLACK_SECONDS = 3600
+"""How long after its runtime a job may still be uploading its model."""
+
+
+@step(task_run_name="approve cost of {request.instance_type}", retries=0)
+def approve_cost(request: TrainingRequest, settings: Settings) -> Approval:
+    """What the job may cost at worst, within the request's budget; refused when that is too little to be of use."""
+    approval = approve_training(
+        shipped_prices(),
+        instance_type=request.instance_type,
+        instance_count=request.instance_count,
+        volume_gb=request.volume_size_gb,
+        max_runtime_seconds=request.max_runtime_seconds,
+        budget_limit=request.budget_limit,
+        region=settings.region,
+    )
+    cut = f", cut from {request.max_runtime_seconds} s to what the budget pays for" if approval.is_cut else ""
+    get_run_logger().info(
+        "At worst $%s of $%s: %s × %s at $%s an hour for at most %s s%s.",
+        rounded_up(approval.worst_case), request.budget_limit, request.instance_count, request.instance_type,
+        rounded(approval.rate.hourly), approval.max_runtime_seconds, cut,
+    )  # fmt: skip
+    return approval
+
+
+@step(task_run_name="plan {request.model_name}")
+def plan_job(request: TrainingRequest, approval: Approval, settings: Settings) -> TrainingPlan:
+    """Upload the training code and derive the job's name from all that decides what it does."""
+    s3, bucket, role_arn = client(settings, "s3"), settings.required("bucket"), settings.required("execution_role_arn")
+    require_bucket(s3, bucket)
+    checksum, objects, size = prefix_checksum(s3, S3Address.parse(request.data_uri))
+    if not objects:
+        raise DatasetRefusedError(f"There is nothing below {request.data_uri}. Upload the data first.")
+    source = source_archive()
+    folder = f"trainmaster/{request.model_name}"
+    source_uri = S3Address(bucket, f"{folder}/source/{source_name(source)}")
+    store(s3, io.BytesIO(source), source_uri, content_type="application/gzip")
+    image = sklearn_image_uri(settings.region, request.instance_type)
+    plan = plan_training(
+        request,
+        TrainingInputs(request.data_uri, checksum, str(source_uri), image),
+        approval,
+        role_arn=role_arn,
+        output_uri=f"s3://{bucket}/{folder}/jobs",
+        region=settings.region,
+    )
+    get_run_logger().info("Job %s will read %s files (%s bytes).", plan.job_name, objects, f"{size:,}")
+    return plan
+
+
+@step(task_run_name="launch {plan.job_name}")
+def launch_job(plan: TrainingPlan, settings: Settings) -> bool:
+    """Make sure the job runs, once; True when an earlier run had launched it."""
+    found = launch_training(client(settings, "sagemaker"), plan) == "found"
+    said = "was launched before; following it" if found else "launched"
+    get_run_logger().info("Training job %s %s.", plan.job_name, said)
+    return found
+
+
+@step(task_run_name="follow {plan.job_name}")
+def follow_job(plan: TrainingPlan, found: bool, settings: Settings) -> TrainingOutcome:
+    """Show the job's log, state and cost until it ends; its outcome, or TrainingFailedError."""
+    logger = get_run_logger()
+    reader = LogReader(client(settings, "logs"), plan.job_name, plan.create_request["ResourceConfig"]["InstanceCount"])
+    patience = Patience(
+        settings.poll_seconds, settings.outage_seconds, plan.longest_wait_seconds + UPLOAD_SLACK_SECONDS
+    )
+    bar = cast(
+        "UUID", create_progress_artifact(0.0, key="training-progress", description=f"Training job {plan.job_name}")
+    )
+    said, tail = "", list[str]()
+    for update in follow_training(client(settings, "sagemaker"), reader, plan.approval.rate, patience):
+        for line in update.lines:
+            logger.info("| %s", line)
+        tail = (tail + update.lines)[-LOG_TAIL:]
+        now = update.step
+        if now.secondary != said:
+            said = now.secondary
+            logger.info("%s: %s after %s s, $%s so far.", plan.job_name, said, now.seconds, rounded(now.cost))
+        update_progress_artifact(bar, now.percent, f"{plan.job_name}: {said}, {now.seconds} s, ${rounded(now.cost)}")
+    return outcome_of(update.description, plan.approval, region=settings.region, found=found, log_tail=tail)

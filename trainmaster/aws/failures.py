@@ -1,0 +1,52 @@
+"""What an AWS error means for us, told by its code, never by its text."""
+
+from __future__ import annotations
+
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    HTTPClientError,
+)
+from botocore.exceptions import (
+    ConnectionError as BotoConnectionError,
+)
+
+_PASSING_CODES = {
+    "ThrottlingException", "Throttling", "TooManyRequestsException", "RequestLimitExceeded", "SlowDown", "RequestTimeout",
+    "InternalFailure", "InternalServerError", "InternalServerException", "ServiceUnavailable", "ServiceUnavailableException",
+    "ExpiredToken", "ExpiredTokenException", "RequestExpired",
+}  # fmt: skip
+_MISSING_CODES = {"ResourceNotFound", "ResourceNotFoundException", "NoSuchKey", "NoSuchBucket", "404"}
+_TAKEN_CODES = {"ResourceInUse", "ResourceInUseException"}
+
+
+def code_of(error: BaseException) -> str:
+    """AWS's error code, or "" for anything else."""
+    return error.response.get("Error", {}).get("Code", "") if isinstance(error, ClientError) else ""
+
+
+def status_of(error: BaseException) -> int:
+    """The HTTP status AWS answered with, or 0."""
+    return error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0) if isinstance(error, ClientError) else 0
+
+
+def is_passing(error: BaseException) -> bool:
+    """True for throttling, server faults, expired tokens and network cuts: the same call may work later."""
+    if isinstance(error, ClientError):
+        return code_of(error) in _PASSING_CODES or status_of(error) >= 500
+    return isinstance(error, BotoConnectionError | HTTPClientError)
+
+
+def is_refusal(error: BaseException) -> bool:
+    """True when AWS understood and said no, or the request cannot even be sent: trying again changes nothing."""
+    return isinstance(error, ClientError | BotoCoreError) and not is_passing(error)
+
+
+def is_missing(error: BaseException) -> bool:
+    """True when a named thing does not exist. SageMaker says so by ValidationException, for a well-formed name too."""
+    return code_of(error) in _MISSING_CODES or code_of(error) == "ValidationException"
+
+
+def is_taken(error: BaseException) -> bool:
+    """True when a name to be created exists already."""
+    return code_of(error) in _TAKEN_CODES

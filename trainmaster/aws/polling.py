@@ -1,0 +1,46 @@
+"""Asking AWS again and again, through throttling and network cuts, never for ever."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import TypeVar
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from trainmaster.aws.failures import is_passing
+
+LONGEST_DELAY = 300.0
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Patience:
+    """Seconds between two questions, how long AWS may be out of reach at a stretch, and how long to ask at all."""
+
+    poll_seconds: float
+    outage_seconds: float
+    longest_seconds: float
+
+
+def answers(ask: Callable[[], T], patience: Patience, *, sleep: Callable[[float], None] = time.sleep) -> Iterator[T]:
+    """The answers of `ask`, one a poll, until the longest wait has passed; then it ends.
+
+    Faults that pass are waited out, ever longer, with jitter; one that lasts longer than `outage_seconds` is raised, and so is at
+    once an error that is none of those.
+    """
+    began = heard = time.monotonic()
+    delay = patience.poll_seconds
+    while time.monotonic() - began <= patience.longest_seconds:
+        try:
+            answer = ask()
+        except (ClientError, BotoCoreError) as error:
+            if not is_passing(error) or time.monotonic() - heard > patience.outage_seconds:
+                raise
+            delay = min(delay * 2, LONGEST_DELAY)
+        else:
+            heard, delay = time.monotonic(), patience.poll_seconds
+            yield answer
+        sleep(delay * random.uniform(0.9, 1.1))  # noqa: S311 - jitter, not a secret

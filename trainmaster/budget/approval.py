@@ -1,0 +1,95 @@
+"""What a training job may cost, and for how long the approved amount pays."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from decimal import ROUND_DOWN, ROUND_HALF_UP, ROUND_UP, Decimal
+
+from trainmaster.budget.prices import PriceList
+from trainmaster.errors import OverBudgetError
+
+CENT = Decimal("0.01")
+SHORTEST_USEFUL_SECONDS = 300
+"""A job whose budget pays for less is refused: starting instances and downloading data take minutes of it."""
+
+
+@dataclass(frozen=True)
+class Rate:
+    """US dollars per hour for all instances of a job, their volumes included."""
+
+    hourly: Decimal
+
+    def cost(self, seconds: int) -> Decimal:
+        """The exact cost of so many billable seconds per instance; spot or not, AWS bills the on-demand rate."""
+        return self.hourly * seconds / 3600
+
+    def seconds(self, dollars: Decimal) -> int:
+        """How many whole seconds so many dollars pay for."""
+        return int((dollars * 3600 / self.hourly).to_integral_value(ROUND_DOWN))
+
+
+@dataclass(frozen=True)
+class Approval:
+    """Permission to spend up to `worst_case` dollars, which pays for `max_runtime_seconds`: AWS is told to stop there."""
+
+    rate: Rate
+    approved: Decimal
+    max_runtime_seconds: int
+    asked_runtime_seconds: int
+
+    @property
+    def worst_case(self) -> Decimal:
+        """What the job costs when it runs to its cap; never above what was approved."""
+        return self.rate.cost(self.max_runtime_seconds)
+
+    @property
+    def is_cut(self) -> bool:
+        """True when the budget pays for less than was asked."""
+        return self.max_runtime_seconds < self.asked_runtime_seconds
+
+
+def training_rate(prices: PriceList, instance_type: str, instance_count: int, volume_gb: int, region: str) -> Rate:
+    """Raises UnknownPriceError."""
+    instance = prices.instance(instance_type, "training", region).usd
+    return Rate((instance + prices.storage_hour(volume_gb, region)) * instance_count)
+
+
+def approve_training(
+    prices: PriceList,
+    *,
+    instance_type: str,
+    instance_count: int,
+    volume_gb: int,
+    max_runtime_seconds: int,
+    budget_limit: Decimal,
+    region: str,
+) -> Approval:
+    """Cut the runtime to what the budget pays for. Raises UnknownPriceError, and OverBudgetError when that is useless."""
+
+    def paid_seconds(kind: str) -> int:
+        return training_rate(prices, kind, instance_count, volume_gb, region).seconds(budget_limit)
+
+    rate = training_rate(prices, instance_type, instance_count, volume_gb, region)
+    paid = rate.seconds(budget_limit)
+    needed = min(SHORTEST_USEFUL_SECONDS, max_runtime_seconds)
+    if paid < needed:
+        fitting = [kind for kind in prices.instance_types("training", region) if paid_seconds(kind) >= needed]
+        least = rounded_up(rate.cost(needed))
+        raise OverBudgetError(
+            f"Training on {instance_count} × {instance_type} for the shortest useful time ({needed} s)",
+            f"${least}",
+            budget_limit,
+            fitting[-3:],
+            f"raise budget_limit to at least ${least}",
+        )
+    return Approval(rate, budget_limit, min(paid, max_runtime_seconds), max_runtime_seconds)
+
+
+def rounded_up(dollars: Decimal) -> Decimal:
+    """To whole cents, never less than the exact amount: for what may be spent."""
+    return dollars.quantize(CENT, ROUND_UP)
+
+
+def rounded(dollars: Decimal) -> Decimal:
+    """To a hundredth of a cent: for what was spent, since short jobs cost less than a cent."""
+    return dollars.quantize(Decimal("0.0001"), ROUND_HALF_UP)

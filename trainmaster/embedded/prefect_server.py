@@ -1,0 +1,91 @@
+"""A Prefect server of this project's own on loopback, started as a child that cannot outlive us."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Mapping
+from pathlib import Path
+
+from trainmaster.embedded import processes
+from trainmaster.errors import WaitTimedOutError
+
+READY_SECONDS = 180
+"""A fresh database on a busy laptop takes 20."""
+
+
+class PrefectServer:
+    """Starts at once and becomes healthy later: other work can go on meanwhile. Its database lies below `state`."""
+
+    def __init__(self, state: Path, port: int | None = None) -> None:
+        self.home = state.absolute() / "prefect"
+        self.home.mkdir(parents=True, exist_ok=True)
+        self._port = port or free_port()
+        self._log = self.home / "server.log"
+        with self._log.open("wb") as log:
+            self._child = processes.start(
+                [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(self._port)],
+                env={**os.environ, **self.environment, "PREFECT_UI_API_URL": self.api_url, **_SERVER_SETTINGS},
+                stdout=log,
+                stderr=subprocess.STDOUT,
+            )
+
+    @property
+    def ui_url(self) -> str:
+        return f"http://127.0.0.1:{self._port}"
+
+    @property
+    def api_url(self) -> str:
+        return f"{self.ui_url}/api"
+
+    @property
+    def environment(self) -> Mapping[str, str]:
+        """What a flow, worker or `prefect` command needs to use this server."""
+        return {
+            "PREFECT_API_URL": self.api_url,
+            "PREFECT_HOME": str(self.home),
+            "PREFECT_PROFILES_PATH": str(self.home / "profiles.toml"),
+        }
+
+    def wait_until_healthy(self) -> None:
+        """Raises WaitTimedOutError, with the end of the server's log, when it stops or is not healthy in time."""
+        deadline = time.monotonic() + READY_SECONDS
+        while time.monotonic() < deadline and self._child.poll() is None:
+            try:
+                with urllib.request.urlopen(f"{self.api_url}/health", timeout=5):  # noqa: S310 - our own loopback address
+                    return
+            except (urllib.error.URLError, OSError):
+                time.sleep(0.1)
+        tail = "\n".join(self._log.read_text(errors="replace").splitlines()[-15:])
+        raise WaitTimedOutError(f"The Prefect server did not become healthy; the end of {self._log}:\n{tail}")
+
+    def close(self) -> None:
+        """Stop it; bounded."""
+        self._child.stop(grace=10)
+
+
+_SERVER_SETTINGS = {
+    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    "DO_NOT_TRACK": "1",
+    # The defaults record 30 to 37 task runs a second; these 80 to 180.
+    "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_BATCH_SIZE": "200",
+    "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_READ_BATCH_SIZE": "200",
+    "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_FLUSH_INTERVAL": "1",
+}
+
+
+def free_port(wanted: int = 0) -> int:
+    """A loopback port nobody listens on: `wanted` when it is free, else any."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", wanted))
+        except OSError:
+            probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port

@@ -1,0 +1,135 @@
+"""Desired state compared with described state: a list of steps, and nothing else."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any, Literal
+
+from trainmaster.budget.prices import PriceList
+from trainmaster.endpoints.package import ModelPackage
+from trainmaster.endpoints.request import EndpointRequest
+from trainmaster.errors import DeploymentFailedError, OverBudgetError
+
+ENDPOINT_TAG = "trainmaster:endpoint"
+REPLACES_TAG = "trainmaster:replaces"
+VARIANT = "all-traffic"
+SETTLING = {"Creating", "Updating", "SystemUpdating", "RollingBack", "Deleting"}
+HOPELESS = {"OutOfService", "UpdateRollbackFailed"}
+
+Kind = Literal["create-model", "create-config", "remember", "delete-endpoint", "create-endpoint", "update-endpoint"]
+
+
+@dataclass(frozen=True)
+class Step:
+    """One change of AWS's state: what is done to which name."""
+
+    kind: Kind
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.kind.replace('-', ' ')} {self.name}"
+
+
+@dataclass(frozen=True)
+class Desired:
+    """The endpoint as it should be. Names follow from content, so the same input asks for nothing new."""
+
+    endpoint_name: str
+    model_name: str
+    config_name: str
+    model: dict[str, Any]
+    config: dict[str, Any]
+    hourly_cost: Decimal
+
+
+@dataclass(frozen=True)
+class Described:
+    """The endpoint as AWS has it; `status` and `config_name` are None where there is no endpoint."""
+
+    status: str | None
+    config_name: str | None
+    has_model: bool
+    has_config: bool
+
+
+def desired_endpoint(
+    request: EndpointRequest, package: ModelPackage, *, image_uri: str, role_arn: str, region: str, prices: PriceList
+) -> Desired:
+    """Raises UnknownPriceError, and OverBudgetError when an hour costs more than was approved."""
+    hourly = prices.instance(request.instance_type, "hosting", region).usd * request.instance_count
+    if hourly > request.max_hourly_cost:
+        fitting = [
+            kind
+            for kind in prices.instance_types("hosting", region)
+            if prices.instance(kind, "hosting", region).usd * request.instance_count <= request.max_hourly_cost
+        ]
+        raise OverBudgetError(
+            f"Serving on {request.instance_count} × {request.instance_type}",
+            f"${hourly} an hour",
+            request.max_hourly_cost,
+            fitting[-3:],
+            f"raise max_hourly_cost to at least ${hourly}",
+        )
+    tags = [{"Key": ENDPOINT_TAG, "Value": request.endpoint_name}]
+    container = {
+        "Image": image_uri,
+        "ModelDataUrl": package.uri,
+        "Environment": {
+            "SAGEMAKER_PROGRAM": "inference.py",
+            "SAGEMAKER_SUBMIT_DIRECTORY": "/opt/ml/model/code",
+            "SAGEMAKER_REGION": region,
+        },
+    }
+    model_name = f"{request.endpoint_name}-{_short([package.sha256, container, role_arn])}"
+    variant = {
+        "VariantName": VARIANT,
+        "ModelName": model_name,
+        "InstanceType": request.instance_type,
+        "InitialInstanceCount": request.instance_count,
+        "InitialVariantWeight": 1.0,
+    }
+    config_name = f"{request.endpoint_name}-{_short([model_name, variant])}"
+    return Desired(
+        request.endpoint_name,
+        model_name,
+        config_name,
+        {"ModelName": model_name, "PrimaryContainer": container, "ExecutionRoleArn": role_arn, "Tags": tags},
+        {"EndpointConfigName": config_name, "ProductionVariants": [variant], "Tags": tags},
+        hourly,
+    )
+
+
+def plan_deployment(desired: Desired, described: Described) -> list[Step]:
+    """The steps that lead from what is to what should be; empty when nothing is to be done.
+
+    The endpoint must have settled. Raises DeploymentFailedError for the states only a person can lead out of.
+    """
+    if described.status in SETTLING:
+        raise ValueError(f"{desired.endpoint_name} is {described.status}: wait until it has settled, then plan")
+    if described.status in HOPELESS:
+        raise DeploymentFailedError(
+            f"Endpoint {desired.endpoint_name} is {described.status}, which AWS lets nobody update. Remove it"
+            " (remove-endpoint), then deploy again."
+        )
+    if described.status == "InService" and described.config_name == desired.config_name:
+        return []
+    steps: list[Step] = []
+    if not described.has_model:
+        steps.append(Step("create-model", desired.model_name))
+    if not described.has_config:
+        steps.append(Step("create-config", desired.config_name))
+    match described.status:
+        case None:
+            steps.append(Step("create-endpoint", desired.endpoint_name))
+        case "Failed":
+            steps += [Step("delete-endpoint", desired.endpoint_name), Step("create-endpoint", desired.endpoint_name)]
+        case _:
+            steps += [Step("remember", str(described.config_name)), Step("update-endpoint", desired.endpoint_name)]
+    return steps
+
+
+def _short(content: Any) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:10]

@@ -1,0 +1,54 @@
+"""What came of a deployment or a removal."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+from trainmaster.endpoints.removing import Belongings
+from trainmaster.endpoints.smoke import SmokeTest
+
+
+class ServedModel(BaseModel):
+    """A model in service: by which names, what was done to get there (nothing, when it served already), and the proof."""
+
+    model_config = ConfigDict(frozen=True, protected_namespaces=())
+
+    endpoint_name: str
+    config_name: str
+    model_name: str
+    model_uri: str
+    hourly_cost: Decimal
+    steps: list[str]
+    smoke_test: SmokeTest
+
+    def sentence(self) -> str:
+        return f"Endpoint {self.endpoint_name} serves {self.model_name} for ${self.hourly_cost} an hour until it is removed."
+
+    def table(self) -> list[dict[str, Any]]:
+        rows = {
+            "endpoint": self.endpoint_name,
+            "configuration": self.config_name,
+            "model": self.model_name,
+            "artifact": self.model_uri,
+            "cost": f"${self.hourly_cost} an hour",
+            "steps": ", ".join(self.steps) or "none needed",
+            "asked": self.smoke_test.inputs,
+            "answered": self.smoke_test.answer,
+            "latency": f"{min(self.smoke_test.milliseconds)} ms",
+        }
+        return [{"what": what, "value": str(value)} for what, value in rows.items()]
+
+
+class Removal(BaseModel):
+    """What was removed, or would be."""
+
+    model_config = ConfigDict(frozen=True)
+
+    found: Belongings
+    removed: bool
+
+    def sentence(self) -> str:
+        return f"Removed {self.found}." if self.removed else f"Would remove {self.found}. Set dry_run=False to do it."

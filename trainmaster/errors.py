@@ -1,0 +1,80 @@
+"""Every error of Trainmaster.
+
+TrainmasterError
+├── RefusedError                 we will not do this; nothing was launched, trying again changes nothing
+│   ├── DatasetRefusedError      the data cannot be trained on
+│   ├── UnknownPriceError        nobody knows what it would cost
+│   ├── OverBudgetError          it would cost more than was approved
+│   ├── NotConfiguredError       a setting, role or bucket is missing
+│   ├── NameConflictError        the name is taken by something else
+│   └── ModelRefusedError        the artifact cannot be served
+├── TrainingFailedError          the job ended without a model
+├── DeploymentFailedError        the endpoint does not serve what was asked; what served before still does
+└── WaitTimedOutError            it took longer than it may
+"""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+
+class TrainmasterError(Exception):
+    """Raised never itself; catch it to catch every error of Trainmaster."""
+
+
+class RefusedError(TrainmasterError):
+    """Raised when a request is not carried out. Nothing was launched; never retried."""
+
+
+class DatasetRefusedError(RefusedError):
+    """Raised when data cannot be trained on; the message lists what is wrong, by line and column."""
+
+
+class UnknownPriceError(RefusedError):
+    """Raised when no price is known for an instance type in a region, so its cost cannot be bounded."""
+
+    def __init__(self, instance_type: str, use: str, region: str, known: list[str]) -> None:
+        self.instance_type, self.use, self.region, self.known = instance_type, use, region, known
+        there = f"Known there: {', '.join(known)}." if known else f"No {use} price is known for {region} at all."
+        super().__init__(f"No {use} price is known for {instance_type!r} in {region}, so it is refused. {there}")
+
+
+class OverBudgetError(RefusedError):
+    """Raised when something would cost more than was approved for it; `choices` are instance types that would fit."""
+
+    def __init__(self, subject: str, cost: str, approved: Decimal, choices: list[str], remedy: str) -> None:
+        self.subject, self.approved, self.choices = subject, approved, choices
+        cheaper = f" Choose {' or '.join(choices)}, or" if choices else ""
+        super().__init__(f"{subject} would cost {cost}; ${approved} is approved.{cheaper or ' Please'} {remedy}.")
+
+
+class NotConfiguredError(RefusedError):
+    """Raised when a setting, role or bucket that the work needs is missing; the message says what to set."""
+
+
+class NameConflictError(RefusedError):
+    """Raised when the name derived from a request belongs to something made from a different request."""
+
+
+class ModelRefusedError(RefusedError):
+    """Raised when a model artifact is missing, corrupt, unsafe to unpack, or has no inference code."""
+
+
+class TrainingFailedError(TrainmasterError):
+    """Raised when a training job ended Failed or Stopped; `reason` is AWS's, `log_tail` the job's last lines."""
+
+    def __init__(self, job_name: str, status: str, reason: str, cost: Decimal, log_tail: list[str]) -> None:
+        self.job_name, self.status, self.reason, self.cost, self.log_tail = job_name, status, reason, cost, log_tail
+        said = "".join(f"\n  | {line}" for line in log_tail)
+        super().__init__(
+            f"Training job {job_name} ended {status}: {reason or 'AWS gave no reason'}. It cost ${cost}."
+            f" Set attempt to one more to train again.{' Its last lines:' + said if said else ''}"
+        )
+
+
+class DeploymentFailedError(TrainmasterError):
+    """Raised when an endpoint could not be brought to serve what was asked."""
+
+
+class WaitTimedOutError(TrainmasterError):
+    """Raised when something did not end within the time it was given."""

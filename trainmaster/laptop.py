@@ -1,0 +1,183 @@
+"""All of Trainmaster on this machine: `trainmaster run` does the main job once, `trainmaster up` keeps everything running.
+
+Like `cli` a door, not a room: it stands above the flows and starts them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Any
+
+from trainmaster.datasets.houses import require_sound_houses
+from trainmaster.embedded import launch, processes
+from trainmaster.embedded.prefect_server import PrefectServer, free_port
+from trainmaster.errors import TrainmasterError
+from trainmaster.settings import Settings
+
+if TYPE_CHECKING:
+    from trainmaster.main_job import TrainedAndServed
+
+ROOT = Path(__file__).parent.parent
+WORK_POOL = "trainmaster"
+UI_PORT = 4200
+QUIET = {
+    "PREFECT_LOGGING_FORMATTERS_STANDARD_FLOW_RUN_FMT": "%(asctime)s  %(message)s",
+    "PREFECT_LOGGING_FORMATTERS_STANDARD_TASK_RUN_FMT": "%(asctime)s  %(message)s",
+    "PREFECT_LOGGING_INTERNAL_LEVEL": "ERROR",
+    "PREFECT_CLI_WELCOME": "false",
+}
+
+
+@dataclass
+class Clock:
+    """Where the time of a run goes, in seconds by what it went to."""
+
+    began: float = field(default_factory=time.monotonic)
+    spent: dict[str, float] = field(default_factory=dict)
+
+    @contextmanager
+    def measure(self, what: str) -> Iterator[None]:
+        began = time.monotonic()
+        yield
+        self.spent[what] = self.spent.get(what, 0.0) + time.monotonic() - began
+
+    @property
+    def total(self) -> float:
+        return time.monotonic() - self.began
+
+
+def add_parsers(commands: Any) -> None:
+    run = commands.add_parser("run", help="the main job once, on the embedded AWS: dataset to answering endpoint")
+    run.add_argument("--data", default="", metavar="CSV", help="your own houses; the shipped example without it")
+    run.add_argument(
+        "--budget", default="1.00", metavar="USD", help="the most the training may cost (default %(default)s)"
+    )
+    run.set_defaults(run=run_once)
+    up = commands.add_parser("up", help="Prefect server and UI, embedded AWS, all deployments, until Ctrl-C")
+    up.add_argument(
+        "--port", type=int, default=UI_PORT, help="of the Prefect UI (default %(default)s, another when taken)"
+    )
+    up.set_defaults(run=stay_up)
+
+
+def run_once(args: argparse.Namespace) -> int:
+    """Exit code 0 when the endpoint answered, 1 with the reason on stderr when it did not."""
+    clock, settings = Clock(), Settings()
+    try:
+        require_sound_houses(args.data)  # the flow checks again; here a bad file is refused before anything starts
+        with ExitStack() as stack:
+            result = _train_and_serve(args, settings, clock, stack)
+            print(_summary(result, clock))
+    except TrainmasterError as error:
+        print(f"\n{error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _train_and_serve(args: argparse.Namespace, settings: Settings, clock: Clock, stack: ExitStack) -> TrainedAndServed:
+    server = PrefectServer(settings.state_dir)  # takes longest, so it starts first
+    stack.callback(server.close)
+    os.environ.update({**server.environment, **QUIET})
+    with clock.measure("embedded AWS start"):
+        os.environ.update(stack.enter_context(launch.running(settings.state_dir)))
+    with clock.measure("Python imports"):
+        flow = importlib.import_module("flows.train_and_serve").train_and_serve
+        requests = importlib.import_module("trainmaster.main_job")
+    with clock.measure("Prefect server start"):
+        server.wait_until_healthy()
+    request = requests.TrainAndServeRequest.model_validate(
+        {"data": args.data, "training": {"budget_limit": args.budget}}
+    )
+    with clock.measure("flow"):
+        result: TrainedAndServed = flow(request)
+    return result
+
+
+def _summary(result: TrainedAndServed, clock: Clock) -> str:
+    training, served = result.training, result.served
+    figures = training.metrics
+    asked = ", ".join(f"{name} {value:g}" for name, value in served.smoke_test.inputs.items())
+    rows = [
+        ("data", result.table.sentence()),
+        ("job", training.job_name + (" (launched by an earlier run, found again)" if training.found else "")),
+        ("R²", f"{figures['validation:r2']:.3f} on held-out rows; mean error ${figures['validation:mae']:,.0f}"),
+        ("cost", f"${training.bill} billed; at worst ${training.worst_case} of ${training.approved} approved"),
+        ("model", training.model_uri),
+        (
+            "endpoint",
+            f"{served.endpoint_name} on {served.config_name}, ${served.hourly_cost} an hour while it runs on AWS",
+        ),
+        ("asked", asked),
+        ("answered", ", ".join(f"{name} {value}" for name, value in served.smoke_test.answer.items())),
+    ]
+    lines = ["", f"Trained, served and answering after {clock.total:.0f} s.", ""]
+    lines += [f"  {name:<10} {value}" for name, value in rows]
+    lines += ["", "Where the time went:", *(f"  {seconds:6.1f} s  {what}" for what, seconds in clock.spent.items())]
+    lines += [
+        "",
+        "See more: `make up` shows this run, its log and pictures in the Prefect UI and keeps the endpoint answering.",
+    ]
+    return "\n".join(lines)
+
+
+def stay_up(args: argparse.Namespace) -> int:
+    """Serve until Ctrl-C or SIGTERM; exit code 0 then, 1 with the reason when something does not start or ends early."""
+    settings, stop = Settings(), threading.Event()
+
+    def end(_signal: int, _frame: FrameType | None) -> None:
+        stop.set()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, end)
+    try:
+        with ExitStack() as stack:
+            server = PrefectServer(settings.state_dir, free_port(args.port))
+            stack.callback(server.close)
+            aws = stack.enter_context(launch.running(settings.state_dir))
+            server.wait_until_healthy()
+            environment = {**os.environ, **aws, **server.environment, "PREFECT_WORKER_QUERY_SECONDS": "2"}
+            _prefect(environment, "work-pool", "create", WORK_POOL, "--type", "process", "--overwrite")
+            _prefect(environment, "deploy", "--all")
+            worker = processes.start(
+                [sys.executable, "-m", "prefect", "worker", "start", "--pool", WORK_POOL, "--name", "laptop"],
+                env=environment,
+                cwd=ROOT,
+                stdout=(server.home / "worker.log").open("wb"),
+                stderr=subprocess.STDOUT,
+            )
+            stack.callback(worker.stop, 10)
+            exports = "\n".join(f"  export {name}={value}" for name, value in sorted(aws.items()))
+            print(
+                f"Prefect UI: {server.ui_url}/deployments\n\nThe embedded AWS, for another terminal:\n{exports}\n\nCtrl-C stops everything.",
+                flush=True,
+            )
+            while not stop.wait(1.0):
+                if worker.poll() is not None:
+                    raise TrainmasterError(
+                        f"The Prefect worker ended with code {worker.poll()}; see {server.home}/worker.log."
+                    )
+    except TrainmasterError as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
+
+
+def _prefect(environment: dict[str, str], *arguments: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "prefect", "--no-prompt", *arguments],
+        env=environment, cwd=ROOT, capture_output=True, text=True, timeout=180, check=False,
+    )  # fmt: skip
+    if done.returncode:
+        raise TrainmasterError(f"`prefect {' '.join(arguments)}` failed:\n{(done.stdout + done.stderr)[-2000:]}")

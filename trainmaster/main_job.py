@@ -1,0 +1,77 @@
+"""The main job: a table in, an answering endpoint out. What is asked and what comes of it."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from trainmaster.endpoints.request import EndpointChoices
+from trainmaster.endpoints.results import ServedModel
+from trainmaster.training.outcome import TrainingOutcome
+from trainmaster.training.request import TrainingChoices
+
+
+class TrainAndServeRequest(BaseModel):
+    """One table, how to train on it, and what to serve the model on."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    data: Annotated[
+        str,
+        Field(
+            title="Data",
+            description="CSV file on the worker with bedrooms, bathrooms, sqft, year_built and price; empty for the shipped example.",
+            max_length=1024,
+        ),
+    ] = ""
+    training: Annotated[TrainingChoices, Field(title="Training")] = TrainingChoices()
+    endpoint: Annotated[EndpointChoices, Field(title="Endpoint")] = EndpointChoices()
+
+
+class UploadedTable(BaseModel):
+    """A table checked, normalised and stored: its S3 prefix, its size, and what was noticed."""
+
+    model_config = ConfigDict(frozen=True)
+
+    name: str
+    uri: str
+    rows: int
+    columns: dict[str, str]
+    ignored: list[str]
+    notes: list[str]
+    sha256: str
+    sent: bool
+    """False when those very bytes were in S3 already."""
+
+    def sentence(self) -> str:
+        mapped = [f"{name} from {header!r}" for name, header in self.columns.items() if name != header]
+        said = f"{self.name}: {self.rows:,} rows, no problems{'; ' + ', '.join(mapped) if mapped else ''}."
+        left_out = f" Not used: {', '.join(self.ignored)}." if self.ignored else ""
+        return " ".join([said + left_out, *self.notes])
+
+
+class TrainedAndServed(BaseModel):
+    """Everything the main job did."""
+
+    model_config = ConfigDict(frozen=True)
+
+    table: UploadedTable
+    training: TrainingOutcome
+    served: ServedModel
+
+    def markdown(self) -> list[str]:
+        """The run in three short sections, for a summary page."""
+        return [
+            f"## Data\n{self.table.sentence()} Stored at `{self.table.uri}`.",
+            f"## Training\n{self.training.sentence()}\n\n{_markdown_table(self.training.table())}",
+            f"## Endpoint\n{self.served.sentence()}\n\n{_markdown_table(self.served.table())}",
+            (
+                "## What now\nInvoke it with `aws sagemaker-runtime invoke-endpoint`, train again with one more *attempt*, or"
+                " run `remove-endpoint`: until then it is billed."
+            ),
+        ]
+
+
+def _markdown_table(rows: list[dict[str, Any]]) -> str:
+    return "\n".join(["| | |", "|---|---|", *(f"| {row['what']} | {row['value']} |" for row in rows)])

@@ -1,0 +1,88 @@
+"""How a training job ended and what it cost."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from decimal import Decimal
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+from trainmaster.budget.approval import Approval, rounded
+from trainmaster.errors import TrainingFailedError
+
+LOG_TAIL = 15
+
+
+class TrainingOutcome(BaseModel):
+    """A completed job: where its model is, how good it is, what was approved, billed and saved (US dollars)."""
+
+    model_config = ConfigDict(frozen=True, protected_namespaces=())
+
+    job_name: str
+    job_arn: str
+    console_url: str
+    model_uri: str
+    output_uri: str
+    metrics: dict[str, float]
+    training_seconds: int
+    billable_seconds: int
+    worst_case: Decimal
+    approved: Decimal
+    bill: Decimal
+    savings_percent: int
+    found: bool
+    """True when the job had been launched before and was only followed."""
+
+    def sentence(self) -> str:
+        again = ", launched earlier and only followed now" if self.found else ""
+        return f"Training job {self.job_name} completed for ${self.bill} (at worst ${self.worst_case}){again}."
+
+    def table(self) -> list[dict[str, Any]]:
+        rows = {name: f"{value:,.4g}" if abs(value) < 1000 else f"{value:,.0f}" for name, value in self.metrics.items()}
+        rows |= {
+            "bill": f"${self.bill}",
+            "worst case": f"${self.worst_case}",
+            "billable time": f"{self.billable_seconds} s of {self.training_seconds} s ({self.savings_percent} % saved by spot)",
+            "model": self.model_uri,
+        }
+        return [{"what": what, "value": value} for what, value in rows.items()]
+
+
+def outcome_of(
+    description: Mapping[str, Any], approval: Approval, *, region: str, found: bool, log_tail: list[str]
+) -> TrainingOutcome:
+    """The outcome of a finished job; raises TrainingFailedError when it did not complete."""
+    name, status = description["TrainingJobName"], description["TrainingJobStatus"]
+    billable = int(description.get("BillableTimeInSeconds", 0))
+    training = int(description.get("TrainingTimeInSeconds", 0))
+    bill = rounded(approval.rate.cost(billable))
+    if status != "Completed":
+        raise TrainingFailedError(name, status, _reason(description, approval), bill, log_tail[-LOG_TAIL:])
+    model_uri = description["ModelArtifacts"]["S3ModelArtifacts"]
+    return TrainingOutcome(
+        job_name=name,
+        job_arn=description["TrainingJobArn"],
+        console_url=f"https://{region}.console.aws.amazon.com/sagemaker/home?region={region}#/jobs/{name}",
+        model_uri=model_uri,
+        output_uri=model_uri.removesuffix("model.tar.gz") + "output.tar.gz",
+        metrics={metric["MetricName"]: metric["Value"] for metric in description.get("FinalMetricDataList", [])},
+        training_seconds=training,
+        billable_seconds=billable,
+        worst_case=rounded(approval.worst_case),
+        approved=approval.approved,
+        bill=bill,
+        savings_percent=round((1 - billable / training) * 100) if training else 0,
+        found=found,
+    )
+
+
+def _reason(description: Mapping[str, Any], approval: Approval) -> str:
+    match description["SecondaryStatus"]:
+        case "MaxRuntimeExceeded":
+            why = "what its budget pays for" if approval.is_cut else "the longest runtime asked for"
+            return f"it ran for {approval.max_runtime_seconds} s, {why}"
+        case "MaxWaitTimeExceeded":
+            return "no spot instances became free in time; try use_spot_instances=False"
+        case _:
+            return str(description.get("FailureReason", ""))

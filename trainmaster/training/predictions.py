@@ -1,0 +1,73 @@
+"""The held-out predictions a training job leaves behind, and a picture of them."""
+
+from __future__ import annotations
+
+import csv
+import io
+import tarfile
+from dataclasses import dataclass
+from typing import IO, TYPE_CHECKING, cast
+
+from botocore.exceptions import ClientError
+
+from trainmaster.aws.failures import is_missing
+from trainmaster.storage.s3 import S3Address
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+MEMBER = "predictions.csv"
+MOST_POINTS = 5000
+"""More would not be seen, and would make the picture large."""
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """Actual and predicted target of the validation rows, in the same order."""
+
+    actual: list[float]
+    predicted: list[float]
+
+
+def held_out_predictions(s3: S3Client, output_uri: str) -> HeldOut | None:
+    """The first 5,000 rows of `predictions.csv` in the job's output archive; None when the job wrote none."""
+    address = S3Address.parse(output_uri)
+    try:
+        body = s3.get_object(Bucket=address.bucket, Key=address.key)["Body"]
+    except ClientError as error:
+        if is_missing(error):
+            return None
+        raise
+    with body, tarfile.open(fileobj=cast("IO[bytes]", body), mode="r|gz") as tar:
+        for member in tar:
+            content = tar.extractfile(member) if member.name.removeprefix("./").endswith(MEMBER) else None
+            if content:
+                rows = csv.DictReader(io.TextIOWrapper(content, encoding="utf-8"))
+                pairs = [
+                    (float(row["actual"]), float(row["predicted"]))
+                    for row, _ in zip(rows, range(MOST_POINTS), strict=False)
+                ]
+                return HeldOut([one for one, _ in pairs], [other for _, other in pairs])
+    return None
+
+
+def picture(held_out: HeldOut, title: str) -> bytes:
+    """A PNG of predicted against actual prices, with the line on which a perfect model would lie."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg  # noqa: PLC0415 - costs half a second to import
+    from matplotlib.figure import Figure  # noqa: PLC0415
+
+    figure = Figure(figsize=(6, 5), dpi=90, layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots()
+    both = held_out.actual + held_out.predicted
+    axes.plot([min(both), max(both)], [min(both), max(both)], color="0.6", linewidth=1, label="perfect")
+    axes.scatter(held_out.actual, held_out.predicted, s=14, alpha=0.5, edgecolors="none", label="validation rows")
+    axes.set(title=title, xlabel="actual price (USD)", ylabel="predicted price (USD)")
+    axes.xaxis.set_major_formatter("${x:,.0f}")
+    axes.yaxis.set_major_formatter("${x:,.0f}")
+    axes.tick_params(axis="x", labelrotation=30)
+    axes.grid(alpha=0.2)
+    axes.legend(frameon=False)
+    png = io.BytesIO()
+    figure.savefig(png, format="png")
+    return png.getvalue()
