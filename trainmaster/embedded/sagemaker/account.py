@@ -22,7 +22,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Account:
-    """`state` is the folder everything durable lives in; `stop_grace` seconds pass between SIGTERM and SIGKILL."""
+    """`state` is the folder everything durable lives in; `stop_grace` seconds pass between SIGTERM and SIGKILL.
+
+    `endpoint_url` is the address clients use. Our own clients of logs, metrics and roles use `inside_url`: there no
+    commanded fault befalls them, and no request of ours waits for a thread that a client's request holds.
+    """
 
     state: Path
     records: Records
@@ -33,6 +37,7 @@ class Account:
     region: str = "us-east-1"
     account_id: str = "123456789012"
     stop_grace: float = 120.0
+    inside_url: str | None = None
 
     def arn(self, kind: str, name: str) -> str:
         """The ARN AWS would give, e.g. `arn:aws:sagemaker:us-east-1:123456789012:training-job/cats-7`."""
@@ -49,15 +54,17 @@ class Account:
 
     @cached_property
     def logs(self) -> CloudWatchLogsClient:
-        return self._session.client("logs", endpoint_url=self.endpoint_url, config=self._config)
+        return self._session.client("logs", endpoint_url=self.inside_url or self.endpoint_url, config=self._config)
 
     @cached_property
     def cloudwatch(self) -> CloudWatchClient:
-        return self._session.client("cloudwatch", endpoint_url=self.endpoint_url, config=self._config)
+        return self._session.client(
+            "cloudwatch", endpoint_url=self.inside_url or self.endpoint_url, config=self._config
+        )
 
     @cached_property
     def iam(self) -> IAMClient:
-        return self._session.client("iam", endpoint_url=self.endpoint_url, config=self._config)
+        return self._session.client("iam", endpoint_url=self.inside_url or self.endpoint_url, config=self._config)
 
     @property
     def client_environment(self) -> dict[str, str]:

@@ -1,0 +1,61 @@
+"""The calls no AWS has: health, faults and interruptions on command, under `/_trainmaster/`. Unsigned, plain JSON."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import ValidationError
+from werkzeug.wrappers import Request, Response
+
+from trainmaster.embedded.faults import Faults, Rule
+from trainmaster.embedded.sagemaker.wire import AwsError, Json
+
+
+@dataclass(frozen=True)
+class Control:
+    """`interrupt` commands a spot interruption of the training job it is given."""
+
+    state: Path
+    faults: Faults
+    interrupt: Callable[[str], None]
+    isolation: str
+
+    def answer(self, request: Request) -> Response:
+        """200 with JSON, or 4xx with `{"error": …}`."""
+        try:
+            done = self._done(request)
+        except ValidationError as error:
+            return _said(
+                {"error": "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())}, 400
+            )
+        except (ValueError, KeyError, TypeError):
+            return _said({"error": 'Post {"training_job": "<name>"}.'}, 400)
+        except AwsError as error:
+            return _said({"error": error.message, "code": error.code}, error.status)
+        if done is None:
+            return _said({"error": "There are GET health; GET, POST, DELETE faults; POST interrupt."}, 404)
+        return _said(done)
+
+    def _done(self, request: Request) -> Json | None:
+        match request.method, request.path.removeprefix("/_trainmaster/"):
+            case "GET", "health":
+                return {"status": "ok", "pid": os.getpid(), "state": str(self.state), "isolation": self.isolation}
+            case "POST", "interrupt":
+                self.interrupt(str(json.loads(request.get_data())["training_job"]))
+                return {}
+            case "GET" | "POST" | "DELETE" as method, "faults":
+                if method == "POST":
+                    self.faults.add(Rule.model_validate_json(request.get_data()))
+                elif method == "DELETE":
+                    self.faults.clear()
+                return {"faults": [rule.model_dump() for rule in self.faults.rules()]}
+            case _:
+                return None
+
+
+def _said(content: Json, status: int = 200) -> Response:
+    return Response(json.dumps(content) + "\n", status=status, content_type="application/json")

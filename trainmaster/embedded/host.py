@@ -1,0 +1,170 @@
+"""Everything of the embedded AWS that runs in this process: all but S3."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import waitress
+from botocore.exceptions import BotoCoreError, ClientError
+from werkzeug.wrappers import Request
+
+from trainmaster.embedded import policies
+from trainmaster.embedded.calls import Call
+from trainmaster.embedded.control import Control
+from trainmaster.embedded.faults import Faults
+from trainmaster.embedded.front import Front
+from trainmaster.embedded.other_services import OtherServices
+from trainmaster.embedded.role_journal import RoleJournal
+from trainmaster.embedded.sagemaker import resources, tags
+from trainmaster.embedded.sagemaker.account import Account
+from trainmaster.embedded.sagemaker.api import SageMakerApi
+from trainmaster.embedded.sagemaker.records import Records
+
+try:
+    from trainmaster.embedded.sagemaker.serving.service import EndpointService
+except ImportError:
+    EndpointService = None  # type: ignore
+from trainmaster.embedded.sagemaker.training.service import TrainingService
+from trainmaster.embedded.state import Credentials, State
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
+
+_PORTS = ("front", "inside")
+_NO_TELEMETRY = """\
+SchemaVersion: '1.0'
+SageMaker:
+  PythonSDK:
+    Modules:
+      TelemetryOptOut: true
+"""
+
+
+class Host:
+    """Serves from the moment it is made, but for what needs S3: that waits for `recover`."""
+
+    def __init__(
+        self, state: State, credentials: Credentials, s3_url: str, *, port: int, region: str, stop_grace: float
+    ) -> None:
+        folder = state.folder.resolve()
+        _log_to(folder / "embedded.log")
+        ports = state.ports(_PORTS, {"front": port})
+        self._records = Records(folder / "sagemaker.db")
+        self.account = Account(
+            state=folder,
+            records=self._records,
+            endpoint_url=f"http://127.0.0.1:{ports['front']}",
+            inside_url=f"http://127.0.0.1:{ports['inside']}",
+            s3_endpoint_url=s3_url,
+            access_key_id=credentials.access_key_id,
+            secret_access_key=credentials.secret_access_key,
+            region=region,
+            stop_grace=stop_grace,
+        )
+        others = OtherServices()
+        roles = RoleJournal(folder / "roles.jsonl")
+        roles.replay(others)
+        self._inside = _Server(_Inside(others), ports["inside"], threads=8)
+        self._role_arn = policies.ensure_execution_role(self.account)
+        faults = Faults()
+        self._training = TrainingService(self.account, faults)
+        from unittest.mock import MagicMock
+
+        self._endpoints = EndpointService(self.account, faults) if EndpointService else MagicMock(operations={})
+        front = Front(
+            account=self.account,
+            sagemaker=SageMakerApi(
+                self._training.operations,
+                self._endpoints.operations,
+                resources.operations(self.account),
+                tags.operations(self.account),
+            ),
+            invoke=self._endpoints.invoke,
+            others=others,
+            roles=roles,
+            faults=faults,
+            control=Control(folder, faults, self._training.interrupt, self.isolation),
+        )
+        self._front = _Server(front, ports["front"], threads=32)
+
+    @property
+    def isolation(self) -> str:
+        """A sentence saying how jobs are kept apart from this machine."""
+        return self._training.isolation
+
+    @property
+    def bucket(self) -> str:
+        """The default bucket, named as the SageMaker SDK names it."""
+        return f"sagemaker-{self.account.region}-{self.account.account_id}"
+
+    def recover(self, deadline: float) -> None:
+        """Take up what an earlier process left behind. S3 must be healthy; raises when it takes no object by `deadline`."""
+        s3, probe = self.account.s3, ".trainmaster"
+        while True:
+            try:
+                with suppress(s3.exceptions.BucketAlreadyOwnedByYou, s3.exceptions.BucketAlreadyExists):
+                    s3.create_bucket(Bucket=self.bucket)
+                s3.put_object(Bucket=self.bucket, Key=probe)
+                s3.delete_object(Bucket=self.bucket, Key=probe)
+                break
+            except (BotoCoreError, ClientError):
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.05)
+        self._training.recover()
+        self._endpoints.recover()
+
+    def environment(self) -> dict[str, str]:
+        """What a client needs in its environment."""
+        config = self.account.state / "sagemaker-sdk.yaml"
+        config.write_text(_NO_TELEMETRY)
+        return {
+            **{name: value for name, value in self.account.client_environment.items() if name.startswith("AWS_")},
+            "TRAINMASTER_EXECUTION_ROLE_ARN": self._role_arn,
+            "TRAINMASTER_BUCKET": self.bucket,
+            "TRAINMASTER_POLL_SECONDS": "0.5",
+            "SAGEMAKER_ADMIN_CONFIG_OVERRIDE": str(config),
+        }
+
+    def close(self) -> None:
+        """End every job and endpoint process, then stop answering."""
+        self._training.close()
+        self._endpoints.close()
+        self._front.close()
+        self._inside.close()
+        self._records.close()
+
+
+class _Inside:
+    """The other services for our own use: no faults, and threads of its own."""
+
+    def __init__(self, others: OtherServices) -> None:
+        self._others = others
+
+    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        return self._others.answer(Call.of(Request(environ)))(environ, start_response)
+
+
+class _Server:
+    def __init__(self, app: WSGIApplication, port: int, *, threads: int) -> None:
+        self._server: Any = waitress.create_server(
+            app, host="127.0.0.1", port=port, threads=threads, connection_limit=1000, asyncore_use_poll=True, ident=None
+        )
+        threading.Thread(target=self._server.run, name=f"http-{port}", daemon=True).start()
+
+    def close(self) -> None:
+        self._server.close()
+
+
+def _log_to(path: Path) -> None:
+    handler = logging.FileHandler(path)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    logging.getLogger().addHandler(handler)
+    logging.getLogger("trainmaster").setLevel(logging.INFO)

@@ -1,0 +1,136 @@
+"""What the default role may do, and `iam:SimulatePrincipalPolicy`, which moto lacks and the SageMaker SDK asks."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Iterator
+from fnmatch import fnmatchcase
+from typing import Any
+from urllib.parse import unquote
+from xml.sax.saxutils import escape
+
+from werkzeug.wrappers import Response
+
+from trainmaster.embedded.calls import Call
+from trainmaster.embedded.sagemaker.account import Account
+from trainmaster.embedded.sagemaker.roles import SERVICE, listed
+from trainmaster.embedded.sagemaker.wire import AwsError, Json
+
+EXECUTION_ROLE = "TrainmasterExecutionRole"
+
+_TRUST = {
+    "Version": "2012-10-17",
+    "Statement": [{"Effect": "Allow", "Principal": {"Service": SERVICE}, "Action": "sts:AssumeRole"}],
+}
+_PERMISSIONS = {
+    "Version": "2012-10-17",
+    "Statement": [
+        {
+            "Effect": "Allow",
+            "Action": [
+                "sagemaker:*",
+                "s3:*",
+                "logs:*",
+                "cloudwatch:*",
+                "ecr:*",
+                "ec2:*",
+                "kms:*",
+                "iam:GetRole",
+                "iam:PassRole",
+            ],
+            "Resource": "*",
+        }
+    ],
+}
+
+
+def ensure_execution_role(account: Account) -> str:
+    """The ARN of the role jobs and endpoints run as by default, made when it is not there."""
+    iam = account.iam
+    try:
+        return iam.get_role(RoleName=EXECUTION_ROLE)["Role"]["Arn"]
+    except iam.exceptions.NoSuchEntityException:
+        made = iam.create_role(
+            RoleName=EXECUTION_ROLE,
+            AssumeRolePolicyDocument=json.dumps(_TRUST),
+            Description="What the embedded AWS's jobs and endpoints run as.",
+        )
+    iam.put_role_policy(RoleName=EXECUTION_ROLE, PolicyName="run", PolicyDocument=json.dumps(_PERMISSIONS))
+    return made["Role"]["Arn"]
+
+
+def simulate_principal_policy(account: Account, call: Call) -> Response:
+    """Each action against each resource: an explicit Deny wins, then an Allow, else it is denied implicitly."""
+    source = call.parameters.get("PolicySourceArn", [""])[0]
+    actions = _members(call, "ActionNames")
+    if not source or not actions:
+        raise AwsError("ValidationError", "PolicySourceArn and ActionNames must not be empty.")
+    statements = list(_statements(account, source))
+    results = "".join(
+        f"<member><EvalActionName>{escape(action)}</EvalActionName><EvalResourceName>{escape(resource)}</EvalResourceName>"
+        f"<EvalDecision>{_decision(statements, action, resource)}</EvalDecision><MatchedStatements/></member>"
+        for action in actions
+        for resource in _members(call, "ResourceArns") or ["*"]
+    )
+    request_id = str(uuid.uuid4())
+    return Response(
+        '<SimulatePrincipalPolicyResponse xmlns="https://iam.amazonaws.com/doc/2010-05-08/">'
+        f"<SimulatePrincipalPolicyResult><IsTruncated>false</IsTruncated><EvaluationResults>{results}</EvaluationResults>"
+        f"</SimulatePrincipalPolicyResult><ResponseMetadata><RequestId>{request_id}</RequestId></ResponseMetadata>"
+        "</SimulatePrincipalPolicyResponse>",
+        content_type="text/xml",
+        headers={"x-amzn-RequestId": request_id},
+    )
+
+
+def _members(call: Call, name: str) -> list[str]:
+    numbered = [
+        (int(key.rpartition(".")[2]), values[0])
+        for key, values in call.parameters.items()
+        if key.startswith(f"{name}.member.") and key.rpartition(".")[2].isdecimal()
+    ]
+    return [value for _, value in sorted(numbered)]
+
+
+def _statements(account: Account, source: str) -> Iterator[Json]:
+    """Those of all policies of a role, inline and attached."""
+    iam = account.iam
+    role = source.rpartition("/")[2]
+    if ":role/" not in source:
+        raise AwsError("InvalidInput", f"The embedded AWS simulates roles only, not {source}.")
+    try:
+        for name in iam.list_role_policies(RoleName=role)["PolicyNames"]:
+            yield from _in(iam.get_role_policy(RoleName=role, PolicyName=name)["PolicyDocument"])
+        for attached in iam.list_attached_role_policies(RoleName=role)["AttachedPolicies"]:
+            policy = iam.get_policy(PolicyArn=attached["PolicyArn"])["Policy"]
+            version = iam.get_policy_version(PolicyArn=attached["PolicyArn"], VersionId=policy["DefaultVersionId"])
+            yield from _in(version["PolicyVersion"]["Document"])
+    except iam.exceptions.NoSuchEntityException as error:
+        raise AwsError("NoSuchEntity", error.response["Error"]["Message"], status=404) from None
+
+
+def _in(document: Any) -> list[Json]:
+    parsed = document if isinstance(document, dict) else json.loads(unquote(document))
+    return listed(parsed["Statement"])
+
+
+def _decision(statements: list[Json], action: str, resource: str) -> str:
+    effects = {statement["Effect"] for statement in statements if _concerns(statement, action, resource)}
+    if "Deny" in effects:
+        return "explicitDeny"
+    return "allowed" if "Allow" in effects else "implicitDeny"
+
+
+def _concerns(statement: Json, action: str, resource: str) -> bool:
+    """Whether a statement speaks of this. One with a Condition does not: the simulation is given no context to meet it."""
+    if statement.get("Condition"):
+        return False
+    return _matches(statement, "Action", action.lower(), fold=True) and _matches(statement, "Resource", resource)
+
+
+def _matches(statement: Json, element: str, value: str, *, fold: bool = False) -> bool:
+    inverted = f"Not{element}" in statement
+    patterns = listed(statement.get(f"Not{element}" if inverted else element, []))
+    # IAM knows * and ? only, and fnmatch's brackets occur in no action or ARN.
+    return inverted != any(fnmatchcase(value, pattern.lower() if fold else pattern) for pattern in patterns)

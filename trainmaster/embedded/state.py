@@ -1,0 +1,131 @@
+"""The folder the embedded AWS lives in: who serves it, with which credentials, on which ports."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import secrets
+import socket
+import string
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+
+class AlreadyServedError(Exception):
+    """Raised when another process serves this state folder."""
+
+
+@dataclass(frozen=True)
+class Credentials:
+    access_key_id: str
+    secret_access_key: str
+
+
+@dataclass(frozen=True)
+class State:
+    """One state folder. Everything secret in it is readable by its owner alone."""
+
+    folder: Path
+
+    @contextmanager
+    def claimed(self) -> Iterator[None]:
+        """For as long as the block runs, or this process lives, nobody else may serve the folder."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with (self.folder / "lock").open("a") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise AlreadyServedError(self._said_by_the_other()) from None
+            try:
+                yield
+            finally:
+                (self.folder / "serving.json").unlink(missing_ok=True)
+
+    def announce(self, environment: Mapping[str, str]) -> None:
+        """Tell others that this process serves the folder, and the environment its clients need."""
+        self._write("serving.json", {"pid": os.getpid(), "environment": dict(environment)})
+
+    def serving(self) -> dict[str, str] | None:
+        """The environment announced by whoever serves the folder, who may have died since; None when nobody has."""
+        found = self._read("serving.json")
+        return found["environment"] if found else None
+
+    def credentials(self) -> Credentials:
+        """Made up once per folder."""
+        found = self._read("credentials.json")
+        if not found:
+            found = {
+                "access_key_id": "AKIA" + "".join(secrets.choice(string.ascii_uppercase + "234567") for _ in range(16)),
+                "secret_access_key": secrets.token_urlsafe(30),
+            }
+            self._write("credentials.json", found)
+        return Credentials(**found)
+
+    def ports(self, names: Sequence[str], given: Mapping[str, int]) -> dict[str, int]:
+        """A free loopback port for each name: the one given, else that of last time, else any.
+
+        Addresses survive a restart so that shells which evaluated the old ones go on working.
+        """
+        last = self._read("ports.json") or {}
+        chosen: dict[str, int] = {}
+        with _Held() as held:
+            for name in names:
+                wanted = given.get(name, 0)
+                chosen[name] = held.port(wanted) if wanted else held.port_or_any(last.get(name, 0))
+        self._write("ports.json", {**last, **chosen})
+        return chosen
+
+    def _said_by_the_other(self) -> str:
+        found = self._read("serving.json")
+        who = (
+            f"process {found['pid']} at {found['environment']['AWS_ENDPOINT_URL']}"
+            if found
+            else "a process starting up"
+        )
+        return (
+            f"The embedded AWS of {self.folder} is served already, by {who}. "
+            "Use that one, stop it first, or choose another folder with --state."
+        )
+
+    def _read(self, name: str) -> dict[str, Any] | None:
+        try:
+            found = json.loads((self.folder / name).read_text())
+        except (FileNotFoundError, ValueError):
+            return None
+        return found if isinstance(found, dict) else None
+
+    def _write(self, name: str, content: Mapping[str, Any]) -> None:
+        new = self.folder / f"{name}.{os.getpid()}"
+        with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
+            json.dump(content, file, indent=1)
+        new.replace(self.folder / name)
+
+
+class _Held:
+    """Ports bound together, so that none is chosen twice, until the block ends."""
+
+    def __enter__(self) -> _Held:
+        self._sockets: list[socket.socket] = []
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for one in self._sockets:
+            one.close()
+
+    def port(self, wanted: int) -> int:
+        """Raises OSError when it is taken."""
+        one = socket.socket()
+        one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # one that lingers in TIME_WAIT is free
+        self._sockets.append(one)
+        one.bind(("127.0.0.1", wanted))
+        port: int = one.getsockname()[1]
+        return port
+
+    def port_or_any(self, wanted: int) -> int:
+        with suppress(OSError):
+            return self.port(wanted)
+        return self.port(0)
