@@ -1,0 +1,120 @@
+"""A deployment is a list of steps from what is to what should be."""
+
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from trainmaster.budget.prices import shipped_prices
+from trainmaster.embedded.sagemaker import wire
+from trainmaster.endpoints.package import ModelPackage
+from trainmaster.endpoints.plan import Described, Desired, desired_endpoint, plan_deployment
+from trainmaster.endpoints.request import EndpointRequest
+from trainmaster.endpoints.smoke import implausible, sample_inputs
+from trainmaster.errors import DeploymentFailedError, OverBudgetError, UnknownPriceError
+
+REQUEST = EndpointRequest(model_uri="s3://bucket-1/model.tar.gz")
+CARD = {
+    "model_version": "v1",
+    "features": {"sqft": {"min": 500, "max": 9000, "mean": 2000.4}},
+    "target": {"max": 1_000_000},
+}
+
+
+def desired(
+    request: EndpointRequest = REQUEST, sha256: str = "abc", role: str = "arn:aws:iam::123456789012:role/r"
+) -> Desired:
+    package = ModelPackage(request.model_uri, sha256, 1, CARD)
+    return desired_endpoint(
+        request, package, image_uri="image", role_arn=role, region="us-east-1", prices=shipped_prices()
+    )
+
+
+def kinds(described: Described) -> list[str]:
+    return [step.kind for step in plan_deployment(desired(), described)]
+
+
+@pytest.mark.parametrize(
+    ("described", "steps"),
+    [
+        (Described(None, None, False, False), ["create-model", "create-config", "create-endpoint"]),
+        (Described(None, None, True, True), ["create-endpoint"]),
+        (
+            Described("InService", "other", False, False),
+            ["create-model", "create-config", "remember", "update-endpoint"],
+        ),
+        (Described("InService", "other", True, True), ["remember", "update-endpoint"]),
+        (Described("Failed", "other", True, True), ["delete-endpoint", "create-endpoint"]),
+        (Described("InService", desired().config_name, True, True), []),
+    ],
+)
+def test_the_plan_has_only_what_is_missing(described: Described, steps: list[str]) -> None:
+    assert kinds(described) == steps
+
+
+@pytest.mark.parametrize("status", ["OutOfService", "UpdateRollbackFailed"])
+def test_states_only_a_person_can_lead_out_of_are_explained(status: str) -> None:
+    with pytest.raises(DeploymentFailedError, match=f"{status}.*[Rr]emove"):
+        kinds(Described(status, "other", True, True))
+
+
+@pytest.mark.parametrize("status", ["Creating", "Updating", "SystemUpdating", "RollingBack", "Deleting"])
+def test_nothing_is_planned_for_an_endpoint_on_its_way(status: str) -> None:
+    with pytest.raises(ValueError, match="wait"):
+        kinds(Described(status, "other", True, True))
+
+
+def test_every_status_aws_knows_is_planned_for() -> None:
+    statuses = wire.service_model().shape_for("EndpointStatus").metadata["enum"]
+    assert set(statuses) == {
+        "InService", "Failed", "OutOfService", "UpdateRollbackFailed", "Creating", "Updating", "SystemUpdating", "RollingBack", "Deleting",
+    }  # fmt: skip
+
+
+def test_names_follow_from_content() -> None:
+    assert desired() == desired()
+    assert desired(sha256="abd").model_name != desired().model_name
+    bigger = desired(REQUEST.model_copy(update={"instance_count": 2}))
+    assert (bigger.model_name, bigger.config_name == desired().config_name) == (desired().model_name, False)
+
+
+def test_the_requests_are_ones_aws_accepts_for_the_longest_names() -> None:
+    longest = desired(REQUEST.model_copy(update={"endpoint_name": "e" * 50}))
+    for operation, request in (("CreateModel", longest.model), ("CreateEndpointConfig", longest.config)):
+        model = wire.operation_model(operation)
+        assert model is not None
+        assert wire.checked(model, request) == request
+
+
+def test_an_hour_dearer_than_approved_is_refused_with_what_would_fit() -> None:
+    with pytest.raises(OverBudgetError, match=r"\$0\.69.*\$0\.50 is approved") as refused:
+        desired(REQUEST.model_copy(update={"instance_count": 6}))
+    assert refused.value.approved == Decimal("0.50")
+
+
+def test_an_endpoint_of_unknown_price_is_refused() -> None:
+    with pytest.raises(UnknownPriceError):
+        desired(REQUEST.model_copy(update={"instance_type": "ml.nope.large"}))
+
+
+def test_a_smoke_test_asks_for_the_average_house() -> None:
+    assert sample_inputs(CARD) == {"sqft": 2000}
+
+
+def test_a_model_without_a_card_cannot_be_smoke_tested() -> None:
+    with pytest.raises(DeploymentFailedError, match="card"):
+        sample_inputs({})
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [{}, {"predicted_price": "1"}, {"predicted_price": True}, {"predicted_price": float("nan"), "model_version": "v1"},
+     {"predicted_price": -1, "model_version": "v1"}, {"predicted_price": 3_000_001, "model_version": "v1"},
+     {"predicted_price": 1, "model_version": "v0"}],
+)  # fmt: skip
+def test_an_implausible_answer_is_told(answer: dict[str, Any]) -> None:
+    assert implausible(answer, CARD)
+
+
+def test_a_plausible_answer_passes() -> None:
+    assert implausible({"predicted_price": 425000, "model_version": "v1"}, CARD) is None

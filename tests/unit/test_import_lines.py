@@ -1,0 +1,55 @@
+"""Imports run downhill: flows → tasks → trainmaster; model stands alone. The map in the README rests on this."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+DOORS = {"trainmaster/cli.py", "trainmaster/laptop.py"}
+"""What stands above the flows and starts them."""
+
+LINES = [
+    ("trainmaster", {"prefect", "prefect_aws", "flows", "tasks", "model"}),
+    ("tasks", {"flows", "model", "trainmaster.embedded", "trainmaster.laptop", "trainmaster.cli"}),
+    ("flows", {"boto3", "botocore", "model", "trainmaster.embedded", "trainmaster.laptop", "trainmaster.cli"}),
+    ("model", {"trainmaster", "tasks", "flows", "prefect", "boto3"}),
+    ("trainmaster/datasets", {"boto3", "botocore", "trainmaster.settings", "trainmaster.aws"}),
+    ("trainmaster/budget", {"boto3", "botocore", "trainmaster.settings", "trainmaster.aws"}),
+    ("trainmaster/training/request.py", {"boto3", "botocore", "trainmaster.settings", "trainmaster.aws"}),
+    ("trainmaster/endpoints/plan.py", {"boto3", "trainmaster.settings"}),
+    ("trainmaster/endpoints/request.py", {"boto3", "botocore", "trainmaster.settings", "trainmaster.aws"}),
+    *(
+        (f"trainmaster/{room}", {"trainmaster.embedded"})
+        for room in ("aws", "budget", "datasets", "endpoints", "storage", "training")
+    ),
+]
+
+
+def imports(path: Path) -> set[str]:
+    """Every module the file imports, wherever in the file, with all its parents."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            names = [node.module or "", *(f"{node.module}.{alias.name}" for alias in node.names)]
+        else:
+            continue
+        for name in names:
+            parts = name.split(".")
+            found |= {".".join(parts[: n + 1]) for n in range(len(parts))}
+    return found
+
+
+@pytest.mark.parametrize(("room", "barred"), LINES, ids=[room for room, _ in LINES])
+def test_no_import_runs_uphill(room: str, barred: set[str]) -> None:
+    start = ROOT / room
+    files = [start] if start.is_file() else sorted(start.rglob("*.py"))
+    assert files
+    uphill = {
+        str(path.relative_to(ROOT)): sorted(imports(path) & barred)
+        for path in files
+        if str(path.relative_to(ROOT)) not in DOORS
+    }
+    assert {path: names for path, names in uphill.items() if names} == {}
