@@ -1,0 +1,122 @@
+"""From S3 to a folder a model can be loaded from; an archive is unpacked by Python's `data` filter, so nothing lands outside."""
+
+from __future__ import annotations
+
+import shutil
+import tarfile
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from boto3.exceptions import Boto3Error
+from botocore.exceptions import BotoCoreError, ClientError
+
+from trainmaster.embedded.sagemaker.serving.plan import VariantPlan
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+CONTAINER_FOLDER = "/opt/ml"
+
+
+class DeploymentError(Exception):
+    """Raised when a fleet cannot be brought into service; the text is the endpoint's FailureReason."""
+
+
+@dataclass(frozen=True)
+class Container:
+    """Where one instance's files are: `folder` stands for /opt/ml, `code` holds the script `program`."""
+
+    folder: Path
+    code: Path
+    program: str
+
+    @property
+    def model(self) -> Path:
+        return self.folder / "model"
+
+
+class ModelFiles:
+    """A variant's artifact and script, fetched once into `folder` and laid out anew for each instance."""
+
+    def __init__(self, plan: VariantPlan, folder: Path) -> None:
+        self._plan, self._folder = plan, folder
+        self._script = plan.environment.get("SAGEMAKER_SUBMIT_DIRECTORY", "")
+
+    def fetch(self, s3: S3Client) -> None:
+        """Raises DeploymentError when there is nothing at the model's addresses."""
+        self._folder.mkdir(parents=True, exist_ok=True)
+        if self._plan.artifact and self._plan.artifact_is_prefix:
+            download_prefix(s3, self._plan.artifact, self._folder / "model")
+        elif self._plan.artifact:
+            download(s3, self._plan.artifact, self._folder / "model.tar.gz")
+        if self._script.startswith("s3://"):
+            download(s3, self._script, self._folder / "sourcedir.tar.gz")
+
+    def lay_out(self, folder: Path) -> Container:
+        """The files of one instance, in a folder of its own. Raises DeploymentError for an archive that is none, or unsafe."""
+        model = folder / "model"
+        if self._plan.artifact and self._plan.artifact_is_prefix:
+            shutil.copytree(self._folder / "model", model)
+        elif self._plan.artifact:
+            unpack(self._folder / "model.tar.gz", model, self._plan.artifact)
+        model.mkdir(parents=True, exist_ok=True)
+        given = Path(self._plan.environment.get("SAGEMAKER_PROGRAM") or "inference.py")
+        places = [model / "code", model]
+        if self._script.startswith("s3://"):
+            unpack(self._folder / "sourcedir.tar.gz", folder / "code", self._script)
+            places.insert(0, folder / "code")
+        elif self._script.startswith(CONTAINER_FOLDER):
+            places.insert(0, folder / Path(self._script).relative_to(CONTAINER_FOLDER))
+        code = next((place for place in places if (place / given).is_file()), places[0])
+        return Container(folder, (code / given).parent, given.name)
+
+
+def download(s3: S3Client, url: str, target: Path) -> None:
+    """Stream one object into a file."""
+    place = urlsplit(url)
+    try:
+        s3.download_file(place.netloc, place.path.lstrip("/"), str(target))
+    except (BotoCoreError, ClientError, Boto3Error) as error:
+        raise _missing(url) from error
+
+
+def download_prefix(s3: S3Client, url: str, folder: Path) -> None:
+    """Stream all objects under a prefix into a folder, as S3DataType S3Prefix without compression asks."""
+    place = urlsplit(url)
+    prefix, found = place.path.lstrip("/"), False
+    try:
+        for page in s3.get_paginator("list_objects_v2").paginate(Bucket=place.netloc, Prefix=prefix):
+            for item in page.get("Contents", []):
+                target = (folder / item["Key"].removeprefix(prefix).lstrip("/")).resolve()
+                if item["Key"].endswith("/") or not target.is_relative_to(folder.resolve()):
+                    continue  # a console's "folder"; a key with `..` would leave the model's
+                target.parent.mkdir(parents=True, exist_ok=True)
+                s3.download_file(place.netloc, item["Key"], str(target))
+                found = True
+    except (BotoCoreError, ClientError, Boto3Error) as error:
+        raise _missing(url) from error
+    if not found:
+        raise _missing(url)
+
+
+def unpack(archive: Path, folder: Path, url: str) -> None:
+    """Unpack a tar.gz; members that would leave the folder, link out of it or are devices make the whole archive refused."""
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        with tarfile.open(archive, "r:*") as tar:
+            tar.extractall(folder, filter="data")
+    except (tarfile.TarError, EOFError, zlib.error, OSError) as error:
+        raise DeploymentError(
+            f'Failed to extract model data archive from URL "{url}". '
+            f"Please ensure that the object located at the URL is a valid tar.gz archive. ({error})"
+        ) from error
+
+
+def _missing(url: str) -> DeploymentError:
+    return DeploymentError(
+        f'Failed to download model data from URL "{url}". Please ensure that there is an object located at the URL '
+        "and that the role passed to CreateModel has permissions to download the model."
+    )

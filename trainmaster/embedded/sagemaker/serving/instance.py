@@ -1,0 +1,216 @@
+"""One endpoint instance: a model server process, its connections, its log stream."""
+
+from __future__ import annotations
+
+import http.client
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from uuid import uuid4
+
+from trainmaster.embedded import processes
+from trainmaster.embedded.sagemaker.account import Account
+from trainmaster.embedded.sagemaker.log_streams import LogStream
+from trainmaster.embedded.sagemaker.serving.artifact import Container, DeploymentError, ModelFiles
+from trainmaster.embedded.sagemaker.serving.plan import VariantPlan
+
+MODEL_SERVER = Path(__file__).with_name("model_server.py")
+SIGTERM_SECONDS = 30.0
+"""Between SIGTERM and SIGKILL, as AWS gives a serving container."""
+
+
+class NoAnswerError(Exception):
+    """Raised when a model server of `variant` gave no answer within `seconds`."""
+
+    def __init__(self, instance: str, variant: str, seconds: float) -> None:
+        super().__init__(f"No answer from {variant}/{instance} after {seconds:.3f} s.")
+        self.variant, self.seconds = variant, seconds
+
+
+class InstanceGoneError(NoAnswerError):
+    """Raised when the model server closed the connection without an answer: it crashed, or was killed."""
+
+
+class InvocationTimeoutError(NoAnswerError):
+    """Raised when the model server did not answer in time."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the model server said, and after how many seconds."""
+
+    status: int
+    headers: http.client.HTTPMessage
+    body: bytes
+    seconds: float
+
+
+class Instance:
+    """Starts at once in the background; `wait_until_healthy` says whether it came up. `ended` is called when the process has."""
+
+    def __init__(
+        self, account: Account, endpoint: str, plan: VariantPlan, files: ModelFiles,
+        *, folder: Path, ended: Callable[[Instance], None],
+    ) -> None:  # fmt: skip
+        self.id = f"i-0{uuid4().hex[:16]}"
+        self.variant = plan.name
+        self.requests = 0
+        """Requests under way; the fleet's lock guards it."""
+        self._healthy_since = 0.0
+        self._deadline = time.monotonic() + plan.startup_seconds
+        self._folder = folder / self.id
+        self._idle: deque[http.client.HTTPConnection] = deque()
+        self._ended = threading.Event()
+        self._stopping = threading.Lock()
+        self._socket = self._folder / "router"
+        self._log = LogStream(account.logs, f"/aws/sagemaker/Endpoints/{endpoint}", f"{plan.name}/{self.id}")
+        try:
+            container = files.lay_out(self._folder / "opt" / "ml")
+            self._process = self._started(container, environment(account, plan, container))
+        except BaseException:
+            self._remove()
+            raise
+        self._output = threading.Thread(target=self._follow, args=(ended,), name=f"{endpoint}/{self.id}", daemon=True)
+        self._output.start()
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    def wait_until_healthy(self) -> None:
+        """Raises DeploymentError when the process ends, or the startup deadline passes, before a ping is answered."""
+        try:
+            answer = self.request("GET", "/ping", timeout=max(self._deadline - time.monotonic(), 0.001))
+        except NoAnswerError:
+            raise self._unhealthy() from None
+        if answer.status != http.client.OK:
+            raise self._unhealthy()
+        self._healthy_since = time.monotonic()
+
+    def check_alive(self) -> None:
+        """Raises DeploymentError when the process has ended."""
+        if self._ended.is_set():
+            raise self._unhealthy()
+
+    @property
+    def served_seconds(self) -> float:
+        """Since it became healthy."""
+        return time.monotonic() - self._healthy_since
+
+    def request(
+        self, method: str, path: str, body: bytes | None = None, headers: Mapping[str, str] | None = None,
+        *, timeout: float,
+    ) -> Answer:  # fmt: skip
+        """One exchange on a kept connection. Raises InstanceGoneError or InvocationTimeoutError."""
+        began = time.perf_counter()
+        try:
+            connection = self._idle.pop()
+        except IndexError:
+            connection = _Connection(self._socket)
+        try:
+            connection.timeout = timeout
+            if connection.sock is None:
+                connection.connect()
+            connection.sock.settimeout(timeout)
+            connection.request(method, path, body, dict(headers or {}))
+            response = connection.getresponse()
+            content = response.read()
+        except (OSError, http.client.HTTPException) as error:
+            connection.close()
+            reason = InvocationTimeoutError if isinstance(error, TimeoutError) else InstanceGoneError
+            raise reason(self.id, self.variant, time.perf_counter() - began) from error
+        self._idle.append(connection)
+        return Answer(response.status, response.headers, content, time.perf_counter() - began)
+
+    def stop(self, grace: float) -> None:
+        """End the process and everything it started, send the rest of its log, remove its folder."""
+        with self._stopping:
+            self._process.stop(grace)
+            self._output.join(SIGTERM_SECONDS)
+            self._remove()
+
+    def _started(self, container: Container, env: Mapping[str, str]) -> processes.Child:
+        # The model server inherits the listening socket as its standard input: a request may be sent before it is up, and fails when it dies.
+        with socket.socket(socket.AF_UNIX) as listening:
+            with _address(self._socket) as address:
+                listening.bind(address)
+            listening.listen(128)
+            command = [sys.executable, "-P", "-u", str(MODEL_SERVER), str(container.code), str(container.model)]
+            return processes.start(
+                command, env=env, cwd=container.folder, stdin=listening.fileno(),
+                stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+            )  # fmt: skip
+
+    def _follow(self, ended: Callable[[Instance], None]) -> None:
+        assert self._process.stdout is not None
+        self._log.copy(self._process.stdout)  # until the process and all it started have ended
+        self._process.stdout.close()
+        self._ended.set()
+        ended(self)
+
+    def _unhealthy(self) -> DeploymentError:
+        return DeploymentError(
+            f"The primary container for production variant {self.variant} did not pass the ping health check. "
+            "Please check CloudWatch logs for this endpoint."
+        )
+
+    def _remove(self) -> None:
+        while self._idle:
+            self._idle.pop().close()
+        self._log.close()
+        shutil.rmtree(
+            self._folder, ignore_errors=True
+        )  # what a container's other user wrote there may not be ours to remove
+
+
+def environment(account: Account, plan: VariantPlan, container: Container) -> dict[str, str]:
+    """The container's environment: AWS's, then the model's own; nothing of ours leaks in."""
+    search = [str(Path(sys.executable).parent), "/usr/local/bin", "/usr/bin", "/bin"]
+    return {
+        "PATH": os.pathsep.join(search),
+        "HOME": str(container.folder),
+        "LANG": "C.UTF-8",
+        "PYTHONUNBUFFERED": "1",
+        **account.client_environment,
+        "SAGEMAKER_REGION": account.region,
+        "SAGEMAKER_CONTAINER_LOG_LEVEL": "20",
+        **plan.environment,
+        "SAGEMAKER_BASE_DIR": str(container.folder),
+        "SAGEMAKER_SUBMIT_DIRECTORY": str(container.code),
+        "SAGEMAKER_PROGRAM": container.program,
+        "SM_MODEL_DIR": str(container.model),
+    }
+
+
+class _Connection(http.client.HTTPConnection):
+    def __init__(self, path: Path) -> None:
+        super().__init__("localhost")
+        self._path = path
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.settimeout(self.timeout)
+        with _address(self._path) as address:
+            self.sock.connect(address)
+
+
+@contextmanager
+def _address(path: Path) -> Iterator[str]:
+    """The socket's name in the 107 bytes an address may have, however deep the state folder lies."""
+    if sys.platform != "linux":
+        yield str(path)
+        return
+    folder = os.open(path.parent, os.O_PATH | os.O_DIRECTORY)
+    try:
+        yield f"/proc/self/fd/{folder}/{path.name}"
+    finally:
+        os.close(folder)

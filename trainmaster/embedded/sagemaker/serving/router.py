@@ -1,0 +1,109 @@
+"""The way of an invocation to whatever fleet serves its endpoint at that moment."""
+
+from __future__ import annotations
+
+import threading
+import time
+from http.client import HTTPMessage
+
+from trainmaster.embedded.sagemaker.account import Account
+from trainmaster.embedded.sagemaker.serving import answers
+from trainmaster.embedded.sagemaker.serving.fleet import Fleet, FleetClosedError, NoInstanceError, UnknownVariantError
+from trainmaster.embedded.sagemaker.serving.instance import Answer, InvocationTimeoutError, NoAnswerError
+from trainmaster.embedded.sagemaker.serving.invocation import Invocation, InvocationAnswer
+from trainmaster.embedded.sagemaker.serving.metrics import InvocationMetrics
+
+MODEL_SECONDS = 60.0
+"""How long a model may take over one invocation, as on AWS."""
+RECOVERY_SECONDS = 55.0
+"""How long an invocation waits for an endpoint that comes back after a restart; clients give up after 60."""
+
+
+class Router:
+    """Safe to share between threads."""
+
+    def __init__(self, account: Account) -> None:
+        self._account = account
+        self._metrics = InvocationMetrics(account.cloudwatch)
+        self._changed = threading.Condition()
+        self._fleets: dict[str, Fleet] = {}
+        self._expected: set[str] = set()
+        self._closed = False
+
+    def expect(self, name: str) -> None:
+        """Until `serve` or `remove`, invocations of this endpoint wait instead of being refused."""
+        with self._changed:
+            self._expected.add(name)
+
+    def fleet(self, name: str) -> Fleet | None:
+        with self._changed:
+            return self._fleets.get(name)
+
+    def serve(self, name: str, fleet: Fleet) -> Fleet | None:
+        """From now on invocations go to this fleet; the one they went to before, for the caller to close."""
+        with self._changed:
+            if self._closed:
+                return fleet
+            before = self._fleets.get(name)
+            self._fleets[name] = fleet
+            self._expected.discard(name)
+            self._changed.notify_all()
+            return before
+
+    def remove(self, name: str) -> Fleet | None:
+        """Refuse the endpoint's invocations; the fleet they went to, for the caller to close."""
+        with self._changed:
+            self._expected.discard(name)
+            self._changed.notify_all()
+            return self._fleets.pop(name, None)
+
+    def close(self) -> list[Fleet]:
+        """Refuse all, publish what was counted; the fleets, for the caller to close."""
+        with self._changed:
+            self._closed = True
+            fleets = list(self._fleets.values())
+            self._fleets.clear()
+            self._expected.clear()
+            self._changed.notify_all()
+        self._metrics.close()
+        return fleets
+
+    def invoke(self, name: str, invocation: Invocation) -> InvocationAnswer:
+        """Raises AwsError: ValidationError, ModelError with the model's own status and body, ServiceUnavailable."""
+        began = time.perf_counter()
+        answers.check_size(invocation)
+        request = ("POST", "/invocations", invocation.body, answers.headers(invocation))
+        while True:
+            fleet = self._serving(name)
+            try:
+                answer, variant = fleet.send(request, variant=invocation.target_variant, timeout=MODEL_SECONDS)
+            except FleetClosedError:
+                continue  # another has taken its place since we looked
+            except UnknownVariantError as error:
+                raise answers.unknown_variant(name, str(error)) from None
+            except NoInstanceError:
+                raise answers.unavailable(name) from None
+            except NoAnswerError as error:
+                self._count(name, error.variant, fleet, began, Answer(0, HTTPMessage(), b"", error.seconds))
+                timed_out = isinstance(error, InvocationTimeoutError)
+                message = answers.TIMED_OUT if timed_out else answers.CRASHED.format(endpoint=name)
+                raise answers.model_error(self._account, name, 0, message) from None
+            self._count(name, variant, fleet, began, answer)
+            return answers.answered(self._account, name, answer, variant)
+
+    def _count(self, name: str, variant: str, fleet: Fleet, began: float, answer: Answer) -> None:
+        self._metrics.count(
+            name, variant,
+            status=answer.status, model_seconds=answer.seconds, instances=fleet.living(variant),
+            overhead_seconds=max(time.perf_counter() - began - answer.seconds, 0.0),
+        )  # fmt: skip
+
+    def _serving(self, name: str) -> Fleet:
+        with self._changed:
+            self._changed.wait_for(lambda: name not in self._expected, RECOVERY_SECONDS)
+            if self._closed or name in self._expected:
+                raise answers.unavailable(name)
+            fleet = self._fleets.get(name)
+        if fleet is None:
+            raise answers.not_serving(self._account, name)
+        return fleet
