@@ -30,7 +30,7 @@ log = logging.getLogger(__name__)
 
 
 class TrainingService:
-    """Runs the account's training jobs, each in a thread. `recover` is to be called once, before the first request."""
+    """Runs the account's training jobs, each in a thread. `recover` is to be called once."""
 
     def __init__(self, account: Account, faults: Faults) -> None:
         self._account, self._faults = account, faults
@@ -58,7 +58,8 @@ class TrainingService:
 
     def recover(self) -> None:
         """After a restart: jobs that were running have failed; the logs of all jobs come back, newest first, in the background."""
-        jobs = self._account.records.all(KIND)
+        with self._lock:  # requests are answered already: a job made meanwhile is none of the old ones
+            jobs = [job for job in self._account.records.all(KIND) if job["TrainingJobName"] not in self._running]
         for job in jobs:
             name = job["TrainingJobName"]
             discard_hosts(jobs_folder(self._account) / name)
@@ -77,7 +78,8 @@ class TrainingService:
         job = self._described(job_name)
         if not job.get("EnableManagedSpotTraining"):
             raise invalid(f"Training job {job_name} does not use managed spot training.")
-        running = self._running.get(job_name)
+        with self._lock:
+            running = self._running.get(job_name)
         if running is None or job["SecondaryStatus"] not in ("Downloading", "Training"):
             raise invalid(f"Training job {job_name} has no instances to take: it is {job['SecondaryStatus']}.")
         running.interrupt()
@@ -103,12 +105,12 @@ class TrainingService:
         checks.check(self._account, request)
         if self._closing.is_set():
             raise AwsError("InternalServerError", "The embedded AWS is being stopped.", status=500)
-        try:
-            self._account.records.create(KIND, name, arn, self._born(request, arn), request.get("Tags"))
-        except AlreadyRecordedError:
-            raise _taken(arn) from None
-        job = TrainingJob(self._account, self._faults, self._isolation, name)
         with self._lock:
+            try:
+                self._account.records.create(KIND, name, arn, self._born(request, arn), request.get("Tags"))
+            except AlreadyRecordedError:
+                raise _taken(arn) from None
+            job = TrainingJob(self._account, self._faults, self._isolation, name)
             self._running = {each: one for each, one in self._running.items() if one.alive} | {name: job}
             job.start()
         return {"TrainingJobArn": arn}
@@ -150,7 +152,9 @@ class TrainingService:
                 )
             if job["TrainingJobStatus"] != "Stopping":
                 statuses.move(job, "Stopping", self._account.now(), "Stopping")
-        self._running[name].stop()
+        with self._lock:
+            if running := self._running.get(name):
+                running.stop()
         return {}
 
     def _described(self, name: str) -> Json:

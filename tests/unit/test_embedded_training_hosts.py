@@ -1,0 +1,141 @@
+"""What a job's host offers the process in it."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from trainmaster.embedded.sagemaker.training.artifacts import files_below
+from trainmaster.embedded.sagemaker.training.checkpoints import stamps
+from trainmaster.embedded.sagemaker.training.host import Host
+from trainmaster.embedded.sagemaker.training.namespaces import SETTING, EnvironmentOnly, detect
+from trainmaster.embedded.sagemaker.wire import Json
+
+JOB: Json = {
+    "TrainingJobName": "cats-7",
+    "TrainingJobArn": "arn:aws:sagemaker:us-east-1:123456789012:training-job/cats-7",
+    "AlgorithmSpecification": {"TrainingImage": "image", "TrainingInputMode": "File"},
+    "HyperParameters": {"epochs": "3"},
+    "ResourceConfig": {"InstanceType": "ml.m5.large", "InstanceCount": 2, "VolumeSizeInGB": 1},
+    "Environment": {"MINE": "1", "LANG": "de_DE.UTF-8"},
+}
+
+
+@pytest.fixture
+def host(tmp_path: Path) -> Host:
+    made = Host(JOB, 1, tmp_path / "algo-2", EnvironmentOnly("a test"))
+    made.lay_out()
+    return made
+
+
+def read(host: Host, name: str) -> Json:
+    found: Json = json.loads((host.ml / "input/config" / f"{name}.json").read_text())
+    return found
+
+
+def test_every_host_is_told_its_own_name_and_all_others(host: Host) -> None:
+    resources = read(host, "resourceconfig")
+    assert (resources["current_host"], resources["hosts"]) == ("algo-2", ["algo-1", "algo-2"])
+    assert resources["instance_groups"][0]["hosts"] == ["algo-1", "algo-2"]
+    assert (resources["current_instance_type"], resources["current_group_name"]) == (
+        "ml.m5.large",
+        "homogeneousCluster",
+    )
+
+
+def test_hyperparameters_are_written_as_given(host: Host) -> None:
+    assert read(host, "hyperparameters") == {"epochs": "3"}
+
+
+def test_a_job_sees_its_own_environment_and_none_of_ours(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SUPABASE_SERVICE_ROLE_KEY", "ours")
+    environment = host.environment({"AWS_ENDPOINT_URL": "http://127.0.0.1:1"}, Path("/cache"))
+    assert "ours" not in environment.values()
+    assert environment["MINE"] == "1"
+    assert environment["LANG"] == "de_DE.UTF-8"
+    assert environment["AWS_ENDPOINT_URL"] == "http://127.0.0.1:1"
+    assert environment["TRAINING_JOB_ARN"] == JOB["TrainingJobArn"]
+    assert environment["HOME"].startswith(str(host.folder))
+
+
+def test_a_jobs_python_has_our_packages_but_not_our_own_code(host: Host) -> None:
+    python = host.folder / "python/bin/python"
+    script = "import sys, sklearn; print(sys.prefix)\ntry: import trainmaster\nexcept ImportError: print('not ours')"
+    answer = subprocess.run([python, "-c", script], capture_output=True, text=True, check=True, cwd="/", timeout=60)
+    assert answer.stdout.split("\n")[:2] == [str(host.folder / "python"), "not ours"]
+
+
+def test_what_pip_installs_for_a_job_leaves_our_environment_as_it_is(host: Host, tmp_path: Path) -> None:
+    package = tmp_path / "six"  # one that we have, in another version
+    package.mkdir()
+    (package / "six.py").write_text("__version__ = '0.0.1'\n")
+    (package / "pyproject.toml").write_text(
+        '[build-system]\nrequires = ["hatchling"]\nbuild-backend = "hatchling.build"\n'
+        '[project]\nname = "six"\nversion = "0.0.1"\n[tool.hatch.build.targets.wheel]\ninclude = ["six.py"]\n'
+    )
+    pip = [host.folder / "python/bin/pip", "install", "--no-build-isolation", "--no-index", "-q", package]
+    subprocess.run(pip, check=True, timeout=120, env=host.environment({}, tmp_path / "cache"))
+
+    def version(python: Path) -> str:
+        command = [python, "-c", "import six; print(six.__version__)"]
+        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout.strip()
+
+    assert version(host.folder / "python/bin/python") == "0.0.1"
+    assert version(Path(sys.executable)) != "0.0.1"
+
+
+def test_the_container_runs_the_entrypoint_with_its_arguments_or_else_train(host: Host) -> None:
+    assert host.command() == ["train"]
+    algorithm = {"ContainerEntrypoint": ["/bin/bash"], "ContainerArguments": ["-c", "true"]}
+    given = Host(JOB | {"AlgorithmSpecification": algorithm}, 0, host.folder, host.isolation)
+    assert given.command() == ["/bin/bash", "-c", "true"]
+
+
+def test_the_failure_file_counts_up_to_1024_characters(host: Host) -> None:
+    assert host.failure() == ""
+    (host.ml / "output/failure").write_bytes(b"\xff" + "é".encode() * 5000)
+    assert host.failure() == "\ufffd" + "é" * 1023
+
+
+def test_namespaces_are_done_without_when_so_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(SETTING, "off")
+    found = detect()
+    assert not found.isolated
+    assert SETTING in found.sentence
+
+
+def test_namespaces_are_done_without_where_there_is_no_unshare(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert "no unshare" in detect().sentence
+
+
+def test_a_refused_unshare_is_named_with_its_reason(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    refusing = tmp_path / "unshare"
+    refusing.write_text("#!/bin/sh\necho 'unshare: unshare failed: Operation not permitted' >&2; exit 1\n")
+    refusing.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    assert "Operation not permitted" in detect().sentence
+
+
+def test_of_files_named_alike_on_two_hosts_the_first_hosts_is_kept(tmp_path: Path) -> None:
+    for name in ("algo-1", "algo-2"):
+        (tmp_path / name / "deep").mkdir(parents=True)
+        (tmp_path / name / "model").write_text(name)
+        (tmp_path / name / "deep" / f"of-{name}").write_text(name)
+    found = files_below([tmp_path / "algo-1", tmp_path / "algo-2"])
+    assert sorted(found) == ["deep/of-algo-1", "deep/of-algo-2", "model"]
+    assert found["model"].read_text() == "algo-1"
+
+
+def test_a_changed_file_has_another_stamp_and_a_broken_link_none(tmp_path: Path) -> None:
+    file = tmp_path / "deep" / "weights"
+    file.parent.mkdir()
+    file.write_text("1")
+    (tmp_path / "latest").symlink_to("nowhere")
+    before = stamps(tmp_path)
+    file.write_text("22")
+    assert list(before) == ["deep/weights"]
+    assert stamps(tmp_path) != before
