@@ -26,11 +26,13 @@ _INVOKE = {
 }
 _CBOR_OPERATION = re.compile(r"/service/[^/]+/operation/(?P<operation>\w+)")
 
+_REST_XML = frozenset({"cloudfront", "route53"})
+
 
 class Protocol(Enum):
     JSON = "json"
     REST_JSON = "rest-json"
-    QUERY = "query"
+    XML = "query and rest-xml"
     EC2 = "ec2"
     S3 = "s3"
     CBOR = "smithy-rpc-v2-cbor"
@@ -63,8 +65,8 @@ class Call:
             return cls(request, service, "", Protocol.S3)
         action = request.args.get("Action") or _form_action(request)
         if action:
-            return cls(request, service, action, Protocol.EC2 if service == "ec2" else Protocol.QUERY)
-        return cls(request, service, "", Protocol.REST_JSON)
+            return cls(request, service, action, Protocol.EC2 if service == "ec2" else Protocol.XML)
+        return cls(request, service, "", Protocol.XML if service in _REST_XML else Protocol.REST_JSON)
 
     @property
     def target(self) -> str:
@@ -105,7 +107,7 @@ class Call:
                     f"<Error><Code>{code}</Code><Message>{message}</Message><RequestId>{request_id}</RequestId></Error>"
                 )
                 response.content_type = "application/xml"
-            case Protocol.QUERY:
+            case Protocol.XML:
                 response.data = (
                     f"<ErrorResponse><Error><Type>{side}</Type><Code>{code}</Code><Message>{message}</Message></Error>"
                     f"<RequestId>{request_id}</RequestId></ErrorResponse>"

@@ -24,11 +24,7 @@ from trainmaster.embedded.sagemaker import resources, tags
 from trainmaster.embedded.sagemaker.account import Account
 from trainmaster.embedded.sagemaker.api import SageMakerApi
 from trainmaster.embedded.sagemaker.records import Records
-
-try:
-    from trainmaster.embedded.sagemaker.serving.service import EndpointService
-except ImportError:
-    EndpointService = None  # type: ignore
+from trainmaster.embedded.sagemaker.serving.service import EndpointService
 from trainmaster.embedded.sagemaker.training.service import TrainingService
 from trainmaster.embedded.state import Credentials, State
 
@@ -75,9 +71,7 @@ class Host:
         self._role_arn = policies.ensure_execution_role(self.account)
         faults = Faults()
         self._training = TrainingService(self.account, faults)
-        from unittest.mock import MagicMock
-
-        self._endpoints = EndpointService(self.account, faults) if EndpointService else MagicMock(operations={})
+        self._endpoints = EndpointService(self.account, faults)
         front = Front(
             account=self.account,
             sagemaker=SageMakerApi(

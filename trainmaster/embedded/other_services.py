@@ -36,7 +36,9 @@ class OtherServices:
             response = Response.from_app(self._moto, environ, buffered=True)
         except NotImplementedError:
             raise _lacking(f"{call.service}:{call.operation or call.request.path}") from None
-        if response.status_code >= 400 and response.get_data()[:15].lower() == b"<!doctype html>":
+        except ModuleNotFoundError as error:
+            raise _lacking(f"the service {call.service}: {error.name} is not installed") from None
+        if response.status_code >= 400 and response.get_data()[:15].lower() in (b"<!doctype html>", b""):
             raise _lacking(f"{call.service}:{call.request.method} {call.request.path}")
         return response
 
@@ -46,5 +48,5 @@ class OtherServices:
 
 
 def _lacking(what: str) -> AwsError:
-    # Not 5xx: SDKs would retry what can never succeed.
-    return AwsError("NotImplementedException", f"The embedded AWS does not have {what}.", status=400)
+    # 501 is the one server error that SDKs do not retry.
+    return AwsError("NotImplementedException", f"The embedded AWS does not have {what}.", status=501)
