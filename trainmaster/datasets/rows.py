@@ -121,7 +121,7 @@ class Lines(Iterator[str]):
 
 
 def records(lines: Lines, delimiter: str, findings: Findings) -> Iterator[tuple[int, list[str]]]:
-    """Rows that are not blank, each with the line it starts on; rows that cannot be read are reported instead."""
+    """Rows with anything in them, each with the line it starts on; rows that cannot be read are reported instead."""
     reader = csv.reader(lines, delimiter=delimiter, strict=True)
     while True:
         line = reader.line_num + 1
@@ -139,7 +139,7 @@ def records(lines: Lines, delimiter: str, findings: Findings) -> Iterator[tuple[
             if reader.line_num > line:
                 return  # the open quote has swallowed rows: where the next one starts is anybody's guess
         else:
-            if cells:
+            if any(map(str.strip, cells)):
                 yield line, cells
 
 

@@ -150,7 +150,7 @@ class SourceChangedError(ValueError):
 def check_table(source: Source, schema: TableSchema, *, name: str = "", cap: int = 100) -> CheckedTable:
     """Read the whole source (a path, or a binary stream from where it stands) once and judge it; raises for no content.
 
-    UTF-8 with or without a byte order mark; commas, semicolons or tabs; any line ends; blank lines are passed over. `cap`
+    UTF-8 with or without a byte order mark; commas, semicolons or tabs; any line ends; rows with nothing in them are passed over. `cap`
     bounds how many problems are kept, not how many are counted.
     """
     with _opened(source) as stream:
