@@ -26,16 +26,11 @@ class DeploymentError(Exception):
 
 
 @dataclass(frozen=True)
-class Container:
-    """Where one instance's files are: `folder` stands for /opt/ml, `code` holds the script `program`."""
+class Script:
+    """The user's script: its file name, and its folder below /opt/ml."""
 
     folder: Path
-    code: Path
-    program: str
-
-    @property
-    def model(self) -> Path:
-        return self.folder / "model"
+    name: str
 
 
 class ModelFiles:
@@ -55,23 +50,23 @@ class ModelFiles:
         if self._script.startswith("s3://"):
             download(s3, self._script, self._folder / "sourcedir.tar.gz")
 
-    def lay_out(self, folder: Path) -> Container:
-        """The files of one instance, in a folder of its own. Raises DeploymentError for an archive that is none, or unsafe."""
-        model = folder / "model"
+    def lay_out(self, ml: Path) -> Script:
+        """The files of one instance, in a folder that is its /opt/ml. Raises DeploymentError for an archive that is none, or unsafe."""
+        model = ml / "model"
         if self._plan.artifact and self._plan.artifact_is_prefix:
             shutil.copytree(self._folder / "model", model)
         elif self._plan.artifact:
             unpack(self._folder / "model.tar.gz", model, self._plan.artifact)
         model.mkdir(parents=True, exist_ok=True)
-        given = Path(self._plan.environment.get("SAGEMAKER_PROGRAM") or "inference.py")
-        places = [model / "code", model]
+        places = [Path("model/code"), Path("model")]
         if self._script.startswith("s3://"):
-            unpack(self._folder / "sourcedir.tar.gz", folder / "code", self._script)
-            places.insert(0, folder / "code")
+            unpack(self._folder / "sourcedir.tar.gz", ml / "code", self._script)
+            places.insert(0, Path("code"))
         elif self._script.startswith(CONTAINER_FOLDER):
-            places.insert(0, folder / Path(self._script).relative_to(CONTAINER_FOLDER))
-        code = next((place for place in places if (place / given).is_file()), places[0])
-        return Container(folder, (code / given).parent, given.name)
+            places.insert(0, Path(self._script).relative_to(CONTAINER_FOLDER))
+        script = Path(self._plan.environment.get("SAGEMAKER_PROGRAM") or "inference.py")
+        code = next((place for place in places if (ml / place / script).is_file()), places[0])
+        return Script((code / script).parent, script.name)
 
 
 def download(s3: S3Client, url: str, target: Path) -> None:

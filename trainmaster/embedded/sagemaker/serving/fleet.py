@@ -14,6 +14,7 @@ from trainmaster.embedded.sagemaker.account import Account
 from trainmaster.embedded.sagemaker.serving.artifact import DeploymentError, ModelFiles
 from trainmaster.embedded.sagemaker.serving.instance import SIGTERM_SECONDS, Answer, Instance, InstanceGoneError
 from trainmaster.embedded.sagemaker.serving.plan import VariantPlan
+from trainmaster.embedded.sagemaker.training.namespaces import Isolation
 
 LONGEST_PAUSE = 30.0
 """Seconds between two attempts to replace an instance that keeps dying; the first attempt is immediate."""
@@ -48,8 +49,10 @@ class Variant:
 class Fleet:
     """Safe to share between threads. `start`, `resize` and `close` are called one at a time."""
 
-    def __init__(self, account: Account, endpoint: str, plans: Iterable[VariantPlan], folder: Path) -> None:
-        self._account, self._endpoint = account, endpoint
+    def __init__(
+        self, account: Account, isolation: Isolation, endpoint: str, plans: Iterable[VariantPlan], folder: Path
+    ) -> None:
+        self._account, self._isolation, self._endpoint = account, isolation, endpoint
         self._folder = folder / uuid4().hex[:8]
         self._changed = threading.Condition()
         self._closing = threading.Event()
@@ -171,7 +174,7 @@ class Fleet:
     def _launched(self, variant: Variant) -> Instance:
         instance = Instance(
             self._account, self._endpoint, variant.plan, variant.files,
-            folder=self._folder / variant.plan.name, ended=self._bury,
+            isolation=self._isolation, folder=self._folder / variant.plan.name, ended=self._bury,
         )  # fmt: skip
         with self._changed:
             closing = self._closing.is_set()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -12,7 +13,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from uuid import uuid4
@@ -20,8 +21,9 @@ from uuid import uuid4
 from trainmaster.embedded import processes
 from trainmaster.embedded.sagemaker.account import Account
 from trainmaster.embedded.sagemaker.log_streams import LogStream
-from trainmaster.embedded.sagemaker.serving.artifact import Container, DeploymentError, ModelFiles
+from trainmaster.embedded.sagemaker.serving.artifact import DeploymentError, ModelFiles, Script
 from trainmaster.embedded.sagemaker.serving.plan import VariantPlan
+from trainmaster.embedded.sagemaker.training.namespaces import Isolation
 
 MODEL_SERVER = Path(__file__).with_name("model_server.py")
 SIGTERM_SECONDS = 30.0
@@ -59,7 +61,7 @@ class Instance:
 
     def __init__(
         self, account: Account, endpoint: str, plan: VariantPlan, files: ModelFiles,
-        *, folder: Path, ended: Callable[[Instance], None],
+        *, isolation: Isolation, folder: Path, ended: Callable[[Instance], None],
     ) -> None:  # fmt: skip
         self.id = f"i-0{uuid4().hex[:16]}"
         self.variant = plan.name
@@ -67,6 +69,7 @@ class Instance:
         """Requests under way; the fleet's lock guards it."""
         self._healthy_since = 0.0
         self._deadline = time.monotonic() + plan.startup_seconds
+        self._isolation = isolation
         self._folder = folder / self.id
         self._idle: deque[http.client.HTTPConnection] = deque()
         self._ended = threading.Event()
@@ -74,17 +77,13 @@ class Instance:
         self._socket = self._folder / "router"
         self._log = LogStream(account.logs, f"/aws/sagemaker/Endpoints/{endpoint}", f"{plan.name}/{self.id}")
         try:
-            container = files.lay_out(self._folder / "opt" / "ml")
-            self._process = self._started(container, environment(account, plan, container))
+            script = files.lay_out(self._folder / "ml")
+            self._process = self._started(script, environment(account, plan, script, isolation.base(self._folder)))
         except BaseException:
             self._remove()
             raise
         self._output = threading.Thread(target=self._follow, args=(ended,), name=f"{endpoint}/{self.id}", daemon=True)
         self._output.start()
-
-    @property
-    def pid(self) -> int:
-        return self._process.pid
 
     def wait_until_healthy(self) -> None:
         """Raises DeploymentError when the process ends, or the startup deadline passes, before a ping is answered."""
@@ -134,20 +133,28 @@ class Instance:
     def stop(self, grace: float) -> None:
         """End the process and everything it started, send the rest of its log, remove its folder."""
         with self._stopping:
-            self._process.stop(grace)
+            first = self._isolation.first_process(self._process.pid) if grace else None
+            if first is not None:
+                with suppress(ProcessLookupError):
+                    os.kill(first, signal.SIGTERM)
+                with suppress(subprocess.TimeoutExpired):
+                    self._process.wait(grace)
+            self._process.kill()
             self._output.join(SIGTERM_SECONDS)
             self._remove()
 
-    def _started(self, container: Container, env: Mapping[str, str]) -> processes.Child:
+    def _started(self, script: Script, env: Mapping[str, str]) -> processes.Child:
+        base = self._isolation.base(self._folder)
+        command = [sys.executable, "-P", "-u", str(MODEL_SERVER), str(base / script.folder), str(base / "model")]
         # The model server inherits the listening socket as its standard input: a request may be sent before it is up, and fails when it dies.
         with socket.socket(socket.AF_UNIX) as listening:
             with _address(self._socket) as address:
                 listening.bind(address)
             listening.listen(128)
-            command = [sys.executable, "-P", "-u", str(MODEL_SERVER), str(container.code), str(container.model)]
             return processes.start(
-                command, env=env, cwd=container.folder, stdin=listening.fileno(),
-                stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                self._isolation.command(self._folder, [self.id], command),
+                env=env, cwd=self._folder / "ml",
+                stdin=listening.fileno(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
             )  # fmt: skip
 
     def _follow(self, ended: Callable[[Instance], None]) -> None:
@@ -172,22 +179,22 @@ class Instance:
         )  # what a container's other user wrote there may not be ours to remove
 
 
-def environment(account: Account, plan: VariantPlan, container: Container) -> dict[str, str]:
-    """The container's environment: AWS's, then the model's own; nothing of ours leaks in."""
+def environment(account: Account, plan: VariantPlan, script: Script, base: Path) -> dict[str, str]:
+    """The container's environment: AWS's, then the model's own; nothing of ours leaks in. `base` is its /opt/ml."""
     search = [str(Path(sys.executable).parent), "/usr/local/bin", "/usr/bin", "/bin"]
     return {
         "PATH": os.pathsep.join(search),
-        "HOME": str(container.folder),
+        "HOME": str(base),
         "LANG": "C.UTF-8",
         "PYTHONUNBUFFERED": "1",
         **account.client_environment,
         "SAGEMAKER_REGION": account.region,
         "SAGEMAKER_CONTAINER_LOG_LEVEL": "20",
         **plan.environment,
-        "SAGEMAKER_BASE_DIR": str(container.folder),
-        "SAGEMAKER_SUBMIT_DIRECTORY": str(container.code),
-        "SAGEMAKER_PROGRAM": container.program,
-        "SM_MODEL_DIR": str(container.model),
+        "SAGEMAKER_BASE_DIR": str(base),
+        "SAGEMAKER_SUBMIT_DIRECTORY": str(base / script.folder),
+        "SAGEMAKER_PROGRAM": script.name,
+        "SM_MODEL_DIR": str(base / "model"),
     }
 
 

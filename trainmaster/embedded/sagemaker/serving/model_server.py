@@ -10,6 +10,7 @@ import email.message
 import http.server
 import json
 import os
+import signal
 import socket
 import socketserver
 import sys
@@ -115,7 +116,12 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if self.path != "/invocations":
             self._answer(HTTPStatus.NOT_FOUND, b"", {})
             return
-        self._answer(*self._transformed(body, self.headers))
+        try:
+            status, content, headers = self._transformed(body, self.headers)
+        except Exception:  # noqa: BLE001  # what output_fn returned may be anything: its author finds the reason in the log
+            traceback.print_exc()
+            status, content, headers = HTTPStatus.INTERNAL_SERVER_ERROR, b"Unable to serialize model output.", {}
+        self._answer(status, content, headers)
 
     def _transformed(self, body: bytes, headers: email.message.Message) -> tuple[int, bytes, dict[str, str]]:
         context = self.server.context
@@ -133,22 +139,15 @@ class Handler(http.server.BaseHTTPRequestHandler):
         return context.status, content, context.response_headers
 
     def _answer(self, status: int, body: bytes, headers: dict[str, str]) -> None:
-        self.send_response(status)
+        self.send_response_only(status)
         for key, value in headers.items():
             self.send_header(key, value)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
-
-    def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
-        """The access line AWS's containers print."""
-        line = (
-            f'169.254.178.2 - - [{self.log_date_time_string()}] "{self.requestline}" {int(code)} {size} "-" "AHC/2.0"'
-        )
-        print(line, flush=True)
-
-    def version_string(self) -> str:
-        return "sagemaker-inference"
+        self.wfile.flush()
+        now = self.log_date_time_string()
+        print(f'169.254.178.2 - - [{now}] "{self.requestline}" {int(status)} {len(body)} "-" "AHC/2.0"', flush=True)
 
 
 def refuse_pickle() -> None:
@@ -157,8 +156,17 @@ def refuse_pickle() -> None:
 
 
 def main(code: Path, model: Path) -> int:
+    signal.signal(
+        signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM)
+    )  # as PID 1 of a namespace it has no default
     listening = socket.socket(fileno=os.dup(sys.stdin.fileno()))
     os.dup2(os.open(os.devnull, os.O_RDONLY), sys.stdin.fileno())
+    script = code / os.environ["SAGEMAKER_PROGRAM"]
+    if not script.is_file():
+        print(f"The model has no {script.name}, neither in code/ nor at its root: it cannot be served.", flush=True)
+        return 1
+    if (code / "requirements.txt").exists():
+        print("requirements.txt is not installed here: the model is served with the packages of this environment.")
     refuse_pickle()
     sys.path.insert(0, str(code))
     context, transformer = Context(model), Transformer(ScikitLearnDefaults())

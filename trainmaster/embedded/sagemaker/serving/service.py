@@ -20,6 +20,7 @@ from trainmaster.embedded.sagemaker.serving.fleet import DRAIN_SECONDS, Fleet, F
 from trainmaster.embedded.sagemaker.serving.invocation import Invocation, InvocationAnswer
 from trainmaster.embedded.sagemaker.serving.plan import VariantPlan, check_quota, planned, restored, stored
 from trainmaster.embedded.sagemaker.serving.router import Router
+from trainmaster.embedded.sagemaker.training import namespaces
 from trainmaster.embedded.sagemaker.wire import Json, invalid, not_found
 
 KIND = "endpoint"
@@ -32,7 +33,7 @@ class EndpointService:
     """Safe to share between threads. Creations, updates and deletions go on in the background, as on AWS."""
 
     def __init__(self, account: Account, faults: Faults) -> None:
-        self._account, self._faults = account, faults
+        self._account, self._faults, self._isolation = account, faults, namespaces.detect()
         self._folder = account.state / "endpoints"
         self._router = Router(account)
         self._closing = threading.Event()
@@ -195,6 +196,7 @@ class EndpointService:
         fleet = self._router.remove(name)
         if fleet:
             fleet.close(drain_seconds=DRAIN_SECONDS)
+        shutil.rmtree(self._folder / name, ignore_errors=True)
         self._account.records.delete(KIND, name)
 
     def _launched(self, name: str, plans: list[VariantPlan]) -> Fleet:
@@ -203,7 +205,7 @@ class EndpointService:
             self._closing.wait(fault.latency)
             if fault.error or fault.reset:
                 raise DeploymentError(fault.message)
-        fleet = Fleet(self._account, name, plans, self._folder / name)
+        fleet = Fleet(self._account, self._isolation, name, plans, self._folder / name)
         with self._lock:
             if self._closing.is_set():
                 raise FleetClosedError(name)
