@@ -163,6 +163,11 @@ def test_a_missing_column_names_what_was_looked_for_and_the_nearest_header() -> 
     )
 
 
+def test_a_missing_column_that_is_like_none_names_the_headers_there_are() -> None:
+    problem = only_problem(table("id,bedrooms,bathrooms,sqft,price,ZIP", *["1,3,2,1500,1,98101"] * 20))
+    assert problem.startswith("line 1, column year_built: found no such column among 'id', 'ZIP'; wanted ")
+
+
 def test_cells_of_the_columns_that_are_there_are_checked_though_another_is_missing() -> None:
     checked = check(table("bedrooms,bathrooms,sqft,price", *["3,2,1500,1"] * 20, "3,2,many,1"))
     assert checked.counts == {ProblemKind.MISSING_COLUMN: 1, ProblemKind.NOT_A_NUMBER: 1}
@@ -376,6 +381,7 @@ def test_problems_are_kept_up_to_a_cap_and_counted_whole() -> None:
 
 
 def test_one_problem_reads_in_one_line() -> None:
+    assert str(check(b"[]")) == "kc.csv: 1 problem: not a CSV file: found JSON; wanted a CSV file in UTF-8"
     assert "\n" not in str(check(table(HEADER, *ROWS, "3,2,x,1990,1")))
 
 

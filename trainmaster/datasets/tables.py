@@ -128,11 +128,10 @@ class CheckedTable:
 
     def summary(self, shown: int = 10) -> str:
         """The verdict in one line, then up to `shown` problems, then how many there are of each kind."""
-        rows = f"{self.rows:,} {'row' if self.rows == 1 else 'rows'}"
         if self.ok:
-            return f"{self.name}: {rows}, no problems"
-        count = f"{self.problem_count:,} {'problem' if self.problem_count == 1 else 'problems'}"
-        first = f"{self.name}: {count} in {rows}: {self.problems[0]}"
+            return f"{self.name}: {_counted(self.rows, 'row')}, no problems"
+        rows = f" in {_counted(self.rows, 'row')}" if self.rows else ""
+        first = f"{self.name}: {_counted(self.problem_count, 'problem')}{rows}: {self.problems[0]}"
         others = [f"  {problem}" for problem in self.problems[1:shown]]
         left = self.problem_count - 1 - len(others)
         more = [f"  … and {left:,} more"] if left else []
@@ -262,8 +261,7 @@ class _Check:
                 wanted = f"only one of them, or one named exactly {column.name}"
             else:
                 kind = ProblemKind.MISSING_COLUMN
-                near = difflib.get_close_matches(_key(column.name), map(_key, left), n=1)
-                found = "no such column" + "".join(f"; the nearest is {_quoted(n)}" for n in left if [_key(n)] == near)
+                found = f"no such column{_nearest(column.name, left)}"
                 wanted = f"one of the names {', '.join((column.name, *column.aliases))}"
             self.findings.add(Problem(kind, found, wanted, line, column.name))
         used = {tally.position for tally in self.tallies}
@@ -288,7 +286,7 @@ class _Check:
                         self.findings.add(_cell_problem(cell, tally, line))
                 self.normalised.update(_normalised(written))
         if self.rows < self.schema.minimum_rows:
-            found = f"{self.rows} rows" if self.rows else "a header and no rows"
+            found = _counted(self.rows, "row") if self.rows else "a header and no rows"
             self.findings.add(
                 Problem(ProblemKind.TOO_FEW_ROWS, found, f"at least {self.schema.minimum_rows} to train on")
             )
@@ -327,6 +325,15 @@ def _fit(head: bytes, delimiter: str, schema: TableSchema) -> tuple[int, int]:
     return sum(1 for column in schema.columns if column.found_in(header)), len(header)
 
 
+def _nearest(name: str, headers: Sequence[str]) -> str:
+    """The header most like a missing column, or else the first few there are, to go on a message."""
+    keys = {_key(header): header for header in headers}
+    near = difflib.get_close_matches(_key(name), keys, n=1)
+    if near:
+        return f"; the nearest is {_quoted(keys[near[0]])}"
+    return f" among {', '.join(map(_quoted, headers[:5]))}{' …' if len(headers) > 5 else ''}" if headers else ""
+
+
 def _cell_problem(cell: str, tally: _Tally, line: int) -> Problem:
     kind, found, wanted = ProblemKind.NOT_A_NUMBER, _quoted(cell), tally.column.wanted
     if not cell:
@@ -347,6 +354,10 @@ def _normalised(cells: Iterable[str]) -> bytes:
 
 def _key(name: str) -> str:
     return "".join(letter for letter in name.casefold() if letter.isalnum())
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number:,} {noun if number == 1 else f'{noun}s'}"
 
 
 def _quoted(text: str) -> str:
