@@ -33,11 +33,8 @@ def client(settings: Settings, service: str) -> Any:
 
 def may_pass(_task: Any, _run: TaskRun, state: State[Any]) -> bool:
     """Try again after throttling and network cuts; never after a refusal."""
-    try:
-        state.result()
-    except Exception as error:  # noqa: BLE001 - only looked at: Prefect keeps the state with the error in it
-        return is_passing(error)
-    return False
+    error = state.result(raise_on_failure=False)
+    return isinstance(error, BaseException) and is_passing(error)
 
 
 def step(*, task_run_name: str, retries: int = 4) -> Callable[[Callable[P, R]], Task[P, R]]:

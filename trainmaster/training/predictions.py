@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 MEMBER = "predictions.csv"
 MOST_POINTS = 5000
 """More would not be seen, and would make the picture large."""
+MOST_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,8 @@ def held_out_predictions(s3: S3Client, output_uri: str) -> HeldOut | None:
         for member in tar:
             content = tar.extractfile(member) if member.name.removeprefix("./").endswith(MEMBER) else None
             if content:
-                rows = csv.DictReader(io.TextIOWrapper(content, encoding="utf-8"))
+                whole_lines = content.read(MOST_BYTES).decode().rpartition("\n")[0].splitlines()
+                rows = csv.DictReader(whole_lines)
                 pairs = [
                     (float(row["actual"]), float(row["predicted"]))
                     for row, _ in zip(rows, range(MOST_POINTS), strict=False)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Annotated, Any
@@ -138,6 +139,7 @@ def plan_training(
             "sagemaker_program": json.dumps("train.py"),
             "sagemaker_submit_directory": json.dumps(inputs.source_uri),
             "sagemaker_region": json.dumps(region),
+            "sagemaker_container_log_level": str(logging.WARNING),  # at INFO the toolkit logs its whole environment
             "validation-fraction": json.dumps(request.validation_fraction),
             "seed": json.dumps(request.seed),
             "model-version": json.dumps(request.model_version),
