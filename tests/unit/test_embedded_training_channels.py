@@ -26,7 +26,7 @@ def test_a_file_is_named_by_its_key_without_the_prefixs_folder(prefix: str, key:
 
 @given(st.lists(st.text(), max_size=50), st.integers(1, 8))
 def test_sharding_gives_every_object_to_exactly_one_host(keys: list[str], hosts: int) -> None:
-    shares = [shard(keys, index, hosts) for index in range(hosts)]
+    shares = [list(shard(keys, index, hosts)) for index in range(hosts)]
     assert sorted(key for share in shares for key in share) == sorted(keys)
     assert max(map(len, shares)) - min(map(len, shares)) <= 1
 

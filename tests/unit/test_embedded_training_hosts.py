@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from trainmaster.embedded.sagemaker.training.artifacts import files_below
-from trainmaster.embedded.sagemaker.training.checkpoints import stamps
+from trainmaster.embedded.sagemaker.training.checkpoints import stamps, to_store
 from trainmaster.embedded.sagemaker.training.host import Host
 from trainmaster.embedded.sagemaker.training.namespaces import SETTING, EnvironmentOnly, detect
 from trainmaster.embedded.sagemaker.wire import Json
@@ -128,6 +128,13 @@ def test_of_files_named_alike_on_two_hosts_the_first_hosts_is_kept(tmp_path: Pat
     found = files_below([tmp_path / "algo-1", tmp_path / "algo-2"])
     assert sorted(found) == ["deep/of-algo-1", "deep/of-algo-2", "model"]
     assert found["model"].read_text() == "algo-1"
+
+
+def test_only_files_that_stopped_changing_are_copied_and_only_once() -> None:
+    before = {"growing": (1, 1), "complete": (5, 1), "copied": (9, 1), "rewritten": (9, 2)}
+    found = {"growing": (2, 2), "complete": (5, 1), "copied": (9, 1), "rewritten": (9, 2), "new": (1, 2)}
+    stored = {"copied": (9, 1), "rewritten": (9, 1)}
+    assert to_store(found, before, stored) == ["complete", "rewritten"]
 
 
 def test_a_changed_file_has_another_stamp_and_a_broken_link_none(tmp_path: Path) -> None:

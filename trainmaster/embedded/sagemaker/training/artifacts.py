@@ -34,21 +34,21 @@ def _files(folder: Path) -> Iterator[tuple[str, Path]]:
                 yield str(path.relative_to(folder)), path
 
 
-def upload(s3: S3Client, files: dict[str, Path], target: Location, *, scratch: Path, compressed: bool) -> str:
-    """Store the files as one archive at `target`.tar.gz, or each below `target`/; the URI AWS reports for it."""
-    if not compressed:
-        for name, path in files.items():
-            if path.is_file():
-                store(s3, path, target.below(name))
-        return f"{target}/"
-    archive = Location(target.bucket, target.key + ".tar.gz")
-    packed = scratch / f"{Path(target.key).name}.tar.gz"
+def upload(s3: S3Client, files: dict[str, Path], target: Location) -> None:
+    """Store each file below the target."""
+    for name, path in files.items():
+        if path.is_file():
+            store(s3, path, target.below(name))
+
+
+def upload_archive(s3: S3Client, files: dict[str, Path], target: Location, scratch: Path) -> None:
+    """Store the files as one tar.gz at the target, packed in the folder `scratch` first."""
+    packed = scratch / Path(target.key).name
     with tarfile.open(packed, "w:gz", compresslevel=GZIP_LEVEL) as tar:
         for name, path in files.items():
             tar.add(path, arcname=name, recursive=False, filter=_anonymous)
-    store(s3, packed, archive)
+    store(s3, packed, target)
     packed.unlink()
-    return str(archive)
 
 
 def _anonymous(member: tarfile.TarInfo) -> tarfile.TarInfo:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -29,9 +30,9 @@ class ManifestError(ValueError):
     """Raised when a ManifestFile is not a list of `{"prefix": "s3://…"}` and relative names."""
 
 
-def shard(items: Sequence[T], index: int, count: int) -> list[T]:
+def shard(items: Iterable[T], index: int, count: int) -> Iterator[T]:
     """The share of host `index` of `count` under ShardedByS3Key: every item goes to exactly one host."""
-    return list(items[index::count])
+    return islice(items, index, None, count)
 
 
 def manifest_entries(text: str) -> list[Download]:
@@ -77,7 +78,7 @@ def downloads(s3: S3Client, channel: Json) -> Iterator[Download]:
 
 def download(s3: S3Client, channel: Json, folder: Path, *, index: int, count: int, check_halted: CheckHalted) -> None:
     """Put host `index`'s share of the channel into `folder`. Raises ManifestError, OSError, botocore's and boto3's errors."""
-    wanted = list(downloads(s3, channel))
+    wanted = downloads(s3, channel)
     if channel["DataSource"]["S3DataSource"].get("S3DataDistributionType") == "ShardedByS3Key":
         wanted = shard(wanted, index, count)
     folder.mkdir(parents=True, exist_ok=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -60,6 +60,11 @@ def _stamps(folder: Path) -> Iterator[tuple[str, Stamp]]:
                 yield str(path.relative_to(folder)), (status.st_size, status.st_mtime_ns)
 
 
+def to_store(found: Mapping[str, Stamp], before: Mapping[str, Stamp], stored: Mapping[str, Stamp]) -> list[str]:
+    """The files that are complete, being now as they were one scan before, and not yet stored so."""
+    return [name for name, stamp in found.items() if before.get(name) == stamp != stored.get(name)]
+
+
 class CheckpointSync:
     """Copies complete files of the hosts' checkpoint folders to S3 in the background; what is deleted stays in S3."""
 
@@ -90,9 +95,9 @@ class CheckpointSync:
     def _scan(self, *, last: bool) -> None:
         for folder, stored in self._stored.items():
             found = stamps(folder)
-            for name, stamp in found.items():
-                complete = last or self._seen[folder].get(name) == stamp
-                if complete and stored.get(name) != stamp and (last or not self._stop.is_set()):
-                    store(self._s3, folder / name, self._target.below(name))
-                    stored[name] = stamp
+            for name in to_store(found, found if last else self._seen[folder], stored):
+                if self._stop.is_set() and not last:
+                    return
+                store(self._s3, folder / name, self._target.below(name))
+                stored[name] = found[name]
             self._seen[folder] = found

@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,6 +20,7 @@ CheckHalted = Callable[[], None]
 
 _TRANSFER = TransferConfig(max_concurrency=4)
 _FILES_AT_ONCE = 4
+_WINDOW = 512
 
 
 @dataclass(frozen=True)
@@ -85,13 +87,16 @@ def fetch(s3: S3Client, downloads: Iterable[Download], folder: Path, check_halte
             Callback=lambda _: check_halted(), Config=_TRANSFER,
         )  # fmt: skip
 
+    waiting = iter(downloads)
     with ThreadPoolExecutor(_FILES_AT_ONCE, thread_name_prefix="download") as pool:
-        pending = [pool.submit(one, download) for download in downloads]
-        try:
-            for each in pending:
-                each.result()
-        finally:
-            pool.shutdown(cancel_futures=True)
+        # In windows: a channel may have millions of objects.
+        while window := [pool.submit(one, download) for download in islice(waiting, _WINDOW)]:
+            try:
+                for each in window:
+                    each.result()
+            except BaseException:
+                pool.shutdown(cancel_futures=True)
+                raise
 
 
 def store(s3: S3Client, path: Path, location: Location) -> None:

@@ -272,32 +272,45 @@ class TrainingJob:
             raise JobFailedError(f"ClientError: Checkpoint upload failed: {error}") from error
 
     def _upload(self, hosts: list[Host], *, model: bool) -> None:
-        output = self._job["OutputDataConfig"]
-        target = Location.parse(output["S3OutputPath"]).below(f"{self._name}/output")
-        compressed = output.get("CompressionType", "GZIP") == "GZIP"
+        try:
+            self._upload_output(hosts)
+            if model:
+                self._upload_model(hosts)
+        except (OSError, BotoCoreError, ClientError, Boto3Error) as error:
+            raise JobFailedError(f"ClientError: Artifact upload failed: {error}") from error
+
+    def _upload_output(self, hosts: list[Host]) -> None:
         results = {
             name: path
             for name, path in artifacts.files_below([host.ml / "output" for host in hosts]).items()
             if name in ("failure", "success") or name.startswith("data/")
         }
-        scratch = self._folder / "hosts"
-        try:
-            if results.keys() - {"success"}:
-                artifacts.upload(
-                    self._account.s3, results, target.below("output"), scratch=scratch, compressed=compressed
-                )
-            if not model:
-                return
-            files = artifacts.files_below([host.ml / "model" for host in hosts])
-            uri = f"{target.below('model')}{'.tar.gz' if compressed else '/'}"
-            if files:
-                uri = artifacts.upload(
-                    self._account.s3, files, target.below("model"), scratch=scratch, compressed=compressed
-                )
-        except (OSError, BotoCoreError, ClientError, Boto3Error) as error:
-            raise JobFailedError(f"ClientError: Artifact upload failed: {error}") from error
+        if not results.keys() - {"success"}:
+            return
+        if self._compressed:
+            target = self._output.below("output.tar.gz")
+            artifacts.upload_archive(self._account.s3, results, target, self._folder / "hosts")
+        else:
+            artifacts.upload(self._account.s3, results, self._output)
+
+    def _upload_model(self, hosts: list[Host]) -> None:
+        """AWS names the place of the model whether or not the job wrote one."""
+        files = artifacts.files_below([host.ml / "model" for host in hosts])
+        target = self._output.below("model.tar.gz" if self._compressed else "model/")
+        if files and self._compressed:
+            artifacts.upload_archive(self._account.s3, files, target, self._folder / "hosts")
+        elif files:
+            artifacts.upload(self._account.s3, files, target)
         with self._account.records.changing(KIND, self._name) as job:
-            job["ModelArtifacts"] = {"S3ModelArtifacts": uri}
+            job["ModelArtifacts"] = {"S3ModelArtifacts": str(target)}
+
+    @property
+    def _output(self) -> Location:
+        return Location.parse(self._job["OutputDataConfig"]["S3OutputPath"]).below(f"{self._name}/output")
+
+    @property
+    def _compressed(self) -> bool:
+        return bool(self._job["OutputDataConfig"].get("CompressionType") != "NONE")
 
     # What it has to know meanwhile
 

@@ -1,0 +1,43 @@
+"""What a job prints is in CloudWatch Logs: all of it, in order, while it runs."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+
+def test_lines_arrive_while_the_job_runs_in_aws_group_and_stream(jobs: Any) -> None:
+    name = jobs.create("sh", "-c", "echo first; exec sleep 600", name="live")
+    jobs.until_logged(name, "first")
+    assert jobs.describe(name)["SecondaryStatus"] == "Training"
+    (stream,) = jobs.logs.describe_log_streams(
+        logGroupName="/aws/sagemaker/TrainingJobs", logStreamNamePrefix=f"{name}/"
+    )["logStreams"]
+    assert re.fullmatch(rf"{name}/algo-1-\d{{10}}", stream["logStreamName"])
+    jobs.sagemaker.stop_training_job(TrainingJobName=name)
+
+
+def test_no_line_is_lost_or_out_of_order_though_the_process_is_killed(jobs: Any) -> None:
+    script = """
+import os, signal, sys
+for number in range(20_000):
+    print(number, file=sys.stderr if number % 2 else sys.stdout, flush=True)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+    code = jobs.channel("code", jobs.put({"run.py": script}))
+    name = jobs.create("sh", "-c", "python /opt/ml/input/data/code/run.py; exit $?", InputDataConfig=[code])
+    assert jobs.finished(name)["FailureReason"] == "AlgorithmError: , exit code: 137"
+    assert jobs.lines(name)[:20_000] == [str(number) for number in range(20_000)]
+
+
+def test_long_lines_are_cut_and_what_is_no_text_is_replaced(jobs: Any) -> None:
+    script = r"""
+import sys
+sys.stdout.buffer.write("é".encode() * 300_000 + b"\n" + b"\xff\n" + b"no newline at the end")
+"""
+    name = jobs.python(script)
+    jobs.finished(name)
+    *long, replaced, last = jobs.lines(name)
+    assert "".join(long) == "é" * 300_000
+    assert max(len(line.encode()) for line in long) <= 256 * 1024
+    assert (replaced, last) == ("\ufffd", "no newline at the end")
