@@ -22,8 +22,8 @@ RECOVERY_SECONDS = 55.0
 class Router:
     """Safe to share between threads."""
 
-    def __init__(self, account: Account) -> None:
-        self._account = account
+    def __init__(self, account: Account, model_seconds: float = MODEL_SECONDS) -> None:
+        self._account, self._model_seconds = account, model_seconds
         self._metrics = InvocationMetrics(account.cloudwatch)
         self._changed = threading.Condition()
         self._fleets: dict[str, Fleet] = {}
@@ -76,7 +76,7 @@ class Router:
         while True:
             fleet = self._serving(name)
             try:
-                answer, variant = fleet.send(request, variant=invocation.target_variant, timeout=MODEL_SECONDS)
+                answer, variant = fleet.send(request, variant=invocation.target_variant, timeout=self._model_seconds)
             except FleetClosedError:
                 continue  # another has taken its place since we looked
             except UnknownVariantError as error:

@@ -19,7 +19,7 @@ from trainmaster.embedded.sagemaker.serving.description import described
 from trainmaster.embedded.sagemaker.serving.fleet import DRAIN_SECONDS, Fleet, FleetClosedError
 from trainmaster.embedded.sagemaker.serving.invocation import Invocation, InvocationAnswer
 from trainmaster.embedded.sagemaker.serving.plan import VariantPlan, check_quota, planned, restored, stored
-from trainmaster.embedded.sagemaker.serving.router import Router
+from trainmaster.embedded.sagemaker.serving.router import MODEL_SECONDS, Router
 from trainmaster.embedded.sagemaker.training import namespaces
 from trainmaster.embedded.sagemaker.wire import Json, invalid, not_found
 
@@ -32,10 +32,10 @@ _log = logging.getLogger(__name__)
 class EndpointService:
     """Safe to share between threads. Creations, updates and deletions go on in the background, as on AWS."""
 
-    def __init__(self, account: Account, faults: Faults) -> None:
+    def __init__(self, account: Account, faults: Faults, *, model_seconds: float = MODEL_SECONDS) -> None:
         self._account, self._faults, self._isolation = account, faults, namespaces.detect()
         self._folder = account.state / "endpoints"
-        self._router = Router(account)
+        self._router = Router(account, model_seconds)
         self._closing = threading.Event()
         self._lock = threading.Lock()
         self._starting: set[Fleet] = set()

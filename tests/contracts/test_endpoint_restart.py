@@ -1,0 +1,78 @@
+"""What becomes of endpoints when the embedded AWS ends, however it ends, and is started again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+from botocore.exceptions import ClientError
+from hosting import Hosting
+
+
+def processes_with(variable: str) -> list[str]:
+    """Processes that have it in their environment, as every model server has the address of its AWS."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            if variable.encode() in (process / "environ").read_bytes():
+                found.append((process / "cmdline").read_text())
+        except OSError:
+            continue  # ended meanwhile
+    return found
+
+
+def test_endpoints_go_on_after_a_restart_where_they_were(start_embedded: Callable[..., Any]) -> None:
+    embedded = start_embedded(stop_grace=3)
+    hosting = Hosting(embedded)
+    model = hosting.model()
+    serving = hosting.serve(hosting.variant(model, InitialInstanceCount=2))
+    config = hosting.sagemaker.describe_endpoint(EndpointName=serving)["EndpointConfigName"]
+    hosting.sagemaker.delete_endpoint_config(EndpointConfigName=config)
+    hosting.sagemaker.delete_model(ModelName=model)
+    updating, deleting = hosting.serve(), hosting.serve()
+    new = hosting.config(hosting.variant(hosting.model("v2")))
+    embedded.control("POST", "faults", {"operation": "LaunchingMLInstances", "latency": 60.0})
+    hosting.sagemaker.update_endpoint(EndpointName=updating, EndpointConfigName=new)
+    creating = hosting.create(new)
+    with ThreadPoolExecutor(1) as pool:
+        cut = pool.submit(hosting.invoke, deleting, seconds=30)
+        hosting.sagemaker.delete_endpoint(EndpointName=deleting)
+        here = f"AWS_ENDPOINT_URL={embedded.environment['AWS_ENDPOINT_URL']}"
+        assert processes_with(here)
+
+        embedded.kill()
+
+        with pytest.raises(Exception, match=r"closed|reset|Could not connect|refused"):
+            cut.result()
+    hosting.wait_until(lambda: not processes_with(here))
+
+    hosting = Hosting(start_embedded(stop_grace=3))
+    assert hosting.sagemaker.describe_endpoint(EndpointName=serving)["EndpointStatus"] == "InService"
+    assert hosting.invoke(serving)["version"] == "v1"
+    assert len({hosting.invoke(serving)["instance"] for _ in range(40)}) == 2
+    for name in (updating, creating):
+        described = hosting.settled(name)
+        assert (described["EndpointStatus"], described["EndpointConfigName"]) == ("InService", new)
+        assert hosting.invoke(name)["version"] == "v2"
+    with pytest.raises(ClientError, match="Could not find endpoint"):
+        hosting.sagemaker.describe_endpoint(EndpointName=deleting)
+
+
+def test_an_endpoint_whose_artifact_is_gone_after_a_restart_says_so(start_embedded: Callable[..., Any]) -> None:
+    embedded = start_embedded(stop_grace=3)
+    hosting = Hosting(embedded)
+    name = hosting.serve()
+    for item in hosting.s3.list_objects_v2(Bucket=hosting.bucket, Prefix="models/")["Contents"]:
+        hosting.s3.delete_object(Bucket=hosting.bucket, Key=item["Key"])
+
+    assert embedded.stop() == 0
+    hosting = Hosting(start_embedded(stop_grace=3))
+
+    hosting.wait_until(
+        lambda: hosting.sagemaker.describe_endpoint(EndpointName=name)["EndpointStatus"] == "OutOfService"
+    )
+    assert "Failed to download model data" in hosting.settled(name)["FailureReason"]
+    hosting.sagemaker.delete_endpoint(EndpointName=name)

@@ -1,0 +1,85 @@
+"""Limits on how long a model may take, with limits short enough to see them reached: the service in this process, on the real S3."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from hosting import SCRIPT, Hosting, archive
+
+from trainmaster.embedded.faults import Faults
+from trainmaster.embedded.sagemaker.account import Account
+from trainmaster.embedded.sagemaker.records import Records
+from trainmaster.embedded.sagemaker.serving.invocation import Invocation
+from trainmaster.embedded.sagemaker.serving.service import EndpointService
+from trainmaster.embedded.sagemaker.wire import AwsError
+
+
+@pytest.fixture
+def account(embedded: Any, tmp_path: Path) -> Iterator[Account]:
+    records = Records(tmp_path / "sagemaker.db")
+    environment = embedded.environment
+    yield Account(
+        state=tmp_path,
+        records=records,
+        endpoint_url=environment["AWS_ENDPOINT_URL"],
+        inside_url=environment["AWS_ENDPOINT_URL"],
+        s3_endpoint_url=environment["AWS_ENDPOINT_URL_S3"],
+        access_key_id=environment["AWS_ACCESS_KEY_ID"],
+        secret_access_key=environment["AWS_SECRET_ACCESS_KEY"],
+    )
+    records.close()
+
+
+@pytest.fixture
+def service(account: Account) -> Iterator[EndpointService]:
+    service = EndpointService(account, Faults(), model_seconds=0.3)
+    yield service
+    service.close()
+
+
+def created(account: Account, service: EndpointService, artifact: str, **variant: Any) -> dict[str, Any]:
+    """An endpoint's description once it is no longer Creating."""
+    name = f"endpoint-{uuid4().hex[:8]}"
+    given = {"VariantName": "AllTraffic", "ModelName": "m", "InitialInstanceCount": 1, "InstanceType": "ml.m5.large"}
+    account.records.create("model", "m", "m", {"PrimaryContainer": {"Image": "i", "ModelDataUrl": artifact}})
+    account.records.create("endpoint-config", "c", "c", {"ProductionVariants": [{**given, **variant}]})
+    service.operations["CreateEndpoint"]({"EndpointName": name, "EndpointConfigName": "c"})
+    deadline = time.monotonic() + 30
+    while True:
+        described = service.operations["DescribeEndpoint"]({"EndpointName": name})
+        if described["EndpointStatus"] != "Creating":
+            return described
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def test_an_invocation_that_takes_too_long_is_a_model_error_and_the_instance_serves_on(
+    embedded: Any, account: Account, service: EndpointService
+) -> None:
+    artifact = Hosting(embedded).upload(archive({"code/inference.py": SCRIPT, "version": "v1"}))
+    name = created(account, service, artifact)["EndpointName"]
+
+    with pytest.raises(AwsError, match="Your invocation timed out while waiting for a response") as caught:
+        service.invoke(name, Invocation(b'{"seconds": 1}', "application/json"))
+
+    assert (caught.value.code, caught.value.status) == ("ModelError", 424)
+    assert caught.value.extra["OriginalStatusCode"] == 0
+    assert b'"version": "v1"' in service.invoke(name, Invocation(b"{}", "application/json")).body
+
+
+def test_a_model_that_does_not_come_up_in_its_time_fails_the_endpoint_and_leaves_no_files(
+    embedded: Any, account: Account, service: EndpointService
+) -> None:
+    script = "import time\ndef model_fn(folder): time.sleep(60)"
+    artifact = Hosting(embedded).upload(archive({"inference.py": script}))
+
+    described = created(account, service, artifact, ContainerStartupHealthCheckTimeoutInSeconds=1)
+
+    assert described["EndpointStatus"] == "Failed"
+    assert "production variant AllTraffic did not pass the ping health check" in described["FailureReason"]
+    assert [path for path in (account.state / "endpoints").rglob("*") if path.is_file()] == []
