@@ -32,7 +32,7 @@ class EmbeddedAws:
         options = [part for name, value in settings.items() for part in (f"--{name.replace('_', '-')}", str(value))]
         with self.log.open("ab") as log:
             self._child = processes.start(
-                [sys.executable, "-m", "trainmaster.cli", "embedded", "--state", str(state), *options],
+                [sys.executable, "-m", "trainmaster.embedded.command", "--state", str(state), *options],
                 env={name: value for name, value in os.environ.items() if not name.startswith("AWS_")},
                 stdout=log,
                 stderr=log,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import threading
 import time
 from contextlib import suppress
@@ -47,7 +48,7 @@ class Host:
     """Serves from the moment it is made, but for what needs S3: that waits for `recover`."""
 
     def __init__(
-        self, state: State, credentials: Credentials, s3_url: str, *, port: int, region: str, stop_grace: float
+        self, state: State, credentials: Credentials, s3_url: str, *, port: int | None, region: str, stop_grace: float
     ) -> None:
         folder = state.folder.resolve()
         _log_to(folder / "embedded.log")
@@ -65,9 +66,10 @@ class Host:
             stop_grace=stop_grace,
         )
         others = OtherServices()
-        roles = RoleJournal(folder / "roles.jsonl")
-        roles.replay(others)
         self._inside = _Server(_Inside(others), ports["inside"], threads=8)
+        policies.ensure_execution_role(self.account)
+        roles = RoleJournal(folder / "roles.jsonl")
+        roles.replay(others)  # which may change that role, or have deleted it
         self._role_arn = policies.ensure_execution_role(self.account)
         faults = Faults()
         self._training = TrainingService(self.account, faults)
@@ -105,7 +107,7 @@ class Host:
             try:
                 with suppress(s3.exceptions.BucketAlreadyOwnedByYou, s3.exceptions.BucketAlreadyExists):
                     s3.create_bucket(Bucket=self.bucket)
-                s3.put_object(Bucket=self.bucket, Key=probe)
+                s3.put_object(Bucket=self.bucket, Key=probe, Body=b"an empty one would need no volume")
                 s3.delete_object(Bucket=self.bucket, Key=probe)
                 break
             except (BotoCoreError, ClientError):
@@ -125,6 +127,8 @@ class Host:
             "TRAINMASTER_BUCKET": self.bucket,
             "TRAINMASTER_POLL_SECONDS": "0.5",
             "SAGEMAKER_ADMIN_CONFIG_OVERRIDE": str(config),
+            "NO_PROXY": os.environ["NO_PROXY"],
+            "no_proxy": os.environ["no_proxy"],  # where both are set, Python reads this one
         }
 
     def close(self) -> None:

@@ -13,12 +13,13 @@ from urllib.parse import urlsplit
 
 from trainmaster.embedded import processes
 from trainmaster.embedded.state import State
+from trainmaster.errors import TrainmasterError
 
 _READY_WITHIN = 90.0
 _STOPPED_WITHIN = 10.0
 
 
-class DidNotStartError(Exception):
+class DidNotStartError(TrainmasterError):
     """Raised when the embedded AWS ended or hung while starting; the message is what it said."""
 
 
@@ -33,7 +34,7 @@ def running(state: Path, **options: str | float) -> Iterator[dict[str, str]]:
         return
     state.mkdir(parents=True, exist_ok=True)
     said = state / "start.log"
-    command = [sys.executable, "-m", "trainmaster.cli", "embedded", "--state", str(state)]
+    command = [sys.executable, "-m", "trainmaster.embedded.command", "--state", str(state)]
     command += [part for name, value in options.items() for part in (f"--{name.replace('_', '-')}", str(value))]
     with said.open("wb") as log:
         child = processes.start(command, stdout=log, stderr=log)

@@ -7,7 +7,6 @@ import json
 import os
 import sys
 import time
-from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -24,11 +23,11 @@ class NotHealthyError(Exception):
 class SeaweedFS:
     """A running SeaweedFS. Objects survive its end, by SIGKILL too: it hands every write to the kernel first."""
 
-    def __init__(self, state: State, credentials: Credentials, given_ports: Mapping[str, int]) -> None:
+    def __init__(self, state: State, credentials: Credentials, port: int | None) -> None:
         self._folder = state.folder.resolve() / "s3"
         self._log = self._folder / "seaweedfs.log"
         (self._folder / "data").mkdir(parents=True, exist_ok=True)
-        self._ports = state.ports(PORTS, given_ports)
+        self._ports = state.ports(PORTS, {"s3": port})
         self._child = self._start(credentials)
 
     @property
@@ -76,6 +75,7 @@ class SeaweedFS:
             "-s3", f"-s3.port={ports['s3']}", f"-s3.port.grpc={ports['s3.grpc']}", f"-s3.config={config}",
             "-s3.autoCreateBucket=false",  # AWS does not either
             "-s3.port.iceberg=0", "-s3.port.lance=0", "-master.telemetry=false",
+            "-master.peers=none",  # alone, so that it need not wait 1.5 s or more for others to elect it
             # A bucket takes volumes of its own: small ones, and few to begin with, let thousands of buckets fit.
             "-master.volumeSizeLimitMB=64", "-volume.max=10000",
         ]  # fmt: skip

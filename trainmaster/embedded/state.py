@@ -19,6 +19,10 @@ class AlreadyServedError(Exception):
     """Raised when another process serves this state folder."""
 
 
+class PortTakenError(Exception):
+    """Raised when a port that was asked for is in use."""
+
+
 @dataclass(frozen=True)
 class Credentials:
     access_key_id: str
@@ -35,24 +39,28 @@ class State:
     def claimed(self) -> Iterator[None]:
         """For as long as the block runs, or this process lives, nobody else may serve the folder."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        with (self.folder / "lock").open("a") as lock:
+        announcement = self.folder / "serving.json"
+        with (self.folder / "lock").open("a+") as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 raise AlreadyServedError(self._said_by_the_other()) from None
+            announcement.unlink(missing_ok=True)  # left by one that was killed
+            lock.truncate(0)
+            lock.write(str(os.getpid()))
+            lock.flush()
             try:
                 yield
             finally:
-                (self.folder / "serving.json").unlink(missing_ok=True)
+                announcement.unlink(missing_ok=True)
 
     def announce(self, environment: Mapping[str, str]) -> None:
         """Tell others that this process serves the folder, and the environment its clients need."""
-        self._write("serving.json", {"pid": os.getpid(), "environment": dict(environment)})
+        self._write("serving.json", environment)
 
     def serving(self) -> dict[str, str] | None:
         """The environment announced by whoever serves the folder, who may have died since; None when nobody has."""
-        found = self._read("serving.json")
-        return found["environment"] if found else None
+        return self._read("serving.json")
 
     def credentials(self) -> Credentials:
         """Made up once per folder."""
@@ -65,7 +73,7 @@ class State:
             self._write("credentials.json", found)
         return Credentials(**found)
 
-    def ports(self, names: Sequence[str], given: Mapping[str, int]) -> dict[str, int]:
+    def ports(self, names: Sequence[str], given: Mapping[str, int | None]) -> dict[str, int]:
         """A free loopback port for each name: the one given, else that of last time, else any.
 
         Addresses survive a restart so that shells which evaluated the old ones go on working.
@@ -74,20 +82,16 @@ class State:
         chosen: dict[str, int] = {}
         with _Held() as held:
             for name in names:
-                wanted = given.get(name, 0)
+                wanted = given.get(name)
                 chosen[name] = held.port(wanted) if wanted else held.port_or_any(last.get(name, 0))
         self._write("ports.json", {**last, **chosen})
         return chosen
 
     def _said_by_the_other(self) -> str:
-        found = self._read("serving.json")
-        who = (
-            f"process {found['pid']} at {found['environment']['AWS_ENDPOINT_URL']}"
-            if found
-            else "a process starting up"
-        )
+        environment = self.serving()
+        where = f"at {environment['AWS_ENDPOINT_URL']}" if environment else "which is starting up"
         return (
-            f"The embedded AWS of {self.folder} is served already, by {who}. "
+            f"{self.folder} is served already by process {(self.folder / 'lock').read_text()}, {where}. "
             "Use that one, stop it first, or choose another folder with --state."
         )
 
@@ -117,15 +121,18 @@ class _Held:
             one.close()
 
     def port(self, wanted: int) -> int:
-        """Raises OSError when it is taken."""
+        """Raises PortTakenError."""
         one = socket.socket()
         one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # one that lingers in TIME_WAIT is free
         self._sockets.append(one)
-        one.bind(("127.0.0.1", wanted))
+        try:
+            one.bind(("127.0.0.1", wanted))
+        except OSError as error:
+            raise PortTakenError(f"Port {wanted} of 127.0.0.1 cannot be used: {error.strerror}.") from None
         port: int = one.getsockname()[1]
         return port
 
     def port_or_any(self, wanted: int) -> int:
-        with suppress(OSError):
+        with suppress(PortTakenError):
             return self.port(wanted)
         return self.port(0)
