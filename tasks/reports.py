@@ -6,7 +6,6 @@ import base64
 
 from prefect import get_run_logger
 from prefect.artifacts import (
-    create_image_artifact,
     create_link_artifact,
     create_markdown_artifact,
     create_table_artifact,
@@ -30,8 +29,8 @@ def report_training(outcome: TrainingOutcome, settings: Settings) -> None:
     held_out = held_out_predictions(client(settings, "s3"), outcome.output_uri)
     if held_out:
         png = base64.b64encode(picture(held_out, outcome.job_name)).decode()
-        create_image_artifact(
-            f"data:image/png;base64,{png}",
+        create_markdown_artifact(
+            f"![Predicted against actual prices](data:image/png;base64,{png})",
             key="predicted-against-actual",
             description=f"Validation rows of {outcome.job_name}",
         )

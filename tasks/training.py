@@ -11,7 +11,8 @@ from prefect.artifacts import create_progress_artifact, update_progress_artifact
 
 from tasks.aws import client, step
 from trainmaster.aws.polling import Patience
-from trainmaster.budget.approval import Approval, approve_training, rounded, rounded_up
+from trainmaster.budget.approval import Approval, approve_training
+from trainmaster.budget.money import shown
 from trainmaster.budget.prices import shipped_prices
 from trainmaster.errors import DatasetRefusedError
 from trainmaster.settings import Settings
@@ -42,9 +43,9 @@ def approve_cost(request: TrainingRequest, settings: Settings) -> Approval:
     )
     cut = f", cut from {request.max_runtime_seconds} s to what the budget pays for" if approval.is_cut else ""
     get_run_logger().info(
-        "At worst $%s of $%s: %s × %s at $%s an hour for at most %s s%s.",
-        rounded_up(approval.worst_case), request.budget_limit, request.instance_count, request.instance_type,
-        rounded(approval.rate.hourly), approval.max_runtime_seconds, cut,
+        "At worst %s of %s: %s × %s at %s an hour for at most %s s%s.",
+        shown(approval.worst_case), shown(request.budget_limit), request.instance_count, request.instance_type,
+        shown(approval.rate.hourly), approval.max_runtime_seconds, cut,
     )  # fmt: skip
     return approval
 
@@ -70,7 +71,7 @@ def plan_job(request: TrainingRequest, approval: Approval, settings: Settings) -
         output_uri=f"s3://{bucket}/{folder}/jobs",
         region=settings.region,
     )
-    get_run_logger().info("Job %s will read %s files (%s bytes).", plan.job_name, objects, f"{size:,}")
+    get_run_logger().info("Job %s will read %s object(s), %s bytes.", plan.job_name, objects, f"{size:,}")
     return plan
 
 
@@ -102,6 +103,6 @@ def follow_job(plan: TrainingPlan, found: bool, settings: Settings) -> TrainingO
         now = update.step
         if now.secondary != said:
             said = now.secondary
-            logger.info("%s: %s after %s s, $%s so far.", plan.job_name, said, now.seconds, rounded(now.cost))
-        update_progress_artifact(bar, now.percent, f"{plan.job_name}: {said}, {now.seconds} s, ${rounded(now.cost)}")
+            logger.info("%s: %s after %s s, %s so far.", plan.job_name, said, now.seconds, shown(now.cost))
+        update_progress_artifact(bar, now.percent, f"{plan.job_name}: {said}, {now.seconds} s, {shown(now.cost)}")
     return outcome_of(update.description, plan.approval, region=settings.region, found=found, log_tail=tail)

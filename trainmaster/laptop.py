@@ -24,6 +24,7 @@ from uuid import UUID
 
 from pydantic import ValidationError
 
+from trainmaster.budget.money import shown
 from trainmaster.datasets.houses import require_sound_houses
 from trainmaster.embedded import launch, processes
 from trainmaster.embedded.prefect_server import PrefectServer, free_port
@@ -99,6 +100,7 @@ def _train_and_serve(
         os.environ.update(stack.enter_context(launch.running(settings.state_dir)))
     with clock.measure("Prefect: import, server start"):
         flow = importlib.import_module("flows.train_and_serve").train_and_serve
+        _show_news_only()
         stack.callback(_settle_logs)
         server.wait_until_healthy()
     with clock.measure("flow"):
@@ -124,9 +126,22 @@ def _subflow_seconds(flow_run_id: UUID) -> dict[str, float]:
     }
 
 
+def _run_log_handlers() -> Iterator[logging.Handler]:
+    for name in ("prefect", "prefect.flow_runs", "prefect.task_runs"):
+        yield from logging.getLogger(name).handlers
+
+
+def _show_news_only() -> None:
+    """Leave out of the terminal, not of the UI, that Prefect began and finished each step."""
+    routine = ("Beginning ", "Finished in state Completed", "View at ", "Created task run")
+    for handler in _run_log_handlers():
+        if isinstance(handler, logging.StreamHandler):
+            handler.addFilter(lambda record: not record.getMessage().startswith(routine))
+
+
 def _settle_logs() -> None:
     """Send what Prefect still has in memory while its server lives."""
-    for handler in logging.getLogger("prefect").handlers + logging.getLogger("prefect.flow_runs").handlers:
+    for handler in _run_log_handlers():
         handler.flush()
 
 
@@ -138,7 +153,10 @@ def _summary(result: TrainedAndServed, clock: Clock) -> str:
         ("data", result.table.sentence()),
         ("job", training.job_name + (" (launched by an earlier run, found again)" if training.found else "")),
         ("R²", f"{figures['validation:r2']:.3f} on held-out rows; mean error ${figures['validation:mae']:,.0f}"),
-        ("cost", f"${training.bill} billed; at worst ${training.worst_case} of ${training.approved} approved"),
+        (
+            "cost",
+            f"{shown(training.bill)} billed; at worst {shown(training.worst_case)} of {shown(training.approved)} approved",
+        ),
         ("model", training.model_uri),
         (
             "endpoint",
@@ -172,7 +190,13 @@ def stay_up(args: argparse.Namespace) -> int:
             stack.callback(server.close)
             aws = stack.enter_context(launch.running(settings.state_dir))
             server.wait_until_healthy()
-            environment = {**os.environ, **aws, **server.environment, "PREFECT_WORKER_QUERY_SECONDS": "2"}
+            environment = {
+                **os.environ,
+                **aws,
+                **server.environment,
+                "PREFECT_WORKER_QUERY_SECONDS": "2",
+                "PWD": str(ROOT),
+            }
             _prefect(environment, "work-pool", "create", WORK_POOL, "--type", "process", "--overwrite")
             _prefect(environment, "deploy", "--all")
             worker = processes.start(

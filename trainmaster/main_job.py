@@ -74,4 +74,4 @@ class TrainedAndServed(BaseModel):
 
 
 def _markdown_table(rows: list[dict[str, Any]]) -> str:
-    return "\n".join(["| | |", "|---|---|", *(f"| {row['what']} | {row['value']} |" for row in rows)])
+    return "\n".join(["| what | value |", "|---|---|", *(f"| {row['what']} | {row['value']} |" for row in rows)])

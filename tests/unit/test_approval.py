@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trainmaster.budget.approval import SHORTEST_USEFUL_SECONDS, Approval, Rate, approve_training, rounded_up
+from trainmaster.budget.approval import SHORTEST_USEFUL_SECONDS, Approval, Rate, approve_training
+from trainmaster.budget.money import rounded_up, shown
 from trainmaster.budget.prices import shipped_prices
 from trainmaster.errors import OverBudgetError, UnknownPriceError
 
@@ -79,3 +80,11 @@ def test_an_unknown_type_is_refused_before_any_sum_is_done() -> None:
 def test_what_may_be_spent_is_rounded_up_never_down() -> None:
     assert rounded_up(Decimal("0.0000001")) == Decimal("0.01")
     assert rounded_up(Rate(Decimal(36)).cost(1)) == Decimal("0.01")
+
+
+@pytest.mark.parametrize(
+    ("dollars", "text"),
+    [("0", "$0"), ("0.00003356", "$0.000034"), ("0.0099999", "$0.010000"), ("0.1208", "$0.1208"), ("18.4", "$18.40")],
+)
+def test_an_amount_is_never_shown_as_nothing_while_it_is_something(dollars: str, text: str) -> None:
+    assert shown(Decimal(dollars)) == text

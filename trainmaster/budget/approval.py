@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from decimal import ROUND_DOWN, ROUND_HALF_UP, ROUND_UP, Decimal
+from decimal import ROUND_DOWN, Decimal
 
+from trainmaster.budget.money import rounded_up
 from trainmaster.budget.prices import PriceList
 from trainmaster.errors import OverBudgetError
 
-CENT = Decimal("0.01")
 SHORTEST_USEFUL_SECONDS = 300
 """A job whose budget pays for less is refused: starting instances and downloading data take minutes of it."""
 
@@ -83,13 +83,3 @@ def approve_training(
             f"raise budget_limit to at least ${least}",
         )
     return Approval(rate, budget_limit, min(paid, max_runtime_seconds), max_runtime_seconds)
-
-
-def rounded_up(dollars: Decimal) -> Decimal:
-    """To whole cents, never less than the exact amount: for what may be spent."""
-    return dollars.quantize(CENT, ROUND_UP)
-
-
-def rounded(dollars: Decimal) -> Decimal:
-    """To a hundredth of a cent: for what was spent, since short jobs cost less than a cent."""
-    return dollars.quantize(Decimal("0.0001"), ROUND_HALF_UP)

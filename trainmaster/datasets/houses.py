@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from importlib.resources import files
 from pathlib import Path
-from typing import IO, cast
+from typing import IO
 
 from trainmaster.datasets.tables import HOUSE_PRICES, CheckedTable, check_table
 from trainmaster.errors import DatasetRefusedError
 
-EXAMPLE = "the shipped example"
+EXAMPLE = "The shipped example"
 
 
 def open_houses(path: str) -> IO[bytes]:
@@ -17,7 +17,7 @@ def open_houses(path: str) -> IO[bytes]:
     try:
         if path:
             return Path(path).expanduser().open("rb")
-        return cast("IO[bytes]", files("model").joinpath("data", "house_data.csv").open("rb"))
+        return files("model").joinpath("data", "house_data.csv").open("rb")
     except OSError as error:
         raise DatasetRefusedError(
             f"{path or EXAMPLE} cannot be read: {error.strerror}. Give the path of a CSV file."

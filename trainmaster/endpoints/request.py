@@ -5,8 +5,9 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
+from trainmaster.budget.prices import shipped_prices
 from trainmaster.training.request import S3Uri
 
 EndpointName = Annotated[
@@ -28,7 +29,12 @@ class EndpointChoices(BaseModel):
     endpoint_name: EndpointName = "house-prices"
     instance_type: Annotated[
         str,
-        Field(title="Instance type", description="SageMaker hosting instance, e.g. ml.m5.large.", pattern=r"^ml\.\S+$"),
+        Field(
+            title="Instance type",
+            description="SageMaker hosting instance; those with a known price, cheapest first.",
+            pattern=r"^ml\.\S+$",
+            json_schema_extra={"enum": list[JsonValue](shipped_prices().instance_types("hosting", "us-east-1"))},
+        ),
     ] = "ml.m5.large"
     instance_count: Annotated[int, Field(title="Instances", description="How many serve.", ge=1, le=20)] = 1
     max_hourly_cost: Annotated[

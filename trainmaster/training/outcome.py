@@ -8,7 +8,8 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-from trainmaster.budget.approval import Approval, rounded
+from trainmaster.budget.approval import Approval
+from trainmaster.budget.money import rounded, shown
 from trainmaster.errors import TrainingFailedError
 
 LOG_TAIL = 15
@@ -36,13 +37,15 @@ class TrainingOutcome(BaseModel):
 
     def sentence(self) -> str:
         again = ", launched earlier and only followed now" if self.found else ""
-        return f"Training job {self.job_name} completed for ${self.bill} (at worst ${self.worst_case}){again}."
+        return (
+            f"Training job {self.job_name} completed for {shown(self.bill)} (at worst {shown(self.worst_case)}){again}."
+        )
 
     def table(self) -> list[dict[str, Any]]:
         rows = {name: f"{value:,.4g}" if abs(value) < 1000 else f"{value:,.0f}" for name, value in self.metrics.items()}
         rows |= {
-            "bill": f"${self.bill}",
-            "worst case": f"${self.worst_case}",
+            "bill": shown(self.bill),
+            "worst case": f"{shown(self.worst_case)} of {shown(self.approved)} approved",
             "billable time": f"{self.billable_seconds} s of {self.training_seconds} s ({self.savings_percent} % saved by spot)",
             "model": self.model_uri,
         }

@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from trainmaster.budget.approval import Approval
+from trainmaster.budget.prices import shipped_prices
 
 FINGERPRINT_TAG = "trainmaster:fingerprint"
 SPOT_PATIENCE_SECONDS = 3600
@@ -47,7 +48,10 @@ class TrainingChoices(BaseModel):
     instance_type: Annotated[
         str,
         Field(
-            title="Instance type", description="SageMaker training instance, e.g. ml.m5.large.", pattern=r"^ml\.\S+$"
+            title="Instance type",
+            description="SageMaker training instance; those with a known price, cheapest first.",
+            pattern=r"^ml\.\S+$",
+            json_schema_extra={"enum": list[JsonValue](shipped_prices().instance_types("training", "us-east-1"))},
         ),
     ] = "ml.m5.large"
     instance_count: Annotated[

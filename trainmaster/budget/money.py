@@ -1,0 +1,25 @@
+"""How amounts of money are rounded and shown. Decimal US dollars in, never float."""
+
+from __future__ import annotations
+
+from decimal import ROUND_HALF_UP, ROUND_UP, Decimal
+
+CENT, MICRO = Decimal("0.01"), Decimal("0.000001")
+
+
+def rounded_up(dollars: Decimal) -> Decimal:
+    """To whole cents, never less than the exact amount: for what may be spent."""
+    return dollars.quantize(CENT, ROUND_UP)
+
+
+def rounded(dollars: Decimal) -> Decimal:
+    """To millionths: for what was spent, since a short job costs less than a cent."""
+    return dollars.quantize(MICRO, ROUND_HALF_UP)
+
+
+def shown(dollars: Decimal) -> str:
+    """For people: `$1.20`, `$0.1208`, and below a cent `$0.000034`; never rounded to nothing."""
+    if not dollars:
+        return "$0"
+    places = CENT if dollars >= 1 else Decimal("0.0001") if dollars >= CENT else MICRO
+    return f"${dollars.quantize(places, ROUND_HALF_UP)}"
