@@ -81,11 +81,11 @@ if os.fork() == 0:
 
 
 def test_a_job_that_exceeds_its_runtime_is_stopped_and_its_model_stored(jobs: Any) -> None:
-    name = jobs.python(POLITE, StoppingCondition={"MaxRuntimeInSeconds": 1})
+    name = jobs.python(POLITE, StoppingCondition={"MaxRuntimeInSeconds": 2})
     stopped = jobs.finished(name)
     assert (stopped["TrainingJobStatus"], stopped["SecondaryStatus"]) == ("Stopped", "MaxRuntimeExceeded")
     assert jobs.archive(name, "model") == {"saved": "in time"}
-    assert stopped["BillableTimeInSeconds"] >= 1
+    assert stopped["BillableTimeInSeconds"] >= 2
 
 
 def test_an_interrupted_spot_job_resumes_from_its_checkpoints(jobs: Any, embedded: Any) -> None:
@@ -176,7 +176,8 @@ def test_jobs_survive_a_restart_finished_ones_with_their_logs_and_running_ones_a
     aws.kill()
     until(lambda: not running(f"echo up; sleep 600; : {mark}"))
 
-    after = jobs_of(start_embedded())
+    again = start_embedded()
+    after = jobs_of(again)
     failed = after.describe(interrupted)
     assert failed["TrainingJobStatus"] == failed["SecondaryStatus"] == "Failed"
     assert failed["FailureReason"].startswith("InternalServerError:")
@@ -187,6 +188,12 @@ def test_jobs_survive_a_restart_finished_ones_with_their_logs_and_running_ones_a
     after.until_logged(finished, "done")
     after.until_logged(interrupted, "up")
     assert not (after.state / "training-jobs" / interrupted / "hosts").exists()
+
+    left = after.create("sh", "-c", f"echo up; sleep 600; : {mark}")
+    after.until_logged(left, "up")
+    assert again.stop() == 0
+    assert not running(f"echo up; sleep 600; : {mark}")
+    assert jobs_of(start_embedded()).describe(left)["FailureReason"].startswith("InternalServerError:")
 
 
 def test_without_namespaces_jobs_run_by_their_environment_and_are_stopped_as_wholly(

@@ -1,11 +1,14 @@
 """Which objects a channel holds, under which names, on which host."""
 
+from pathlib import Path
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from trainmaster.embedded.sagemaker.training.channels import ManifestError, described, manifest_entries, shard
-from trainmaster.embedded.sagemaker.training.objects import Location, name_below
+from trainmaster.embedded.sagemaker.training.objects import Download, Location, fetch, name_below
 
 
 @pytest.mark.parametrize(
@@ -83,3 +86,22 @@ def test_inputdataconfig_says_what_the_channel_says_and_defaults_the_rest() -> N
         },
         "test": {"TrainingInputMode": "File", "S3DistributionType": "FullyReplicated", "RecordWrapperType": "None"},
     }  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["../escaped", "deep/../../escaped", "/etc/escaped", ".", ""])
+def test_an_object_never_lands_outside_its_channel(tmp_path: Path, name: str) -> None:
+    no_client: Any = None
+    with pytest.raises(OSError, match="cannot be stored"):
+        fetch(no_client, [Download(Location("bucket", "key"), name)], tmp_path / "channel", lambda: None)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_download_ends_as_soon_as_its_job_has_to_halt(tmp_path: Path) -> None:
+    def halt() -> None:
+        raise InterruptedError
+
+    no_client: Any = None
+    downloads = (Download(Location("bucket", str(key)), str(key)) for key in range(10**6))
+    with pytest.raises(InterruptedError):
+        fetch(no_client, downloads, tmp_path, halt)
+    assert next(downloads).name != "999999"  # nor was the rest of the list read

@@ -12,9 +12,8 @@ from trainmaster.embedded.sagemaker.training.objects import (
     CheckHalted,
     Download,
     Location,
+    downloads_below,
     fetch,
-    keys_below,
-    name_below,
 )
 from trainmaster.embedded.sagemaker.wire import Json
 
@@ -72,8 +71,7 @@ def downloads(s3: S3Client, channel: Json) -> Iterator[Download]:
     if kind == "ManifestFile":
         yield from read_manifest(s3, location)
         return
-    for key in keys_below(s3, location):
-        yield Download(Location(location.bucket, key), name_below(location.key, key))
+    yield from downloads_below(s3, location)
 
 
 def download(s3: S3Client, channel: Json, folder: Path, *, index: int, count: int, check_halted: CheckHalted) -> None:

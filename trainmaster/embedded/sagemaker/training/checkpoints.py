@@ -14,11 +14,9 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from trainmaster.embedded.sagemaker.training.objects import (
     CheckHalted,
-    Download,
     Location,
+    downloads_below,
     fetch,
-    keys_below,
-    name_below,
     store,
 )
 
@@ -35,12 +33,8 @@ log = logging.getLogger(__name__)
 
 def restore(s3: S3Client, source: Location, folder: Path, check_halted: CheckHalted) -> None:
     """Put every object below `source` into `folder`."""
-    prefix = source.key.rstrip("/") + "/" if source.key else ""
-    downloads = [
-        Download(Location(source.bucket, key), name_below(prefix, key))
-        for key in keys_below(s3, Location(source.bucket, prefix))
-    ]
-    fetch(s3, downloads, folder, check_halted)
+    below = Location(source.bucket, source.key.rstrip("/") + "/" if source.key else "")
+    fetch(s3, downloads_below(s3, below), folder, check_halted)
 
 
 def stamps(folder: Path) -> dict[str, Stamp]:

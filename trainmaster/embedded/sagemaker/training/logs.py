@@ -88,10 +88,10 @@ def batches(lines: Iterable[Line]) -> Iterator[list[Line]]:
 
 
 class LogStream:
-    """One stream of the training jobs' log group. Not safe to share between threads."""
+    """One stream of a log group, by default the training jobs'. Not safe to share between threads."""
 
-    def __init__(self, logs: CloudWatchLogsClient, name: str) -> None:
-        self._logs, self._name, self._exists = logs, name, False
+    def __init__(self, logs: CloudWatchLogsClient, name: str, *, group: str = GROUP) -> None:
+        self._logs, self._name, self._group, self._exists = logs, name, group, False
 
     def put(self, lines: Iterable[Line]) -> None:
         """Raises botocore's errors; what was put before stays."""
@@ -99,7 +99,7 @@ class LogStream:
             if not self._exists:
                 self._create()
             self._logs.put_log_events(
-                logGroupName=GROUP,
+                logGroupName=self._group,
                 logStreamName=self._name,
                 logEvents=[{"timestamp": timestamp, "message": text} for timestamp, text in batch],
             )
@@ -107,9 +107,9 @@ class LogStream:
     def _create(self) -> None:
         exists = self._logs.exceptions.ResourceAlreadyExistsException
         with suppress(exists):
-            self._logs.create_log_group(logGroupName=GROUP)
+            self._logs.create_log_group(logGroupName=self._group)
         with suppress(exists):
-            self._logs.create_log_stream(logGroupName=GROUP, logStreamName=self._name)
+            self._logs.create_log_stream(logGroupName=self._group, logStreamName=self._name)
         self._exists = True
 
 

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from boto3.s3.transfer import TransferConfig
+from botocore.exceptions import BotoCoreError
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -21,6 +24,7 @@ CheckHalted = Callable[[], None]
 _TRANSFER = TransferConfig(max_concurrency=4)
 _FILES_AT_ONCE = 4
 _WINDOW = 512
+_SMALL = 2**20
 
 
 @dataclass(frozen=True)
@@ -52,15 +56,16 @@ class Download:
 
     location: Location
     name: str
+    size: int | None = None
 
 
-def keys_below(s3: S3Client, prefix: Location) -> Iterator[str]:
-    """Keys starting with the prefix in S3's order; those that only mark a folder are left out."""
-    pages = s3.get_paginator("list_objects_v2").paginate(Bucket=prefix.bucket, Prefix=prefix.key)
-    for page in pages:
+def downloads_below(s3: S3Client, prefix: Location) -> Iterator[Download]:
+    """Objects whose keys start with the prefix, in S3's order; those that only mark a folder are left out."""
+    for page in s3.get_paginator("list_objects_v2").paginate(Bucket=prefix.bucket, Prefix=prefix.key):
         for found in page.get("Contents", []):
-            if not found["Key"].endswith("/"):
-                yield found["Key"]
+            key = found["Key"]
+            if not key.endswith("/"):
+                yield Download(Location(prefix.bucket, key), name_below(prefix.key, key), found["Size"])
 
 
 def name_below(prefix: str, key: str) -> str:
@@ -82,10 +87,7 @@ def fetch(s3: S3Client, downloads: Iterable[Download], folder: Path, check_halte
         if os.path.commonpath([root, target]) != root or str(target) == root:
             raise OSError(f"{download.location} cannot be stored as {download.name!r}")
         target.parent.mkdir(parents=True, exist_ok=True)
-        s3.download_file(
-            download.location.bucket, download.location.key, str(target),
-            Callback=lambda _: check_halted(), Config=_TRANSFER,
-        )  # fmt: skip
+        _to_disk(s3, download, target, check_halted)
 
     waiting = iter(downloads)
     with ThreadPoolExecutor(_FILES_AT_ONCE, thread_name_prefix="download") as pool:
@@ -97,6 +99,20 @@ def fetch(s3: S3Client, downloads: Iterable[Download], folder: Path, check_halte
             except BaseException:
                 pool.shutdown(cancel_futures=True)
                 raise
+
+
+def _to_disk(s3: S3Client, download: Download, target: Path, check_halted: CheckHalted) -> None:
+    bucket, key = download.location.bucket, download.location.key
+    if download.size is not None and download.size <= _SMALL:
+        # A managed transfer costs three times a plain request, which is what many small files take.
+        try:
+            with closing(s3.get_object(Bucket=bucket, Key=key)["Body"]) as body, target.open("wb") as file:
+                shutil.copyfileobj(body, file)
+        except BotoCoreError:
+            pass  # it broke off: the managed transfer tries again and again
+        else:
+            return
+    s3.download_file(bucket, key, str(target), Callback=lambda _: check_halted(), Config=_TRANSFER)
 
 
 def store(s3: S3Client, path: Path, location: Location) -> None:
