@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 
-from trainmaster.embedded.sagemaker import wire
+from trainmaster.embedded.sagemaker import tags, wire
 from trainmaster.embedded.sagemaker.wire import AwsError, Json
 
 Operation = Callable[[Json], Json]
@@ -37,4 +37,6 @@ class SageMakerApi:
             request = json.loads(body or b"{}")
         except ValueError:
             raise AwsError("SerializationException", "The request body is not JSON.") from None
-        return wire.answered(model, handler(wire.checked(model, request)))
+        known = wire.checked(model, request)
+        tags.check(known.get("Tags", []))
+        return wire.answered(model, handler(known))

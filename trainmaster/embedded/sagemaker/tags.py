@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from itertools import islice
+from typing import TYPE_CHECKING
 
 from trainmaster.embedded.sagemaker.account import Account
-from trainmaster.embedded.sagemaker.api import Operation
 from trainmaster.embedded.sagemaker.wire import AwsError, Json, invalid
+
+if TYPE_CHECKING:
+    from trainmaster.embedded.sagemaker.api import Operation
 
 _LIMIT = 50
 _PAGE = 50

@@ -143,13 +143,13 @@ def _violations(shape: Shape, value: Any, path: str) -> Iterator[str]:
             yield f"{said} have {noun} less than or equal to {high}"
     if shape.type_name == "string":
         pattern, choices = rules.get("pattern"), rules.get("enum")
-        if pattern and not _compiled(pattern).fullmatch(value):
+        if pattern and not compiled(pattern).fullmatch(value):
             yield f"{said} satisfy regular expression pattern: {pattern}"
         if choices and value not in choices:
             yield f"{said} satisfy enum value set: [{', '.join(choices)}]"
 
 
 @cache
-def _compiled(pattern: str) -> regex.Pattern[str]:
+def compiled(pattern: str) -> regex.Pattern[str]:
     """AWS's patterns are Java's: `regex` reads them all once surrogate pairs are written as the characters they mean."""
     return regex.compile(pattern.replace(r"\uD800\uDC00-\uDBFF\uDFFF", r"\U00010000-\U0010FFFF"), regex.DOTALL)
