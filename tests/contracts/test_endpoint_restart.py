@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
-from hosting import Hosting
+from hosting import SCRIPT, Hosting, archive
 
 
 def processes_with(variable: str) -> list[str]:
@@ -32,6 +32,9 @@ def test_endpoints_go_on_after_a_restart_where_they_were(start_embedded: Callabl
     config = hosting.sagemaker.describe_endpoint(EndpointName=serving)["EndpointConfigName"]
     hosting.sagemaker.delete_endpoint_config(EndpointConfigName=config)
     hosting.sagemaker.delete_model(ModelName=model)
+    artifact = hosting.upload(archive({"code/inference.py": SCRIPT, "version": "v1"}))
+    bereft = hosting.serve(hosting.variant(hosting.model(artifact=artifact)))
+    hosting.s3.delete_object(Bucket=hosting.bucket, Key=artifact.split("/", 3)[3])
     updating, deleting = hosting.serve(), hosting.serve()
     new = hosting.config(hosting.variant(hosting.model("v2")))
     embedded.control("POST", "faults", {"operation": "LaunchingMLInstances", "latency": 60.0})
@@ -59,20 +62,7 @@ def test_endpoints_go_on_after_a_restart_where_they_were(start_embedded: Callabl
         assert hosting.invoke(name)["version"] == "v2"
     with pytest.raises(ClientError, match="Could not find endpoint"):
         hosting.sagemaker.describe_endpoint(EndpointName=deleting)
-
-
-def test_an_endpoint_whose_artifact_is_gone_after_a_restart_says_so(start_embedded: Callable[..., Any]) -> None:
-    embedded = start_embedded(stop_grace=3)
-    hosting = Hosting(embedded)
-    name = hosting.serve()
-    for item in hosting.s3.list_objects_v2(Bucket=hosting.bucket, Prefix="models/")["Contents"]:
-        hosting.s3.delete_object(Bucket=hosting.bucket, Key=item["Key"])
-
-    assert embedded.stop() == 0
-    hosting = Hosting(start_embedded(stop_grace=3))
-
-    hosting.wait_until(
-        lambda: hosting.sagemaker.describe_endpoint(EndpointName=name)["EndpointStatus"] == "OutOfService"
-    )
-    assert "Failed to download model data" in hosting.settled(name)["FailureReason"]
-    hosting.sagemaker.delete_endpoint(EndpointName=name)
+    described = hosting.settled(bereft)
+    assert described["EndpointStatus"] == "OutOfService"
+    assert "Failed to download model data" in described["FailureReason"]
+    hosting.sagemaker.delete_endpoint(EndpointName=bereft)

@@ -8,12 +8,13 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from botocore.exceptions import ClientError
-from hosting import Hosting, Load, archive
+from hosting import SCRIPT, Hosting, Load, archive
 
 
 @pytest.fixture(scope="module")
@@ -120,6 +121,40 @@ def test_the_only_instance_dying_is_an_error_at_once_and_it_comes_back(hosting: 
         return False
 
     hosting.wait_until(answers)
+
+
+def test_with_no_instance_alive_the_answer_is_service_unavailable_until_one_comes_up(
+    hosting: Hosting, tmp_path: Path
+) -> None:
+    broken = tmp_path / "broken"
+    script = SCRIPT.replace(
+        "def model_fn(model_dir):", f"def model_fn(model_dir):\n    assert not os.path.exists({str(broken)!r})"
+    )
+    artifact = hosting.upload(archive({"code/inference.py": script, "version": "v1"}))
+    name = hosting.serve(hosting.variant(hosting.model(artifact=artifact)))
+    errors = hosting.runtime.exceptions
+    broken.touch()
+
+    with pytest.raises(errors.ModelError):
+        hosting.invoke(name, die=True)
+
+    def unavailable() -> bool:
+        with suppress(errors.ModelError):  # those of its last moment
+            with pytest.raises(errors.ServiceUnavailable):
+                hosting.invoke(name)
+            return True
+        return False
+
+    hosting.wait_until(unavailable)
+    assert hosting.settled(name)["EndpointStatus"] == "InService"
+    broken.unlink()
+
+    def available() -> bool:
+        with suppress(errors.ServiceUnavailable):
+            return bool(hosting.invoke(name)["version"])
+        return False
+
+    hosting.wait_until(available)
 
 
 @pytest.mark.parametrize(

@@ -266,6 +266,29 @@ def test_settings_of_variants_outlive_an_update_that_retains_them(hosting: Hosti
     assert updated() == (1.0, 1)
 
 
+def test_a_serverless_variant_is_served_and_described_as_one(hosting: Hosting) -> None:
+    serverless = {"MemorySizeInMB": 2048, "MaxConcurrency": 5}
+    variant = {"VariantName": "AllTraffic", "ModelName": hosting.model(), "ServerlessConfig": serverless}
+    name = hosting.serve(variant)
+
+    [described] = hosting.settled(name)["ProductionVariants"]
+
+    assert described["CurrentServerlessConfig"] == serverless
+    assert "CurrentInstanceCount" not in described
+    assert hosting.invoke(name)["version"] == "v1"
+
+
+def test_the_way_of_the_last_rollout_is_told_and_may_be_retained(hosting: Hosting) -> None:
+    name = hosting.serve()
+    config = hosting.settled(name)["EndpointConfigName"]
+    routing = {"Type": "ALL_AT_ONCE", "WaitIntervalInSeconds": 0}
+    rollout = {"BlueGreenUpdatePolicy": {"TrafficRoutingConfiguration": routing, "TerminationWaitInSeconds": 0}}
+
+    for request in ({"DeploymentConfig": rollout}, {"RetainDeploymentConfig": True}):
+        hosting.sagemaker.update_endpoint(EndpointName=name, EndpointConfigName=config, **request)
+        assert hosting.settled(name)["LastDeploymentConfig"] == rollout
+
+
 def test_more_instances_of_a_type_than_the_quota_are_refused(hosting: Hosting) -> None:
     config = hosting.config(hosting.variant(hosting.model(), InitialInstanceCount=21, InstanceType="ml.c5.xlarge"))
 

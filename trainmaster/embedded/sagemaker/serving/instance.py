@@ -20,12 +20,14 @@ from uuid import uuid4
 
 from trainmaster.embedded import processes
 from trainmaster.embedded.sagemaker.account import Account
-from trainmaster.embedded.sagemaker.log_streams import LogStream
 from trainmaster.embedded.sagemaker.serving.artifact import DeploymentError, ModelFiles, Script
 from trainmaster.embedded.sagemaker.serving.plan import VariantPlan
+from trainmaster.embedded.sagemaker.training import logs
 from trainmaster.embedded.sagemaker.training.namespaces import Isolation
 
 MODEL_SERVER = Path(__file__).with_name("model_server.py")
+NOT_KEPT = Path(os.devnull)
+"""Where the copy of a log goes that a training job keeps: an endpoint has no end, so its copy would have none."""
 SIGTERM_SECONDS = 30.0
 """Between SIGTERM and SIGKILL, as AWS gives a serving container."""
 
@@ -75,7 +77,8 @@ class Instance:
         self._ended = threading.Event()
         self._stopping = threading.Lock()
         self._socket = self._folder / "router"
-        self._log = LogStream(account.logs, f"/aws/sagemaker/Endpoints/{endpoint}", f"{plan.name}/{self.id}")
+        group = f"/aws/sagemaker/Endpoints/{endpoint}"
+        self._log = logs.LogStream(account.logs, f"{plan.name}/{self.id}", group=group)
         try:
             script = files.lay_out(self._folder / "ml")
             self._process = self._started(script, environment(account, plan, script, isolation.base(self._folder)))
@@ -159,8 +162,8 @@ class Instance:
 
     def _follow(self, ended: Callable[[Instance], None]) -> None:
         assert self._process.stdout is not None
-        self._log.copy(self._process.stdout)  # until the process and all it started have ended
-        self._process.stdout.close()
+        with self._process.stdout as output:  # it ends when the process and all it started have ended
+            logs.follow(output.fileno(), self._log, NOT_KEPT, lambda _: None)
         self._ended.set()
         ended(self)
 
@@ -173,7 +176,6 @@ class Instance:
     def _remove(self) -> None:
         while self._idle:
             self._idle.pop().close()
-        self._log.close()
         shutil.rmtree(
             self._folder, ignore_errors=True
         )  # what a container's other user wrote there may not be ours to remove

@@ -253,9 +253,9 @@ class EndpointService:
             self._settle(name, failure=str(error))
         except FleetClosedError:
             pass  # only closing does that: the next process takes the change up again
-        except Exception:  # an endpoint must not stay in Updating for ever, whatever went wrong
+        except Exception:  # noqa: BLE001  # whatever went wrong, an endpoint must not stay in Updating for ever
+            _log.exception("The change to endpoint %s failed.", name)
             self._settle(name, failure="InternalServerError: the embedded AWS failed; its own log says how.")
-            raise
         finally:
             with self._lock:
                 if self._changes.get(name) is threading.current_thread():
