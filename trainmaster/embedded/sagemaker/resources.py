@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from urllib.parse import urlsplit
@@ -92,19 +92,15 @@ def _model(account: Account, request: Json) -> Json:
             raise invalid("Each container needs an Image; the embedded AWS has no model packages.")
         if container.get("Mode", "SingleModel") != "SingleModel":
             raise invalid("The embedded AWS serves containers of Mode SingleModel only.")
-        for url in _model_data(container):
-            _check_model_data(account, url, request.get("ExecutionRoleArn"))
+        if url := container.get("ModelDataUrl"):
+            _check_model_data(account, url, request.get("ExecutionRoleArn"), prefix=False)
+        if source := container.get("ModelDataSource", {}).get("S3DataSource"):
+            prefix = source["S3DataType"] == "S3Prefix"
+            _check_model_data(account, source["S3Uri"], request.get("ExecutionRoleArn"), prefix=prefix)
     return {"EnableNetworkIsolation": False} | request
 
 
-def _model_data(container: Json) -> Iterator[str]:
-    if url := container.get("ModelDataUrl"):
-        yield url
-    if source := container.get("ModelDataSource", {}).get("S3DataSource"):
-        yield source["S3Uri"]
-
-
-def _check_model_data(account: Account, url: str, role_arn: str | None) -> None:
+def _check_model_data(account: Account, url: str, role_arn: str | None, *, prefix: bool) -> None:
     """Also where AWS tells of a bad role: it is the role it looks for the data with."""
     if role_arn and not is_assumable(account, role_arn):
         raise invalid(
@@ -121,7 +117,7 @@ def _check_model_data(account: Account, url: str, role_arn: str | None) -> None:
         if error.response["Error"]["Code"] != "NoSuchBucket":
             raise
         found = []
-    if not any(one["Key"] == key or key.endswith("/") or not key for one in found):
+    if not any(prefix or one["Key"] == key for one in found):
         raise invalid(f"Could not find model data at {url}.")
 
 
