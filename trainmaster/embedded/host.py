@@ -35,12 +35,15 @@ if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
 _PORTS = ("front", "inside")
-_NO_TELEMETRY = """\
+# Its default bucket the SageMaker SDK would otherwise ask of AWS itself, at an address it has written into its code.
+_SDK_CONFIG = """\
 SchemaVersion: '1.0'
 SageMaker:
   PythonSDK:
     Modules:
       TelemetryOptOut: true
+      Session:
+        DefaultS3Bucket: {bucket}
 """
 
 
@@ -120,7 +123,7 @@ class Host:
     def environment(self) -> dict[str, str]:
         """What a client needs in its environment."""
         config = self.account.state / "sagemaker-sdk.yaml"
-        config.write_text(_NO_TELEMETRY)
+        config.write_text(_SDK_CONFIG.format(bucket=self.bucket))
         return {
             **{name: value for name, value in self.account.client_environment.items() if name.startswith("AWS_")},
             "TRAINMASTER_EXECUTION_ROLE_ARN": self._role_arn,

@@ -215,15 +215,15 @@ class TrainingJob:
         log_folder = self._folder / "logs"
         log_folder.mkdir(parents=True, exist_ok=True)
         with ExitStack() as cleanup:
+            sync = None
+            if target := self._checkpoints():  # before the hosts start: what is there now is in S3 already
+                folders = [host.inside(self._checkpoint_path()) for host in hosts]
+                sync = checkpoints.CheckpointSync(self._account.s3, target, folders)
+                cleanup.callback(sync.abandon)
             running: list[Training] = []
             for host in hosts:
                 running.append(Training(self._account, host, self._metrics, log_folder))
                 cleanup.callback(running[-1].end)
-            sync = None
-            if target := self._checkpoints():
-                folders = [host.inside(self._checkpoint_path()) for host in hosts]
-                sync = checkpoints.CheckpointSync(self._account.s3, target, folders)
-                cleanup.callback(sync.abandon)
             halt = self._watch(running)
             codes = [each.poll() for each in running]
             for each in running:
