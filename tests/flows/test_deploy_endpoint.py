@@ -1,0 +1,184 @@
+"""A deployment that fails leaves what served before, and nothing new beside it."""
+
+from __future__ import annotations
+
+import io
+import json
+import tarfile
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from flows.deploy_endpoint import deploy_endpoint
+from flows.remove_endpoint import remove_endpoint
+from trainmaster.endpoints.request import EndpointRequest, RemovalRequest
+from trainmaster.errors import DeploymentFailedError, ModelRefusedError, OverBudgetError
+
+GOOD = """
+import json
+def model_fn(folder): return "{version}"
+def predict_fn(data, model): return {{"predicted_price": {price}, "model_version": model}}
+def input_fn(body, content_type): return json.loads(body)
+def output_fn(prediction, accept): return json.dumps(prediction)
+"""
+CANNOT_LOAD = "def model_fn(folder): raise RuntimeError('this model cannot be loaded')"
+NAME = "deployed"
+
+
+def put_model(stack: Any, key: str, inference: str, version: str, *, member: str = "code/inference.py") -> str:
+    card = {
+        "model_version": version,
+        "features": {"sqft": {"min": 500, "max": 3000, "mean": 1800}},
+        "target": {"max": 900_000},
+    }
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w:gz") as tar:
+        for name, text in (("model_card.json", json.dumps(card)), (member, inference)):
+            info = tarfile.TarInfo(name)
+            info.size = len(text.encode())
+            tar.addfile(info, io.BytesIO(text.encode()))
+    return put(stack, key, packed.getvalue())
+
+
+def put(stack: Any, key: str, body: bytes) -> str:
+    stack.client("s3").put_object(Bucket=stack.bucket, Key=f"models/{key}", Body=body)
+    return f"s3://{stack.bucket}/models/{key}"
+
+
+def standing(stack: Any) -> tuple[list[str], list[str]]:
+    sagemaker = stack.client("sagemaker")
+    configs = [
+        one["EndpointConfigName"] for one in sagemaker.list_endpoint_configs(NameContains=NAME)["EndpointConfigs"]
+    ]
+    return configs, [one["ModelName"] for one in sagemaker.list_models(NameContains=NAME)["Models"]]
+
+
+def answer(stack: Any) -> Any:
+    body = stack.client("sagemaker-runtime").invoke_endpoint(
+        EndpointName=NAME, ContentType="application/json", Body=b'{"sqft": 1}'
+    )
+    return json.loads(body["Body"].read())
+
+
+@pytest.fixture(autouse=True)
+def nothing_left(stack: Any) -> Iterator[None]:
+    yield
+    remove_endpoint(RemovalRequest(endpoint_name=NAME, dry_run=False))
+    assert standing(stack) == ([], [])
+
+
+BROKEN = {
+    "a model that cannot be loaded": (CANNOT_LOAD, "ping health check"),
+    "a price that is not one": (GOOD.format(version="broken", price="-5"), "predicted_price should lie between"),
+    "another version than its card says": (GOOD.format(version="v0", price="5"), "model_version should be broken"),
+    "an answer that is not JSON": (
+        GOOD.format(version="broken", price="5").replace("return json.dumps(prediction)", "return 'x'"),
+        "not a JSON object",
+    ),
+    "an error for every house": (GOOD.format(version="broken", price="1 / 0"), "failed"),
+}
+
+
+@pytest.mark.parametrize(("inference", "said"), BROKEN.values(), ids=BROKEN)
+def test_a_first_deployment_that_fails_is_taken_away_whole(stack: Any, inference: str, said: str) -> None:
+    uri = put_model(stack, "broken.tar.gz", inference, "broken")
+    with pytest.raises(DeploymentFailedError, match=said):
+        deploy_endpoint(EndpointRequest(model_uri=uri, endpoint_name=NAME))
+    assert stack.client("sagemaker").list_endpoints(NameContains=NAME)["Endpoints"] == []
+    assert standing(stack) == ([], [])
+
+
+@pytest.mark.parametrize(
+    ("inference", "said"), [BROKEN["a model that cannot be loaded"], BROKEN["a price that is not one"]]
+)
+def test_an_update_that_fails_leaves_the_old_model_serving_and_nothing_new(
+    stack: Any, inference: str, said: str
+) -> None:
+    old = deploy_endpoint(
+        EndpointRequest(
+            model_uri=put_model(stack, "good.tar.gz", GOOD.format(version="good", price="7"), "good"),
+            endpoint_name=NAME,
+        )
+    )
+    with pytest.raises(DeploymentFailedError, match=said):
+        deploy_endpoint(
+            EndpointRequest(model_uri=put_model(stack, "broken.tar.gz", inference, "broken"), endpoint_name=NAME)
+        )
+    endpoint = stack.client("sagemaker").describe_endpoint(EndpointName=NAME)
+    assert (endpoint["EndpointStatus"], endpoint["EndpointConfigName"]) == ("InService", old.config_name)
+    assert answer(stack) == {"predicted_price": 7, "model_version": "good"}
+    assert standing(stack) == ([old.config_name], [old.model_name])
+
+
+def test_an_update_that_works_serves_the_new_model(stack: Any) -> None:
+    for version in ("one", "two"):
+        uri = put_model(stack, f"{version}.tar.gz", GOOD.format(version=version, price="9"), version)
+        served = deploy_endpoint(EndpointRequest(model_uri=uri, endpoint_name=NAME))
+    assert served.steps[-1] == f"update endpoint {NAME}"
+    assert answer(stack)["model_version"] == "two"
+
+
+def test_a_failed_endpoint_is_replaced(stack: Any) -> None:
+    sagemaker = stack.client("sagemaker")
+    role = stack.environment["TRAINMASTER_EXECUTION_ROLE_ARN"]
+    uri = put_model(stack, "never.tar.gz", CANNOT_LOAD, "v")
+    tags = [{"Key": "trainmaster:endpoint", "Value": NAME}]
+    sagemaker.create_model(
+        ModelName=f"{NAME}-x", ExecutionRoleArn=role, PrimaryContainer={"Image": "i", "ModelDataUrl": uri}, Tags=tags
+    )
+    variant = {"VariantName": "v", "ModelName": f"{NAME}-x", "InstanceType": "ml.m5.large", "InitialInstanceCount": 1}
+    sagemaker.create_endpoint_config(EndpointConfigName=f"{NAME}-x", ProductionVariants=[variant], Tags=tags)
+    sagemaker.create_endpoint(EndpointName=NAME, EndpointConfigName=f"{NAME}-x")
+    good = put_model(stack, "good.tar.gz", GOOD.format(version="good", price="7"), "good")
+    served = deploy_endpoint(EndpointRequest(model_uri=good, endpoint_name=NAME))
+    assert [step.rsplit(" ", 1)[0] for step in served.steps] == [
+        "create model",
+        "create config",
+        "delete endpoint",
+        "create endpoint",
+    ]
+    assert answer(stack)["model_version"] == "good"
+
+
+@pytest.mark.parametrize(
+    ("key", "body", "said"),
+    [
+        ("corrupt.tar.gz", b"\x1f\x8b\x08not really", "not a whole gzipped tar"),
+        ("text.tar.gz", b"hello", "not a whole gzipped tar"),
+    ],
+)
+def test_a_corrupt_artifact_is_refused_before_anything_is_touched(stack: Any, key: str, body: bytes, said: str) -> None:
+    with pytest.raises(ModelRefusedError, match=said):
+        deploy_endpoint(EndpointRequest(model_uri=put(stack, key, body), endpoint_name=NAME))
+    assert standing(stack) == ([], [])
+
+
+def test_a_truncated_artifact_is_refused(stack: Any) -> None:
+    put_model(stack, "whole.tar.gz", GOOD.format(version="good", price="7") + "# padding\n" * 5000, "good")
+    whole = stack.client("s3").get_object(Bucket=stack.bucket, Key="models/whole.tar.gz")["Body"].read()
+    with pytest.raises(ModelRefusedError, match="not a whole gzipped tar"):
+        deploy_endpoint(
+            EndpointRequest(model_uri=put(stack, "cut.tar.gz", whole[: len(whole) // 2]), endpoint_name=NAME)
+        )
+
+
+@pytest.mark.parametrize(
+    ("member", "said"), [("inference.py", "has no code/inference.py"), ("../code/inference.py", "not safe to unpack")]
+)
+def test_an_artifact_without_code_or_with_a_path_that_escapes_is_refused(stack: Any, member: str, said: str) -> None:
+    uri = put_model(stack, "odd.tar.gz", GOOD.format(version="good", price="7"), "good", member=member)
+    with pytest.raises(ModelRefusedError, match=said):
+        deploy_endpoint(EndpointRequest(model_uri=uri, endpoint_name=NAME))
+
+
+def test_an_artifact_that_is_not_there_is_refused(stack: Any) -> None:
+    with pytest.raises(ModelRefusedError, match="does not exist"):
+        deploy_endpoint(EndpointRequest(model_uri=f"s3://{stack.bucket}/models/none.tar.gz", endpoint_name=NAME))
+
+
+def test_an_endpoint_dearer_than_approved_is_refused(stack: Any) -> None:
+    uri = put_model(stack, "good.tar.gz", GOOD.format(version="good", price="7"), "good")
+    with pytest.raises(OverBudgetError, match="an hour"):
+        deploy_endpoint(EndpointRequest(model_uri=uri, endpoint_name=NAME, instance_count=20))
+    assert standing(stack) == ([], [])
