@@ -10,14 +10,15 @@ from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import numpy as np
 import pytest
 from botocore.exceptions import ClientError
-from hosting import SCRIPT, Hosting, Load, archive
+from hosting import IMAGE, SCRIPT, Hosting, Load, archive
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def hosting(embedded: Any) -> Iterator[Hosting]:
     hosting = Hosting(embedded)
     yield hosting
@@ -25,9 +26,11 @@ def hosting(embedded: Any) -> Iterator[Hosting]:
 
 
 @pytest.fixture(scope="module")
-def endpoint(hosting: Hosting) -> str:
+def endpoint(embedded: Any) -> Iterator[str]:
     """Shared: one instance of one variant, for tests that leave it as it was."""
-    return hosting.serve()
+    hosting = Hosting(embedded)
+    yield hosting.serve()
+    hosting.remove()
 
 
 def test_requests_go_to_variants_by_weight_and_to_none_of_weight_0(hosting: Hosting) -> None:
@@ -231,6 +234,18 @@ def test_the_script_may_come_from_an_archive_of_its_own(hosting: Hosting) -> Non
     answer = hosting.runtime.invoke_endpoint(EndpointName=name, Body=b"")
 
     assert (answer["Body"].read(), answer["ContentType"]) == (b"v7", "text/plain")
+
+
+def test_a_model_may_lie_uncompressed_below_a_prefix(hosting: Hosting) -> None:
+    prefix = f"models/{uuid4().hex}/"
+    for key, content in (("code/inference.py", SCRIPT), ("version", "v8")):
+        hosting.s3.put_object(Bucket=hosting.bucket, Key=prefix + key, Body=content)
+    source = {"S3Uri": f"s3://{hosting.bucket}/{prefix}", "S3DataType": "S3Prefix", "CompressionType": "None"}
+    model = f"model-{uuid4().hex[:8]}"
+    container = {"Image": IMAGE, "ModelDataSource": {"S3DataSource": source}}
+    hosting.sagemaker.create_model(ModelName=model, PrimaryContainer=container, ExecutionRoleArn=hosting.role)
+
+    assert hosting.invoke(hosting.serve(hosting.variant(model)))["version"] == "v8"
 
 
 def test_arrays_are_decoded_for_a_script_that_does_not_but_never_unpickled(hosting: Hosting) -> None:

@@ -56,6 +56,7 @@ def test_an_endpoint_comes_into_service_answers_and_goes_but_its_artifact_stays(
     hosting.sagemaker.delete_endpoint_config(EndpointConfigName=config)
     hosting.sagemaker.delete_model(ModelName=model)
     hosting.s3.head_object(Bucket=hosting.bucket, Key=artifact.split("/", 3)[3])
+    assert not (hosting.embedded.state / "endpoints" / name).exists()
     with pytest.raises(ClientError, match=f"Endpoint {name} of account 123456789012 not found") as caught:
         hosting.invoke(name)
     assert caught.value.response["Error"]["Code"] == "ValidationError"

@@ -18,6 +18,9 @@ MODEL_SECONDS = 60.0
 RECOVERY_SECONDS = 55.0
 """How long an invocation waits for an endpoint that comes back after a restart; clients give up after 60."""
 
+SWITCHES = 3
+"""How many times an invocation may find that its fleet has just been replaced."""
+
 
 class Router:
     """Safe to share between threads."""
@@ -73,7 +76,7 @@ class Router:
         began = time.perf_counter()
         answers.check_size(invocation)
         request = ("POST", "/invocations", invocation.body, answers.headers(invocation))
-        while True:
+        for _ in range(SWITCHES):
             fleet = self._serving(name)
             try:
                 answer, variant = fleet.send(request, variant=invocation.target_variant, timeout=self._model_seconds)
@@ -90,6 +93,7 @@ class Router:
                 raise answers.model_error(self._account, name, 0, message) from None
             self._count(name, variant, fleet, began, answer)
             return answers.answered(self._account, name, answer, variant)
+        raise answers.unavailable(name)
 
     def _count(self, name: str, variant: str, fleet: Fleet, began: float, answer: Answer) -> None:
         self._metrics.count(

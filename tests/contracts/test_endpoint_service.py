@@ -1,4 +1,4 @@
-"""Limits on how long a model may take, with limits short enough to see them reached: the service in this process, on the real S3."""
+"""What is only seen with the service in this process, on the real S3: its time limits reached, its switches met half-way."""
 
 from __future__ import annotations
 
@@ -14,8 +14,12 @@ from hosting import SCRIPT, Hosting, archive
 from trainmaster.embedded.faults import Faults
 from trainmaster.embedded.sagemaker.account import Account
 from trainmaster.embedded.sagemaker.records import Records
+from trainmaster.embedded.sagemaker.serving.fleet import Fleet
 from trainmaster.embedded.sagemaker.serving.invocation import Invocation
+from trainmaster.embedded.sagemaker.serving.plan import planned
+from trainmaster.embedded.sagemaker.serving.router import Router
 from trainmaster.embedded.sagemaker.serving.service import EndpointService
+from trainmaster.embedded.sagemaker.training import namespaces
 from trainmaster.embedded.sagemaker.wire import AwsError
 
 
@@ -42,12 +46,18 @@ def service(account: Account) -> Iterator[EndpointService]:
     service.close()
 
 
-def created(account: Account, service: EndpointService, artifact: str, **variant: Any) -> dict[str, Any]:
-    """An endpoint's description once it is no longer Creating."""
-    name = f"endpoint-{uuid4().hex[:8]}"
+def configured(account: Account, artifact: str, **variant: Any) -> str:
+    """A config's name."""
     given = {"VariantName": "AllTraffic", "ModelName": "m", "InitialInstanceCount": 1, "InstanceType": "ml.m5.large"}
     account.records.create("model", "m", "m", {"PrimaryContainer": {"Image": "i", "ModelDataUrl": artifact}})
     account.records.create("endpoint-config", "c", "c", {"ProductionVariants": [{**given, **variant}]})
+    return "c"
+
+
+def created(account: Account, service: EndpointService, artifact: str, **variant: Any) -> dict[str, Any]:
+    """An endpoint's description once it is no longer Creating."""
+    name = f"endpoint-{uuid4().hex[:8]}"
+    configured(account, artifact, **variant)
     service.operations["CreateEndpoint"]({"EndpointName": name, "EndpointConfigName": "c"})
     deadline = time.monotonic() + 30
     while True:
@@ -83,3 +93,26 @@ def test_a_model_that_does_not_come_up_in_its_time_fails_the_endpoint_and_leaves
     assert described["EndpointStatus"] == "Failed"
     assert "production variant AllTraffic did not pass the ping health check" in described["FailureReason"]
     assert [path for path in (account.state / "endpoints").rglob("*") if path.is_file()] == []
+
+
+def test_a_request_whose_fleet_is_replaced_before_it_takes_it_goes_to_the_new_one(
+    embedded: Any, account: Account
+) -> None:
+    class ReplacedMeanwhile(Fleet):
+        def send(self, *request: Any, **how: Any) -> Any:
+            assert router.serve("endpoint", new) is self
+            self.close(drain_seconds=0)
+            return super().send(*request, **how)
+
+    artifact = Hosting(embedded).upload(archive({"code/inference.py": SCRIPT, "version": "v1"}))
+    plans, isolation = planned(account, configured(account, artifact)), namespaces.detect()
+    router = Router(account)
+    new = Fleet(account, isolation, "endpoint", plans, account.state)
+    new.start()
+    router.serve("endpoint", ReplacedMeanwhile(account, isolation, "endpoint", plans, account.state))
+
+    answer = router.invoke("endpoint", Invocation(b"{}", "application/json"))
+
+    assert b'"version": "v1"' in answer.body
+    for fleet in router.close():
+        fleet.close(drain_seconds=0)
