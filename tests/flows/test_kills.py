@@ -1,0 +1,111 @@
+"""A flow that dies leaves a job that goes on; the next run finds it instead of launching another."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from typing import Any
+
+import pytest
+
+from trainmaster.budget.approval import approve_training
+from trainmaster.budget.prices import shipped_prices
+from trainmaster.errors import NameConflictError
+from trainmaster.training.launching import launch_training
+from trainmaster.training.request import TrainingInputs, TrainingPlan, TrainingRequest, plan_training
+
+RUN = """
+import sys
+from flows.train_and_serve import train_and_serve
+from trainmaster.main_job import TrainAndServeRequest
+print(train_and_serve(TrainAndServeRequest.model_validate_json(sys.argv[1])).training.model_dump_json())
+"""
+WITHIN = 90.0
+
+
+def start(stack: Any, name: str) -> subprocess.Popen[str]:
+    request = json.dumps({"training": {"model_name": name}, "endpoint": {"endpoint_name": name}})
+    return subprocess.Popen(
+        [sys.executable, "-c", RUN, request], env={**os.environ, **stack.environment}, stdout=subprocess.PIPE, text=True
+    )
+
+
+def jobs(stack: Any, name: str) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = stack.client("sagemaker").list_training_jobs(NameContains=name)[
+        "TrainingJobSummaries"
+    ]
+    return found
+
+
+def until(condition: Any) -> Any:
+    deadline = time.monotonic() + WITHIN
+    while not (found := condition()):
+        assert time.monotonic() < deadline, "it never happened"
+        time.sleep(0.02)
+    return found
+
+
+def test_a_flow_killed_while_its_job_trains_finds_the_same_job_again(stack: Any) -> None:
+    first = start(stack, "killed")
+    [job] = until(lambda: jobs(stack, "killed"))
+    os.kill(first.pid, signal.SIGKILL)
+    assert first.wait(10) == -signal.SIGKILL
+    assert job["TrainingJobStatus"] == "InProgress"
+
+    second = start(stack, "killed")
+    outcome = json.loads(second.communicate(timeout=WITHIN)[0])
+    assert second.returncode == 0
+    assert (outcome["job_name"], outcome["found"]) == (job["TrainingJobName"], True)
+    assert [one["TrainingJobName"] for one in jobs(stack, "killed")] == [job["TrainingJobName"]]
+    assert stack.client("sagemaker").describe_endpoint(EndpointName="killed")["EndpointStatus"] == "InService"
+
+
+@pytest.fixture
+def plan(stack: Any) -> TrainingPlan:
+    s3, name = stack.client("s3"), f"plan-{time.time_ns()}"
+    s3.put_object(Bucket=stack.bucket, Key=f"{name}/data.csv", Body=b"1")
+    request = TrainingRequest(model_name=name, data_uri=f"s3://{stack.bucket}/{name}/")
+    approval = approve_training(
+        shipped_prices(), instance_type="ml.m5.large", instance_count=1, volume_gb=30,
+        max_runtime_seconds=600, budget_limit=request.budget_limit, region="us-east-1",
+    )  # fmt: skip
+    inputs = TrainingInputs(request.data_uri, "checksum", f"s3://{stack.bucket}/no-source.tar.gz", "image")
+    role = stack.environment["TRAINMASTER_EXECUTION_ROLE_ARN"]
+    return plan_training(
+        request, inputs, approval, role_arn=role, output_uri=f"s3://{stack.bucket}/{name}/jobs", region="us-east-1"
+    )
+
+
+def test_of_many_launches_at_once_one_creates_and_all_find_the_job(stack: Any, plan: TrainingPlan) -> None:
+    answers: list[str] = []
+    gate = threading.Barrier(8)
+
+    def launch() -> None:
+        gate.wait()
+        answers.append(launch_training(stack.client("sagemaker"), plan))
+
+    threads = [threading.Thread(target=launch) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(answers) == ["created", *["found"] * 7]
+    assert len(jobs(stack, plan.job_name)) == 1
+
+
+def test_a_job_of_that_name_from_another_request_is_a_conflict_not_a_success(stack: Any, plan: TrainingPlan) -> None:
+    launch_training(stack.client("sagemaker"), plan)
+    other = TrainingPlan(plan.job_name, "0" * 64, plan.approval, plan.create_request)
+    with pytest.raises(NameConflictError, match=f"{plan.job_name}.*different request"):
+        launch_training(stack.client("sagemaker"), other)
+
+
+def test_a_launch_whose_answer_was_lost_is_found_by_the_retry(stack: Any, plan: TrainingPlan) -> None:
+    """The connection is cut after AWS created the job: the caller cannot know, and must not launch again."""
+    stack.client("sagemaker").create_training_job(**plan.create_request)
+    assert launch_training(stack.client("sagemaker"), plan) == "found"
