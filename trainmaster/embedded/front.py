@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from waitress.channel import ClientDisconnected
 from werkzeug.wrappers import Request, Response
 
-from trainmaster.embedded import policies
+from trainmaster.embedded import log_searches, policies
 from trainmaster.embedded.calls import Call
 from trainmaster.embedded.control import Control
 from trainmaster.embedded.faults import Faults
@@ -73,6 +73,8 @@ class Front:
             return self._sagemaker(call)
         if call.service == "iam" and call.operation == "SimulatePrincipalPolicy":
             return policies.simulate_principal_policy(self.account, call)
+        if call.service == "logs" and call.operation == "FilterLogEvents":
+            call = log_searches.by_names(self.account, call)
         response = self.others.answer(call)
         self.roles.note(call, response)
         return response
