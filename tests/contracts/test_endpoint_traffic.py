@@ -281,6 +281,16 @@ def test_what_a_model_prints_and_each_access_are_in_its_instances_log(hosting: H
     assert any('"POST /invocations HTTP/1.1" 200' in line for line in after)
 
 
+def test_why_a_model_did_not_come_up_is_in_its_instances_log(hosting: Hosting) -> None:
+    broken = hosting.upload(archive({"inference.py": "def model_fn(folder): raise OSError('no weights here')"}))
+    name = hosting.create(hosting.config(hosting.variant(hosting.model(artifact=broken))))
+    assert hosting.settled(name)["EndpointStatus"] == "Failed"
+
+    events = hosting.embedded.client("logs").filter_log_events(logGroupName=f"/aws/sagemaker/Endpoints/{name}")
+
+    assert "OSError: no weights here" in [event["message"] for event in events["events"]]
+
+
 def test_invocations_errors_and_latencies_are_in_cloudwatch(hosting: Hosting) -> None:
     name = hosting.serve()
     for _ in range(3):

@@ -130,7 +130,7 @@ class Fleet:
             thread.start()
         for thread in [*stopping, *replacing]:
             thread.join()
-        shutil.rmtree(self._folder, ignore_errors=True)  # what a container's other user wrote may not be ours to remove
+        shutil.rmtree(self._folder, ignore_errors=True)  # what another user of a container wrote may not be ours
 
     def _acquired(self, variant: str | None, avoided: Instance | None) -> Instance:
         with self._changed:
@@ -215,7 +215,7 @@ class Fleet:
                 break
             except FleetClosedError:
                 break
-            except DeploymentError as error:
+            except (DeploymentError, OSError) as error:  # OSError: this machine has no process or disk to give now
                 variant.deaths += 1
                 _log.warning("Endpoint %s: %s", self._endpoint, error)
         with self._changed:

@@ -176,9 +176,7 @@ class Instance:
     def _remove(self) -> None:
         while self._idle:
             self._idle.pop().close()
-        shutil.rmtree(
-            self._folder, ignore_errors=True
-        )  # what a container's other user wrote there may not be ours to remove
+        shutil.rmtree(self._folder, ignore_errors=True)  # what another user of the container wrote may not be ours
 
 
 def environment(account: Account, plan: VariantPlan, script: Script, base: Path) -> dict[str, str]:

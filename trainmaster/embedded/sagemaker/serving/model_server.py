@@ -156,9 +156,8 @@ def refuse_pickle() -> None:
 
 
 def main(code: Path, model: Path) -> int:
-    signal.signal(
-        signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM)
-    )  # as PID 1 of a namespace it has no default
+    # As PID 1 of a namespace it would ignore what it does not handle.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     listening = socket.socket(fileno=os.dup(sys.stdin.fileno()))
     os.dup2(os.open(os.devnull, os.O_RDONLY), sys.stdin.fileno())
     script = code / os.environ["SAGEMAKER_PROGRAM"]

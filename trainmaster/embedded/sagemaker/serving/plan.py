@@ -75,7 +75,7 @@ def _variant(account: Account, variant: Json) -> VariantPlan:
 def check_quota(account: Account, endpoint: str, wanted: Iterable[VariantPlan]) -> None:
     """Raises ResourceLimitExceeded when the endpoint, grown to `wanted`, would need more instances of a type than there may be."""
     others = [body for body in account.records.all("endpoint") if body["EndpointName"] != endpoint]
-    running = [plan for body in others for plan in body["Plan"] if body["EndpointStatus"] != "Failed"]
+    running = [plan for body in others for plan in (body["Pending"] or body)["Plan"]]
     for instance_type in {plan.instance_type for plan in wanted if plan.instance_type}:
         used = sum(plan["instances"] for plan in running if plan["instance_type"] == instance_type)
         more = sum(plan.instances for plan in wanted if plan.instance_type == instance_type)
