@@ -53,8 +53,8 @@ def run(args: argparse.Namespace) -> int:
 
 def _add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--state", type=Path, default=Path(".trainmaster"), help="folder for everything it keeps")
-    parser.add_argument("--port", type=int, help="of all services but S3 (default: last time's, or a free one)")
-    parser.add_argument("--s3-port", type=int, help="of S3 (default: last time's, or a free one)")
+    parser.add_argument("--port", type=_port, help="of all services but S3 (default: last time's, or a free one)")
+    parser.add_argument("--s3-port", type=_port, help="of S3 (default: last time's, or a free one)")
     parser.add_argument("--region", default="us-east-1")
     parser.add_argument(
         "--print-env", action="store_true", help="print `export NAME=value` lines, nothing else, on stdout"
@@ -63,6 +63,12 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
         "--stop-grace", type=float, default=120.0, metavar="SECONDS",
         help="between SIGTERM and SIGKILL when a training job is stopped (default: AWS's 120)",
     )  # fmt: skip
+
+
+def _port(text: str) -> int:
+    if not text.isdecimal() or not 0 < int(text) < 65536:
+        raise argparse.ArgumentTypeError(f"a port is a number from 1 to 65535, not {text!r}")
+    return int(text)
 
 
 def _forget_the_users_aws() -> None:

@@ -27,7 +27,7 @@ class DidNotStartError(TrainmasterError):
 def running(state: Path, **options: str | float) -> Iterator[dict[str, str]]:
     """The environment a client needs. `options` are those of `trainmaster embedded`, e.g. `stop_grace=2`.
 
-    One that serves the folder already is used, whatever its options, and left running.
+    One that serves the folder already is used, whatever its options, and left to whoever started it.
     """
     if (environment := _answering(state)) is not None:
         yield environment
@@ -48,10 +48,10 @@ def _started(state: Path, child: processes.Child, said: Path) -> dict[str, str]:
     deadline = time.monotonic() + _READY_WITHIN
     while True:
         ended = child.poll() is not None
-        # Also when the child ended: another may have been starting on the same folder, and has won.
         if (environment := _answering(state)) is not None:
             return environment
-        if ended or time.monotonic() > deadline:
+        # When the child gave way to another that is starting on the same folder, that one will answer.
+        if (ended and not State(state).has_live_claim()) or time.monotonic() > deadline:
             raise DidNotStartError(said.read_text(errors="replace").strip() or "The embedded AWS said nothing.")
         time.sleep(0.02)
 

@@ -54,6 +54,16 @@ class State:
             finally:
                 announcement.unlink(missing_ok=True)
 
+    def has_live_claim(self) -> bool:
+        """Whether the process that claimed the folder last is alive: it serves the folder, or is about to."""
+        try:
+            os.kill(int((self.folder / "lock").read_text()), 0)
+        except (FileNotFoundError, ValueError, ProcessLookupError):
+            return False
+        except PermissionError:
+            pass  # another user's
+        return True
+
     def announce(self, environment: Mapping[str, str]) -> None:
         """Tell others that this process serves the folder, and the environment its clients need."""
         self._write("serving.json", environment)
