@@ -6,19 +6,22 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+AWSCLI := $(VENV)/awscli
+LOCK := $(BIN)/uv pip compile --upgrade --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+  --no-annotate --no-header --quiet
 
 .PHONY: help run up test check lint types bench lock clean
 
 help:  ## what there is
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
 
-run: $(INSTALLED)  ## dataset to answering endpoint on the embedded AWS; DATA=file.csv trains on your own
-	@$(BIN)/trainmaster run $(if $(DATA),--data "$(DATA)")
+run: $(INSTALLED)  ## dataset to answering endpoint on the embedded AWS; DATA=file.csv trains on your own, BUDGET=0.50 caps its cost
+	@$(BIN)/trainmaster run $(if $(DATA),--data "$(DATA)") $(if $(BUDGET),--budget "$(BUDGET)")
 
 up: $(INSTALLED)  ## Prefect server and UI, embedded AWS, all deployments served, until Ctrl-C
 	@$(BIN)/trainmaster up
 
-test: $(INSTALLED)  ## the tests
+test: $(INSTALLED) $(AWSCLI)/.installed  ## the tests
 	@$(BIN)/pytest
 
 check: lint types test  ## what CI runs
@@ -33,22 +36,33 @@ types: $(INSTALLED)
 bench: $(INSTALLED)  ## how long the main job takes, and where the time goes
 	@$(BIN)/python -m benchmarks.main_job
 
-lock: $(INSTALLED)  ## requirements.lock anew from pyproject.toml
-	@$(BIN)/uv pip compile pyproject.toml --upgrade --all-extras --universal --python-version 3.11 \
-	  --generate-hashes --no-emit-index-url --no-annotate --no-header --quiet --output-file requirements.lock
+lock: $(INSTALLED)  ## all locks anew: requirements.lock from pyproject.toml, that of the AWS CLI
+	@$(LOCK) --all-extras --output-file requirements.lock pyproject.toml
+	@echo 'awscli<2' | $(LOCK) --output-file tests/e2e/awscli.lock -
 
 clean:  ## remove the environment, the state and the caches
 	@rm -rf $(VENV) .trainmaster .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
-# uv installs the lock in seconds; where it cannot reach the index pip is set up for, pip does the same in a minute or two.
+# $(call install,environment,lock): uv does it in seconds; where it cannot reach the index pip is set up for, pip does the
+# same in a minute or two.
+define install
+@$(BIN)/uv pip install --quiet --python $(1)/bin/python --require-hashes -r $(2) 2>$(VENV)/uv.log \
+	  || { echo "uv could not install ($$(tail -n 1 $(VENV)/uv.log)); pip will, in a minute or two …"; \
+	       $(BIN)/python -m pip --python $(1)/bin/python install -qq --disable-pip-version-check --require-hashes -r $(2); }
+endef
+
 $(INSTALLED): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; (3, 11) <= v <= (3, 13) or sys.exit("Trainmaster needs Python 3.11, 3.12 or 3.13; $(PYTHON) is %d.%d. Choose one: make PYTHON=python3.12 …" % v)'
 	@echo "Setting up $(VENV) …"
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@sed -n '/^uv==/,/[^\\]$$/p' requirements.lock > $(VENV)/uv.lock
 	@$(BIN)/python -m pip install -qq --disable-pip-version-check --require-hashes -r $(VENV)/uv.lock
-	@$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements.lock 2>$(VENV)/uv.log \
-	  || { echo "uv could not install ($$(tail -n 1 $(VENV)/uv.log)); pip will, in a minute or two …"; \
-	       $(BIN)/python -m pip install -qq --disable-pip-version-check --require-hashes -r requirements.lock; }
+	$(call install,$(VENV),requirements.lock)
 	@$(BIN)/python -m pip install -qq --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+# The AWS CLI has an environment of its own: it and ours want different versions of the same packages.
+$(AWSCLI)/.installed: tests/e2e/awscli.lock | $(INSTALLED)
+	@test -x $(AWSCLI)/bin/python || $(BIN)/python -m venv --without-pip $(AWSCLI)
+	$(call install,$(AWSCLI),$<)
 	@touch $@

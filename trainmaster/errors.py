@@ -61,10 +61,16 @@ class ModelRefusedError(RefusedError):
 
 
 class TrainingFailedError(TrainmasterError):
-    """Raised when a training job ended Failed or Stopped; `reason` is AWS's, `log_tail` the job's last lines."""
+    """Raised when a training job ended Failed or Stopped; `reason` is AWS's, `log_tail` the job's last lines.
 
-    def __init__(self, job_name: str, status: str, reason: str, cost: Decimal, log_tail: list[str]) -> None:
-        self.job_name, self.status, self.reason, self.cost, self.log_tail = job_name, status, reason, cost, log_tail
+    `found` is True when the job had been launched before this run.
+    """
+
+    def __init__(
+        self, job_name: str, status: str, reason: str, cost: Decimal, log_tail: list[str], *, found: bool
+    ) -> None:
+        self.job_name, self.status, self.reason, self.cost = job_name, status, reason, cost
+        self.log_tail, self.found = log_tail, found
         said = "".join(f"\n  | {line}" for line in log_tail)
         super().__init__(
             f"Training job {job_name} ended {status}: {reason or 'AWS gave no reason'}. It cost ${cost}."

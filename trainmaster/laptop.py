@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import json
 import logging
 import os
 import signal
@@ -28,7 +29,7 @@ from trainmaster.budget.money import shown
 from trainmaster.datasets.houses import require_sound_houses
 from trainmaster.embedded import launch, processes
 from trainmaster.embedded.prefect_server import PrefectServer, free_port
-from trainmaster.errors import TrainmasterError
+from trainmaster.errors import TrainingFailedError, TrainmasterError
 from trainmaster.main_job import TrainAndServeRequest, TrainedAndServed
 from trainmaster.settings import Settings
 
@@ -67,6 +68,7 @@ def add_parsers(commands: Any) -> None:
     run.add_argument(
         "--budget", default="1.00", metavar="USD", help="the most the training may cost (default %(default)s)"
     )
+    run.add_argument("--json", action="store_true", help="print the result as one JSON object instead")
     run.set_defaults(run=run_once)
     up = commands.add_parser("up", help="Prefect server and UI, embedded AWS, all deployments, until Ctrl-C")
     up.add_argument(
@@ -83,10 +85,14 @@ def run_once(args: argparse.Namespace) -> int:
         require_sound_houses(args.data)  # the flow checks again; here a bad file is refused before anything starts
         with ExitStack() as stack:
             result = _train_and_serve(request, settings, clock, stack)
-            print(_summary(result, clock))
+            said = _as_json(result, clock) if args.json else _summary(result, clock)
+        print(said)
     except (TrainmasterError, ValidationError) as error:
         print(f"\n{error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print("\nInterrupted: everything is stopped. Run it again to go on.", file=sys.stderr)
+        return 130
     return 0
 
 
@@ -104,12 +110,26 @@ def _train_and_serve(
         stack.callback(_settle_logs)
         server.wait_until_healthy()
     with clock.measure("flow"):
-        state = flow(request, return_state=True)
-        result: TrainedAndServed = state.result()
+        state, result = _first_that_did_not_fail_before(flow, request)
     for subflow, seconds in _subflow_seconds(state.state_details.flow_run_id).items():
         clock.spent[subflow] = seconds
         clock.spent["flow"] -= seconds
     return result
+
+
+def _first_that_did_not_fail_before(flow: Any, request: TrainAndServeRequest) -> tuple[Any, TrainedAndServed]:
+    """The flow's state and result. A job that failed in an earlier run is not followed to its grave again: who runs the
+    command anew asks for the next attempt."""
+    while True:
+        state = flow(request, return_state=True)
+        try:
+            return state, state.result()
+        except TrainingFailedError as error:
+            if not error.found:
+                raise
+            attempt = request.training.attempt + 1
+            print(f"{error.job_name} had failed in an earlier run ({error.reason}); this is attempt {attempt}.")
+            request = request.model_copy(update={"training": request.training.model_copy(update={"attempt": attempt})})
 
 
 def _subflow_seconds(flow_run_id: UUID) -> dict[str, float]:
@@ -127,7 +147,7 @@ def _subflow_seconds(flow_run_id: UUID) -> dict[str, float]:
 
 
 def _run_log_handlers() -> Iterator[logging.Handler]:
-    for name in ("prefect", "prefect.flow_runs", "prefect.task_runs"):
+    for name in ("", "prefect.flow_runs", "prefect.task_runs"):
         yield from logging.getLogger(name).handlers
 
 
@@ -143,6 +163,10 @@ def _settle_logs() -> None:
     """Send what Prefect still has in memory while its server lives."""
     for handler in _run_log_handlers():
         handler.flush()
+
+
+def _as_json(result: TrainedAndServed, clock: Clock) -> str:
+    return json.dumps({**result.model_dump(mode="json"), "seconds": {**clock.spent, "total": clock.total}})
 
 
 def _summary(result: TrainedAndServed, clock: Clock) -> str:

@@ -20,24 +20,33 @@ READY_SECONDS = 180
 
 
 class PrefectServer:
-    """Starts at once and becomes healthy later: other work can go on meanwhile. Its database lies below `state`."""
+    """Starts at once and becomes healthy later: other work can go on meanwhile. Its database lies below `state`.
+
+    A server that serves the same state folder already is used instead, and left running.
+    """
 
     def __init__(self, state: Path, port: int | None = None) -> None:
         self.home = state.absolute() / "prefect"
         self.home.mkdir(parents=True, exist_ok=True)
-        self._port = port or free_port()
-        self._log = self.home / "server.log"
-        with self._log.open("wb") as log:
+        self._child: processes.Child | None = None
+        self._serving = self.home / "serving"
+        found = self._serving.read_text() if self._serving.exists() else ""
+        if found and _healthy(found):
+            self.ui_url = found
+            return
+        port = port or free_port()
+        self.ui_url = f"http://127.0.0.1:{port}"
+        with self.log.open("wb") as log:
             self._child = processes.start(
-                [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(self._port)],
+                [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)],
                 env={**os.environ, **self.environment, "PREFECT_UI_API_URL": self.api_url, **_SERVER_SETTINGS},
                 stdout=log,
                 stderr=subprocess.STDOUT,
             )
 
     @property
-    def ui_url(self) -> str:
-        return f"http://127.0.0.1:{self._port}"
+    def log(self) -> Path:
+        return self.home / "server.log"
 
     @property
     def api_url(self) -> str:
@@ -46,27 +55,34 @@ class PrefectServer:
     @property
     def environment(self) -> Mapping[str, str]:
         """What a flow, worker or `prefect` command needs to use this server."""
-        return {
-            "PREFECT_API_URL": self.api_url,
-            "PREFECT_HOME": str(self.home),
-            "PREFECT_PROFILES_PATH": str(self.home / "profiles.toml"),
-        }
+        profiles = str(self.home / "profiles.toml")
+        return {"PREFECT_API_URL": self.api_url, "PREFECT_HOME": str(self.home), "PREFECT_PROFILES_PATH": profiles}
 
     def wait_until_healthy(self) -> None:
         """Raises WaitTimedOutError, with the end of the server's log, when it stops or is not healthy in time."""
+        if self._child is None:
+            return
         deadline = time.monotonic() + READY_SECONDS
         while time.monotonic() < deadline and self._child.poll() is None:
-            try:
-                with urllib.request.urlopen(f"{self.api_url}/health", timeout=5):  # noqa: S310 - our own loopback address
-                    return
-            except (urllib.error.URLError, OSError):
-                time.sleep(0.1)
-        tail = "\n".join(self._log.read_text(errors="replace").splitlines()[-15:])
-        raise WaitTimedOutError(f"The Prefect server did not become healthy; the end of {self._log}:\n{tail}")
+            if _healthy(self.ui_url):
+                self._serving.write_text(self.ui_url)
+                return
+            time.sleep(0.1)
+        tail = "\n".join(self.log.read_text(errors="replace").splitlines()[-15:])
+        raise WaitTimedOutError(f"The Prefect server did not become healthy; the end of {self.log}:\n{tail}")
 
     def close(self) -> None:
-        """Stop it; bounded."""
-        self._child.stop(grace=10)
+        """Stop it, if it is ours; bounded."""
+        if self._child:
+            self._child.stop(grace=10)
+
+
+def _healthy(ui_url: str) -> bool:
+    try:
+        with urllib.request.urlopen(f"{ui_url}/api/health", timeout=5):  # noqa: S310 - a loopback address of ours
+            return True
+    except (urllib.error.URLError, OSError):
+        return False
 
 
 _SERVER_SETTINGS = {

@@ -61,7 +61,7 @@ def outcome_of(
     training = int(description.get("TrainingTimeInSeconds", 0))
     bill = rounded(approval.rate.cost(billable))
     if status != "Completed":
-        raise TrainingFailedError(name, status, _reason(description, approval), bill, log_tail[-LOG_TAIL:])
+        raise TrainingFailedError(name, status, _reason(description, approval), bill, log_tail[-LOG_TAIL:], found=found)
     model_uri = description["ModelArtifacts"]["S3ModelArtifacts"]
     return TrainingOutcome(
         job_name=name,

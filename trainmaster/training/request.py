@@ -168,6 +168,9 @@ def plan_training(
             "VolumeSizeInGB": request.volume_size_gb,
         },
         "StoppingCondition": stopping,
+        "Environment": {
+            "PIP_QUIET": "1"
+        },  # the toolkit installs requirements.txt: errors are news, what is there is not
         "EnableManagedSpotTraining": request.use_spot_instances,
         "Tags": [
             {"Key": FINGERPRINT_TAG, "Value": fingerprint},
