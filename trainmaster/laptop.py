@@ -99,6 +99,7 @@ def run_once(args: argparse.Namespace) -> int:
 def _train_and_serve(
     request: TrainAndServeRequest, settings: Settings, clock: Clock, stack: ExitStack
 ) -> TrainedAndServed:
+    print("Starting a Prefect server and the embedded AWS …", file=sys.stderr, flush=True)
     server = PrefectServer(settings.state_dir)  # takes longest, so it starts first
     stack.callback(server.close)
     os.environ.update({**server.environment, **QUIET})
@@ -169,6 +170,11 @@ def _as_json(result: TrainedAndServed, clock: Clock) -> str:
     return json.dumps({**result.model_dump(mode="json"), "seconds": {**clock.spent, "total": clock.total}})
 
 
+def _quality(r2: float, mean_error: float) -> str:
+    explained = f"explains {max(r2, 0):.0%} of what sets held-out prices apart"
+    return f"{r2:.3f}: {explained}; off by ${mean_error:,.0f} on average"
+
+
 def _summary(result: TrainedAndServed, clock: Clock) -> str:
     training, served = result.training, result.served
     figures = training.metrics
@@ -176,7 +182,7 @@ def _summary(result: TrainedAndServed, clock: Clock) -> str:
     rows = [
         ("data", result.table.sentence()),
         ("job", training.job_name + (" (launched by an earlier run, found again)" if training.found else "")),
-        ("R²", f"{figures['validation:r2']:.3f} on held-out rows; mean error ${figures['validation:mae']:,.0f}"),
+        ("R²", _quality(figures["validation:r2"], figures["validation:mae"])),
         (
             "cost",
             f"{shown(training.bill)} billed; at worst {shown(training.worst_case)} of {shown(training.approved)} approved",
