@@ -79,7 +79,8 @@ class SeaweedFS:
             # A bucket takes volumes of its own: small ones, and few to begin with, let thousands of buckets fit.
             "-master.volumeSizeLimitMB=64", "-volume.max=10000",
         ]  # fmt: skip
-        environment = os.environ | {"WEED_MASTER_VOLUME_GROWTH_COPY_1": "2"}
+        # Without the limit an upload of some hundred megabytes leaves Go holding a gigabyte.
+        environment = os.environ | {"WEED_MASTER_VOLUME_GROWTH_COPY_1": "2", "GOMEMLIMIT": "300MiB"}
         with self._log.open("wb") as log:
             return processes.start(command, env=environment, cwd=self._folder, stdout=log, stderr=log)
 

@@ -1,0 +1,346 @@
+"""Whatever a client asks of the one address is answered as AWS answers: refusals, failures and commanded faults too."""
+
+from __future__ import annotations
+
+import json
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import boto3
+import botocore
+import pytest
+from botocore.config import Config
+from botocore.exceptions import ClientError, ConnectionClosedError
+from embedded_aws import EmbeddedAws
+from werkzeug.test import Client as WsgiClient
+
+from trainmaster.embedded.control import Control
+from trainmaster.embedded.faults import Faults
+from trainmaster.embedded.front import Front
+from trainmaster.embedded.other_services import OtherServices
+from trainmaster.embedded.role_journal import RoleJournal
+from trainmaster.embedded.sagemaker.account import Account
+from trainmaster.embedded.sagemaker.api import SageMakerApi
+from trainmaster.embedded.sagemaker.records import Records
+
+IMAGE = "683313688378.dkr.ecr.us-east-1.amazonaws.com/sagemaker-scikit-learn:1.4-2-cpu-py3"
+ENDS_WITHIN = 15.0
+TRUST = json.dumps(
+    {
+        "Version": "2012-10-17",
+        "Statement": [
+            {"Effect": "Allow", "Principal": {"Service": "sagemaker.amazonaws.com"}, "Action": "sts:AssumeRole"}
+        ],
+    }
+)
+
+
+def until(condition: Callable[[], object]) -> None:
+    deadline = time.monotonic() + ENDS_WITHIN
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def error_of(call: Callable[..., Any], **request: Any) -> tuple[int, str, str]:
+    with pytest.raises(ClientError) as refused:
+        call(**request)
+    response: Any = refused.value.response
+    return response["ResponseMetadata"]["HTTPStatusCode"], response["Error"]["Code"], response["Error"]["Message"]
+
+
+class TestFront:
+    def test_the_default_role_and_bucket_are_there(self, embedded: EmbeddedAws) -> None:
+        role = embedded.client("iam").get_role(RoleName="TrainmasterExecutionRole")["Role"]
+        assert role["Arn"] == embedded.environment["TRAINMASTER_EXECUTION_ROLE_ARN"]
+        assert embedded.environment["TRAINMASTER_BUCKET"] == "sagemaker-us-east-1-123456789012"
+        embedded.client("s3").head_bucket(Bucket="sagemaker-us-east-1-123456789012")
+
+    def test_s3_refuses_a_wrong_secret_and_an_address_that_has_expired(self, embedded: EmbeddedAws) -> None:
+        s3 = embedded.client("s3")
+        s3.put_object(Bucket=embedded.environment["TRAINMASTER_BUCKET"], Key="secret", Body=b"x")
+        other = boto3.client(
+            "s3",
+            endpoint_url=embedded.environment["AWS_ENDPOINT_URL_S3"],
+            region_name="us-east-1",
+            aws_access_key_id=embedded.environment["AWS_ACCESS_KEY_ID"],
+            aws_secret_access_key="wrong",
+        )
+        assert error_of(other.list_buckets)[:2] == (403, "SignatureDoesNotMatch")
+        place = {"Bucket": embedded.environment["TRAINMASTER_BUCKET"], "Key": "secret"}
+        assert urllib.request.urlopen(s3.generate_presigned_url("get_object", place), timeout=10).read() == b"x"
+        address = s3.generate_presigned_url("get_object", place, ExpiresIn=1)
+        until(lambda: status_of(address) == 403)
+
+    def test_s3_at_the_wrong_address_says_which_is_right(self, embedded: EmbeddedAws) -> None:
+        s3 = boto3.client(
+            "s3",
+            endpoint_url=embedded.environment["AWS_ENDPOINT_URL"],
+            region_name="us-east-1",
+            aws_access_key_id="any",
+            aws_secret_access_key="any",
+        )
+        status, code, message = error_of(s3.list_buckets)
+        assert (status, code) == (400, "InvalidRequest")
+        assert f"S3 is at {embedded.environment['AWS_ENDPOINT_URL_S3']}. Set AWS_ENDPOINT_URL_S3" in message
+
+    @pytest.mark.parametrize(
+        ("service", "operation", "request_"),
+        [
+            ("sagemaker", "list_domains", {}),
+            ("sagemaker-runtime", "invoke_endpoint_async", {"EndpointName": "x", "InputLocation": "s3://x/y"}),
+            ("sagemaker-runtime", "invoke_endpoint_with_response_stream", {"EndpointName": "x", "Body": b""}),
+            ("logs", "list_anomalies", {}),
+            ("iam", "simulate_custom_policy", {"PolicyInputList": ["x"], "ActionNames": ["s3:GetObject"]}),
+            (
+                "cloudwatch",
+                "get_insight_rule_report",
+                {"RuleName": "x", "StartTime": 1, "EndTime": 2, "Period": 60},
+            ),
+            ("lambda", "get_function_recursion_config", {"FunctionName": "x"}),
+            ("route53", "list_cidr_collections", {}),
+            ("pricing", "get_products", {"ServiceCode": "AmazonSageMaker"}),
+        ],
+    )
+    def test_what_is_not_there_is_told_in_the_protocol_of_the_call_and_not_retried(
+        self, embedded: EmbeddedAws, service: str, operation: str, request_: dict[str, Any]
+    ) -> None:
+        client = embedded.client(service, retries={"mode": "standard", "total_max_attempts": 5})
+        with pytest.raises(ClientError) as refused:
+            getattr(client, operation)(**request_)
+        response: Any = refused.value.response
+        assert (response["ResponseMetadata"]["HTTPStatusCode"], response["Error"]["Code"]) == (
+            501,
+            "NotImplementedException",
+        )
+        assert response["Error"]["Message"].startswith("The embedded AWS does not ")
+        assert response["ResponseMetadata"]["RetryAttempts"] == 0
+
+    def test_every_answer_has_a_request_id(self, embedded: EmbeddedAws) -> None:
+        for service, operation in (("sagemaker", "list_models"), ("iam", "list_roles"), ("cloudwatch", "list_metrics")):
+            assert getattr(embedded.client(service), operation)()["ResponseMetadata"]["RequestId"]
+
+    def test_an_unsigned_request_is_refused_as_aws_refuses_it(self, embedded: EmbeddedAws) -> None:
+        for service, operation in (("sagemaker", "list_models"), ("iam", "list_roles")):
+            client = boto3.client(
+                service,
+                endpoint_url=embedded.environment["AWS_ENDPOINT_URL"],
+                region_name="us-east-1",
+                config=Config(signature_version=botocore.UNSIGNED),
+            )
+            assert error_of(getattr(client, operation))[:2] == (403, "MissingAuthenticationTokenException")
+
+    def test_more_requests_at_once_than_it_has_threads_are_all_answered(self, embedded: EmbeddedAws) -> None:
+        """Each of them asks IAM for the role, which is asked of the same process."""
+        sagemaker = embedded.client("sagemaker", max_pool_connections=100)
+        embedded.client("s3").put_object(Bucket=embedded.environment["TRAINMASTER_BUCKET"], Key="many", Body=b"x")
+
+        def create(n: int) -> str:
+            arn: str = sagemaker.create_model(
+                ModelName=f"many-{n}-{family}",
+                ExecutionRoleArn=embedded.environment["TRAINMASTER_EXECUTION_ROLE_ARN"],
+                PrimaryContainer={
+                    "Image": IMAGE,
+                    "ModelDataUrl": f"s3://{embedded.environment['TRAINMASTER_BUCKET']}/many",
+                },
+            )["ModelArn"]
+            return arn
+
+        family = uuid4().hex[:8]
+        with ThreadPoolExecutor(100) as pool:
+            assert len(set(pool.map(create, range(100)))) == 100
+
+    def test_an_invocation_larger_than_aws_takes_is_refused(self, embedded: EmbeddedAws) -> None:
+        status, code, message = error_of(
+            embedded.client("sagemaker-runtime").invoke_endpoint, EndpointName="x", Body=bytes(6 * 2**20 + 1)
+        )
+        assert (status, code) == (400, "ValidationError")
+        assert "6291457 bytes" in message
+
+    def test_a_failure_of_our_own_is_an_internal_failure_and_its_traceback_is_logged(
+        self, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        def broken(*_: object) -> Any:
+            raise ZeroDivisionError
+
+        records, faults = Records(tmp_path / "records.db"), Faults()
+        nowhere = "http://127.0.0.1:9"
+        front = Front(
+            account=Account(tmp_path, records, nowhere, nowhere, "key", "secret"),
+            sagemaker=SageMakerApi({"ListModels": broken}),
+            invoke=broken,
+            others=OtherServices(),
+            roles=RoleJournal(tmp_path / "roles.jsonl"),
+            faults=faults,
+            control=Control(tmp_path, faults, broken, ""),
+        )
+        signed = "AWS4-HMAC-SHA256 Credential=key/20260101/us-east-1/sagemaker/aws4_request, Signature=x"
+        for path, target in (("/", "SageMaker.ListModels"), ("/endpoints/x/invocations", None)):
+            headers = {"Authorization": signed} | ({"X-Amz-Target": target} if target else {})
+            answer = WsgiClient(front).post(path, headers=headers, data="{}")
+            assert (answer.status_code, answer.get_json(force=True)["__type"]) == (500, "InternalFailure")
+        assert caplog.text.count("ZeroDivisionError") >= 2
+        records.close()
+
+
+class TestControl:
+    @pytest.fixture(autouse=True)
+    def no_faults(self, embedded: EmbeddedAws) -> Any:
+        yield
+        embedded.control("DELETE", "faults")
+
+    def test_health_says_who_serves_which_folder(self, embedded: EmbeddedAws) -> None:
+        said = embedded.control("GET", "health")
+        assert (said["status"], said["state"]) == ("ok", str(embedded.state))
+        assert said["isolation"].startswith("Training jobs run ")
+
+    @pytest.mark.parametrize(
+        ("error", "status"), [("ThrottlingException", 400), ("ResourceLimitExceeded", 400), ("InternalFailure", 500)]
+    )
+    def test_an_error_can_be_commanded_and_counts_down(self, embedded: EmbeddedAws, error: str, status: int) -> None:
+        embedded.control(
+            "POST", "faults", {"operation": "ListModels", "error": error, "message": "so be it", "count": 1}
+        )
+        assert error_of(embedded.client("sagemaker").list_models)[:2] == (status, error)
+        embedded.client("sagemaker").list_models()
+
+    def test_a_client_that_retries_gets_over_it(self, embedded: EmbeddedAws) -> None:
+        embedded.control("POST", "faults", {"operation": "List*", "error": "ThrottlingException", "count": 2})
+        client = embedded.client("sagemaker", retries={"mode": "standard", "total_max_attempts": 4})
+        assert client.list_models()["ResponseMetadata"]["RetryAttempts"] == 2
+
+    @pytest.mark.parametrize(
+        ("service", "operation"), [("iam", "list_roles"), ("cloudwatch", "list_metrics"), ("ec2", "describe_vpcs")]
+    )
+    def test_any_service_can_be_made_to_fail_in_its_own_protocol(
+        self, embedded: EmbeddedAws, service: str, operation: str
+    ) -> None:
+        embedded.control("POST", "faults", {"operation": "*", "error": "Throttling", "message": "slow <down>"})
+        assert error_of(getattr(embedded.client(service), operation)) == (400, "Throttling", "slow <down>")
+
+    def test_invocations_can_be_made_to_fail(self, embedded: EmbeddedAws) -> None:
+        embedded.control("POST", "faults", {"operation": "InvokeEndpoint", "error": "ServiceUnavailable"})
+        invoke = embedded.client("sagemaker-runtime").invoke_endpoint
+        assert error_of(invoke, EndpointName="x", Body=b"")[:2] == (503, "ServiceUnavailable")
+
+    def test_a_connection_can_be_cut(self, embedded: EmbeddedAws) -> None:
+        embedded.control("POST", "faults", {"operation": "ListModels", "reset": True, "count": 1})
+        with pytest.raises(ConnectionClosedError):
+            embedded.client("sagemaker").list_models()
+        embedded.client("sagemaker").list_models()
+
+    def test_latency_delays_the_answer_and_nothing_else(self, embedded: EmbeddedAws) -> None:
+        embedded.control("POST", "faults", {"operation": "ListModels", "latency": 0.3})
+        began = time.monotonic()
+        embedded.client("sagemaker").list_models()
+        assert time.monotonic() - began >= 0.3
+
+    def test_faults_do_not_befall_the_embedded_aws_itself(self, embedded: EmbeddedAws) -> None:
+        embedded.control("POST", "faults", {"operation": "GetRole", "error": "Throttling"})
+        embedded.client("s3").put_object(Bucket=embedded.environment["TRAINMASTER_BUCKET"], Key="own", Body=b"x")
+        embedded.client("sagemaker").create_model(
+            ModelName=f"own-{uuid4().hex[:8]}",
+            ExecutionRoleArn=embedded.environment["TRAINMASTER_EXECUTION_ROLE_ARN"],
+            PrimaryContainer={"Image": IMAGE, "ModelDataUrl": f"s3://{embedded.environment['TRAINMASTER_BUCKET']}/own"},
+        )
+
+    def test_faults_can_be_read_and_deleted(self, embedded: EmbeddedAws) -> None:
+        rule = {"operation": "*", "error": "Throttling", "rate": 0.5}
+        assert embedded.control("POST", "faults", rule) == embedded.control("GET", "faults")
+        assert embedded.control("GET", "faults")["faults"][0].items() >= rule.items()
+        assert embedded.control("DELETE", "faults") == {"faults": []}
+
+    @pytest.mark.parametrize(
+        ("method", "path", "body", "said"),
+        [
+            ("POST", "faults", {"operation": "X", "error": "E", "rate": 2}, "rate: "),
+            ("POST", "faults", {"operation": "X", "eror": "E"}, "eror: "),
+            ("POST", "faults", None, "Invalid JSON"),
+            ("POST", "interrupt", {"job": "x"}, 'Post {"training_job": "<name>"}'),
+            ("POST", "interrupt", ["x"], 'Post {"training_job": "<name>"}'),
+            ("POST", "interrupt", {"training_job": "nobody"}, "Requested resource not found"),
+            ("GET", "cats", None, "There are GET health"),
+        ],
+    )
+    def test_a_command_that_cannot_be_followed_says_why(
+        self, embedded: EmbeddedAws, method: str, path: str, body: Any, said: str
+    ) -> None:
+        assert said in embedded.control(method, path, body)["error"]
+
+
+class TestSimulatePrincipalPolicy:
+    @pytest.fixture
+    def decide(self, embedded: EmbeddedAws) -> Callable[..., dict[str, str]]:
+        """Decisions by action, for a new role with these inline statements and attached ones."""
+
+        def decide(
+            actions: list[str], inline: list[Any], attached: list[Any] | None = None, **request: Any
+        ) -> dict[str, str]:
+            iam, name = embedded.client("iam"), f"role-{uuid4().hex[:8]}"
+            arn = iam.create_role(RoleName=name, AssumeRolePolicyDocument=TRUST)["Role"]["Arn"]
+            document = {"Version": "2012-10-17", "Statement": inline}
+            iam.put_role_policy(RoleName=name, PolicyName="inline", PolicyDocument=json.dumps(document))
+            if attached:
+                document = {"Version": "2012-10-17", "Statement": attached}
+                policy = iam.create_policy(PolicyName=name, PolicyDocument=json.dumps(document))["Policy"]["Arn"]
+                iam.attach_role_policy(RoleName=name, PolicyArn=policy)
+            results = iam.simulate_principal_policy(PolicySourceArn=arn, ActionNames=actions, **request)
+            return {one["EvalActionName"]: one["EvalDecision"] for one in results["EvaluationResults"]}
+
+        return decide
+
+    def test_what_no_policy_allows_is_denied_implicitly(self, decide: Callable[..., dict[str, str]]) -> None:
+        allow = {"Effect": "Allow", "Action": ["S3:get*", "logs:*"], "Resource": "*"}
+        assert decide(["s3:GetObject", "s3:PutObject", "logs:PutLogEvents"], [allow]) == {
+            "s3:GetObject": "allowed",
+            "s3:PutObject": "implicitDeny",
+            "logs:PutLogEvents": "allowed",
+        }
+
+    def test_an_explicit_deny_wins_over_every_allow(self, decide: Callable[..., dict[str, str]]) -> None:
+        deny = {"Effect": "Deny", "Action": "s3:Delete*", "Resource": "*"}
+        allow = {"Effect": "Allow", "Action": "*", "Resource": "*"}
+        expected = {"s3:DeleteObject": "explicitDeny", "s3:GetObject": "allowed"}
+        assert decide(list(expected), [deny], [allow]) == expected
+        assert decide(list(expected), [allow], [deny]) == expected
+
+    def test_resources_and_inversions_are_honoured(self, decide: Callable[..., dict[str, str]]) -> None:
+        allow = {"Effect": "Allow", "NotAction": "s3:Delete*", "Resource": "arn:aws:s3:::mine/*"}
+        actions = ["s3:GetObject", "s3:DeleteObject"]
+        mine, yours = ["arn:aws:s3:::mine/key"], ["arn:aws:s3:::yours/key"]
+        assert decide(actions, [allow], ResourceArns=mine) == {
+            "s3:GetObject": "allowed",
+            "s3:DeleteObject": "implicitDeny",
+        }
+        assert set(decide(actions, [allow], ResourceArns=yours).values()) == {"implicitDeny"}
+
+    def test_the_default_role_may_do_what_jobs_need(self, embedded: EmbeddedAws) -> None:
+        results = embedded.client("iam").simulate_principal_policy(
+            PolicySourceArn=embedded.environment["TRAINMASTER_EXECUTION_ROLE_ARN"],
+            ActionNames=[
+                "s3:GetObject",
+                "logs:CreateLogStream",
+                "cloudwatch:PutMetricData",
+                "ecr:GetAuthorizationToken",
+            ],
+        )["EvaluationResults"]
+        assert {one["EvalDecision"] for one in results} == {"allowed"}
+
+    def test_a_role_that_is_not_there_is_no_such_entity(self, embedded: EmbeddedAws) -> None:
+        simulate = embedded.client("iam").simulate_principal_policy
+        nobody = "arn:aws:iam::123456789012:role/Nobody"
+        assert error_of(simulate, PolicySourceArn=nobody, ActionNames=["s3:GetObject"])[:2] == (404, "NoSuchEntity")
+
+
+def status_of(address: str) -> int:
+    try:
+        with urllib.request.urlopen(address, timeout=10) as answer:
+            return int(answer.status)
+    except urllib.error.HTTPError as refused:
+        return refused.code
