@@ -85,19 +85,20 @@ class Fleet:
             try:
                 instance = self._acquired(variant, tried)
             except NoInstanceError:
-                if gone:
-                    raise gone from None
-                raise
+                break
             try:
                 return instance.request(method, path, body, headers, timeout=timeout), instance.variant
             except InstanceGoneError as error:
-                gone, tried = error, instance
+                tried = instance
+                if error.ended:
+                    self._bury(instance)  # sooner than its own thread notices
+                else:
+                    gone = error
             finally:
                 with self._changed:
                     instance.requests -= 1
                     self._changed.notify_all()
-        assert gone is not None
-        raise gone
+        raise gone or NoInstanceError(self._endpoint)
 
     def living(self, variant: str) -> int:
         """How many instances of the variant take requests now."""
@@ -142,7 +143,7 @@ class Fleet:
             able = [(v, [one for one in v.serving if one is not avoided]) for v in candidates]
             able = [(v, instances) for v, instances in able if instances]
             if not able:
-                raise NoInstanceError(f"No instance of endpoint {self._endpoint} is alive.")
+                raise NoInstanceError(self._endpoint)
             weights = [v.plan.weight or 1.0 for v, _ in able]  # a variant of weight 0 is here when it was asked for
             [(chosen, instances)] = random.choices(able, weights)  # noqa: S311  # traffic, not a secret
             random.shuffle(instances)
@@ -191,7 +192,7 @@ class Fleet:
         instance.stop(grace)
 
     def _bury(self, instance: Instance) -> None:
-        """Called on the instance's own thread when its process has ended by itself."""
+        """Called once or twice when an instance's process has ended by itself."""
         variant = self._variants[instance.variant]
         with self._changed:
             if instance not in variant.serving:

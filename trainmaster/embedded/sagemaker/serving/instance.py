@@ -43,6 +43,11 @@ class NoAnswerError(Exception):
 class InstanceGoneError(NoAnswerError):
     """Raised when the model server closed the connection without an answer: it crashed, or was killed."""
 
+    @property
+    def ended(self) -> bool:
+        """True when nobody listens any more; else the request may have ended its own thread only."""
+        return isinstance(self.__cause__, ConnectionRefusedError)
+
 
 class InvocationTimeoutError(NoAnswerError):
     """Raised when the model server did not answer in time."""
@@ -153,7 +158,7 @@ class Instance:
         with socket.socket(socket.AF_UNIX) as listening:
             with _address(self._socket) as address:
                 listening.bind(address)
-            listening.listen(128)
+            listening.listen(1024)  # full, it would refuse as if the process had ended
             return processes.start(
                 self._isolation.command(self._folder, [self.id], command),
                 env=env, cwd=self._folder / "ml",
