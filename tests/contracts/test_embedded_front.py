@@ -96,6 +96,7 @@ class TestFront:
             ("sagemaker", "list_domains", {}),
             ("sagemaker-runtime", "invoke_endpoint_async", {"EndpointName": "x", "InputLocation": "s3://x/y"}),
             ("sagemaker-runtime", "invoke_endpoint_with_response_stream", {"EndpointName": "x", "Body": b""}),
+            ("sagemaker-runtime", "invoke_endpoint", {"EndpointName": "x", "Body": b"", "TargetModel": "a.tar.gz"}),
             ("logs", "list_anomalies", {}),
             ("iam", "simulate_custom_policy", {"PolicyInputList": ["x"], "ActionNames": ["s3:GetObject"]}),
             (

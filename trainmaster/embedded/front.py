@@ -105,6 +105,8 @@ class Front:
                 "ValidationError",
                 f"The body has {len(body)} bytes; InvokeEndpoint takes {_LARGEST_INVOCATION} at most.",
             )
+        if lacking := [name for name in _NOT_INVOKED if name in headers]:
+            raise AwsError("NotImplementedException", f"The embedded AWS does not honour {lacking[0]}.", status=501)
         answer = self.invoke(
             call.endpoint,
             Invocation(
@@ -123,4 +125,9 @@ class Front:
         return response
 
 
+_NOT_INVOKED = (
+    "X-Amzn-SageMaker-Inference-Component",
+    "X-Amzn-SageMaker-Target-Container-Hostname",
+    "X-Amzn-SageMaker-Target-Model",
+)
 _LARGEST_INVOCATION: int = wire.service_model("sagemaker-runtime").shape_for("BodyBlob").metadata["max"]
