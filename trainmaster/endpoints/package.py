@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-import tarfile
+import zlib
 from dataclasses import dataclass, field
 from typing import IO, TYPE_CHECKING, Any, cast
 
 from botocore.exceptions import ClientError
 
+from trainmaster.archives import tarfile
 from trainmaster.aws.failures import is_missing
 from trainmaster.errors import ModelRefusedError
 from trainmaster.storage.s3 import S3Address
@@ -47,7 +48,7 @@ def inspect_model(s3: S3Client, uri: str) -> ModelPackage:
     try:
         names, card = _contents(uri, stream)
         stream.drain()
-    except (tarfile.TarError, EOFError, OSError) as error:
+    except (tarfile.TarError, EOFError, zlib.error, OSError) as error:
         raise ModelRefusedError(f"{uri} is not a whole gzipped tar archive: {error}. Train again.") from error
     finally:
         body.close()
