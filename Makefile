@@ -7,13 +7,14 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 AWSCLI := $(VENV)/awscli
+SDK := $(VENV)/sagemaker-train
 LOCK := $(BIN)/uv pip compile --upgrade --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
   --no-annotate --no-header --quiet
 
-.PHONY: help run up test check lint types bench lock clean
+.PHONY: help run up test e2e-sdk check lint types bench lock clean
 
 help:  ## what there is
-	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
+	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
 
 run: $(INSTALLED)  ## dataset to answering endpoint on the embedded AWS; DATA=file.csv trains on your own, BUDGET=0.50 caps its cost
 	@$(BIN)/trainmaster run $(if $(DATA),--data "$(DATA)") $(if $(BUDGET),--budget "$(BUDGET)")
@@ -23,6 +24,11 @@ up: $(INSTALLED)  ## Prefect server and UI, embedded AWS, all deployments served
 
 test: $(INSTALLED) $(AWSCLI)/.installed  ## the tests
 	@$(BIN)/pytest
+
+e2e-sdk: $(INSTALLED)  ## the SageMaker SDK's ModelTrainer, newest release (700 MB), trains on the embedded AWS
+	@test -x $(SDK)/bin/python || $(BIN)/python -m venv --without-pip $(SDK)
+	@$(BIN)/uv pip install --quiet --upgrade --python $(SDK)/bin/python sagemaker-train
+	@$(BIN)/pytest tests/e2e/with_sagemaker_train.py
 
 check: lint types test  ## what CI runs
 
@@ -61,7 +67,7 @@ $(INSTALLED): requirements.lock pyproject.toml
 	@$(BIN)/python -m pip install -qq --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
 
-# The AWS CLI has an environment of its own: it and ours want different versions of the same packages.
+# The AWS CLI has an environment of its own, so that neither its pins nor ours decide the other's versions.
 $(AWSCLI)/.installed: tests/e2e/awscli.lock | $(INSTALLED)
 	@test -x $(AWSCLI)/bin/python || $(BIN)/python -m venv --without-pip $(AWSCLI)
 	$(call install,$(AWSCLI),$<)
