@@ -110,7 +110,7 @@ def killed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Killed]:
     sleeping_job(aws)
     aws.kill()
     with (state / "roles.jsonl").open("a") as journal:
-        journal.write('"Action=CreateRo')  # killed while it wrote this
+        journal.write('\n"Action=CreateRo')  # killed while it wrote this
     deadline = time.monotonic() + ENDS_WITHIN
     while (survivors := processes_of(aws)) and time.monotonic() < deadline:
         time.sleep(0.02)

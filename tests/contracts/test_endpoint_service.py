@@ -12,6 +12,7 @@ import pytest
 from hosting import SCRIPT, Hosting, archive
 
 from trainmaster.embedded.faults import Faults
+from trainmaster.embedded.sagemaker import namespaces
 from trainmaster.embedded.sagemaker.account import Account
 from trainmaster.embedded.sagemaker.records import Records
 from trainmaster.embedded.sagemaker.serving.fleet import Fleet
@@ -19,7 +20,6 @@ from trainmaster.embedded.sagemaker.serving.invocation import Invocation
 from trainmaster.embedded.sagemaker.serving.plan import planned
 from trainmaster.embedded.sagemaker.serving.router import Router
 from trainmaster.embedded.sagemaker.serving.service import EndpointService
-from trainmaster.embedded.sagemaker.training import namespaces
 from trainmaster.embedded.sagemaker.wire import AwsError
 
 

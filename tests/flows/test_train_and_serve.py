@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import pytest
 from prefect import get_client
+from prefect.client.schemas.filters import (
+    ArtifactFilter,
+    ArtifactFilterFlowRunId,
+    FlowRunFilter,
+    FlowRunFilterParentFlowRunId,
+    LogFilter,
+    LogFilterFlowRunId,
+)
 from prefect.client.schemas.objects import Artifact
+from prefect.logging.handlers import APILogWorker
 
 from flows.remove_endpoint import remove_endpoint
 from flows.train_and_serve import train_and_serve
@@ -32,9 +43,28 @@ def jobs_named(stack: Any, name: str) -> list[str]:
     return [job["TrainingJobName"] for job in answer["TrainingJobSummaries"]]
 
 
+@dataclass(frozen=True)
+class Run:
+    """A whole run of the flow, with the ids of its own and its subflows' runs."""
+
+    result: TrainedAndServed
+    ids: list[UUID]
+
+
 @pytest.fixture(scope="module")
-def done(stack: Any) -> TrainedAndServed:
-    return train_and_serve(request("main-job"))
+def run(stack: Any) -> Run:
+    state = train_and_serve(request("main-job"), return_state=True)
+    whole = state.state_details.flow_run_id
+    with get_client(sync_client=True) as api:
+        parts = api.read_flow_runs(
+            flow_run_filter=FlowRunFilter(parent_flow_run_id=FlowRunFilterParentFlowRunId(any_=[whole]))
+        )
+    return Run(state.result(), [whole, *(part.id for part in parts)])
+
+
+@pytest.fixture(scope="module")
+def done(run: Run) -> TrainedAndServed:
+    return run.result
 
 
 def test_the_model_is_good_cheap_and_answering(done: TrainedAndServed) -> None:
@@ -67,9 +97,10 @@ def test_running_it_again_trains_nothing_and_changes_nothing(stack: Any, done: T
     assert jobs_named(stack, "main-job") == [done.training.job_name]
 
 
-def test_the_runs_page_shows_progress_figures_a_picture_and_a_summary(done: TrainedAndServed) -> None:
+def test_the_runs_page_shows_progress_figures_a_picture_and_a_summary(run: Run, done: TrainedAndServed) -> None:
+    of_this_run = ArtifactFilter(flow_run_id=ArtifactFilterFlowRunId(any_=run.ids))
     with get_client(sync_client=True) as api:
-        shown: dict[str, Artifact] = {str(one.key): one for one in api.read_artifacts()}
+        shown: dict[str, Artifact] = {str(one.key): one for one in api.read_artifacts(artifact_filter=of_this_run)}
     assert shown["training-progress"].data == 100
     assert '"validation:r2"' in str(shown["training-result"].data)
     assert str(shown["predicted-against-actual"].data).startswith(
@@ -80,10 +111,12 @@ def test_the_runs_page_shows_progress_figures_a_picture_and_a_summary(done: Trai
     assert all("X-Amz-Signature" not in str(one.data) for one in shown.values())
 
 
-def test_the_jobs_log_lines_are_in_the_runs_log(stack: Any, done: TrainedAndServed) -> None:
+def test_the_jobs_log_lines_are_in_the_runs_log(run: Run) -> None:
+    APILogWorker.drain_all(timeout=10)
+    of_this_run = LogFilter(flow_run_id=LogFilterFlowRunId(any_=run.ids))
     with get_client(sync_client=True) as api:
-        lines = [log.message for log in api.read_logs(limit=200)]
-    assert [line for line in lines if line.startswith("| r2=")]
+        lines = [log.message for log in api.read_logs(log_filter=of_this_run, limit=200)]
+    assert len([line for line in lines if line.startswith("| r2=")]) == 1
 
 
 def test_a_table_with_other_peoples_headers_is_understood(stack: Any, tmp_path: Path) -> None:

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from trainmaster.embedded.sagemaker.namespaces import SETTING, EnvironmentOnly, detect
 from trainmaster.embedded.sagemaker.training.artifacts import files_below
 from trainmaster.embedded.sagemaker.training.checkpoints import stamps, to_store
 from trainmaster.embedded.sagemaker.training.host import Host
-from trainmaster.embedded.sagemaker.training.namespaces import SETTING, EnvironmentOnly, detect
 from trainmaster.embedded.sagemaker.wire import Json
 
 JOB: Json = {

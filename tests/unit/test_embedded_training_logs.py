@@ -3,8 +3,8 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trainmaster.embedded.sagemaker.training import logs
-from trainmaster.embedded.sagemaker.training.logs import LineSplitter, batches
+from trainmaster.embedded.sagemaker import logs
+from trainmaster.embedded.sagemaker.logs import LineSplitter, batches
 
 
 def split(*chunks: bytes) -> list[str]:

@@ -91,7 +91,7 @@ class Host:
             faults=faults,
             control=Control(folder, faults, self._training.interrupt, self.isolation),
         )
-        self._front = _Server(front, ports["front"], threads=32)
+        self._front = _Server(front, ports["front"], threads=128)  # slow invocations must not keep Describe waiting
 
     @property
     def isolation(self) -> str:
@@ -169,3 +169,4 @@ def _log_to(path: Path) -> None:
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     logging.getLogger().addHandler(handler)
     logging.getLogger("trainmaster").setLevel(logging.INFO)
+    logging.getLogger("waitress.queue").setLevel(logging.ERROR)  # it warns of every moment without a free thread

@@ -11,10 +11,10 @@ from pathlib import Path
 from uuid import uuid4
 
 from trainmaster.embedded.sagemaker.account import Account
+from trainmaster.embedded.sagemaker.namespaces import Isolation
 from trainmaster.embedded.sagemaker.serving.artifact import DeploymentError, ModelFiles
 from trainmaster.embedded.sagemaker.serving.instance import SIGTERM_SECONDS, Answer, Instance, InstanceGoneError
 from trainmaster.embedded.sagemaker.serving.plan import VariantPlan
-from trainmaster.embedded.sagemaker.training.namespaces import Isolation
 
 LONGEST_PAUSE = 30.0
 """Seconds between two attempts to replace an instance that keeps dying; the first attempt is immediate."""

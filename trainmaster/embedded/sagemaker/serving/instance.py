@@ -19,11 +19,11 @@ from pathlib import Path
 from uuid import uuid4
 
 from trainmaster.embedded import processes
+from trainmaster.embedded.sagemaker import logs
 from trainmaster.embedded.sagemaker.account import Account
+from trainmaster.embedded.sagemaker.namespaces import Isolation
 from trainmaster.embedded.sagemaker.serving.artifact import DeploymentError, ModelFiles, Script
 from trainmaster.embedded.sagemaker.serving.plan import VariantPlan
-from trainmaster.embedded.sagemaker.training import logs
-from trainmaster.embedded.sagemaker.training.namespaces import Isolation
 
 MODEL_SERVER = Path(__file__).with_name("model_server.py")
 NOT_KEPT = Path(os.devnull)

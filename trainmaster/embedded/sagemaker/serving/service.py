@@ -10,7 +10,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 
 from trainmaster.embedded.faults import Faults
-from trainmaster.embedded.sagemaker import listing
+from trainmaster.embedded.sagemaker import listing, namespaces
 from trainmaster.embedded.sagemaker.account import Account
 from trainmaster.embedded.sagemaker.api import Operation
 from trainmaster.embedded.sagemaker.records import AlreadyRecordedError
@@ -20,7 +20,6 @@ from trainmaster.embedded.sagemaker.serving.fleet import DRAIN_SECONDS, Fleet, F
 from trainmaster.embedded.sagemaker.serving.invocation import Invocation, InvocationAnswer
 from trainmaster.embedded.sagemaker.serving.plan import VariantPlan, check_quota, planned, restored, stored
 from trainmaster.embedded.sagemaker.serving.router import MODEL_SECONDS, Router
-from trainmaster.embedded.sagemaker.training import namespaces
 from trainmaster.embedded.sagemaker.wire import Json, invalid, not_found
 
 KIND = "endpoint"

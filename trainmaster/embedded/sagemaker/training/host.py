@@ -20,10 +20,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from trainmaster.embedded import processes
+from trainmaster.embedded.sagemaker import logs
 from trainmaster.embedded.sagemaker.account import Account
-from trainmaster.embedded.sagemaker.training import channels, logs
+from trainmaster.embedded.sagemaker.namespaces import Isolation
+from trainmaster.embedded.sagemaker.training import channels
 from trainmaster.embedded.sagemaker.training.metrics import Metrics, publish
-from trainmaster.embedded.sagemaker.training.namespaces import Isolation
 from trainmaster.embedded.sagemaker.wire import Json
 
 GROUP_NAME = "homogeneousCluster"

@@ -16,11 +16,11 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from trainmaster.embedded.faults import Faults
 from trainmaster.embedded.sagemaker.account import Account
+from trainmaster.embedded.sagemaker.namespaces import Isolation
 from trainmaster.embedded.sagemaker.training import artifacts, channels, checkpoints, statuses
 from trainmaster.embedded.sagemaker.training.channels import ManifestError
 from trainmaster.embedded.sagemaker.training.host import Host, Training, host_names
 from trainmaster.embedded.sagemaker.training.metrics import Metrics
-from trainmaster.embedded.sagemaker.training.namespaces import Isolation
 from trainmaster.embedded.sagemaker.training.objects import Location
 from trainmaster.embedded.sagemaker.wire import Json
 

@@ -10,11 +10,12 @@ from collections.abc import Mapping
 from botocore.exceptions import BotoCoreError, ClientError
 
 from trainmaster.embedded.faults import Faults
+from trainmaster.embedded.sagemaker import logs, namespaces
 from trainmaster.embedded.sagemaker.account import Account
 from trainmaster.embedded.sagemaker.api import Operation
 from trainmaster.embedded.sagemaker.listing import page
 from trainmaster.embedded.sagemaker.records import AlreadyRecordedError
-from trainmaster.embedded.sagemaker.training import checks, logs, namespaces, statuses
+from trainmaster.embedded.sagemaker.training import checks, statuses
 from trainmaster.embedded.sagemaker.training.runner import (
     KIND,
     STOPPED_BY_RESTART,
