@@ -5,6 +5,7 @@ from __future__ import annotations
 from prefect import get_run_logger
 
 from tasks.aws import client, step
+from tasks.progress import Teller
 from trainmaster.aws.polling import Patience
 from trainmaster.budget.prices import shipped_prices
 from trainmaster.endpoints import deploying, removing, smoke
@@ -49,12 +50,10 @@ def bring_up(desired: Desired, settings: Settings) -> list[str]:
     steps = plan_deployment(desired, deploying.describe_endpoint(sagemaker, desired))
     logger.info("Plan: %s.", "; ".join(map(str, steps)) or "nothing to do, it serves this already")
     deploying.apply_plan(sagemaker, desired, steps, patience)
-    seen: list[str] = []
+    teller = Teller(logger.info)
 
     def say(status: str) -> None:
-        if status not in seen[-1:]:
-            seen.append(status)
-            logger.info("Endpoint %s is %s.", desired.endpoint_name, status)
+        teller.tell(status, f"Endpoint {desired.endpoint_name} is {status}.")
 
     deploying.require_serving(deploying.settle(sagemaker, desired.endpoint_name, patience, on_status=say), desired)
     return [str(done) for done in steps]

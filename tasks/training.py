@@ -10,6 +10,7 @@ from prefect import get_run_logger
 from prefect.artifacts import create_progress_artifact, update_progress_artifact
 
 from tasks.aws import client, step
+from tasks.progress import Teller
 from trainmaster.aws.polling import Patience
 from trainmaster.budget.approval import Approval, approve_training
 from trainmaster.budget.money import shown
@@ -95,14 +96,13 @@ def follow_job(plan: TrainingPlan, found: bool, settings: Settings) -> TrainingO
     bar = cast(
         "UUID", create_progress_artifact(0.0, key="training-progress", description=f"Training job {plan.job_name}")
     )
-    said, tail = "", list[str]()
+    teller, tail = Teller(logger.info), list[str]()
     for update in follow_training(client(settings, "sagemaker"), reader, plan.approval.rate, patience):
         for line in update.lines:
             logger.info("| %s", line)
         tail = (tail + update.lines)[-LOG_TAIL:]
         now = update.step
-        if now.secondary != said:
-            said = now.secondary
-            logger.info("%s: %s after %s s, %s so far.", plan.job_name, said, now.seconds, shown(now.cost))
-        update_progress_artifact(bar, now.percent, f"{plan.job_name}: {said}, {now.seconds} s, {shown(now.cost)}")
+        sentence = f"{plan.job_name}: {now.secondary} after {now.seconds} s, {shown(now.cost)} so far."
+        teller.tell(now.secondary, sentence)
+        update_progress_artifact(bar, now.percent, sentence)
     return outcome_of(update.description, plan.approval, region=settings.region, found=found, log_tail=tail)
