@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import uuid
 from datetime import UTC, datetime, timedelta
 from importlib.metadata import version
 from itertools import pairwise
@@ -172,6 +173,32 @@ sys.exit(3)
     assert jobs.keys(f"out/{name}/") == [f"out/{name}/output/output.tar.gz"]
     assert jobs.archive(name, "output")["failure"].startswith("rows are missing")
     assert "ModelArtifacts" not in failed or not failed["ModelArtifacts"].get("S3ModelArtifacts")
+
+
+@pytest.mark.parametrize("code", [3, 0])
+def test_what_is_no_file_of_the_job_neither_holds_it_up_nor_gets_into_what_it_leaves(jobs: Any, code: int) -> None:
+    script = f"""
+import os, sys
+for folder in ("model", "output", "output/data", "checkpoints"):
+    os.mkfifo(f"/opt/ml/{{folder}}/failure")
+    os.symlink("/etc/passwd", f"/opt/ml/{{folder}}/passwd")
+    os.symlink("/etc", f"/opt/ml/{{folder}}/etc")
+open("/opt/ml/model/weights", "w").write("1")
+os.symlink("weights", "/opt/ml/model/latest")
+open("/opt/ml/checkpoints/1", "w").write("1")
+sys.exit({code})
+"""
+    place = f"checkpoints/{uuid.uuid4().hex}"
+    name = jobs.python(
+        script,
+        OutputDataConfig={"S3OutputPath": f"s3://{jobs.bucket}/out", "CompressionType": "NONE"},
+        CheckpointConfig={"S3Uri": f"s3://{jobs.bucket}/{place}"},
+    )
+    reason = jobs.finished(name).get("FailureReason")
+    assert reason == ("AlgorithmError: , exit code: 3" if code else None), jobs.lines(name)
+    assert jobs.keys(place) == [f"{place}/1"]
+    model = f"out/{name}/output/model"
+    assert jobs.keys(f"out/{name}/") == ([] if code else [f"{model}/latest", f"{model}/weights"])
 
 
 def test_a_script_that_raises_is_reported_as_the_toolkit_reports_it(jobs: Any) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ from trainmaster.embedded.sagemaker.namespaces import SETTING, EnvironmentOnly, 
 from trainmaster.embedded.sagemaker.training.artifacts import files_below
 from trainmaster.embedded.sagemaker.training.checkpoints import stamps, to_store
 from trainmaster.embedded.sagemaker.training.host import Host
+from trainmaster.embedded.sagemaker.training.trees import open_file
 from trainmaster.embedded.sagemaker.wire import Json
 
 JOB: Json = {
@@ -100,6 +102,42 @@ def test_the_failure_file_counts_up_to_1024_characters(host: Host) -> None:
     assert host.failure() == "\ufffd" + "é" * 1023
 
 
+@pytest.mark.parametrize("kind", ["FIFO", "link", "folder behind a link", "folder"])
+def test_a_failure_that_is_no_file_of_the_job_is_none(host: Host, tmp_path: Path, kind: str) -> None:
+    (tmp_path / "failure").write_text("the machine's")
+    failure = host.ml / "output/failure"
+    if kind == "FIFO":
+        os.mkfifo(failure)
+    elif kind == "link":
+        failure.symlink_to(tmp_path / "failure")
+    elif kind == "folder":
+        failure.mkdir()
+    else:
+        shutil.rmtree(host.ml / "output")
+        (host.ml / "output").symlink_to(tmp_path)
+    assert host.failure() == ""
+
+
+def test_nothing_behind_a_link_out_of_the_job_is_taken_for_a_file_of_it(tmp_path: Path) -> None:
+    root, outside = tmp_path / "ml", tmp_path / "outside"
+    for folder in (root / "model", outside):
+        folder.mkdir(parents=True)
+        (folder / "weights").write_text(folder.name)
+    (root / "output").symlink_to(outside)
+    (root / "model/latest").symlink_to("weights")
+    (root / "model/secret").symlink_to(outside / "weights")
+    (root / "model/folder").symlink_to(outside)
+    os.mkfifo(root / "model/pipe")
+    assert files_below([root], "output") == {}
+    assert stamps(root, root / "output") == {}
+    assert stamps(root, root / "model").keys() == {"weights", "latest"}
+    with open_file(root, root / "model/latest") as file:
+        assert file.read() == b"model"
+    for name in ("secret", "folder", "folder/weights", "pipe"):
+        with pytest.raises(OSError, match=r"job's folder|no regular file"):
+            open_file(root, root / "model" / name)
+
+
 def test_namespaces_are_done_without_when_so_set(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(SETTING, "off")
     found = detect()
@@ -122,12 +160,12 @@ def test_a_refused_unshare_is_named_with_its_reason(monkeypatch: pytest.MonkeyPa
 
 def test_of_files_named_alike_on_two_hosts_the_first_hosts_is_kept(tmp_path: Path) -> None:
     for name in ("algo-1", "algo-2"):
-        (tmp_path / name / "deep").mkdir(parents=True)
-        (tmp_path / name / "model").write_text(name)
-        (tmp_path / name / "deep" / f"of-{name}").write_text(name)
-    found = files_below([tmp_path / "algo-1", tmp_path / "algo-2"])
-    assert sorted(found) == ["deep/of-algo-1", "deep/of-algo-2", "model"]
-    assert found["model"].read_text() == "algo-1"
+        (tmp_path / name / "model/deep").mkdir(parents=True)
+        (tmp_path / name / "model/weights").write_text(name)
+        (tmp_path / name / "model/deep" / f"of-{name}").write_text(name)
+    found = files_below([tmp_path / "algo-1", tmp_path / "algo-2"], "model")
+    assert sorted(found) == ["deep/of-algo-1", "deep/of-algo-2", "weights"]
+    assert found["weights"].path.read_text() == "algo-1"
 
 
 def test_only_files_that_stopped_changing_are_copied_and_only_once() -> None:
@@ -142,7 +180,7 @@ def test_a_changed_file_has_another_stamp_and_a_broken_link_none(tmp_path: Path)
     file.parent.mkdir()
     file.write_text("1")
     (tmp_path / "latest").symlink_to("nowhere")
-    before = stamps(tmp_path)
+    before = stamps(tmp_path, tmp_path)
     file.write_text("22")
     assert list(before) == ["deep/weights"]
-    assert stamps(tmp_path) != before
+    assert stamps(tmp_path, tmp_path) != before

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import tarfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from trainmaster.embedded.sagemaker.training.objects import Location, store
+from trainmaster.embedded.sagemaker.training import trees
+from trainmaster.embedded.sagemaker.training.objects import Location, store, store_open
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -17,36 +18,37 @@ GZIP_LEVEL = 1
 """Weights hardly compress: the fastest level costs a few per cent in size and a tenth of the time."""
 
 
-def files_below(folders: Sequence[Path]) -> dict[str, Path]:
-    """Files and links of all hosts by relative name. Of equal names the first host's is taken; AWS leaves it open."""
-    found: dict[str, Path] = {}
-    for folder in folders:
-        for name, path in _files(folder):
-            found.setdefault(name, path)
+@dataclass(frozen=True)
+class Left:
+    """A file or link below a host's /opt/ml, which is `root`."""
+
+    root: Path
+    path: Path
+
+
+def files_below(roots: Sequence[Path], folder: str) -> dict[str, Left]:
+    """Files and links in a folder of all hosts by relative name. Of equal names the first host's is taken; AWS leaves it open."""
+    found: dict[str, Left] = {}
+    for root in roots:
+        for path in trees.walk(root, root / folder):
+            found.setdefault(str(path.relative_to(root / folder)), Left(root, path))
     return found
 
 
-def _files(folder: Path) -> Iterator[tuple[str, Path]]:
-    for parent, folders, names in os.walk(folder):
-        for name in sorted([*names, *(each for each in folders if Path(parent, each).is_symlink())]):
-            path = Path(parent, name)
-            if path.is_symlink() or path.is_file():
-                yield str(path.relative_to(folder)), path
+def upload(s3: S3Client, files: dict[str, Left], target: Location) -> None:
+    """Store each file below the target, what a link leads to as a file of its own; links out of the host are left out."""
+    for name, left in files.items():
+        if trees.holds_file(left.root, left.path):
+            with trees.open_file(left.root, left.path) as file:
+                store_open(s3, file, target.below(name))
 
 
-def upload(s3: S3Client, files: dict[str, Path], target: Location) -> None:
-    """Store each file below the target."""
-    for name, path in files.items():
-        if path.is_file():
-            store(s3, path, target.below(name))
-
-
-def upload_archive(s3: S3Client, files: dict[str, Path], target: Location, scratch: Path) -> None:
-    """Store the files as one tar.gz at the target, packed in the folder `scratch` first."""
+def upload_archive(s3: S3Client, files: dict[str, Left], target: Location, scratch: Path) -> None:
+    """Store the files, links as links, as one tar.gz at the target, packed in the folder `scratch` first."""
     packed = scratch / Path(target.key).name
     with tarfile.open(packed, "w:gz", compresslevel=GZIP_LEVEL) as tar:
-        for name, path in files.items():
-            tar.add(path, arcname=name, recursive=False, filter=_anonymous)
+        for name, left in files.items():
+            tar.add(left.path, arcname=name, recursive=False, filter=_anonymous)
     store(s3, packed, target)
     packed.unlink()
 

@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import logging
-import os
 import threading
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from boto3.exceptions import S3UploadFailedError
 from botocore.exceptions import BotoCoreError, ClientError
 
+from trainmaster.embedded.sagemaker.training import trees
 from trainmaster.embedded.sagemaker.training.objects import (
     CheckHalted,
     Location,
     downloads_below,
     fetch,
-    store,
+    store_open,
 )
 
 if TYPE_CHECKING:
@@ -37,20 +38,16 @@ def restore(s3: S3Client, source: Location, folder: Path, check_halted: CheckHal
     fetch(s3, downloads_below(s3, below), folder, check_halted)
 
 
-def stamps(folder: Path) -> dict[str, Stamp]:
-    """Every file below the folder by its relative name."""
-    return dict(_stamps(folder))
+def stamps(root: Path, folder: Path) -> dict[str, Stamp]:
+    """Every file below the folder, itself in the host's `root`, by its relative name."""
+    return dict(_stamps(root, folder))
 
 
-def _stamps(folder: Path) -> Iterator[tuple[str, Stamp]]:
-    for parent, _, names in os.walk(folder):
-        for name in names:
-            path = Path(parent, name)
-            try:
+def _stamps(root: Path, folder: Path) -> Iterator[tuple[str, Stamp]]:
+    for path in trees.walk(root, folder):
+        if trees.holds_file(root, path):
+            with suppress(OSError):  # removed meanwhile
                 status = path.stat()
-            except OSError:
-                continue  # removed meanwhile, or a link to nowhere
-            if path.is_file():
                 yield str(path.relative_to(folder)), (status.st_size, status.st_mtime_ns)
 
 
@@ -62,10 +59,11 @@ def to_store(found: Mapping[str, Stamp], before: Mapping[str, Stamp], stored: Ma
 class CheckpointSync:
     """Copies complete files of the hosts' checkpoint folders to S3 in the background; what is deleted stays in S3."""
 
-    def __init__(self, s3: S3Client, target: Location, folders: Sequence[Path]) -> None:
-        self._s3, self._target = s3, target
-        self._stored = {folder: stamps(folder) for folder in folders}
-        self._seen: dict[Path, dict[str, Stamp]] = {folder: {} for folder in folders}
+    def __init__(self, s3: S3Client, target: Location, roots: Sequence[Path], folder: Path) -> None:
+        """`folder` is the same, relative, below each of the hosts' roots."""
+        self._s3, self._target, self._folder = s3, target, folder
+        self._stored = {root: stamps(root, root / folder) for root in roots}
+        self._seen: dict[Path, dict[str, Stamp]] = {root: {} for root in roots}
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="checkpoints", daemon=True)
         self._thread.start()
@@ -87,11 +85,12 @@ class CheckpointSync:
                 log.warning("checkpoints could not be copied to %s, trying again: %s", self._target, error)
 
     def _scan(self, *, last: bool) -> None:
-        for folder, stored in self._stored.items():
-            found = stamps(folder)
-            for name in to_store(found, found if last else self._seen[folder], stored):
+        for root, stored in self._stored.items():
+            found = stamps(root, root / self._folder)
+            for name in to_store(found, found if last else self._seen[root], stored):
                 if self._stop.is_set() and not last:
                     return
-                store(self._s3, folder / name, self._target.below(name))
+                with trees.open_file(root, root / self._folder / name) as file:
+                    store_open(self._s3, file, self._target.below(name))
                 stored[name] = found[name]
-            self._seen[folder] = found
+            self._seen[root] = found

@@ -23,7 +23,7 @@ from trainmaster.embedded import processes
 from trainmaster.embedded.sagemaker import logs
 from trainmaster.embedded.sagemaker.account import Account
 from trainmaster.embedded.sagemaker.namespaces import Isolation
-from trainmaster.embedded.sagemaker.training import channels
+from trainmaster.embedded.sagemaker.training import channels, trees
 from trainmaster.embedded.sagemaker.training.metrics import Metrics, publish
 from trainmaster.embedded.sagemaker.wire import Json
 
@@ -127,8 +127,8 @@ class Host:
 
     def failure(self) -> str:
         """The first 1,024 characters of /opt/ml/output/failure."""
-        with suppress(OSError), (self.ml / "output/failure").open(encoding="utf-8", errors="replace") as file:
-            return file.read(1024).strip()
+        with suppress(OSError), trees.open_file(self.ml, self.ml / "output/failure") as file:
+            return file.read(4 * 1024).decode("utf-8", "replace")[:1024].strip()
         return ""
 
 

@@ -10,7 +10,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 from boto3.s3.transfer import TransferConfig
 from botocore.exceptions import BotoCoreError
@@ -118,3 +118,8 @@ def _to_disk(s3: S3Client, download: Download, target: Path, check_halted: Check
 def store(s3: S3Client, path: Path, location: Location) -> None:
     """Upload a file."""
     s3.upload_file(str(path), location.bucket, location.key, Config=_TRANSFER)
+
+
+def store_open(s3: S3Client, file: BinaryIO, location: Location) -> None:
+    """Upload an open file from where it stands to its end."""
+    s3.upload_fileobj(file, location.bucket, location.key, Config=_TRANSFER)

@@ -217,8 +217,8 @@ class TrainingJob:
         with ExitStack() as cleanup:
             sync = None
             if target := self._checkpoints():  # before the hosts start: what is there now is in S3 already
-                folders = [host.inside(self._checkpoint_path()) for host in hosts]
-                sync = checkpoints.CheckpointSync(self._account.s3, target, folders)
+                folder = Path(self._checkpoint_path()).relative_to("/opt/ml")
+                sync = checkpoints.CheckpointSync(self._account.s3, target, [host.ml for host in hosts], folder)
                 cleanup.callback(sync.abandon)
             running: list[Training] = []
             for host in hosts:
@@ -281,8 +281,8 @@ class TrainingJob:
 
     def _upload_output(self, hosts: list[Host]) -> None:
         results = {
-            name: path
-            for name, path in artifacts.files_below([host.ml / "output" for host in hosts]).items()
+            name: left
+            for name, left in artifacts.files_below([host.ml for host in hosts], "output").items()
             if name in ("failure", "success") or name.startswith("data/")
         }
         if not results.keys() - {"success"}:
@@ -295,7 +295,7 @@ class TrainingJob:
 
     def _upload_model(self, hosts: list[Host]) -> None:
         """AWS names the place of the model whether or not the job wrote one."""
-        files = artifacts.files_below([host.ml / "model" for host in hosts])
+        files = artifacts.files_below([host.ml for host in hosts], "model")
         target = self._output.below("model.tar.gz" if self._compressed else "model/")
         if files and self._compressed:
             artifacts.upload_archive(self._account.s3, files, target, self._folder / "hosts")
