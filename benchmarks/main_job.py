@@ -31,8 +31,10 @@ def measure(state: str) -> dict[str, float]:
     done = subprocess.run(
         [sys.executable, "-m", "trainmaster.cli", "run", "--json"],
         env={**os.environ, "TRAINMASTER_STATE_DIR": state},
-        capture_output=True, text=True, timeout=300, check=True,
+        capture_output=True, text=True, timeout=300, check=False,
     )  # fmt: skip
+    if done.returncode:
+        sys.exit(f"The main job failed:\n{done.stderr}")
     seconds: dict[str, float] = json.loads(done.stdout.splitlines()[-1])["seconds"]
     return {**seconds, "process, start to end": time.monotonic() - began}
 

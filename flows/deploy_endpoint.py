@@ -7,32 +7,31 @@ from __future__ import annotations
 
 from prefect import flow
 
-from tasks.endpoints import bring_up, desire_endpoint, inspect_model, smoke_test, undo_deployment
+from tasks.endpoints import (
+    approve_endpoint_cost,
+    bring_up,
+    desire_endpoint,
+    inspect_model,
+    plan_endpoint,
+    smoke_test,
+    undone_on_failure,
+)
 from tasks.reports import report_endpoint
 from trainmaster.endpoints.request import EndpointRequest
-from trainmaster.endpoints.results import ServedModel
-from trainmaster.errors import DeploymentFailedError
+from trainmaster.endpoints.results import ServedModel, served_model
 from trainmaster.settings import Settings
 
 
 @flow(name="deploy-endpoint", flow_run_name="deploy {request.endpoint_name}")
 def deploy_endpoint(request: EndpointRequest) -> ServedModel:
     settings = Settings()
+    approve_endpoint_cost(request, settings)
     package = inspect_model(request.model_uri, settings)
     desired = desire_endpoint(request, package, settings)
-    try:
-        steps = bring_up(desired, settings)
+    steps = plan_endpoint(desired, settings)
+    with undone_on_failure(desired, settings):
+        bring_up(desired, steps, settings)
         tested = smoke_test(desired, package, settings)
-    except DeploymentFailedError as error:
-        raise DeploymentFailedError(f"{error}\n{undo_deployment(desired, settings)}") from error
-    served = ServedModel(
-        endpoint_name=desired.endpoint_name,
-        config_name=desired.config_name,
-        model_name=desired.model_name,
-        model_uri=package.uri,
-        hourly_cost=desired.hourly_cost,
-        steps=steps,
-        smoke_test=tested,
-    )
-    report_endpoint(served)
+    served = served_model(desired, package, steps, tested)
+    report_endpoint(served, return_state=True)  # a report that fails spoils no deployment
     return served

@@ -10,6 +10,7 @@ from prefect import flow
 from flows.deploy_endpoint import deploy_endpoint
 from flows.train_model import train_model
 from tasks.data import check_data, upload_data
+from tasks.endpoints import approve_endpoint_cost
 from tasks.reports import summarise
 from trainmaster.endpoints.request import EndpointRequest
 from trainmaster.main_job import TrainAndServeRequest, TrainedAndServed
@@ -20,7 +21,8 @@ from trainmaster.training.request import TrainingRequest
 @flow(name="train-and-serve", flow_run_name="train and serve {request.training.model_name}")
 def train_and_serve(request: TrainAndServeRequest) -> TrainedAndServed:
     settings = Settings()
-    checked = check_data(request.data)
+    approve_endpoint_cost(request.endpoint, settings)  # before training is paid for
+    checked = check_data(request.data, request.training.validation_fraction)
     table = upload_data(request.data, checked, request.training.model_name, settings)
     training = train_model(TrainingRequest(data_uri=table.uri, **request.training.model_dump()))
     served = deploy_endpoint(EndpointRequest(model_uri=training.model_uri, **request.endpoint.model_dump()))

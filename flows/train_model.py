@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from prefect import flow
 
-from tasks.reports import report_training
+from tasks.reports import draw_predictions, report_training
 from tasks.training import approve_cost, follow_job, launch_job, plan_job
 from trainmaster.settings import Settings
 from trainmaster.training.outcome import TrainingOutcome
@@ -21,5 +21,6 @@ def train_model(request: TrainingRequest) -> TrainingOutcome:
     plan = plan_job(request, approval, settings)
     found = launch_job(plan, settings)
     outcome = follow_job(plan, found, settings)
-    report_training(outcome, settings)
+    report_training(outcome, return_state=True)  # reports that fail spoil no training
+    draw_predictions(outcome, settings, return_state=True)
     return outcome

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, ParamSpec, TypeVar
 
+from botocore.config import Config
 from prefect import State, Task, task
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import TaskRun
 from prefect.tasks import exponential_backoff
-from prefect_aws import AwsClientParameters, AwsCredentials
+from prefect_aws import AwsCredentials
 
 from trainmaster.aws.clients import client_config
 from trainmaster.aws.failures import is_passing
@@ -20,15 +21,18 @@ R = TypeVar("R")
 
 
 def client(settings: Settings, service: str) -> Any:
-    """A boto3 client with our timeouts, of the configured credentials block or else of AWS's default chain."""
+    """A boto3 client with our timeouts, of the configured credentials block or else of AWS's default chain.
+
+    Made anew for each step, so that a step tried again after its assumed role has expired assumes it again.
+    """
     if settings.aws_credentials_block:
         credentials = AwsCredentials.load(settings.aws_credentials_block)
         assert isinstance(credentials, AwsCredentials)  # noqa: S101 - `load` is async for async callers only
     else:
         credentials = AwsCredentials(region_name=settings.region)
-    parameters = credentials.aws_client_parameters
-    bounded = AwsClientParameters(**{**parameters.model_dump(), "config": parameters.config or client_config()})
-    return credentials.model_copy(update={"aws_client_parameters": bounded}).get_client(service)
+    parameters = credentials.aws_client_parameters.get_params_override()
+    config = client_config().merge(parameters.pop("config", None) or Config())
+    return credentials.get_boto3_session().client(service, config=config, **parameters)  # type: ignore[call-overload]
 
 
 def may_pass(_task: Any, _run: TaskRun, state: State[Any]) -> bool:

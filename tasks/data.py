@@ -12,13 +12,14 @@ from trainmaster.datasets.houses import open_houses, require_sound_houses
 from trainmaster.datasets.tables import CheckedTable, write_normalised
 from trainmaster.main_job import UploadedTable
 from trainmaster.settings import Settings
-from trainmaster.storage.s3 import S3Address, require_bucket, store
+from trainmaster.storage.address import S3Address
+from trainmaster.storage.s3 import require_bucket, store
 
 
 @step(task_run_name="check data", retries=0)
-def check_data(path: str) -> CheckedTable:
+def check_data(path: str, validation_fraction: float) -> CheckedTable:
     """Read the whole file and refuse it, with line and column of every problem, unless it can be trained on."""
-    checked = require_sound_houses(path)
+    checked = require_sound_houses(path, validation_fraction)
     get_run_logger().info("%s", checked.summary())
     return checked
 

@@ -2,21 +2,34 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from prefect import get_run_logger
 
 from tasks.aws import client, step
 from tasks.progress import Teller
 from trainmaster.aws.polling import Patience
 from trainmaster.budget.prices import shipped_prices
-from trainmaster.endpoints import deploying, removing, smoke
+from trainmaster.endpoints import removing, smoke
+from trainmaster.endpoints.deploying import apply_plan, describe_endpoint, note_proof, require_serving, settle
 from trainmaster.endpoints.package import ModelPackage
 from trainmaster.endpoints.package import inspect_model as read_model
-from trainmaster.endpoints.plan import Desired, desired_endpoint, plan_deployment
+from trainmaster.endpoints.plan import Desired, Step, approve_hosting, desired_endpoint, plan_deployment
 from trainmaster.endpoints.removing import Belongings
-from trainmaster.endpoints.request import EndpointRequest
+from trainmaster.endpoints.request import EndpointChoices, EndpointRequest
 from trainmaster.endpoints.smoke import SmokeTest
+from trainmaster.endpoints.undoing import undo_deployment
+from trainmaster.errors import DeploymentFailedError
 from trainmaster.settings import Settings
 from trainmaster.training.image import sklearn_image_uri
+
+
+@step(task_run_name="approve cost of {choices.endpoint_name}", retries=0)
+def approve_endpoint_cost(choices: EndpointChoices, settings: Settings) -> None:
+    """Refused when an hour of serving costs more than was approved."""
+    hourly = approve_hosting(choices, shipped_prices(), settings.region)
+    get_run_logger().info("%s will cost $%s an hour until it is removed.", choices.endpoint_name, hourly)
 
 
 @step(task_run_name="inspect model")
@@ -30,7 +43,7 @@ def inspect_model(uri: str, settings: Settings) -> ModelPackage:
 @step(task_run_name="desire {request.endpoint_name}", retries=0)
 def desire_endpoint(request: EndpointRequest, package: ModelPackage, settings: Settings) -> Desired:
     """The endpoint as it should be, its names derived from its content; refused when an hour of it costs too much."""
-    desired = desired_endpoint(
+    return desired_endpoint(
         request,
         package,
         image_uri=sklearn_image_uri(settings.region, request.instance_type),
@@ -38,39 +51,54 @@ def desire_endpoint(request: EndpointRequest, package: ModelPackage, settings: S
         region=settings.region,
         prices=shipped_prices(),
     )
-    get_run_logger().info("%s will cost $%s an hour until it is removed.", desired.endpoint_name, desired.hourly_cost)
-    return desired
+
+
+@step(task_run_name="plan {desired.endpoint_name}")
+def plan_endpoint(desired: Desired, settings: Settings) -> list[Step]:
+    """What has to be done, once the endpoint has settled; refused when it is not ours or only a person can help it."""
+    sagemaker = client(settings, "sagemaker")
+    settle(sagemaker, desired.endpoint_name, deploy_patience(settings))
+    steps = plan_deployment(desired, describe_endpoint(sagemaker, desired))
+    get_run_logger().info("Plan: %s.", "; ".join(map(str, steps)) or "nothing to do, it serves this already")
+    return steps
 
 
 @step(task_run_name="bring up {desired.endpoint_name}")
-def bring_up(desired: Desired, settings: Settings) -> list[str]:
-    """Plan and apply: create or update what differs, and wait until it serves. The steps taken; none when all was there."""
-    logger, sagemaker, patience = get_run_logger(), client(settings, "sagemaker"), deploy_patience(settings)
-    deploying.settle(sagemaker, desired.endpoint_name, patience)
-    steps = plan_deployment(desired, deploying.describe_endpoint(sagemaker, desired))
-    logger.info("Plan: %s.", "; ".join(map(str, steps)) or "nothing to do, it serves this already")
-    deploying.apply_plan(sagemaker, desired, steps, patience)
-    teller = Teller(logger.info)
+def bring_up(desired: Desired, steps: list[Step], settings: Settings) -> None:
+    """Carry out the plan and wait until the endpoint serves just this configuration."""
+    sagemaker, patience = client(settings, "sagemaker"), deploy_patience(settings)
+    teller = Teller(get_run_logger().info)
 
     def say(status: str) -> None:
         teller.tell(status, f"Endpoint {desired.endpoint_name} is {status}.")
 
-    deploying.require_serving(deploying.settle(sagemaker, desired.endpoint_name, patience, on_status=say), desired)
-    return [str(done) for done in steps]
+    apply_plan(sagemaker, desired, steps, patience)
+    require_serving(settle(sagemaker, desired.endpoint_name, patience, on_status=say), desired)
 
 
 @step(task_run_name="smoke-test {desired.endpoint_name}")
 def smoke_test(desired: Desired, package: ModelPackage, settings: Settings) -> SmokeTest:
-    """Ask the endpoint a few times; fails unless it answers sensibly."""
+    """Ask the endpoint a few times; fails unless it answers sensibly. What has answered is noted as proven."""
     tested = smoke.smoke_test(client(settings, "sagemaker-runtime"), desired.endpoint_name, package)
+    note_proof(client(settings, "sagemaker"), desired)
     get_run_logger().info("%s answered %s for %s.", desired.endpoint_name, tested.answer, tested.inputs)
     return tested
 
 
+@contextmanager
+def undone_on_failure(desired: Desired, settings: Settings) -> Iterator[None]:
+    """Whatever goes wrong inside, the endpoint goes back to what served before, and what was newly made is removed."""
+    try:
+        yield
+    except Exception as error:
+        said = undo(desired, settings)
+        raise DeploymentFailedError(f"{error}\n{said}") from error
+
+
 @step(task_run_name="undo {desired.endpoint_name}")
-def undo_deployment(desired: Desired, settings: Settings) -> str:
+def undo(desired: Desired, settings: Settings) -> str:
     """Back to what served before; what was newly made is removed."""
-    said = deploying.undo_deployment(client(settings, "sagemaker"), desired, deploy_patience(settings))
+    said = undo_deployment(client(settings, "sagemaker"), desired, deploy_patience(settings))
     get_run_logger().warning("%s", said)
     return said
 

@@ -19,21 +19,28 @@ from trainmaster.training.predictions import held_out_predictions, picture
 
 
 @step(task_run_name="report on {outcome.job_name}")
-def report_training(outcome: TrainingOutcome, settings: Settings) -> None:
-    """A table of metrics and cost, a link to the job, and a picture of predicted against actual prices."""
+def report_training(outcome: TrainingOutcome) -> None:
+    """A table of metrics and cost, and a link to the job."""
     get_run_logger().info("%s", outcome.sentence())
     create_table_artifact(key="training-result", table=outcome.table(), description=outcome.sentence())
     create_link_artifact(
         outcome.console_url, link_text=outcome.job_name, key="training-job", description="In the AWS console"
     )
+
+
+@step(task_run_name="draw {outcome.job_name}")
+def draw_predictions(outcome: TrainingOutcome, settings: Settings) -> None:
+    """A picture of predicted against actual prices, where the job left any."""
     held_out = held_out_predictions(client(settings, "s3"), outcome.output_uri)
-    if held_out:
-        png = base64.b64encode(picture(held_out, outcome.job_name)).decode()
-        create_markdown_artifact(
-            f"![Predicted against actual prices](data:image/png;base64,{png})",
-            key="predicted-against-actual",
-            description=f"Validation rows of {outcome.job_name}",
-        )
+    if held_out is None:
+        get_run_logger().info("%s left no held-out predictions to draw.", outcome.job_name)
+        return
+    png = base64.b64encode(picture(held_out, outcome.job_name)).decode()
+    create_markdown_artifact(
+        f"![Predicted against actual prices](data:image/png;base64,{png})",
+        key="predicted-against-actual",
+        description=f"Validation rows of {outcome.job_name}",
+    )
 
 
 @step(task_run_name="report on {served.endpoint_name}")

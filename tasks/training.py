@@ -6,8 +6,10 @@ import io
 from typing import cast
 from uuid import UUID
 
+import httpx
 from prefect import get_run_logger
 from prefect.artifacts import create_progress_artifact, update_progress_artifact
+from prefect.exceptions import PrefectException
 
 from tasks.aws import client, step
 from tasks.progress import Teller
@@ -17,7 +19,8 @@ from trainmaster.budget.money import shown
 from trainmaster.budget.prices import shipped_prices
 from trainmaster.errors import DatasetRefusedError
 from trainmaster.settings import Settings
-from trainmaster.storage.s3 import S3Address, prefix_checksum, require_bucket, store
+from trainmaster.storage.address import S3Address
+from trainmaster.storage.s3 import prefix_checksum, require_bucket, store
 from trainmaster.training.following import follow_training
 from trainmaster.training.image import sklearn_image_uri
 from trainmaster.training.launching import launch_training
@@ -96,13 +99,18 @@ def follow_job(plan: TrainingPlan, found: bool, settings: Settings) -> TrainingO
     bar = cast(
         "UUID", create_progress_artifact(0.0, key="training-progress", description=f"Training job {plan.job_name}")
     )
-    teller, tail = Teller(logger.info), list[str]()
+    teller, complainer, tail = Teller(logger.info), Teller(logger.warning), list[str]()
     for update in follow_training(client(settings, "sagemaker"), reader, plan.approval.rate, patience):
         for line in update.lines:
             logger.info("| %s", line)
+        if update.log_problem:
+            complainer.tell(update.log_problem, update.log_problem)
         tail = (tail + update.lines)[-LOG_TAIL:]
         now = update.step
         sentence = f"{plan.job_name}: {now.secondary} after {now.seconds} s, {shown(now.cost)} so far."
         teller.tell(now.secondary, sentence)
-        update_progress_artifact(bar, now.percent, sentence)
+        try:
+            update_progress_artifact(bar, now.percent, sentence)
+        except (httpx.HTTPError, PrefectException) as error:  # the job costs money whether Prefect is there or not
+            complainer.tell("no progress artifact", f"The progress cannot be shown: {error}")
     return outcome_of(update.description, plan.approval, region=settings.region, found=found, log_tail=tail)

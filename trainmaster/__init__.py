@@ -1,1 +1,1 @@
-"""Datasets, budgets, training jobs and endpoints as plain Python. Nothing here imports Prefect."""
+"""Datasets, budgets, training jobs and endpoints as plain Python; only the doors `cli` and `laptop` know of Prefect."""

@@ -15,7 +15,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,9 +28,9 @@ from pydantic import ValidationError
 from trainmaster.budget.money import shown
 from trainmaster.datasets.houses import require_sound_houses
 from trainmaster.embedded import launch, processes
-from trainmaster.embedded.prefect_server import PrefectServer, free_port
 from trainmaster.errors import TrainingFailedError, TrainmasterError
 from trainmaster.main_job import TrainAndServeRequest, TrainedAndServed
+from trainmaster.prefect_server import PrefectServer, free_port
 from trainmaster.settings import Settings
 
 ROOT = Path(__file__).parent.parent
@@ -82,7 +82,9 @@ def run_once(args: argparse.Namespace) -> int:
     clock, settings = Clock(), Settings()
     try:
         request = TrainAndServeRequest.model_validate({"data": args.data, "training": {"budget_limit": args.budget}})
-        require_sound_houses(args.data)  # the flow checks again; here a bad file is refused before anything starts
+        require_sound_houses(
+            args.data, request.training.validation_fraction
+        )  # the flow checks again; here a bad file is refused before anything starts
         with ExitStack() as stack:
             result = _train_and_serve(request, settings, clock, stack)
             said = _as_json(result, clock) if args.json else _summary(result, clock)
@@ -104,18 +106,26 @@ def _train_and_serve(
     stack.callback(server.close)
     os.environ.update({**server.environment, **QUIET})
     with clock.measure("embedded AWS: start"):
-        os.environ.update(stack.enter_context(launch.running(settings.state_dir)))
+        aws = stack.enter_context(launch.running(settings.state_dir))
+    _point_at(aws)
     with clock.measure("Prefect: import, server start"):
         flow = importlib.import_module("flows.train_and_serve").train_and_serve
         _show_news_only()
         stack.callback(_settle_logs)
         server.wait_until_healthy()
-    with clock.measure("flow"):
+    with clock.measure("flow: data, bookkeeping"):
         state, result = _first_that_did_not_fail_before(flow, request)
     for subflow, seconds in _subflow_seconds(state.state_details.flow_run_id).items():
         clock.spent[subflow] = seconds
-        clock.spent["flow"] -= seconds
+        clock.spent["flow: data, bookkeeping"] -= seconds
     return result
+
+
+def _point_at(aws: Mapping[str, str]) -> None:
+    """Nothing of this run may reach the real AWS: a profile, token or endpoint left in the shell would win over ours."""
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        del os.environ[name]
+    os.environ.update({**aws, "AWS_CONFIG_FILE": os.devnull, "AWS_SHARED_CREDENTIALS_FILE": os.devnull})
 
 
 def _first_that_did_not_fail_before(flow: Any, request: TrainAndServeRequest) -> tuple[Any, TrainedAndServed]:
@@ -129,7 +139,10 @@ def _first_that_did_not_fail_before(flow: Any, request: TrainAndServeRequest) ->
             if not error.found:
                 raise
             attempt = request.training.attempt + 1
-            print(f"{error.job_name} had failed in an earlier run ({error.reason}); this is attempt {attempt}.")
+            print(
+                f"{error.job_name} had failed in an earlier run ({error.reason}); this is attempt {attempt}.",
+                file=sys.stderr,
+            )
             request = request.model_copy(update={"training": request.training.model_copy(update={"attempt": attempt})})
 
 
@@ -142,7 +155,7 @@ def _subflow_seconds(flow_run_id: UUID) -> dict[str, float]:
     with get_client(sync_client=True) as api:
         runs = api.read_flow_runs(flow_run_filter=of_this_run)
     return {
-        f"subflow {run.name!r}": run.total_run_time.total_seconds()
+        f"flow: {run.name}": run.total_run_time.total_seconds()
         for run in sorted(runs, key=lambda run: str(run.start_time))
     }
 
@@ -219,10 +232,10 @@ def stay_up(args: argparse.Namespace) -> int:
             server = PrefectServer(settings.state_dir, free_port(args.port))
             stack.callback(server.close)
             aws = stack.enter_context(launch.running(settings.state_dir))
+            _point_at(aws)
             server.wait_until_healthy()
             environment = {
                 **os.environ,
-                **aws,
                 **server.environment,
                 "PREFECT_WORKER_QUERY_SECONDS": "2",
                 "PWD": str(ROOT),
@@ -243,6 +256,11 @@ def stay_up(args: argparse.Namespace) -> int:
                 flush=True,
             )
             while not stop.wait(1.0):
+                if not (server.is_serving() and launch.is_serving(settings.state_dir)):
+                    raise TrainmasterError(
+                        "The Prefect server or the embedded AWS has ended, perhaps with the command it belonged to."
+                        " Start `up` again."
+                    )
                 if worker.poll() is not None:
                     raise TrainmasterError(
                         f"The Prefect worker ended with code {worker.poll()}; see {server.home}/worker.log."

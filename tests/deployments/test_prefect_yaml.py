@@ -1,12 +1,12 @@
 """The one list of deployments names flows that exist, with the names people will look for."""
 
-import importlib
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 from prefect import Flow
+from prefect.flows import load_flow_from_entrypoint
 from prefect.utilities.callables import parameter_schema
 
 ROOT = Path(__file__).parents[2]
@@ -15,8 +15,7 @@ LISTED: list[dict[str, Any]] = yaml.safe_load((ROOT / "prefect.yaml").read_text(
 
 def flow_of(deployment: dict[str, Any]) -> Flow[..., Any]:
     path, _, name = deployment["entrypoint"].partition(":")
-    flow = getattr(importlib.import_module(path.removesuffix(".py").replace("/", ".")), name)
-    assert isinstance(flow, Flow)
+    flow: Flow[..., Any] = load_flow_from_entrypoint(f"{ROOT / path}:{name}")
     return flow
 
 

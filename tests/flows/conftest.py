@@ -12,7 +12,7 @@ from prefect.events.worker import EventsWorker
 from prefect.logging.handlers import APILogWorker
 from prefect.settings import PREFECT_API_URL, PREFECT_HOME, temporary_settings
 
-from trainmaster.embedded.prefect_server import PrefectServer
+from trainmaster.prefect_server import PrefectServer
 
 
 @dataclass(frozen=True)

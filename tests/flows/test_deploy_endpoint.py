@@ -13,7 +13,7 @@ import pytest
 from flows.deploy_endpoint import deploy_endpoint
 from flows.remove_endpoint import remove_endpoint
 from trainmaster.endpoints.request import EndpointRequest, RemovalRequest
-from trainmaster.errors import DeploymentFailedError, ModelRefusedError, OverBudgetError
+from trainmaster.errors import DeploymentFailedError, ModelRefusedError, NameConflictError, OverBudgetError
 
 GOOD = """
 import json
@@ -129,16 +129,109 @@ def test_a_failed_endpoint_is_replaced(stack: Any) -> None:
     )
     variant = {"VariantName": "v", "ModelName": f"{NAME}-x", "InstanceType": "ml.m5.large", "InitialInstanceCount": 1}
     sagemaker.create_endpoint_config(EndpointConfigName=f"{NAME}-x", ProductionVariants=[variant], Tags=tags)
-    sagemaker.create_endpoint(EndpointName=NAME, EndpointConfigName=f"{NAME}-x")
+    sagemaker.create_endpoint(EndpointName=NAME, EndpointConfigName=f"{NAME}-x", Tags=tags)
     good = put_model(stack, "good.tar.gz", GOOD.format(version="good", price="7"), "good")
     served = deploy_endpoint(EndpointRequest(model_uri=good, endpoint_name=NAME))
-    assert [step.rsplit(" ", 1)[0] for step in served.steps] == [
-        "create model",
-        "create config",
-        "delete endpoint",
-        "create endpoint",
-    ]
+    done = [" ".join(step.split()[:2]) for step in served.steps]
+    assert done == ["create model", "create config", "delete endpoint", "remember that", "create endpoint"]
     assert answer(stack)["model_version"] == "good"
+
+
+SPOILT_LATER = """
+import boto3, json
+s3 = boto3.client("s3")
+def model_fn(folder): return "sometimes"
+def predict_fn(data, model):
+    spoilt = s3.list_objects_v2(Bucket="{bucket}", Prefix="models/spoilt")["KeyCount"]
+    return {{"predicted_price": -5 if spoilt else 8, "model_version": model}}
+def input_fn(body, content_type): return json.loads(body)
+def output_fn(prediction, accept): return json.dumps(prediction)
+"""
+
+
+def test_a_proven_endpoint_that_answers_badly_today_is_reported_and_left_serving(stack: Any) -> None:
+    uri = put_model(stack, "sometimes.tar.gz", SPOILT_LATER.format(bucket=stack.bucket), "sometimes")
+    served = deploy_endpoint(EndpointRequest(model_uri=uri, endpoint_name=NAME))
+    put(stack, "spoilt", b"")
+    with pytest.raises(DeploymentFailedError, match=r"InService with .*, as before"):
+        deploy_endpoint(EndpointRequest(model_uri=uri, endpoint_name=NAME))
+    stack.client("s3").delete_object(Bucket=stack.bucket, Key="models/spoilt")
+    assert standing(stack) == ([served.config_name], [served.model_name])
+    assert answer(stack)["predicted_price"] == 8
+
+
+def test_where_the_old_configuration_is_gone_the_endpoint_is_left_as_it_is_and_said_so(stack: Any) -> None:
+    good = put_model(stack, "good.tar.gz", GOOD.format(version="good", price="7"), "good")
+    old = deploy_endpoint(EndpointRequest(model_uri=good, endpoint_name=NAME))
+    stack.client("sagemaker").delete_endpoint_config(EndpointConfigName=old.config_name)
+    broken = put_model(stack, "broken.tar.gz", GOOD.format(version="broken", price="-5"), "broken")
+    with pytest.raises(DeploymentFailedError, match=f"could not be taken back to {old.config_name}: look at it"):
+        deploy_endpoint(EndpointRequest(model_uri=broken, endpoint_name=NAME))
+    assert stack.client("sagemaker").describe_endpoint(EndpointName=NAME)["EndpointStatus"] == "InService"
+
+
+def test_an_endpoint_of_somebody_else_is_neither_updated_nor_removed(stack: Any) -> None:
+    sagemaker, name = stack.client("sagemaker"), "theirs"
+    role = stack.environment["TRAINMASTER_EXECUTION_ROLE_ARN"]
+    good = put_model(stack, "good.tar.gz", GOOD.format(version="good", price="7"), "good")
+    environment = {"SAGEMAKER_PROGRAM": "inference.py", "SAGEMAKER_SUBMIT_DIRECTORY": "/opt/ml/model/code"}
+    container = {"Image": "i", "ModelDataUrl": good, "Environment": environment}
+    sagemaker.create_model(ModelName=name, ExecutionRoleArn=role, PrimaryContainer=container)
+    variant = {"VariantName": "v", "ModelName": name, "InstanceType": "ml.m5.large", "InitialInstanceCount": 1}
+    sagemaker.create_endpoint_config(EndpointConfigName=name, ProductionVariants=[variant])
+    sagemaker.create_endpoint(EndpointName=name, EndpointConfigName=name)
+    with pytest.raises(NameConflictError, match="not made by Trainmaster"):
+        deploy_endpoint(EndpointRequest(model_uri=good, endpoint_name=name))
+    with pytest.raises(NameConflictError, match="not made by Trainmaster"):
+        remove_endpoint(RemovalRequest(endpoint_name=name, dry_run=False))
+    assert sagemaker.describe_endpoint(EndpointName=name)["EndpointConfigName"] == name
+    sagemaker.delete_endpoint(EndpointName=name)
+
+
+def test_removing_one_endpoint_keeps_another_whose_name_begins_with_its_name(stack: Any) -> None:
+    good = put_model(stack, "good.tar.gz", GOOD.format(version="good", price="7"), "good")
+    deploy_endpoint(EndpointRequest(model_uri=good, endpoint_name=NAME))
+    other = deploy_endpoint(EndpointRequest(model_uri=good, endpoint_name=f"{NAME}-too"))
+    remove_endpoint(RemovalRequest(endpoint_name=NAME, dry_run=False))
+    assert standing(stack) == ([other.config_name], [other.model_name])
+    endpoint = stack.client("sagemaker").describe_endpoint(EndpointName=f"{NAME}-too")
+    assert endpoint["EndpointStatus"] == "InService"
+    remove_endpoint(RemovalRequest(endpoint_name=f"{NAME}-too", dry_run=False))
+
+
+@pytest.fixture
+def fault(stack: Any) -> Iterator[Any]:
+    yield lambda **rule: stack.aws.control("POST", "faults", rule)
+    stack.aws.control("DELETE", "faults")
+
+
+@pytest.mark.parametrize(
+    ("rule", "said"),
+    [
+        ({"operation": "CreateEndpoint", "error": "ResourceLimitExceeded"}, "ResourceLimitExceeded"),
+        ({"operation": "LaunchingMLInstances", "error": "CapacityError"}, "CapacityError"),
+        ({"operation": "InvokeEndpoint", "error": "AccessDeniedException"}, "AccessDenied"),
+    ],
+)
+def test_an_endpoint_aws_has_no_room_or_leave_for_leaves_nothing_behind(
+    stack: Any, fault: Any, rule: dict[str, Any], said: str
+) -> None:
+    good = put_model(stack, "good.tar.gz", GOOD.format(version="good", price="7"), "good")
+    fault(**rule, count=1)
+    with pytest.raises(DeploymentFailedError, match=said):
+        deploy_endpoint(EndpointRequest(model_uri=good, endpoint_name=NAME))
+    assert stack.client("sagemaker").list_endpoints(NameContains=NAME)["Endpoints"] == []
+    assert standing(stack) == ([], [])
+
+
+def test_throttled_and_failing_calls_are_tried_again_until_the_model_serves(stack: Any, fault: Any) -> None:
+    good = put_model(stack, "good.tar.gz", GOOD.format(version="good", price="7"), "good")
+    for operation in ("CreateModel", "CreateEndpoint", "DescribeEndpoint", "InvokeEndpoint"):
+        fault(operation=operation, error="ThrottlingException", count=2)
+        fault(operation=operation, error="InternalFailure", status=500, count=1)
+    assert (
+        deploy_endpoint(EndpointRequest(model_uri=good, endpoint_name=NAME)).smoke_test.answer["predicted_price"] == 7
+    )
 
 
 @pytest.mark.parametrize(

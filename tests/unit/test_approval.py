@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trainmaster.budget.approval import SHORTEST_USEFUL_SECONDS, Approval, Rate, approve_training
+from trainmaster.budget.approval import ENDING_SECONDS, SHORTEST_USEFUL_SECONDS, Approval, Rate, approve_training
 from trainmaster.budget.money import rounded_up, shown
 from trainmaster.budget.prices import shipped_prices
 from trainmaster.errors import OverBudgetError, UnknownPriceError
@@ -39,11 +39,11 @@ def test_no_approved_job_can_cost_more_than_its_budget(
     except OverBudgetError:
         least = min(SHORTEST_USEFUL_SECONDS, runtime)
         rate = approve(**asked, budget_limit=Decimal(10) ** 12).rate
-        assert rate.cost(least) > limit
+        assert rate.cost(least + ENDING_SECONDS) > limit
     else:
         assert approval.worst_case <= limit
         assert approval.max_runtime_seconds <= runtime
-        longer = approval.rate.cost(approval.max_runtime_seconds + 1)
+        longer = approval.rate.cost(approval.max_runtime_seconds + ENDING_SECONDS + 1)
         assert approval.max_runtime_seconds == runtime or longer > limit, "the cut takes no second that was paid for"
 
 
@@ -51,13 +51,14 @@ def test_a_job_within_budget_keeps_the_runtime_it_asked_for() -> None:
     approval = approve()
     assert (approval.max_runtime_seconds, approval.is_cut) == (3600, False)
     # $0.115 for the instance and 30 GB × $0.14 / 730 h for its disk
-    assert approval.worst_case == Decimal("0.115") + Decimal(30) * Decimal("0.14") / 730
+    hourly = Decimal("0.115") + Decimal(30) * Decimal("0.14") / 730
+    assert approval.worst_case == hourly * 3900 / 3600, "AWS bills the stop and the upload too"
 
 
 def test_a_runtime_the_budget_does_not_pay_for_is_cut() -> None:
     approval = approve(budget_limit=Decimal("0.05"))
     assert approval.is_cut
-    assert approval.max_runtime_seconds == int(Decimal("0.05") * 3600 / approval.rate.hourly)
+    assert approval.max_runtime_seconds == int(Decimal("0.05") * 3600 / approval.rate.hourly) - ENDING_SECONDS
 
 
 def test_a_useless_budget_is_refused_with_both_amounts_and_what_would_fit() -> None:
@@ -65,7 +66,7 @@ def test_a_useless_budget_is_refused_with_both_amounts_and_what_would_fit() -> N
         approve(instance_type="ml.p4d.24xlarge")
     assert refused.value.approved == Decimal("1.00")
     assert "$1.00 is approved" in str(refused.value)
-    assert "$2.11" in str(refused.value)
+    assert "$4.21" in str(refused.value)
     assert refused.value.choices
     assert all(
         approve(instance_type=kind).max_runtime_seconds >= SHORTEST_USEFUL_SECONDS for kind in refused.value.choices

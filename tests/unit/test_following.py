@@ -7,11 +7,12 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError, EndpointConnectionError
 
-from trainmaster.aws.failures import is_passing, is_refusal
+from trainmaster.aws.failures import is_passing
 from trainmaster.aws.polling import Patience, answers
 from trainmaster.budget.approval import Approval, Rate
-from trainmaster.errors import TrainingFailedError
-from trainmaster.training.following import next_step
+from trainmaster.errors import TrainingFailedError, WaitTimedOutError
+from trainmaster.training.following import Update, follow_training, next_step
+from trainmaster.training.logs import LogReader
 from trainmaster.training.outcome import outcome_of
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -67,14 +68,12 @@ def test_a_clock_behind_awss_gives_no_negative_cost() -> None:
 )
 def test_throttling_server_faults_expired_tokens_and_cuts_pass(error: Exception) -> None:
     assert is_passing(error)
-    assert not is_refusal(error)
 
 
 @pytest.mark.parametrize(
     "code", ["ValidationException", "AccessDeniedException", "ResourceLimitExceeded", "ResourceInUse"]
 )
 def test_a_refusal_does_not_pass(code: str) -> None:
-    assert is_refusal(aws_error(code))
     assert not is_passing(aws_error(code))
 
 
@@ -135,6 +134,14 @@ def test_a_completed_job_without_training_time_saves_nothing_rather_than_dividin
     assert (outcome.bill, outcome.savings_percent, outcome.output_uri) == (0, 0, "s3://b/j/output/output.tar.gz")
 
 
+def test_a_bill_aws_does_not_report_is_costed_by_the_time_trained_never_as_nothing() -> None:
+    done = job(
+        TrainingJobStatus="Completed", SecondaryStatus="Completed", TrainingTimeInSeconds=100,
+        ModelArtifacts={"S3ModelArtifacts": "s3://b/j/output/model.tar.gz"},
+    )  # fmt: skip
+    assert outcome_of(done, APPROVAL, region="us-east-1", found=False, log_tail=[]).bill == Decimal("0.1")
+
+
 def test_the_bill_is_billable_time_at_the_on_demand_rate() -> None:
     done = job(
         TrainingJobStatus="Completed", SecondaryStatus="Completed", TrainingTimeInSeconds=100, BillableTimeInSeconds=30,
@@ -142,3 +149,88 @@ def test_the_bill_is_billable_time_at_the_on_demand_rate() -> None:
     )  # fmt: skip
     outcome = outcome_of(done, APPROVAL, region="us-east-1", found=False, log_tail=[])
     assert (outcome.bill, outcome.savings_percent) == (Decimal("0.0300"), 70)
+
+
+class FakeAws:
+    """A job of a script: each Describe gives the next description; its log holds `lines` and may refuse to be read."""
+
+    def __init__(self, *statuses: str, log_error: ClientError | None = None) -> None:
+        self.statuses, self.log_error = list(statuses), log_error
+        self.streams: dict[str, list[str]] = {"cats-1/algo-1-100": ["first"]}
+        self.stopped: list[str] = []
+
+    def describe_training_job(self, **_: str) -> dict[str, Any]:
+        secondary = self.statuses.pop(0) if len(self.statuses) > 1 else self.statuses[0]
+        if secondary == "Restarting":
+            self.streams["cats-1/algo-1-200"] = ["after the restart"]
+        return job(
+            SecondaryStatus=secondary, TrainingJobStatus="Completed" if secondary == "Completed" else "InProgress"
+        )
+
+    def stop_training_job(self, TrainingJobName: str) -> None:  # noqa: N803 - AWS's
+        self.stopped.append(TrainingJobName)
+
+    def get_paginator(self, _: str) -> "FakeAws":
+        return self
+
+    def paginate(self, **_: str) -> list[dict[str, Any]]:
+        if self.log_error:
+            raise self.log_error
+        return [{"logStreams": [{"logStreamName": name} for name in self.streams]}]
+
+    def get_log_events(self, *, logStreamName: str, nextToken: str = "0", **_: Any) -> dict[str, Any]:  # noqa: N803 - AWS's
+        lines, at = self.streams[logStreamName], int(nextToken)
+        events = [{"timestamp": n, "message": line} for n, line in enumerate(lines[at:], at)]
+        return {"events": events, "nextForwardToken": str(len(lines))}
+
+
+def followed(aws: FakeAws, longest: float = 600) -> list[Update]:
+    reader = LogReader(aws, "cats-1", hosts=1)  # type: ignore[arg-type]
+    return list(follow_training(aws, reader, RATE, Patience(0.001, 5, longest), sleep=lambda _: None))  # type: ignore[arg-type]
+
+
+def test_lines_after_a_spot_interruption_are_read_from_the_jobs_new_stream() -> None:
+    updates = followed(FakeAws("Training", "Interrupted", "Restarting", "Training", "Completed"))
+    assert [line for update in updates for line in update.lines] == ["first", "after the restart"]
+
+
+def test_a_log_that_may_not_be_read_is_told_and_the_job_followed_to_its_end() -> None:
+    updates = followed(FakeAws("Training", "Completed", log_error=aws_error("AccessDeniedException")))
+    assert updates[-1].step.finished
+    assert all("cannot be read" in update.log_problem for update in updates)
+
+
+def test_a_job_that_outlives_all_patience_is_stopped() -> None:
+    aws = FakeAws("Training")
+    with pytest.raises(WaitTimedOutError, match="told to stop"):
+        followed(aws, longest=0.05)
+    assert aws.stopped == ["cats-1"]
+
+
+def test_several_hosts_lines_are_read_in_order_each_with_its_host() -> None:
+    aws = FakeAws("Training")
+    aws.streams = {"cats-1/algo-1-1": ["a", "c"], "cats-1/algo-2-1": ["b"]}
+    reader = LogReader(aws, "cats-1", hosts=2)  # type: ignore[arg-type]
+    assert reader.new_lines() == ["algo-1: a", "algo-2: b", "algo-1: c"]
+    assert reader.new_lines() == []
+
+
+def test_lines_fetched_before_another_stream_failed_come_with_the_next_read() -> None:
+    aws = FakeAws("Training")
+    aws.streams = {"cats-1/algo-1-1": ["a"], "cats-1/algo-2-1": ["b"]}
+    reader = LogReader(aws, "cats-1", hosts=2)  # type: ignore[arg-type]
+    aws.get_log_events = throttled_once(aws.get_log_events, "cats-1/algo-2-1")  # type: ignore[method-assign]
+    with pytest.raises(ClientError):
+        reader.new_lines()
+    assert reader.new_lines() == ["algo-1: a", "algo-2: b"]
+
+
+def throttled_once(read: Any, stream: str) -> Any:
+    refusals = [aws_error("ThrottlingException")]
+
+    def reading(**asked: Any) -> Any:
+        if asked["logStreamName"] == stream and refusals:
+            raise refusals.pop()
+        return read(**asked)
+
+    return reading

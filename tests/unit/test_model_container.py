@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from model import inference, train
+from trainmaster.datasets import houses
 
 ROOT = Path(train.__file__).parent.parent
 REQUIREMENTS = (ROOT / "model" / "requirements.txt").read_text()
@@ -65,3 +66,10 @@ def test_the_pin_is_the_projects_pin_and_what_is_installed() -> None:
 
     assert pin in project["dependencies"]
     assert pin == f"scikit-learn=={version('scikit-learn')}"
+
+
+def test_a_split_is_refused_before_launch_by_the_limits_of_train_py() -> None:
+    assert (houses.FEWEST_TRAINED_ON, houses.FEWEST_HELD_OUT) == (
+        train.MINIMUM_TRAINING_ROWS,
+        train.MINIMUM_VALIDATION_ROWS,
+    )

@@ -1,5 +1,6 @@
 """A job's name and fingerprint follow from what is asked, so that a retry finds the job and a change never does."""
 
+import gzip
 import json
 import re
 from decimal import Decimal
@@ -96,4 +97,10 @@ def test_a_request_out_of_bounds_is_refused_by_field(field: str, value: Any) -> 
 
 def test_the_same_code_gives_the_same_archive_and_the_same_address() -> None:
     assert source_archive() == source_archive()
-    assert source_name(source_archive()) != source_name(b"other")
+    assert source_name(gzip.compress(gzip.decompress(source_archive()), 1)) == source_name(source_archive())
+    assert source_name(gzip.compress(b"other")) != source_name(source_archive())
+
+
+@pytest.mark.parametrize("typed", ["1", "1.0", "1.00", 1, Decimal("1.000")])
+def test_one_amount_however_it_is_typed_is_one_job(typed: Any) -> None:
+    assert plan(TrainingRequest.model_validate({"data_uri": REQUEST.data_uri, "budget_limit": typed})) == plan()

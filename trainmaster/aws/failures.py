@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from botocore.exceptions import (
-    BotoCoreError,
     ClientError,
+    CredentialRetrievalError,
     HTTPClientError,
+    IncompleteReadError,
 )
 from botocore.exceptions import (
     ConnectionError as BotoConnectionError,
@@ -33,17 +34,15 @@ def status_of(error: BaseException) -> int:
 def is_passing(error: BaseException) -> bool:
     """True for throttling, server faults, expired tokens and network cuts: the same call may work later."""
     if isinstance(error, ClientError):
-        return code_of(error) in _PASSING_CODES or status_of(error) >= 500
-    return isinstance(error, BotoConnectionError | HTTPClientError)
-
-
-def is_refusal(error: BaseException) -> bool:
-    """True when AWS understood and said no, or the request cannot even be sent: trying again changes nothing."""
-    return isinstance(error, ClientError | BotoCoreError) and not is_passing(error)
+        return code_of(error) in _PASSING_CODES or status_of(error) == 429 or status_of(error) >= 500
+    return isinstance(error, BotoConnectionError | HTTPClientError | IncompleteReadError | CredentialRetrievalError)
 
 
 def is_missing(error: BaseException) -> bool:
-    """True when a named thing does not exist. SageMaker says so by ValidationException, for a well-formed name too."""
+    """True when a thing that was described or read does not exist; SageMaker's Describes say so by ValidationException.
+
+    Never for a change: there ValidationException may as well be a refusal.
+    """
     return code_of(error) in _MISSING_CODES or code_of(error) == "ValidationException"
 
 

@@ -9,6 +9,8 @@ from trainmaster.budget.money import rounded_up
 from trainmaster.budget.prices import PriceList
 from trainmaster.errors import OverBudgetError
 
+ENDING_SECONDS = 300
+"""What AWS bills after the cap: 120 s between SIGTERM and SIGKILL, and the upload of what the job leaves behind."""
 SHORTEST_USEFUL_SECONDS = 300
 """A job whose budget pays for less is refused: starting instances and downloading data take minutes of it."""
 
@@ -30,7 +32,7 @@ class Rate:
 
 @dataclass(frozen=True)
 class Approval:
-    """Permission to spend up to `worst_case` dollars, which pays for `max_runtime_seconds`: AWS is told to stop there."""
+    """Permission to spend up to `worst_case` dollars: `max_runtime_seconds`, where AWS is told to stop, and the ending."""
 
     rate: Rate
     approved: Decimal
@@ -39,8 +41,8 @@ class Approval:
 
     @property
     def worst_case(self) -> Decimal:
-        """What the job costs when it runs to its cap; never above what was approved."""
-        return self.rate.cost(self.max_runtime_seconds)
+        """What the job costs when it runs to its cap and takes ENDING_SECONDS to end; never above what was approved."""
+        return self.rate.cost(self.max_runtime_seconds + ENDING_SECONDS)
 
     @property
     def is_cut(self) -> bool:
@@ -67,16 +69,16 @@ def approve_training(
     """Cut the runtime to what the budget pays for. Raises UnknownPriceError, and OverBudgetError when that is useless."""
 
     def paid_seconds(kind: str) -> int:
-        return training_rate(prices, kind, instance_count, volume_gb, region).seconds(budget_limit)
+        return training_rate(prices, kind, instance_count, volume_gb, region).seconds(budget_limit) - ENDING_SECONDS
 
     rate = training_rate(prices, instance_type, instance_count, volume_gb, region)
-    paid = rate.seconds(budget_limit)
+    paid = paid_seconds(instance_type)
     needed = min(SHORTEST_USEFUL_SECONDS, max_runtime_seconds)
     if paid < needed:
         fitting = [kind for kind in prices.instance_types("training", region) if paid_seconds(kind) >= needed]
-        least = rounded_up(rate.cost(needed))
+        least = rounded_up(rate.cost(needed + ENDING_SECONDS))
         raise OverBudgetError(
-            f"Training on {instance_count} × {instance_type} for the shortest useful time ({needed} s)",
+            f"Training on {instance_count} × {instance_type} for the shortest useful time ({needed} s, and to end)",
             f"${least}",
             budget_limit,
             fitting[-3:],

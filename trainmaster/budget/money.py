@@ -3,8 +3,16 @@
 from __future__ import annotations
 
 from decimal import ROUND_HALF_UP, ROUND_UP, Decimal
+from typing import Annotated
+
+from pydantic import AfterValidator
 
 CENT, MICRO = Decimal("0.01"), Decimal("0.000001")
+
+Dollars = Annotated[
+    Decimal, AfterValidator(lambda dollars: dollars.quantize(CENT) if dollars == dollars.quantize(CENT) else dollars)
+]
+"""An amount somebody typed: 1, 1.0 and "1.00" are one and the same, in names derived from it too."""
 
 
 def rounded_up(dollars: Decimal) -> Decimal:

@@ -44,6 +44,11 @@ def running(state: Path, **options: str | float) -> Iterator[dict[str, str]]:
         child.stop(_STOPPED_WITHIN)
 
 
+def is_serving(state: Path) -> bool:
+    """True while an embedded AWS serves the folder and answers."""
+    return _answering(state) is not None
+
+
 def _started(state: Path, child: processes.Child, said: Path) -> dict[str, str]:
     deadline = time.monotonic() + _READY_WITHIN
     while True:

@@ -8,12 +8,12 @@ import zlib
 from dataclasses import dataclass, field
 from typing import IO, TYPE_CHECKING, Any, cast
 
-from botocore.exceptions import ClientError
+from botocore.exceptions import BotoCoreError, ClientError
 
 from trainmaster.archives import tarfile
 from trainmaster.aws.failures import is_missing
 from trainmaster.errors import ModelRefusedError
-from trainmaster.storage.s3 import S3Address
+from trainmaster.storage.address import S3Address
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -25,7 +25,7 @@ LARGEST_CARD = 1 << 20
 
 @dataclass(frozen=True)
 class ModelPackage:
-    """A servable artifact: its address, SHA-256 and bytes, and the card the training wrote (empty when it wrote none)."""
+    """A servable artifact: its address, SHA-256 and bytes, and the card the training wrote, with its features."""
 
     uri: str
     sha256: str
@@ -48,6 +48,8 @@ def inspect_model(s3: S3Client, uri: str) -> ModelPackage:
     try:
         names, card = _contents(uri, stream)
         stream.drain()
+    except BotoCoreError:  # a connection cut says nothing about the artifact, though some of these are OSErrors
+        raise
     except (tarfile.TarError, EOFError, zlib.error, OSError) as error:
         raise ModelRefusedError(f"{uri} is not a whole gzipped tar archive: {error}. Train again.") from error
     finally:
@@ -55,6 +57,10 @@ def inspect_model(s3: S3Client, uri: str) -> ModelPackage:
     if PROGRAM not in names:
         raise ModelRefusedError(
             f"{uri} has no {PROGRAM}, so nothing in it can answer. It has: {', '.join(sorted(names)[:10])}."
+        )
+    if not _lists_features(card):
+        raise ModelRefusedError(
+            f"{uri} has no {CARD} that lists its features with their means, so nothing could be asked of it to prove it. Train again."
         )
     return ModelPackage(uri, stream.digest.hexdigest(), stream.size, card)
 
@@ -68,10 +74,20 @@ def _contents(uri: str, stream: _Hashed) -> tuple[set[str], dict[str, Any]]:
                 safe = tarfile.data_filter(member, "/opt/ml/model")
             except tarfile.FilterError as error:
                 raise ModelRefusedError(f"{uri} is not safe to unpack: {error}.") from error
-            names.add(safe.name.removeprefix("./"))
-            if names >= {CARD} and not card and member.isfile() and member.size <= LARGEST_CARD:
+            name = safe.name.removeprefix("./")
+            names.add(name)
+            if name == CARD and member.isfile() and member.size <= LARGEST_CARD:
                 card = _card(uri, tar, member)
     return names, card
+
+
+def _lists_features(card: dict[str, Any]) -> bool:
+    features = card.get("features")
+    return (
+        isinstance(features, dict)
+        and bool(features)
+        and all(isinstance(one, dict) and isinstance(one.get("mean"), int | float) for one in features.values())
+    )
 
 
 def _card(uri: str, tar: tarfile.TarFile, member: tarfile.TarInfo) -> dict[str, Any]:

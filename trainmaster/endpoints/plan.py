@@ -8,13 +8,17 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, Literal
 
+from trainmaster.budget.money import rounded_up
 from trainmaster.budget.prices import PriceList
 from trainmaster.endpoints.package import ModelPackage
-from trainmaster.endpoints.request import EndpointRequest
-from trainmaster.errors import DeploymentFailedError, OverBudgetError
+from trainmaster.endpoints.request import EndpointChoices, EndpointRequest
+from trainmaster.errors import NameConflictError, OverBudgetError, RefusedError
 
 ENDPOINT_TAG = "trainmaster:endpoint"
 REPLACES_TAG = "trainmaster:replaces"
+"""On a configuration: the one that served before it, "" where none did."""
+PROOF_TAG = "trainmaster:proof"
+"""On a configuration: "new" until it has answered a smoke test, then "proven"; "again" while a proven one is re-deployed."""
 VARIANT = "all-traffic"
 SETTLING = {"Creating", "Updating", "SystemUpdating", "RollingBack", "Deleting"}
 HOPELESS = {"OutOfService", "UpdateRollbackFailed"}
@@ -30,7 +34,7 @@ class Step:
     name: str
 
     def __str__(self) -> str:
-        return f"{self.kind.replace('-', ' ')} {self.name}"
+        return f"{self.kind.replace('-', ' ')} {self.name or 'that none served'}"
 
 
 @dataclass(frozen=True)
@@ -47,32 +51,20 @@ class Desired:
 
 @dataclass(frozen=True)
 class Described:
-    """The endpoint as AWS has it; `status` and `config_name` are None where there is no endpoint."""
+    """The endpoint as AWS has it; `status` and `config_name` are None where there is no endpoint. `ours` says its tag."""
 
     status: str | None
     config_name: str | None
     has_model: bool
     has_config: bool
+    ours: bool = True
 
 
 def desired_endpoint(
     request: EndpointRequest, package: ModelPackage, *, image_uri: str, role_arn: str, region: str, prices: PriceList
 ) -> Desired:
     """Raises UnknownPriceError, and OverBudgetError when an hour costs more than was approved."""
-    hourly = prices.instance(request.instance_type, "hosting", region).usd * request.instance_count
-    if hourly > request.max_hourly_cost:
-        fitting = [
-            kind
-            for kind in prices.instance_types("hosting", region)
-            if prices.instance(kind, "hosting", region).usd * request.instance_count <= request.max_hourly_cost
-        ]
-        raise OverBudgetError(
-            f"Serving on {request.instance_count} × {request.instance_type}",
-            f"${hourly} an hour",
-            request.max_hourly_cost,
-            fitting[-3:],
-            f"raise max_hourly_cost to at least ${hourly}",
-        )
+    hourly = approve_hosting(request, prices, region)
     tags = [{"Key": ENDPOINT_TAG, "Value": request.endpoint_name}]
     container = {
         "Image": image_uri,
@@ -102,15 +94,40 @@ def desired_endpoint(
     )
 
 
+def approve_hosting(choices: EndpointChoices, prices: PriceList, region: str) -> Decimal:
+    """US dollars an hour. Raises UnknownPriceError, and OverBudgetError when that is more than was approved."""
+
+    def cost(kind: str) -> Decimal:
+        return prices.instance(kind, "hosting", region).usd * choices.instance_count
+
+    hourly = cost(choices.instance_type)
+    if hourly > choices.max_hourly_cost:
+        fitting = [kind for kind in prices.instance_types("hosting", region) if cost(kind) <= choices.max_hourly_cost]
+        raise OverBudgetError(
+            f"Serving on {choices.instance_count} × {choices.instance_type}",
+            f"${hourly} an hour",
+            choices.max_hourly_cost,
+            fitting[-3:],
+            f"raise max_hourly_cost to at least ${rounded_up(hourly)}",
+        )
+    return hourly
+
+
 def plan_deployment(desired: Desired, described: Described) -> list[Step]:
     """The steps that lead from what is to what should be; empty when nothing is to be done.
 
-    The endpoint must have settled. Raises DeploymentFailedError for the states only a person can lead out of.
+    The endpoint must have settled. Raises NameConflictError for somebody else's endpoint, RefusedError for the states only a
+    person can lead out of.
     """
     if described.status in SETTLING:
         raise ValueError(f"{desired.endpoint_name} is {described.status}: wait until it has settled, then plan")
+    if not described.ours:
+        raise NameConflictError(
+            f"Endpoint {desired.endpoint_name} exists and was not made by Trainmaster. Choose another endpoint_name, or hand"
+            f" it over by the tag {ENDPOINT_TAG}={desired.endpoint_name}."
+        )
     if described.status in HOPELESS:
-        raise DeploymentFailedError(
+        raise RefusedError(
             f"Endpoint {desired.endpoint_name} is {described.status}, which AWS lets nobody update. Remove it"
             " (remove-endpoint), then deploy again."
         )
@@ -121,14 +138,12 @@ def plan_deployment(desired: Desired, described: Described) -> list[Step]:
         steps.append(Step("create-model", desired.model_name))
     if not described.has_config:
         steps.append(Step("create-config", desired.config_name))
-    match described.status:
-        case None:
-            steps.append(Step("create-endpoint", desired.endpoint_name))
-        case "Failed":
-            steps += [Step("delete-endpoint", desired.endpoint_name), Step("create-endpoint", desired.endpoint_name)]
-        case _:
-            steps += [Step("remember", str(described.config_name)), Step("update-endpoint", desired.endpoint_name)]
-    return steps
+    if described.status == "InService":
+        replaced = str(described.config_name)
+        return [*steps, Step("remember", replaced), Step("update-endpoint", desired.endpoint_name)]
+    if described.status == "Failed":
+        steps.append(Step("delete-endpoint", desired.endpoint_name))
+    return [*steps, Step("remember", ""), Step("create-endpoint", desired.endpoint_name)]
 
 
 def _short(content: Any) -> str:

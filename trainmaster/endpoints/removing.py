@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 from pydantic import BaseModel
 
 from trainmaster.aws.polling import Patience
-from trainmaster.endpoints.deploying import delete_quietly, find_endpoint, settle
+from trainmaster.endpoints.deploying import delete, delete_endpoint, find_config, find_endpoint, find_model, is_ours
 from trainmaster.endpoints.plan import ENDPOINT_TAG
+from trainmaster.errors import NameConflictError
 
 if TYPE_CHECKING:
     from mypy_boto3_sagemaker import SageMakerClient
@@ -28,24 +29,40 @@ class Belongings(BaseModel):
 
 
 def belongings(sagemaker: SageMakerClient, endpoint_name: str) -> Belongings:
-    """The endpoint, and the configurations and models that were tagged as made for it."""
+    """The endpoint, and the configurations and models that were tagged as made for it.
+
+    Raises NameConflictError for an endpoint that Trainmaster did not make.
+    """
+    endpoint = find_endpoint(sagemaker, endpoint_name)
+    if endpoint and not is_ours(sagemaker, endpoint["EndpointArn"], endpoint_name):
+        raise NameConflictError(
+            f"Endpoint {endpoint_name} was not made by Trainmaster, which removes only its own. Remove it in the AWS console,"
+            f" or hand it over by the tag {ENDPOINT_TAG}={endpoint_name}."
+        )
     return Belongings(
-        endpoint=endpoint_name if find_endpoint(sagemaker, endpoint_name) else None,
-        configs=list(_tagged(sagemaker, _configs(sagemaker, endpoint_name), endpoint_name)),
-        models=list(_tagged(sagemaker, _models(sagemaker, endpoint_name), endpoint_name)),
+        endpoint=endpoint_name if endpoint else None,
+        configs=[name for name, arn in _configs(sagemaker, endpoint_name) if is_ours(sagemaker, arn, endpoint_name)],
+        models=[name for name, arn in _models(sagemaker, endpoint_name) if is_ours(sagemaker, arn, endpoint_name)],
     )
 
 
 def remove(sagemaker: SageMakerClient, found: Belongings, patience: Patience) -> None:
-    """Delete them, the endpoint first: it is what costs money. Safe to repeat; what is gone already is fine."""
+    """Delete them, the endpoint first: it is what costs money, and AWS forgets what it runs on without its configuration.
+
+    Safe to repeat; what is gone already is fine. Raises DeploymentFailedError when AWS keeps the endpoint.
+    """
     if found.endpoint:
-        settle(sagemaker, found.endpoint, patience)
-        delete_quietly(sagemaker.delete_endpoint, EndpointName=found.endpoint)
-        settle(sagemaker, found.endpoint, patience)
+        delete_endpoint(sagemaker, found.endpoint, patience)
     for config in found.configs:
-        delete_quietly(sagemaker.delete_endpoint_config, EndpointConfigName=config)
+        delete(
+            lambda config=config: sagemaker.delete_endpoint_config(EndpointConfigName=config),  # type: ignore[misc]
+            lambda config=config: find_config(sagemaker, config) is not None,  # type: ignore[misc]
+        )
     for model in found.models:
-        delete_quietly(sagemaker.delete_model, ModelName=model)
+        delete(
+            lambda model=model: sagemaker.delete_model(ModelName=model),  # type: ignore[misc]
+            lambda model=model: find_model(sagemaker, model) is not None,  # type: ignore[misc]
+        )
 
 
 def _configs(sagemaker: SageMakerClient, endpoint_name: str) -> Iterator[tuple[str, str]]:
@@ -58,10 +75,3 @@ def _models(sagemaker: SageMakerClient, endpoint_name: str) -> Iterator[tuple[st
     for page in sagemaker.get_paginator("list_models").paginate(NameContains=endpoint_name):
         for model in page["Models"]:
             yield model["ModelName"], model["ModelArn"]
-
-
-def _tagged(sagemaker: SageMakerClient, named: Iterator[tuple[str, str]], endpoint_name: str) -> Iterator[str]:
-    for name, arn in named:
-        tags = {tag["Key"]: tag["Value"] for tag in sagemaker.list_tags(ResourceArn=arn)["Tags"]}
-        if tags.get(ENDPOINT_TAG) == endpoint_name:
-            yield name

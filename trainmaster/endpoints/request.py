@@ -7,8 +7,9 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
+from trainmaster.budget.money import Dollars
 from trainmaster.budget.prices import shipped_prices
-from trainmaster.training.request import S3Uri
+from trainmaster.storage.address import S3Uri
 
 EndpointName = Annotated[
     str,
@@ -38,7 +39,7 @@ class EndpointChoices(BaseModel):
     ] = "ml.m5.large"
     instance_count: Annotated[int, Field(title="Instances", description="How many serve.", ge=1, le=20)] = 1
     max_hourly_cost: Annotated[
-        Decimal,
+        Dollars,
         Field(
             title="Hourly cost limit (USD)",
             description="An endpoint is billed until it is removed; a dearer one is refused.",

@@ -7,6 +7,8 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
+from trainmaster.endpoints.package import ModelPackage
+from trainmaster.endpoints.plan import Desired, Step
 from trainmaster.endpoints.removing import Belongings
 from trainmaster.endpoints.smoke import SmokeTest
 
@@ -40,6 +42,19 @@ class ServedModel(BaseModel):
             "latency": f"{min(self.smoke_test.milliseconds)} ms",
         }
         return [{"what": what, "value": str(value)} for what, value in rows.items()]
+
+
+def served_model(desired: Desired, package: ModelPackage, steps: list[Step], tested: SmokeTest) -> ServedModel:
+    """The deployment that these led to."""
+    return ServedModel(
+        endpoint_name=desired.endpoint_name,
+        config_name=desired.config_name,
+        model_name=desired.model_name,
+        model_uri=package.uri,
+        hourly_cost=desired.hourly_cost,
+        steps=[str(step) for step in steps],
+        smoke_test=tested,
+    )
 
 
 class Removal(BaseModel):

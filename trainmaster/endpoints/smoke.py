@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from botocore.exceptions import ClientError
 from pydantic import BaseModel, ConfigDict
 
+from trainmaster.aws.failures import code_of
 from trainmaster.endpoints.package import ModelPackage
 from trainmaster.errors import DeploymentFailedError
 
@@ -30,10 +31,7 @@ class SmokeTest(BaseModel):
 
 def sample_inputs(card: Mapping[str, Any]) -> dict[str, float]:
     """A typical house: every feature at its mean over the training rows, rounded to a whole number."""
-    features: Mapping[str, Mapping[str, float]] = card.get("features", {})
-    if not features:
-        raise DeploymentFailedError("The model's card lists no features, so nothing can be asked of it. Train again.")
-    return {name: round(bounds["mean"]) for name, bounds in features.items()}
+    return {name: round(feature["mean"]) for name, feature in card["features"].items()}
 
 
 def smoke_test(
@@ -54,7 +52,7 @@ def smoke_test(
 
 
 def invoke(runtime: SageMakerRuntimeClient, endpoint_name: str, inputs: Mapping[str, float]) -> dict[str, Any]:
-    """One prediction. Raises DeploymentFailedError with the model's own words when there is none."""
+    """One prediction. Raises DeploymentFailedError with the model's own words when it fails; AWS's own errors as they are."""
     try:
         response = runtime.invoke_endpoint(
             EndpointName=endpoint_name,
@@ -63,6 +61,8 @@ def invoke(runtime: SageMakerRuntimeClient, endpoint_name: str, inputs: Mapping[
             Body=json.dumps(inputs),
         )
     except ClientError as error:
+        if code_of(error) != "ModelError":
+            raise
         said = error.response.get("OriginalMessage") or error.response["Error"]["Message"]
         raise DeploymentFailedError(
             f"Endpoint {endpoint_name} was asked for {dict(inputs)} and failed: {said}"

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING
 
 from botocore.exceptions import ClientError
 
 from trainmaster.aws.failures import is_missing
 from trainmaster.errors import DatasetRefusedError, NotConfiguredError, TrainmasterError
+from trainmaster.storage.address import S3Address
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -21,30 +21,11 @@ LARGEST_PUT = 5 << 30
 
 
 class CorruptedUploadError(TrainmasterError):
-    """Raised when S3 holds other bytes than were sent; the object is removed again."""
-
-
-@dataclass(frozen=True)
-class S3Address:
-    """A bucket and a key or prefix in it."""
-
-    bucket: str
-    key: str
-
-    @classmethod
-    def parse(cls, uri: str) -> S3Address:
-        """Raises ValueError for anything but s3://bucket/key."""
-        bucket, slash, key = uri.removeprefix("s3://").partition("/")
-        if not uri.startswith("s3://") or not bucket or not slash:
-            raise ValueError(f"{uri!r} is not an S3 address; write s3://bucket/key")
-        return cls(bucket, key)
-
-    def __str__(self) -> str:
-        return f"s3://{self.bucket}/{self.key}"
+    """Raised when S3 holds something else than was sent; it is removed again."""
 
 
 def require_bucket(s3: S3Client, bucket: str) -> None:
-    """Raises NotConfiguredError when the bucket does not exist."""
+    """Raises NotConfiguredError when the bucket does not exist or is not ours to use."""
     try:
         s3.head_bucket(Bucket=bucket)
     except ClientError as error:
@@ -58,7 +39,7 @@ def require_bucket(s3: S3Client, bucket: str) -> None:
 def store(s3: S3Client, body: IO[bytes], address: S3Address, *, content_type: str) -> bool:
     """Put a seekable stream of at most 5 GiB, unless those very bytes are there; True when something was sent.
 
-    S3 itself checks the SHA-256 on arrival; size and checksum are compared again afterwards.
+    S3 itself checks the SHA-256 on arrival and refuses other bytes; afterwards the object is looked at once more.
     """
     digest, size = _measure(body)
     if size > LARGEST_PUT:

@@ -9,6 +9,8 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
+from botocore.exceptions import BotoCoreError, ClientError
+
 from trainmaster.aws.polling import Patience, answers
 from trainmaster.budget.approval import Rate
 from trainmaster.errors import WaitTimedOutError
@@ -43,11 +45,12 @@ class Step:
 
 @dataclass(frozen=True)
 class Update:
-    """A step of the job and the log lines that came with it."""
+    """A step of the job, the log lines that came with it, and why there are none when the log cannot be read."""
 
     step: Step
     lines: list[str]
     description: Mapping[str, Any]
+    log_problem: str = ""
 
 
 def next_step(description: Mapping[str, Any], now: datetime, rate: Rate) -> Step:
@@ -81,15 +84,19 @@ def follow_training(
     A job still running when patience ends is stopped and WaitTimedOutError raised: SageMaker itself should have ended it.
     """
 
-    def ask() -> tuple[Mapping[str, Any], list[str]]:
-        return sagemaker.describe_training_job(TrainingJobName=reader.job_name), reader.new_lines()
+    def ask() -> Mapping[str, Any]:
+        return sagemaker.describe_training_job(TrainingJobName=reader.job_name)
 
-    for description, lines in answers(ask, patience, sleep=sleep):
+    for description in answers(ask, patience, sleep=sleep):
         step = next_step(description, datetime.now(UTC), rate)
+        if step.secondary != "Training":
+            reader.look_again()
+        lines, problem = _read(reader)
         if step.finished:
-            yield Update(step, lines + _late_lines(reader, min(patience.poll_seconds, 2.0), sleep), description)
+            late = [] if problem else _late_lines(reader, min(patience.poll_seconds, 2.0), sleep)
+            yield Update(step, lines + late, description, problem)
             return
-        yield Update(step, lines, description)
+        yield Update(step, lines, description, problem)
     stop_training(sagemaker, reader.job_name)
     raise WaitTimedOutError(
         f"Training job {reader.job_name} was still running after {patience.longest_seconds:.0f} s, when SageMaker should"
@@ -97,12 +104,20 @@ def follow_training(
     )
 
 
+def _read(reader: LogReader) -> tuple[list[str], str]:
+    """New lines; or none and why not. A log that cannot be read is no reason to look away from a job that costs money."""
+    try:
+        return reader.new_lines(), ""
+    except (ClientError, BotoCoreError) as error:
+        return [], f"The job's log cannot be read: {error}"
+
+
 def _late_lines(reader: LogReader, pause: float, sleep: Callable[[float], None]) -> list[str]:
     """CloudWatch shows a job's last lines a little after the job has ended: read until a pause brings nothing."""
     late: list[str] = []
     for _ in range(10):
         sleep(pause)
-        lines = reader.new_lines()
+        lines, _problem = _read(reader)
         late += lines
         if not lines:
             break

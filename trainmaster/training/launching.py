@@ -13,7 +13,8 @@ from trainmaster.training.request import FINGERPRINT_TAG, TrainingPlan
 if TYPE_CHECKING:
     from mypy_boto3_sagemaker import SageMakerClient
 
-Launch = Literal["created", "found"]
+Launch = Literal["created", "found", "joined"]
+"""Joined: the job appeared while we were creating it, by a twin of ours or by a call of ours whose answer was lost."""
 
 
 def launch_training(sagemaker: SageMakerClient, plan: TrainingPlan) -> Launch:
@@ -23,8 +24,8 @@ def launch_training(sagemaker: SageMakerClient, plan: TrainingPlan) -> Launch:
     try:
         sagemaker.create_training_job(**plan.create_request)
     except ClientError as error:
-        if is_taken(error) and _exists(sagemaker, plan):  # lost a race against our other self
-            return "found"
+        if is_taken(error) and _exists(sagemaker, plan):
+            return "joined"
         raise
     return "created"
 

@@ -19,19 +19,25 @@ PAGES_PER_READ = 50
 
 @dataclass
 class LogReader:
-    """Reads on from where it stopped. Streams are looked up only until every host has one."""
+    """Reads on from where it stopped. Streams are looked up until every host has one, and again when `look_again` is called."""
 
     logs: CloudWatchLogsClient
     job_name: str
     hosts: int
+    _complete: bool = False
     _tokens: dict[str, str | None] = field(default_factory=dict)
     _unread: list[tuple[int, str, str]] = field(default_factory=list)
     """Lines fetched by a read that then failed; the next one hands them out."""
 
+    def look_again(self) -> None:
+        """There may be more streams: a job that was interrupted writes to new ones when it goes on."""
+        self._complete = False
+
     def new_lines(self) -> list[str]:
         """The lines written since the last call, oldest first; with several hosts each begins with its host."""
-        if len(self._tokens) < self.hosts:
+        if not self._complete:
             self._find_streams()
+            self._complete = len(self._tokens) >= self.hosts
         for stream in self._tokens:
             self._read(stream)
         found, self._unread = sorted(self._unread, key=lambda one: one[0]), []

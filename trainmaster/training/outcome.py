@@ -57,8 +57,8 @@ def outcome_of(
 ) -> TrainingOutcome:
     """The outcome of a finished job; raises TrainingFailedError when it did not complete."""
     name, status = description["TrainingJobName"], description["TrainingJobStatus"]
-    billable = int(description.get("BillableTimeInSeconds", 0))
     training = int(description.get("TrainingTimeInSeconds", 0))
+    billable = int(description.get("BillableTimeInSeconds", training))
     bill = rounded(approval.rate.cost(billable))
     if status != "Completed":
         raise TrainingFailedError(name, status, _reason(description, approval), bill, log_tail[-LOG_TAIL:], found=found)

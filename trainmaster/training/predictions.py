@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import csv
 import io
 import tarfile
-from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, cast
 
+import pandas as pd
 from botocore.exceptions import ClientError
 
 from trainmaster.aws.failures import is_missing
-from trainmaster.storage.s3 import S3Address
+from trainmaster.storage.address import S3Address
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -22,16 +21,8 @@ MOST_POINTS = 5000
 MOST_BYTES = 1 << 20
 
 
-@dataclass(frozen=True)
-class HeldOut:
-    """Actual and predicted target of the validation rows, in the same order."""
-
-    actual: list[float]
-    predicted: list[float]
-
-
-def held_out_predictions(s3: S3Client, output_uri: str) -> HeldOut | None:
-    """The first 5,000 rows of `predictions.csv` in the job's output archive; None when the job wrote none."""
+def held_out_predictions(s3: S3Client, output_uri: str) -> pd.DataFrame | None:
+    """Columns `actual` and `predicted`, at most 5,000 rows, of the job's output archive; None when it left none."""
     address = S3Address.parse(output_uri)
     try:
         body = s3.get_object(Bucket=address.bucket, Key=address.key)["Body"]
@@ -43,17 +34,13 @@ def held_out_predictions(s3: S3Client, output_uri: str) -> HeldOut | None:
         for member in tar:
             content = tar.extractfile(member) if member.name.removeprefix("./").endswith(MEMBER) else None
             if content:
-                whole_lines = content.read(MOST_BYTES).decode().rpartition("\n")[0].splitlines()
-                rows = csv.DictReader(whole_lines)
-                pairs = [
-                    (float(row["actual"]), float(row["predicted"]))
-                    for row, _ in zip(rows, range(MOST_POINTS), strict=False)
-                ]
-                return HeldOut([one for one, _ in pairs], [other for _, other in pairs])
+                whole_lines = content.read(MOST_BYTES).rpartition(b"\n")[0]
+                rows = pd.read_csv(io.BytesIO(whole_lines), usecols=["actual", "predicted"], nrows=MOST_POINTS)
+                return None if rows.empty else rows
     return None
 
 
-def picture(held_out: HeldOut, title: str) -> bytes:
+def picture(held_out: pd.DataFrame, title: str) -> bytes:
     """A PNG of predicted against actual prices, with the line on which a perfect model would lie."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg  # noqa: PLC0415 - costs half a second to import
     from matplotlib.figure import Figure  # noqa: PLC0415
@@ -61,9 +48,9 @@ def picture(held_out: HeldOut, title: str) -> bytes:
     figure = Figure(figsize=(6, 5), dpi=90, layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots()
-    both = held_out.actual + held_out.predicted
-    axes.plot([min(both), max(both)], [min(both), max(both)], color="0.6", linewidth=1, label="perfect")
-    axes.scatter(held_out.actual, held_out.predicted, s=14, alpha=0.5, edgecolors="none", label="validation rows")
+    ends = [held_out.min().min(), held_out.max().max()]
+    axes.plot(ends, ends, color="0.6", linewidth=1, label="perfect")
+    axes.scatter(held_out["actual"], held_out["predicted"], s=14, alpha=0.5, edgecolors="none", label="validation rows")
     axes.set(title=title, xlabel="actual price (USD)", ylabel="predicted price (USD)")
     axes.xaxis.set_major_formatter("${x:,.0f}")
     axes.yaxis.set_major_formatter("${x:,.0f}")

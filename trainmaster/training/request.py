@@ -12,7 +12,9 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from trainmaster.budget.approval import Approval
+from trainmaster.budget.money import Dollars
 from trainmaster.budget.prices import shipped_prices
+from trainmaster.storage.address import S3Uri
 
 FINGERPRINT_TAG = "trainmaster:fingerprint"
 SPOT_PATIENCE_SECONDS = 3600
@@ -33,7 +35,6 @@ ModelName = Annotated[
         max_length=40,
     ),
 ]
-S3Uri = Annotated[str, Field(pattern=r"^s3://[a-z0-9][a-z0-9.-]{2,62}/.+$")]
 
 
 class TrainingChoices(BaseModel):
@@ -43,7 +44,12 @@ class TrainingChoices(BaseModel):
 
     model_name: ModelName = "house-prices"
     model_version: Annotated[
-        str, Field(title="Model version", description="Told with every prediction.", pattern=r"^[A-Za-z0-9._-]{1,40}$")
+        str,
+        Field(
+            title="Model version",
+            description="Told with every prediction.",
+            pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,39}$",
+        ),
     ] = "v1"
     instance_type: Annotated[
         str,
@@ -70,7 +76,7 @@ class TrainingChoices(BaseModel):
         ),
     ] = 3600
     budget_limit: Annotated[
-        Decimal,
+        Dollars,
         Field(title="Budget (USD)", description="The most this job may cost.", gt=0, le=1_000_000, decimal_places=2),
     ] = Decimal("1.00")
     use_spot_instances: Annotated[

@@ -25,5 +25,5 @@ def source_archive(package: str = "model") -> bytes:
 
 
 def source_name(archive: bytes) -> str:
-    """Where the archive lies below the model's folder: the same code is uploaded once."""
-    return f"{hashlib.sha256(archive).hexdigest()[:16]}/sourcedir.tar.gz"
+    """Where the archive lies below the model's folder: named after what is packed, since zlibs differ in how they pack."""
+    return f"{hashlib.sha256(gzip.decompress(archive)).hexdigest()[:16]}/sourcedir.tar.gz"

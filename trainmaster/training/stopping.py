@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from botocore.exceptions import ClientError
 
-from trainmaster.aws.failures import is_missing
+from trainmaster.aws.failures import code_of
 
 if TYPE_CHECKING:
     from mypy_boto3_sagemaker import SageMakerClient
@@ -17,7 +17,7 @@ def stop_training(sagemaker: SageMakerClient, job_name: str) -> bool:
     try:
         sagemaker.stop_training_job(TrainingJobName=job_name)
     except ClientError as error:
-        if is_missing(error):
+        if code_of(error) == "ValidationException":  # a job that has ended, or of an unknown name
             return False
         raise
     return True

@@ -30,8 +30,7 @@ class PrefectServer:
         self.home.mkdir(parents=True, exist_ok=True)
         self._child: processes.Child | None = None
         self._serving = self.home / "serving"
-        found = self._serving.read_text() if self._serving.exists() else ""
-        if found and _healthy(found):
+        if found := self._found():
             self.ui_url = found
             return
         port = port or free_port()
@@ -65,25 +64,40 @@ class PrefectServer:
         deadline = time.monotonic() + READY_SECONDS
         while time.monotonic() < deadline and self._child.poll() is None:
             if _healthy(self.ui_url):
-                self._serving.write_text(self.ui_url)
+                self._serving.write_text(f"{os.getpid()} {self.ui_url}")
                 return
             time.sleep(0.1)
         tail = "\n".join(self.log.read_text(errors="replace").splitlines()[-15:])
         raise WaitTimedOutError(f"The Prefect server did not become healthy; the end of {self.log}:\n{tail}")
 
+    def is_serving(self) -> bool:
+        """True while it answers."""
+        return (self._child is None or self._child.poll() is None) and _healthy(self.ui_url)
+
+    def _found(self) -> str | None:
+        """The address of a server of this home, as long as the process that started it lives: the port may be another's by now."""
+        if not self._serving.exists():
+            return None
+        pid, _, url = self._serving.read_text().partition(" ")
+        return url if Path(f"/proc/{pid}").exists() and _healthy(url) else None
+
     def close(self) -> None:
         """Stop it, if it is ours; bounded."""
         if self._child:
+            self._serving.unlink(missing_ok=True)
             self._child.stop(grace=10)
 
 
 def _healthy(ui_url: str) -> bool:
     try:
-        with urllib.request.urlopen(f"{ui_url}/api/health", timeout=5):  # noqa: S310 - a loopback address of ours
+        with _NO_PROXY.open(f"{ui_url}/api/health", timeout=5):
             return True
     except (urllib.error.URLError, OSError):
         return False
 
+
+_NO_PROXY = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+"""A proxy meant for the world outside cannot reach this machine's loopback."""
 
 _SERVER_SETTINGS = {
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
