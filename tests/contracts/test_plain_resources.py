@@ -96,6 +96,35 @@ def test_a_model_in_use_can_be_deleted(sagemaker: Any, config: dict[str, Any]) -
     assert refusal(sagemaker.describe_model, ModelName=name)[0] == "ValidationException"
 
 
+@pytest.mark.parametrize("key", ["plain/v#1/model.tar.gz", "plain/v?1/model.tar.gz", "plain/v%231/model.tar.gz"])
+def test_the_key_of_a_models_data_may_hold_any_character(
+    embedded: Any, sagemaker: Any, model: dict[str, Any], key: str
+) -> None:
+    bucket = embedded.environment["TRAINMASTER_BUCKET"]
+    embedded.client("s3").put_object(Bucket=bucket, Key=key, Body=b"x")
+    container = model["PrimaryContainer"] | {"ModelDataUrl": f"s3://{bucket}/{key}"}
+    assert sagemaker.create_model(**model | {"PrimaryContainer": container})["ModelArn"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "compression", "place", "said"),
+    [
+        ("S3Object", "None", "plain/model.tar.gz", "does not do S3DataType S3Object with CompressionType None"),
+        ("S3Prefix", "Gzip", "plain/", "does not do S3DataType S3Prefix with CompressionType Gzip"),
+        ("S3Prefix", "None", "plain", "must end with a forward slash"),
+    ],
+)
+def test_model_data_of_a_shape_that_could_not_be_served_is_refused(
+    embedded: Any, sagemaker: Any, model: dict[str, Any], data: str, kind: str, compression: str, place: str, said: str
+) -> None:
+    uri = data.replace("plain/model.tar.gz", place)
+    source = {"S3DataSource": {"S3Uri": uri, "S3DataType": kind, "CompressionType": compression}}
+    container = {"Image": IMAGE, "ModelDataSource": source}
+    code, message = refusal(sagemaker.create_model, **model | {"PrimaryContainer": container})
+    assert code == "ValidationException"
+    assert said in message
+
+
 @pytest.mark.parametrize("place", ["plain/none.tar.gz", "plain/model", "plain/"])
 def test_a_model_whose_data_is_not_there_is_refused(
     embedded: Any, sagemaker: Any, model: dict[str, Any], place: str

@@ -90,6 +90,11 @@ def test_a_truncated_archive_is_refused(tmp_path: Path) -> None:
             {"SAGEMAKER_SUBMIT_DIRECTORY": "/opt/ml/model/src"},
             Script(Path("model/src"), "inference.py"),
         ),
+        (
+            ["code/inference.py"],
+            {"SAGEMAKER_SUBMIT_DIRECTORY": "/opt/mlx/src"},
+            Script(Path("model/code"), "inference.py"),
+        ),
     ],
 )
 def test_the_script_is_found_where_awss_containers_look(

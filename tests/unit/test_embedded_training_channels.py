@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from trainmaster.embedded.sagemaker.locations import Location
 from trainmaster.embedded.sagemaker.training.channels import ManifestError, described, manifest_entries, shard
-from trainmaster.embedded.sagemaker.training.objects import Download, Location, fetch, name_below
+from trainmaster.embedded.sagemaker.training.objects import Download, fetch, name_below
 
 
 @pytest.mark.parametrize(

@@ -6,13 +6,13 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from urllib.parse import urlsplit
 
 from botocore.exceptions import ClientError
 
 from trainmaster.embedded.sagemaker.account import Account
 from trainmaster.embedded.sagemaker.api import Operation
 from trainmaster.embedded.sagemaker.listing import page
+from trainmaster.embedded.sagemaker.locations import Location
 from trainmaster.embedded.sagemaker.records import AlreadyRecordedError
 from trainmaster.embedded.sagemaker.roles import is_assumable
 from trainmaster.embedded.sagemaker.wire import AwsError, Json, invalid
@@ -95,9 +95,22 @@ def _model(account: Account, request: Json) -> Json:
         if url := container.get("ModelDataUrl"):
             _check_model_data(account, url, request.get("ExecutionRoleArn"), prefix=False)
         if source := container.get("ModelDataSource", {}).get("S3DataSource"):
-            prefix = source["S3DataType"] == "S3Prefix"
+            prefix = _is_prefix(source)
             _check_model_data(account, source["S3Uri"], request.get("ExecutionRoleArn"), prefix=prefix)
     return {"EnableNetworkIsolation": False} | request
+
+
+def _is_prefix(source: Json) -> bool:
+    """Whether the source is a folder of files rather than one archive. Raises AwsError for what is neither."""
+    kind = (source["S3DataType"], source["CompressionType"])
+    if kind not in (("S3Prefix", "None"), ("S3Object", "Gzip")):
+        raise invalid(
+            f"The embedded AWS does not do S3DataType {kind[0]} with CompressionType {kind[1]}: "
+            "give S3Prefix with None, or S3Object with Gzip."
+        )
+    if kind[0] == "S3Prefix" and not source["S3Uri"].endswith("/"):
+        raise invalid(f"S3Uri {source['S3Uri']} must end with a forward slash when S3DataType is S3Prefix.")
+    return kind[0] == "S3Prefix"
 
 
 def _check_model_data(account: Account, url: str, role_arn: str | None, *, prefix: bool) -> None:
@@ -109,15 +122,17 @@ def _check_model_data(account: Account, url: str, role_arn: str | None, *, prefi
             'Also ensure that the role has "s3:GetObject" permissions and that the object is located in '
             f"{account.region}."
         )
-    place = urlsplit(url)
-    key = place.path.lstrip("/")
     try:
-        found = account.s3.list_objects_v2(Bucket=place.netloc, Prefix=key, MaxKeys=1).get("Contents", [])
+        place = Location.parse(url)
+    except ValueError as error:
+        raise invalid(f"{error}.") from None
+    try:
+        found = account.s3.list_objects_v2(Bucket=place.bucket, Prefix=place.key, MaxKeys=1).get("Contents", [])
     except ClientError as error:
         if error.response["Error"]["Code"] != "NoSuchBucket":
             raise
         found = []
-    if not any(prefix or one["Key"] == key for one in found):
+    if not any(prefix or one["Key"] == place.key for one in found):
         raise invalid(f"Could not find model data at {url}.")
 
 

@@ -7,12 +7,12 @@ import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 from boto3.exceptions import Boto3Error
 from botocore.exceptions import BotoCoreError, ClientError
 
 from trainmaster.archives import tarfile
+from trainmaster.embedded.sagemaker.locations import Location
 from trainmaster.embedded.sagemaker.serving.plan import VariantPlan
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ class ModelFiles:
         if self._script.startswith("s3://"):
             unpack(self._folder / "sourcedir.tar.gz", ml / "code", self._script)
             places.insert(0, Path("code"))
-        elif self._script.startswith(CONTAINER_FOLDER):
+        elif Path(self._script).is_relative_to(CONTAINER_FOLDER):
             places.insert(0, Path(self._script).relative_to(CONTAINER_FOLDER))
         script = Path(self._plan.environment.get("SAGEMAKER_PROGRAM") or "inference.py")
         code = next((place for place in places if (ml / place / script).is_file()), places[0])
@@ -71,25 +71,24 @@ class ModelFiles:
 
 def download(s3: S3Client, url: str, target: Path) -> None:
     """Stream one object into a file."""
-    place = urlsplit(url)
     try:
-        s3.download_file(place.netloc, place.path.lstrip("/"), str(target))
-    except (BotoCoreError, ClientError, Boto3Error) as error:
+        place = Location.parse(url)
+        s3.download_file(place.bucket, place.key, str(target))
+    except (ValueError, BotoCoreError, ClientError, Boto3Error) as error:
         raise _missing(url) from error
 
 
 def download_prefix(s3: S3Client, url: str, folder: Path) -> None:
     """Stream all objects under a prefix into a folder, as S3DataType S3Prefix without compression asks."""
-    place = urlsplit(url)
-    prefix, found = place.path.lstrip("/"), False
+    place, found = Location.parse(url), False  # CreateModel has checked it
     try:
-        for page in s3.get_paginator("list_objects_v2").paginate(Bucket=place.netloc, Prefix=prefix):
+        for page in s3.get_paginator("list_objects_v2").paginate(Bucket=place.bucket, Prefix=place.key):
             for item in page.get("Contents", []):
-                target = (folder / item["Key"].removeprefix(prefix).lstrip("/")).resolve()
+                target = (folder / item["Key"].removeprefix(place.key).lstrip("/")).resolve()
                 if item["Key"].endswith("/") or not target.is_relative_to(folder.resolve()):
                     continue  # a console's "folder"; a key with `..` would leave the model's
                 target.parent.mkdir(parents=True, exist_ok=True)
-                s3.download_file(place.netloc, item["Key"], str(target))
+                s3.download_file(place.bucket, item["Key"], str(target))
                 found = True
     except (BotoCoreError, ClientError, Boto3Error) as error:
         raise _missing(url) from error

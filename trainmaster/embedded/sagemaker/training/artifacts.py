@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from trainmaster.embedded.sagemaker.locations import Location
 from trainmaster.embedded.sagemaker.training import trees
-from trainmaster.embedded.sagemaker.training.objects import Location, store, store_open
+from trainmaster.embedded.sagemaker.training.objects import store, store_open
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client

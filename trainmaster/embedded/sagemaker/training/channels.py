@@ -8,10 +8,10 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
+from trainmaster.embedded.sagemaker.locations import Location
 from trainmaster.embedded.sagemaker.training.objects import (
     CheckHalted,
     Download,
-    Location,
     downloads_below,
     fetch,
 )

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 from boto3.exceptions import S3UploadFailedError
 from botocore.exceptions import BotoCoreError, ClientError
 
+from trainmaster.embedded.sagemaker.locations import Location
 from trainmaster.embedded.sagemaker.training import trees
 from trainmaster.embedded.sagemaker.training.objects import (
     CheckHalted,
-    Location,
     downloads_below,
     fetch,
     store_open,

@@ -9,10 +9,10 @@ import regex
 from botocore.exceptions import ClientError
 
 from trainmaster.embedded.sagemaker.account import Account
+from trainmaster.embedded.sagemaker.locations import Location
 from trainmaster.embedded.sagemaker.roles import check_assumable
 from trainmaster.embedded.sagemaker.training import channels
 from trainmaster.embedded.sagemaker.training.metrics import MetricDefinitions
-from trainmaster.embedded.sagemaker.training.objects import Location
 from trainmaster.embedded.sagemaker.wire import Json, invalid
 
 if TYPE_CHECKING:

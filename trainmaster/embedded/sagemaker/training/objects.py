@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, BinaryIO
 from boto3.s3.transfer import TransferConfig
 from botocore.exceptions import BotoCoreError
 
+from trainmaster.embedded.sagemaker.locations import Location
+
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
@@ -25,29 +27,6 @@ _TRANSFER = TransferConfig(max_concurrency=4)
 _FILES_AT_ONCE = 4
 _WINDOW = 512
 _SMALL = 2**20
-
-
-@dataclass(frozen=True)
-class Location:
-    """A bucket and a key or key prefix."""
-
-    bucket: str
-    key: str
-
-    @classmethod
-    def parse(cls, uri: str) -> Location:
-        """Raises ValueError for anything but `s3://bucket[/key]`."""
-        scheme, _, rest = uri.partition("://")
-        bucket, _, key = rest.partition("/")
-        if scheme != "s3" or not bucket:
-            raise ValueError(f"{uri!r} is not an S3 URI")
-        return cls(bucket, key)
-
-    def below(self, name: str) -> Location:
-        return Location(self.bucket, f"{self.key.rstrip('/')}/{name}".lstrip("/"))
-
-    def __str__(self) -> str:
-        return f"s3://{self.bucket}/{self.key}"
 
 
 @dataclass(frozen=True)
