@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import time
 import uuid
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
+
+from trainmaster.embedded.sagemaker.records import Records
 
 POLITE = """
 import os, signal, sys, time
@@ -35,6 +38,14 @@ def running(argument: str) -> bool:
         except OSError:
             continue
     return False
+
+
+def put_back(state: Path, job: str, *, hours: float) -> None:
+    """Let a recorded job have started earlier."""
+    records = Records(state / "sagemaker.db")
+    with records.changing("training-job", job) as record:
+        record["TrainingStartTime"] -= hours * 3600
+    records.close()
 
 
 def until(condition: Any) -> None:
@@ -175,13 +186,16 @@ def test_jobs_survive_a_restart_finished_ones_with_their_logs_and_running_ones_a
     before.until_logged(interrupted, "up")
     aws.kill()
     until(lambda: not running(f"echo up; sleep 600; : {mark}"))
+    killed = datetime.now(UTC)
+    put_back(aws.state, interrupted, hours=1)  # as if the machine had been off as long
 
     again = start_embedded()
     after = jobs_of(again)
     failed = after.describe(interrupted)
     assert failed["TrainingJobStatus"] == failed["SecondaryStatus"] == "Failed"
     assert failed["FailureReason"].startswith("InternalServerError:")
-    assert failed["BillableTimeInSeconds"] >= 1
+    assert 1 <= failed["BillableTimeInSeconds"] <= (killed - described["CreationTime"]).total_seconds() + 1
+    assert failed["TrainingEndTime"] <= killed
     same = after.describe(finished)
     assert {**same, "ResponseMetadata": None} == {**described, "ResponseMetadata": None}
     assert after.archive(finished, "model") == {"m": ""}

@@ -1,12 +1,13 @@
 """The rules by which a training job's record changes, and what it is billed."""
 
 import math
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trainmaster.embedded.sagemaker.training import statuses
+from trainmaster.embedded.sagemaker.training import statuses, uptime
 from trainmaster.embedded.sagemaker.wire import Json
 
 
@@ -72,3 +73,12 @@ def test_a_failure_reason_keeps_the_exit_code_however_long_the_failure_file(fail
     assert len(reason) <= 1024
     assert reason.startswith("AlgorithmError: " + failure[:900])
     assert reason.endswith(f", exit code: {code}")
+
+
+def test_what_was_noted_of_a_jobs_uptime_is_found_until_it_is_forgotten(tmp_path: Path) -> None:
+    assert uptime.noted(tmp_path) is None
+    for seconds in (1.5, 2.5):
+        uptime.note(tmp_path, uptime.Uptime(seconds, 1000.0))
+    assert uptime.noted(tmp_path) == uptime.Uptime(2.5, 1000.0)
+    uptime.forget(tmp_path)
+    assert list(tmp_path.iterdir()) == []

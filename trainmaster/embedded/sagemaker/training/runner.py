@@ -16,12 +16,12 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from trainmaster.embedded.faults import Faults
 from trainmaster.embedded.sagemaker.account import Account
+from trainmaster.embedded.sagemaker.locations import Location
 from trainmaster.embedded.sagemaker.namespaces import Isolation
 from trainmaster.embedded.sagemaker.training import artifacts, channels, checkpoints, statuses
 from trainmaster.embedded.sagemaker.training.channels import ManifestError
 from trainmaster.embedded.sagemaker.training.host import Host, Training, host_names
 from trainmaster.embedded.sagemaker.training.metrics import Metrics
-from trainmaster.embedded.sagemaker.training.objects import Location
 from trainmaster.embedded.sagemaker.wire import Json
 
 KIND = "training-job"
@@ -87,6 +87,7 @@ class TrainingJob:
         self._born = time.monotonic()
         self._up_since: float | None = None
         self._up_before = 0.0
+        self._noting = threading.Lock()
         self._stop, self._interruption, self._closing = threading.Event(), threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"training job {name}", daemon=True)
 
@@ -108,6 +109,13 @@ class TrainingJob:
     @property
     def alive(self) -> bool:
         return self._thread.is_alive()
+
+    def note_uptime(self) -> None:
+        """Keep on disk how long its instances have been up; to be called about every `uptime.NOTED_EVERY_SECONDS`."""
+        with self._noting:
+            if self._up_since is not None:
+                self._folder.mkdir(parents=True, exist_ok=True)
+                uptime.note(self._folder, uptime.Uptime(self._up_seconds(), self._account.now()))
 
     def join(self, timeout: float) -> None:
         self._thread.join(timeout)
@@ -132,6 +140,8 @@ class TrainingJob:
                 status = "Stopped"  # StopTrainingJob came after the process had ended
             job["FinalMetricDataList"] = self._metrics.final()
             statuses.bill(job, self._up_before)
+            with self._noting:
+                uptime.forget(self._folder)
             statuses.finish(job, status, self._account.now(), secondary=secondary, reason=reason)
 
     def _train(self) -> None:
@@ -165,6 +175,7 @@ class TrainingJob:
     def _use_instances(self) -> None:
         """One stretch of instances being up: download, train, upload. Raises HaltedError, after what it had is saved, and JobFailedError."""
         self._up_since = time.monotonic()
+        self.note_uptime()
         self._move("Downloading")
         discard_hosts(self._folder)
         count = self._job["ResourceConfig"]["InstanceCount"]
@@ -342,8 +353,7 @@ class TrainingJob:
         max_wait = condition.get("MaxWaitTimeInSeconds")
         if max_wait is not None and now - self._born > max_wait:
             return Halt.MAX_WAIT
-        up = now - self._up_since if self._up_since is not None else 0.0
-        if self._up_before + up > condition["MaxRuntimeInSeconds"]:
+        if self._up_seconds() > condition["MaxRuntimeInSeconds"]:
             return Halt.MAX_RUNTIME
         if self._interruption.is_set() and self._up_since is not None:
             return Halt.INTERRUPTION
@@ -359,10 +369,12 @@ class TrainingJob:
             self._check_halted()
             self._closing.wait(min(left, POLL_SECONDS))
 
+    def _up_seconds(self) -> float:
+        since = self._up_since
+        return self._up_before + (time.monotonic() - since if since is not None else 0.0)
+
     def _pause_clock(self) -> None:
-        if self._up_since is not None:
-            self._up_before += time.monotonic() - self._up_since
-            self._up_since = None
+        self._up_before, self._up_since = self._up_seconds(), None
 
 
 def _ending(halt: Halt) -> tuple[str, str | None, str | None]:

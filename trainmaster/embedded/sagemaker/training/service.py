@@ -15,7 +15,7 @@ from trainmaster.embedded.sagemaker.account import Account
 from trainmaster.embedded.sagemaker.api import Operation
 from trainmaster.embedded.sagemaker.listing import page
 from trainmaster.embedded.sagemaker.records import AlreadyRecordedError
-from trainmaster.embedded.sagemaker.training import checks, statuses
+from trainmaster.embedded.sagemaker.training import checks, statuses, uptime
 from trainmaster.embedded.sagemaker.training.runner import (
     KIND,
     STOPPED_BY_RESTART,
@@ -40,6 +40,7 @@ class TrainingService:
         self._lock = threading.Lock()
         self._closing = threading.Event()
         self._restoring: threading.Thread | None = None
+        threading.Thread(target=self._note_uptimes, name="uptimes", daemon=True).start()
         # boto3 sessions make clients safely in one thread only; the clients may then be shared.
         _ = account.s3, account.logs, account.cloudwatch
 
@@ -63,13 +64,16 @@ class TrainingService:
             jobs = [job for job in self._account.records.all(KIND) if job["TrainingJobName"] not in self._running]
         for job in jobs:
             name = job["TrainingJobName"]
-            discard_hosts(jobs_folder(self._account) / name)
+            folder = jobs_folder(self._account) / name
+            discard_hosts(folder)
             if job["TrainingJobStatus"] not in statuses.TERMINAL:
                 with self._account.records.changing(KIND, name) as running:
-                    now = self._account.now()
-                    if started := running.get("TrainingStartTime"):
-                        statuses.bill(running, now - started)
-                    statuses.finish(running, "Failed", now, reason=STOPPED_BY_RESTART)
+                    statuses.finish(running, "Failed", self._account.now(), reason=STOPPED_BY_RESTART)
+                    if up := uptime.noted(folder):
+                        longest = running["StoppingCondition"]["MaxRuntimeInSeconds"] + self._account.stop_grace
+                        statuses.bill(running, min(up.seconds, longest))
+                        running["TrainingEndTime"] = up.moment
+            uptime.forget(folder)
         names = [job["TrainingJobName"] for job in reversed(jobs)]
         self._restoring = threading.Thread(target=self._restore_logs, args=(names,), name="restore logs", daemon=True)
         self._restoring.start()
@@ -163,6 +167,16 @@ class TrainingService:
         if job is None:
             raise not_found()
         return job
+
+    def _note_uptimes(self) -> None:
+        while not self._closing.wait(uptime.NOTED_EVERY_SECONDS):
+            with self._lock:
+                jobs = list(self._running.values())
+            for job in jobs:
+                try:
+                    job.note_uptime()
+                except OSError as error:
+                    log.warning("how long a job has been up could not be kept: %s", error)
 
     def _restore_logs(self, names: list[str]) -> None:
         for name in names:
