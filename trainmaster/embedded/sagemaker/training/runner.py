@@ -18,7 +18,7 @@ from trainmaster.embedded.faults import Faults
 from trainmaster.embedded.sagemaker.account import Account
 from trainmaster.embedded.sagemaker.locations import Location
 from trainmaster.embedded.sagemaker.namespaces import Isolation
-from trainmaster.embedded.sagemaker.training import artifacts, channels, checkpoints, statuses
+from trainmaster.embedded.sagemaker.training import artifacts, channels, checkpoints, statuses, uptime
 from trainmaster.embedded.sagemaker.training.channels import ManifestError
 from trainmaster.embedded.sagemaker.training.host import Host, Training, host_names
 from trainmaster.embedded.sagemaker.training.metrics import Metrics

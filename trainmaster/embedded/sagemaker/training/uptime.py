@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +22,7 @@ def note(job_folder: Path, uptime: Uptime) -> None:
     """Replace what was noted; a crash leaves the one or the other. Raises OSError."""
     new = job_folder / f"{FILE}.new"
     new.write_text(f"{uptime.seconds} {uptime.moment}")
-    os.replace(new, job_folder / FILE)
+    new.replace(job_folder / FILE)
 
 
 def noted(job_folder: Path) -> Uptime | None:
