@@ -165,12 +165,27 @@ def _run_log_handlers() -> Iterator[logging.Handler]:
         yield from logging.getLogger(name).handlers
 
 
+class _News(logging.Filter):
+    """What is new to who watches the terminal: not that Prefect began and finished each step, nor what was just said."""
+
+    ROUTINE = ("Beginning ", "Finished in state ", "View at ", "Created task run")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._last = ""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        said = record.getMessage()
+        news = said != self._last and not said.startswith(self.ROUTINE)
+        self._last = said if news else self._last
+        return news
+
+
 def _show_news_only() -> None:
-    """Leave out of the terminal, not of the UI, that Prefect began and finished each step."""
-    routine = ("Beginning ", "Finished in state Completed", "View at ", "Created task run")
+    news = _News()
     for handler in _run_log_handlers():
         if isinstance(handler, logging.StreamHandler):
-            handler.addFilter(lambda record: not record.getMessage().startswith(routine))
+            handler.addFilter(news)
 
 
 def _settle_logs() -> None:
