@@ -23,27 +23,12 @@ from uuid import uuid4
 
 import pytest
 from embedded_aws import EmbeddedAws, Served
+from waiting import ENDS_WITHIN, IMAGE, TRUST, until
 
 from trainmaster.embedded import launch
+from trainmaster.embedded.state import State
 
-IMAGE = "683313688378.dkr.ecr.us-east-1.amazonaws.com/sagemaker-scikit-learn:1.4-2-cpu-py3"
-ENDS_WITHIN = 15.0
 BYTES = b"bytes" * 2_000_000
-TRUST = json.dumps(
-    {
-        "Version": "2012-10-17",
-        "Statement": [
-            {"Effect": "Allow", "Principal": {"Service": "sagemaker.amazonaws.com"}, "Action": "sts:AssumeRole"}
-        ],
-    }
-)
-
-
-def until(condition: Callable[[], object]) -> None:
-    deadline = time.monotonic() + ENDS_WITHIN
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
 
 
 def processes_of(aws: EmbeddedAws) -> list[str]:
@@ -214,6 +199,29 @@ print(boto3.client("sts").get_caller_identity()["Account"], boto3.client("s3").l
         listening = [fields[1] for fields in map(str.split, lines) if fields[3] == "0A" and fields[9] in inodes]
         assert len(listening) >= 8
         assert {address.partition(":")[0] for address in listening} == {"0100007F"}
+
+    def test_nobody_else_can_look_into_its_folder_an_existing_one_too(
+        self, embedded: EmbeddedAws, tmp_path: Path
+    ) -> None:
+        assert stat.S_IMODE(embedded.state.stat().st_mode) == 0o700
+        tmp_path.chmod(0o755)
+        with State(tmp_path).claimed():
+            assert stat.S_IMODE(tmp_path.stat().st_mode) == 0o700
+
+    def test_what_keeps_the_objects_serves_and_deletes_none_for_anybody_unsigned(self, embedded: EmbeddedAws) -> None:
+        bucket, s3 = embedded.environment["TRAINMASTER_BUCKET"], embedded.client("s3")
+        s3.put_object(Bucket=bucket, Key="unsigned", Body=BYTES)
+        ports = json.loads((embedded.state / "ports.json").read_text())
+        asked = [("filer", f"/buckets/{bucket}/unsigned"), ("master", f"/col/delete?collection={bucket}")]
+        asked += [("master", "/dir/assign"), ("master", f"/dir/lookup?volumeId=1&collection={bucket}")]
+        asked += [("volume", f"/{volume},01637037d6") for volume in range(1, 9)]
+        for name, path in asked:
+            for method in ("GET", "PUT", "POST", "DELETE"):
+                request = urllib.request.Request(f"http://127.0.0.1:{ports[name]}{path}", b"x", method=method)
+                with pytest.raises(urllib.error.HTTPError) as refused:
+                    urllib.request.urlopen(request, timeout=10)
+                assert refused.value.code in (401, 404, 405), (name, path, method)
+        assert s3.get_object(Bucket=bucket, Key="unsigned")["Body"].read() == BYTES
 
     def test_secrets_are_readable_by_their_owner_alone(self, embedded: EmbeddedAws) -> None:
         secret = embedded.environment["AWS_SECRET_ACCESS_KEY"].encode()

@@ -34,11 +34,12 @@ class Child:
 
     def poll(self) -> int | None:
         """The exit code, or None while it runs."""
-        return self._process.poll()
+        code = self._process.poll()
+        return None if code is None else _as_in_a_shell(code)
 
     def wait(self, timeout: float | None = None) -> int:
         """The exit code; raises subprocess.TimeoutExpired after `timeout` seconds."""
-        return self._process.wait(timeout)
+        return _as_in_a_shell(self._process.wait(timeout))
 
     def terminate(self) -> None:
         """SIGTERM to the command alone."""
@@ -58,7 +59,12 @@ class Child:
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(grace)
         self.kill()
-        return self._process.returncode
+        return _as_in_a_shell(self._process.returncode)
+
+
+def _as_in_a_shell(code: int) -> int:
+    """The guard's own exit code is negative when a signal ended it."""
+    return 128 - code if code < 0 else code
 
 
 def start(

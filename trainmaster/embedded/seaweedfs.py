@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import os
+import secrets
 import sys
 import time
 from contextlib import suppress
@@ -13,6 +14,7 @@ from pathlib import Path
 from trainmaster.embedded import processes
 from trainmaster.embedded.state import Credentials, State
 
+_SIGNING = ("SIGNING", "SIGNING_READ", "FILER_SIGNING", "FILER_SIGNING_READ")
 PORTS = ("s3", "s3.grpc", "filer", "filer.grpc", "volume", "volume.grpc", "master", "master.grpc")
 
 
@@ -28,6 +30,7 @@ class SeaweedFS:
         self._log = self._folder / "seaweedfs.log"
         (self._folder / "data").mkdir(parents=True, exist_ok=True)
         self._ports = state.ports(PORTS, {"s3": port})
+        self._remove_sockets()  # left by one that was killed
         self._child = self._start(credentials)
 
     @property
@@ -50,6 +53,9 @@ class SeaweedFS:
     def stop(self) -> None:
         """End it at once: asked politely it takes 25 seconds, and has nothing to save."""
         self._child.kill()
+        self._remove_sockets()
+
+    def _remove_sockets(self) -> None:
         for name, port in self._ports.items():
             for socket in Path("/tmp").glob(f"seaweedfs-{name.replace('.', '-')}-{port}.sock"):  # noqa: S108 — its choice
                 with suppress(OSError):
@@ -68,6 +74,7 @@ class SeaweedFS:
         ports = self._ports
         command = [
             str(weed), "-logtostderr=true", "server", "-ip=127.0.0.1", "-ip.bind=127.0.0.1",
+            "-disableHttp",  # of filer and master, which would serve and delete objects for anybody
             f"-dir={self._folder / 'data'}",
             f"-master.port={ports['master']}", f"-master.port.grpc={ports['master.grpc']}",
             f"-volume.port={ports['volume']}", f"-volume.port.grpc={ports['volume.grpc']}",
@@ -81,6 +88,8 @@ class SeaweedFS:
         ]  # fmt: skip
         # Without the limit an upload of some hundred megabytes leaves Go holding a gigabyte.
         environment = os.environ | {"WEED_MASTER_VOLUME_GROWTH_COPY_1": "2", "GOMEMLIMIT": "300MiB"}
+        # What S3 alone can sign: volumes, and whatever the filer answers, give and take nothing without it.
+        environment |= {f"WEED_JWT_{name}_KEY": secrets.token_urlsafe(32) for name in _SIGNING}
         with self._log.open("wb") as log:
             return processes.start(command, env=environment, cwd=self._folder, stdout=log, stderr=log)
 

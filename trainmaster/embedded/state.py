@@ -31,14 +31,15 @@ class Credentials:
 
 @dataclass(frozen=True)
 class State:
-    """One state folder. Everything secret in it is readable by its owner alone."""
+    """One state folder, open to its owner alone."""
 
     folder: Path
 
     @contextmanager
     def claimed(self) -> Iterator[None]:
         """For as long as the block runs, or this process lives, nobody else may serve the folder."""
-        self.folder.mkdir(parents=True, exist_ok=True)
+        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.folder.chmod(0o700)  # it holds what users give their jobs and models, passwords among it
         announcement = self.folder / "serving.json"
         with (self.folder / "lock").open("a+") as lock:
             try:

@@ -8,9 +8,8 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
-Json = dict[str, Any]
+from trainmaster.embedded.sagemaker.wire import Json
 
 _SCHEMA = """
 create table if not exists records (
