@@ -52,6 +52,7 @@ class Served:
             f"{self.environment['AWS_ENDPOINT_URL']}/_trainmaster/{path}",
             method=method,
             data=None if body is None else json.dumps(body).encode(),
+            headers={"Content-Type": "application/json"},
         )
         try:
             with urllib.request.urlopen(request, timeout=30) as answer:

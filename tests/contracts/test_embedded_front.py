@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -15,37 +17,26 @@ from uuid import uuid4
 import boto3
 import botocore
 import pytest
+from botocore.auth import SigV4Auth
+from botocore.awsrequest import AWSRequest
 from botocore.config import Config
+from botocore.credentials import Credentials
 from botocore.exceptions import ClientError, ConnectionClosedError
 from embedded_aws import EmbeddedAws
+from waiting import ENDS_WITHIN, IMAGE, TRUST, until
 from werkzeug.test import Client as WsgiClient
 
 from trainmaster.embedded.control import Control
 from trainmaster.embedded.faults import Faults
-from trainmaster.embedded.front import Front
+from trainmaster.embedded.front import INVOCATIONS, Front
+from trainmaster.embedded.host import THREADS
 from trainmaster.embedded.other_services import OtherServices
 from trainmaster.embedded.role_journal import RoleJournal
 from trainmaster.embedded.sagemaker.account import Account
 from trainmaster.embedded.sagemaker.api import SageMakerApi
 from trainmaster.embedded.sagemaker.records import Records
-
-IMAGE = "683313688378.dkr.ecr.us-east-1.amazonaws.com/sagemaker-scikit-learn:1.4-2-cpu-py3"
-ENDS_WITHIN = 15.0
-TRUST = json.dumps(
-    {
-        "Version": "2012-10-17",
-        "Statement": [
-            {"Effect": "Allow", "Principal": {"Service": "sagemaker.amazonaws.com"}, "Action": "sts:AssumeRole"}
-        ],
-    }
-)
-
-
-def until(condition: Callable[[], object]) -> None:
-    deadline = time.monotonic() + ENDS_WITHIN
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
+from trainmaster.embedded.sagemaker.serving.invocation import InvocationAnswer
+from trainmaster.embedded.signatures import Signatures
 
 
 def error_of(call: Callable[..., Any], **request: Any) -> tuple[int, str, str]:
@@ -139,7 +130,8 @@ class TestFront:
 
     def test_more_requests_at_once_than_it_has_threads_are_all_answered(self, embedded: EmbeddedAws) -> None:
         """Each of them asks IAM for the role, which is asked of the same process."""
-        sagemaker = embedded.client("sagemaker", max_pool_connections=100)
+        requests = THREADS + 20
+        sagemaker = embedded.client("sagemaker", max_pool_connections=requests)
         embedded.client("s3").put_object(Bucket=embedded.environment["TRAINMASTER_BUCKET"], Key="many", Body=b"x")
 
         def create(n: int) -> str:
@@ -154,15 +146,15 @@ class TestFront:
             return arn
 
         family = uuid4().hex[:8]
-        with ThreadPoolExecutor(100) as pool:
-            assert len(set(pool.map(create, range(100)))) == 100
+        with ThreadPoolExecutor(requests) as pool:
+            assert len(set(pool.map(create, range(requests)))) == requests
 
     def test_an_invocation_larger_than_aws_takes_is_refused(self, embedded: EmbeddedAws) -> None:
         status, code, message = error_of(
             embedded.client("sagemaker-runtime").invoke_endpoint, EndpointName="x", Body=bytes(6 * 2**20 + 1)
         )
         assert (status, code) == (400, "ValidationError")
-        assert "6291457 bytes" in message
+        assert "Member must have length less than or equal to 6291456" in message
 
     def test_a_failure_of_our_own_is_an_internal_failure_and_its_traceback_is_logged(
         self, tmp_path: Path, caplog: pytest.LogCaptureFixture
@@ -170,24 +162,100 @@ class TestFront:
         def broken(*_: object) -> Any:
             raise ZeroDivisionError
 
-        records, faults = Records(tmp_path / "records.db"), Faults()
-        nowhere = "http://127.0.0.1:9"
-        front = Front(
-            account=Account(tmp_path, records, nowhere, nowhere, "key", "secret"),
-            sagemaker=SageMakerApi({"ListModels": broken}),
-            invoke=broken,
-            others=OtherServices(),
-            roles=RoleJournal(tmp_path / "roles.jsonl"),
-            faults=faults,
-            control=Control(tmp_path, faults, broken, ""),
-        )
-        signed = "AWS4-HMAC-SHA256 Credential=key/20260101/us-east-1/sagemaker/aws4_request, Signature=x"
-        for path, target in (("/", "SageMaker.ListModels"), ("/endpoints/x/invocations", None)):
-            headers = {"Authorization": signed} | ({"X-Amz-Target": target} if target else {})
-            answer = WsgiClient(front).post(path, headers=headers, data="{}")
-            assert (answer.status_code, answer.get_json(force=True)["__type"]) == (500, "InternalFailure")
+        with front_of(tmp_path, broken, {"ListModels": broken}) as client:
+            for path, target in (("/", "SageMaker.ListModels"), ("/endpoints/x/invocations", None)):
+                answer = client(path, {"X-Amz-Target": target} if target else {})
+                assert (answer.status_code, answer.get_json(force=True)["__type"]) == (500, "InternalFailure")
         assert caplog.text.count("ZeroDivisionError") >= 2
-        records.close()
+
+    def test_describe_is_answered_while_as_many_invocations_as_may_be_are_slow(self, tmp_path: Path) -> None:
+        def slow(*_: object) -> InvocationAnswer:
+            entered.release()
+            finish.wait(ENDS_WITHIN)
+            return InvocationAnswer(b"", "text/plain", "v")
+
+        entered, finish = threading.Semaphore(0), threading.Event()
+        with (
+            front_of(tmp_path, slow, {"ListModels": lambda _: {"Models": []}}) as client,
+            ThreadPoolExecutor(INVOCATIONS) as pool,
+        ):
+            under_way = [pool.submit(client, "/endpoints/x/invocations") for _ in range(INVOCATIONS)]
+            assert all(entered.acquire(timeout=ENDS_WITHIN) for _ in under_way)
+            refused = client("/endpoints/x/invocations")
+            assert client("/", {"X-Amz-Target": "SageMaker.ListModels"}).status_code == 200
+            finish.set()
+            assert {each.result().status_code for each in under_way} == {200}
+            assert client("/endpoints/x/invocations").status_code == 200
+        assert (refused.status_code, refused.get_json(force=True)["__type"]) == (503, "ServiceUnavailable")
+
+
+class TestWhoAsks:
+    """Whoever may call can run code: an address on this machine alone gives nobody that right."""
+
+    @pytest.mark.parametrize(
+        ("key", "secret", "code"),
+        [
+            ("AKIAANYBODY", None, "UnrecognizedClientException"),
+            (None, "guessed", "InvalidSignatureException"),
+        ],
+    )
+    def test_a_key_nobody_issued_and_a_wrong_secret_are_refused(
+        self, embedded: EmbeddedAws, key: str | None, secret: str | None, code: str
+    ) -> None:
+        for service, call in (("sagemaker", "list_models"), ("sagemaker-runtime", "invoke_endpoint")):
+            client = client_of(embedded, service, key, secret)
+            request = {"EndpointName": "x", "Body": b""} if call == "invoke_endpoint" else {}
+            assert error_of(getattr(client, call), **request)[:2] == (403, code)
+
+    @pytest.mark.parametrize(("secret", "code"), [("guessed", "SignatureDoesNotMatch"), (None, "InvalidClientTokenId")])
+    def test_query_services_refuse_in_their_own_words(
+        self, embedded: EmbeddedAws, secret: str | None, code: str
+    ) -> None:
+        client = client_of(embedded, "iam", None if secret else "AKIAANYBODY", secret)
+        assert error_of(client.list_roles)[:2] == (403, code)
+
+    def test_keys_that_iam_and_sts_issued_here_are_taken(self, embedded: EmbeddedAws) -> None:
+        iam, user = embedded.client("iam"), f"user-{uuid4().hex[:8]}"
+        iam.create_user(UserName=user)
+        key = iam.create_access_key(UserName=user)["AccessKey"]
+        role = embedded.client("sts").assume_role(
+            RoleArn=embedded.environment["TRAINMASTER_EXECUTION_ROLE_ARN"], RoleSessionName="session"
+        )["Credentials"]
+        for one in (key, role):
+            client = client_of(
+                embedded, "sagemaker", one["AccessKeyId"], one["SecretAccessKey"], one.get("SessionToken")
+            )
+            client.list_models()
+
+    def test_a_signature_is_good_for_its_own_body_and_minutes_only(self, tmp_path: Path) -> None:
+        with front_of(tmp_path, lambda *_: None, {"ListModels": lambda _: {"Models": []}}) as client:
+            target = {"X-Amz-Target": "SageMaker.ListModels"}
+            assert client("/", target).status_code == 200
+            assert (
+                client("/", target, sent=b'{"MaxResults": 1}').get_json(force=True)["__type"]
+                == "InvalidSignatureException"
+            )
+            for minutes in (-6, 6):
+                answer = client("/", target, minutes=minutes)
+                assert answer.get_json(force=True)["__type"] == "InvalidSignatureException"
+
+    def test_a_name_that_was_made_to_point_here_is_refused(self, embedded: EmbeddedAws) -> None:
+        address = embedded.environment["AWS_ENDPOINT_URL"]
+        port = address.rpartition(":")[2]
+        for host in (f"evil.example:{port}", "127.0.0.1", "localhost:1"):
+            assert status_of(f"{address}/_trainmaster/health", Host=host) == 403
+        assert status_of(f"{address}/_trainmaster/health", Host=f"localhost:{port}") == 200
+
+    def test_a_web_page_cannot_command(self, embedded: EmbeddedAws) -> None:
+        address, rule = (
+            f"{embedded.environment['AWS_ENDPOINT_URL']}/_trainmaster/faults",
+            b'{"operation": "X", "error": "E"}',
+        )
+        assert status_of(address, rule) == 403  # urllib sends it as a form
+        assert status_of(address, rule, **{"Content-Type": "text/plain"}) == 403
+        assert status_of(address, rule, **{"Content-Type": "application/json", "Origin": "https://evil.example"}) == 403
+        assert status_of(address, Origin="null") == 403
+        assert embedded.control("GET", "faults") == {"faults": []}
 
 
 class TestControl:
@@ -339,9 +407,60 @@ class TestSimulatePrincipalPolicy:
         assert error_of(simulate, PolicySourceArn=nobody, ActionNames=["s3:GetObject"])[:2] == (404, "NoSuchEntity")
 
 
-def status_of(address: str) -> int:
+def status_of(address: str, body: bytes | None = None, **headers: str) -> int:
     try:
-        with urllib.request.urlopen(address, timeout=10) as answer:
+        with urllib.request.urlopen(urllib.request.Request(address, body, headers), timeout=10) as answer:
             return int(answer.status)
     except urllib.error.HTTPError as refused:
         return refused.code
+
+
+def client_of(
+    aws: EmbeddedAws, service: str, key: str | None = None, secret: str | None = None, token: str | None = None
+) -> Any:
+    return boto3.client(
+        service,  # type: ignore[call-overload]
+        endpoint_url=aws.environment["AWS_ENDPOINT_URL"],
+        region_name="us-east-1",
+        aws_access_key_id=key or aws.environment["AWS_ACCESS_KEY_ID"],
+        aws_secret_access_key=secret or aws.environment["AWS_SECRET_ACCESS_KEY"],
+        aws_session_token=token,
+    )
+
+
+@contextmanager
+def front_of(
+    folder: Path, invoke: Any, operations: dict[str, Any], *, recovered: bool = True
+) -> Iterator[Callable[..., Any]]:
+    """Posts to a front without a server, signed `minutes` from now; `sent` is sent in place of the signed body."""
+    address, faults, begun = "http://127.0.0.1:8080", Faults(), threading.Event()
+    if recovered:
+        begun.set()
+    records = Records(folder / "records.db")
+    account = Account(folder, records, address, address, "key", "secret")
+    front = Front(
+        account=account,
+        sagemaker=SageMakerApi(operations),
+        invoke=invoke,
+        others=OtherServices(),
+        roles=RoleJournal(folder / "roles.jsonl"),
+        faults=faults,
+        control=Control(folder, faults, invoke, "", begun),
+        signatures=Signatures(account),
+        recovered=begun,
+    )
+
+    def post(path: str, headers: dict[str, str] | None = None, *, sent: bytes = b"{}", minutes: int = 0) -> Any:
+        moment = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(time.time() + 60 * minutes))
+        request = AWSRequest("POST", address + path, headers={"X-Amz-Date": moment, **(headers or {})}, data=b"{}")
+        request.context["timestamp"] = moment
+        signer = SigV4Auth(Credentials("key", "secret"), "sagemaker", "us-east-1")
+        signature = signer.signature(signer.string_to_sign(request, signer.canonical_request(request)), request)
+        signed = signer.signed_headers(signer.headers_to_sign(request))
+        request.headers["Authorization"] = (
+            f"AWS4-HMAC-SHA256 Credential={signer.scope(request)}, SignedHeaders={signed}, Signature={signature}"
+        )
+        return WsgiClient(front).post(path, base_url=address, headers=dict(request.headers), data=sent)
+
+    yield post
+    records.close()

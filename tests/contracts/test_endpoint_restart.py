@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
-from botocore.exceptions import ClientError
+from botocore.exceptions import BotoCoreError, ClientError
 from hosting import SCRIPT, Hosting, archive
 
 
@@ -66,3 +67,35 @@ def test_endpoints_go_on_after_a_restart_where_they_were(start_embedded: Callabl
     assert described["EndpointStatus"] == "OutOfService"
     assert "Failed to download model data" in described["FailureReason"]
     hosting.sagemaker.delete_endpoint(EndpointName=bereft)
+
+
+def test_what_is_asked_before_all_is_taken_up_again_waits_and_then_holds(start_embedded: Callable[..., Any]) -> None:
+    embedded = start_embedded(stop_grace=3)
+    hosting = Hosting(embedded)
+    serving, updating = hosting.serve(), hosting.serve()
+    new = hosting.config(hosting.variant(hosting.model("v2")))
+    embedded.kill()
+
+    def asked_first(call: Callable[[], Any]) -> Any:
+        """The first answer there is."""
+        while not restarted.done():
+            with suppress(BotoCoreError):  # nobody listens yet
+                return call()
+        return call()
+
+    with ThreadPoolExecutor(7) as pool:
+        restarted = pool.submit(start_embedded, stop_grace=3)
+        invoked = [pool.submit(asked_first, lambda: hosting.invoke(serving)) for _ in range(4)]
+        created = pool.submit(asked_first, lambda: hosting.create(new))
+        updated = pool.submit(asked_first, lambda: update(hosting, updating, new))
+        assert {one.result()["version"] for one in invoked} == {"v1"}
+        for name in (created.result(), updated.result()):
+            described = hosting.settled(name)
+            assert (described["EndpointStatus"], described["EndpointConfigName"]) == ("InService", new)
+            assert hosting.invoke(name)["version"] == "v2"
+    assert restarted.result().control("GET", "health")["status"] == "ok"
+
+
+def update(hosting: Hosting, name: str, config: str) -> str:
+    hosting.sagemaker.update_endpoint(EndpointName=name, EndpointConfigName=config)
+    return name

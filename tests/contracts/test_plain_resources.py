@@ -107,19 +107,20 @@ def test_the_key_of_a_models_data_may_hold_any_character(
 
 
 @pytest.mark.parametrize(
-    ("kind", "compression", "place", "said"),
+    ("source", "said"),
     [
-        ("S3Object", "None", "plain/model.tar.gz", "does not do S3DataType S3Object with CompressionType None"),
-        ("S3Prefix", "Gzip", "plain/", "does not do S3DataType S3Prefix with CompressionType Gzip"),
-        ("S3Prefix", "None", "plain", "must end with a forward slash"),
+        (("S3Object", "None", "plain/model.tar.gz"), "does not do S3DataType S3Object with CompressionType None"),
+        (("S3Prefix", "Gzip", "plain/"), "does not do S3DataType S3Prefix with CompressionType Gzip"),
+        (("S3Prefix", "None", "plain"), "must end with a forward slash"),
     ],
 )
 def test_model_data_of_a_shape_that_could_not_be_served_is_refused(
-    embedded: Any, sagemaker: Any, model: dict[str, Any], data: str, kind: str, compression: str, place: str, said: str
+    sagemaker: Any, model: dict[str, Any], data: str, source: tuple[str, str, str], said: str
 ) -> None:
+    kind, compression, place = source
     uri = data.replace("plain/model.tar.gz", place)
-    source = {"S3DataSource": {"S3Uri": uri, "S3DataType": kind, "CompressionType": compression}}
-    container = {"Image": IMAGE, "ModelDataSource": source}
+    located = {"S3Uri": uri, "S3DataType": kind, "CompressionType": compression}
+    container = {"Image": IMAGE, "ModelDataSource": {"S3DataSource": located}}
     code, message = refusal(sagemaker.create_model, **model | {"PrimaryContainer": container})
     assert code == "ValidationException"
     assert said in message

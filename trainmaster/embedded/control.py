@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,9 +24,13 @@ class Control:
     faults: Faults
     interrupt: Callable[[str], None]
     isolation: str
+    recovered: threading.Event
 
     def answer(self, request: Request) -> Response:
         """200 with JSON, or 4xx with `{"error": …}`."""
+        # What a page in a browser may send without asking first has an Origin, or the type of a form.
+        if "Origin" in request.headers or (request.method == "POST" and request.mimetype != "application/json"):
+            return _said({"error": "Post JSON as Content-Type: application/json, and not from a web page."}, 403)
         try:
             done = self._done(request)
         except ValidationError as error:
@@ -43,8 +48,11 @@ class Control:
     def _done(self, request: Request) -> Json | None:
         match request.method, request.path.removeprefix("/_trainmaster/"):
             case "GET", "health":
-                return {"status": "ok", "pid": os.getpid(), "state": str(self.state), "isolation": self.isolation}
+                status = "ok" if self.recovered.is_set() else "starting"
+                return {"status": status, "pid": os.getpid(), "state": str(self.state), "isolation": self.isolation}
             case "POST", "interrupt":
+                if not self.recovered.is_set():
+                    raise AwsError("ServiceUnavailable", "The embedded AWS is starting; try again.", status=503)
                 self.interrupt(str(json.loads(request.get_data())["training_job"]))
                 return {}
             case "GET" | "POST" | "DELETE" as method, "faults":

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import logging
+import threading
 import time
 import uuid
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from waitress.channel import ClientDisconnected
 from werkzeug.wrappers import Request, Response
@@ -19,16 +21,21 @@ from trainmaster.embedded.control import Control
 from trainmaster.embedded.faults import Faults
 from trainmaster.embedded.other_services import OtherServices
 from trainmaster.embedded.role_journal import RoleJournal
-from trainmaster.embedded.sagemaker import wire
 from trainmaster.embedded.sagemaker.account import Account
 from trainmaster.embedded.sagemaker.api import SageMakerApi
 from trainmaster.embedded.sagemaker.serving.invocation import Invocation, InvocationAnswer
 from trainmaster.embedded.sagemaker.wire import AwsError
+from trainmaster.embedded.signatures import Signatures
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
 
 _log = logging.getLogger(__name__)
+
+INVOCATIONS = 128
+"""How many may be under way at once. The front has more threads, so that Describe is answered while models are slow."""
+RECOVERED_WITHIN = 30.0
+"""Seconds a call waits for what an earlier process left to be taken up; clients give up after 60."""
 
 Invoke = Callable[[str, Invocation], InvocationAnswer]
 
@@ -44,9 +51,20 @@ class Front:
     roles: RoleJournal
     faults: Faults
     control: Control
+    signatures: Signatures
+    recovered: threading.Event
+    """Until it is set nothing that needs S3, jobs or endpoints is done: recovery would undo it."""
+    _invocations: threading.BoundedSemaphore = field(default_factory=lambda: threading.BoundedSemaphore(INVOCATIONS))
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         request = Request(environ)
+        port = f":{urlsplit(self.account.endpoint_url).port}".removesuffix(":80")  # as request.host leaves it out
+        if request.host.lower() not in (f"127.0.0.1{port}", f"localhost{port}"):
+            # A page in the user's browser may have had its own name resolve to this machine.
+            error = AwsError(
+                "AccessDeniedException", f"This is {self.account.endpoint_url}, not {request.host}.", status=403
+            )
+            return Call.of(request).refused(error)(environ, start_response)
         if request.path.startswith("/_trainmaster/"):
             return self.control.answer(request)(environ, start_response)
         call = Call.of(request)
@@ -66,9 +84,11 @@ class Front:
     def _answer(self, call: Call) -> Response:
         if not call.service and not self.others.allows_unsigned(call):
             raise AwsError("MissingAuthenticationTokenException", "Missing Authentication Token", status=403)
-        self._suffer(call)
         if call.service == "s3":
             raise AwsError("InvalidRequest", f"S3 is at {self.account.s3_endpoint_url}. Set AWS_ENDPOINT_URL_S3 to it.")
+        if call.service:
+            self.signatures.check(call)
+        self._suffer(call)
         if call.service == "sagemaker":
             return self._sagemaker(call)
         if call.service == "iam" and call.operation == "SimulatePrincipalPolicy":
@@ -91,6 +111,7 @@ class Front:
 
     def _sagemaker(self, call: Call) -> Response:
         if call.target == "SageMaker":
+            self._wait_until_recovered()
             answer = self.sagemaker.answer(call.operation, call.request.get_data())
             return Response(json.dumps(answer), content_type="application/x-amz-json-1.1")
         if call.operation == "InvokeEndpoint":
@@ -98,26 +119,29 @@ class Front:
         what = call.operation or f"{call.request.method} {call.request.path}"
         raise AwsError("NotImplementedException", f"The embedded AWS does not have sagemaker:{what}.", status=501)
 
+    def _wait_until_recovered(self) -> None:
+        if not self.recovered.wait(RECOVERED_WITHIN):
+            raise AwsError("ServiceUnavailable", "The embedded AWS is starting; try again.", status=503)
+
     def _invoke(self, call: Call) -> Response:
-        headers, body = call.request.headers, call.request.get_data()
-        if len(body) > _LARGEST_INVOCATION:
-            raise AwsError(
-                "ValidationError",
-                f"The body has {len(body)} bytes; InvokeEndpoint takes {_LARGEST_INVOCATION} at most.",
-            )
+        headers = call.request.headers
         if lacking := [name for name in _NOT_INVOKED if name in headers]:
             raise AwsError("NotImplementedException", f"The embedded AWS does not honour {lacking[0]}.", status=501)
-        answer = self.invoke(
-            call.endpoint,
-            Invocation(
-                body=body,
-                content_type=headers.get("Content-Type", ""),
-                accept=headers.get("Accept", ""),
-                target_variant=headers.get("X-Amzn-SageMaker-Target-Variant"),
-                custom_attributes=headers.get("X-Amzn-SageMaker-Custom-Attributes"),
-                inference_id=headers.get("X-Amzn-SageMaker-Inference-Id"),
-            ),
+        invocation = Invocation(
+            body=call.request.get_data(),
+            content_type=headers.get("Content-Type", ""),
+            accept=headers.get("Accept", ""),
+            target_variant=headers.get("X-Amzn-SageMaker-Target-Variant"),
+            custom_attributes=headers.get("X-Amzn-SageMaker-Custom-Attributes"),
+            inference_id=headers.get("X-Amzn-SageMaker-Inference-Id"),
         )
+        if not self._invocations.acquire(blocking=False):
+            raise AwsError("ServiceUnavailable", f"{INVOCATIONS} invocations are under way; try again.", status=503)
+        try:
+            self._wait_until_recovered()
+            answer = self.invoke(call.endpoint, invocation)
+        finally:
+            self._invocations.release()
         response = Response(answer.body, content_type=answer.content_type)
         response.headers["x-Amzn-Invoked-Production-Variant"] = answer.invoked_variant
         if answer.custom_attributes is not None:
@@ -126,8 +150,9 @@ class Front:
 
 
 _NOT_INVOKED = (
+    "X-Amzn-SageMaker-Enable-Explanations",
     "X-Amzn-SageMaker-Inference-Component",
+    "X-Amzn-SageMaker-Session-Id",
     "X-Amzn-SageMaker-Target-Container-Hostname",
     "X-Amzn-SageMaker-Target-Model",
 )
-_LARGEST_INVOCATION: int = wire.service_model("sagemaker-runtime").shape_for("BodyBlob").metadata["max"]

@@ -18,7 +18,7 @@ from trainmaster.embedded import policies
 from trainmaster.embedded.calls import Call
 from trainmaster.embedded.control import Control
 from trainmaster.embedded.faults import Faults
-from trainmaster.embedded.front import Front
+from trainmaster.embedded.front import INVOCATIONS, Front
 from trainmaster.embedded.other_services import OtherServices
 from trainmaster.embedded.role_journal import RoleJournal
 from trainmaster.embedded.sagemaker import resources, tags
@@ -27,6 +27,8 @@ from trainmaster.embedded.sagemaker.api import SageMakerApi
 from trainmaster.embedded.sagemaker.records import Records
 from trainmaster.embedded.sagemaker.serving.service import EndpointService
 from trainmaster.embedded.sagemaker.training.service import TrainingService
+from trainmaster.embedded.sagemaker.wire import AwsError
+from trainmaster.embedded.signatures import Signatures
 from trainmaster.embedded.state import Credentials, State
 
 if TYPE_CHECKING:
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
 
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
+THREADS = INVOCATIONS + 32
 _PORTS = ("front", "inside")
 # Its default bucket the SageMaker SDK would otherwise ask of AWS itself, at an address it has written into its code.
 _SDK_CONFIG = """\
@@ -48,7 +51,7 @@ SageMaker:
 
 
 class Host:
-    """Serves from the moment it is made, but for what needs S3: that waits for `recover`."""
+    """Serves from the moment it is made, but for jobs, endpoints and what else needs S3: their calls wait for `recover`."""
 
     def __init__(
         self, state: State, credentials: Credentials, s3_url: str, *, port: int | None, region: str, stop_grace: float
@@ -68,13 +71,13 @@ class Host:
             region=region,
             stop_grace=stop_grace,
         )
-        others = OtherServices()
-        self._inside = _Server(_Inside(others), ports["inside"], threads=8)
+        others, signatures = OtherServices(), Signatures(self.account)
+        self._inside = _Server(_Inside(others, signatures), ports["inside"], threads=8)
         policies.ensure_execution_role(self.account)
         roles = RoleJournal(folder / "roles.jsonl")
         roles.replay(others)  # which may change that role, or have deleted it
         self._role_arn = policies.ensure_execution_role(self.account)
-        faults = Faults()
+        faults, self._recovered = Faults(), threading.Event()
         self._training = TrainingService(self.account, faults)
         self._endpoints = EndpointService(self.account, faults)
         front = Front(
@@ -89,9 +92,11 @@ class Host:
             others=others,
             roles=roles,
             faults=faults,
-            control=Control(folder, faults, self._training.interrupt, self.isolation),
+            control=Control(folder, faults, self._training.interrupt, self.isolation, self._recovered),
+            signatures=signatures,
+            recovered=self._recovered,
         )
-        self._front = _Server(front, ports["front"], threads=128)  # slow invocations must not keep Describe waiting
+        self._front = _Server(front, ports["front"], threads=THREADS)
 
     @property
     def isolation(self) -> str:
@@ -119,6 +124,7 @@ class Host:
                 time.sleep(0.05)
         self._training.recover()
         self._endpoints.recover()
+        self._recovered.set()
 
     def environment(self) -> dict[str, str]:
         """What a client needs in its environment."""
@@ -146,11 +152,17 @@ class Host:
 class _Inside:
     """The other services for our own use: no faults, and threads of its own."""
 
-    def __init__(self, others: OtherServices) -> None:
-        self._others = others
+    def __init__(self, others: OtherServices, signatures: Signatures) -> None:
+        self._others, self._signatures = others, signatures
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        return self._others.answer(Call.of(Request(environ)))(environ, start_response)
+        call = Call.of(Request(environ))
+        try:
+            self._signatures.check(call)
+            response = self._others.answer(call)
+        except AwsError as error:
+            response = call.refused(error)
+        return response(environ, start_response)
 
 
 class _Server:

@@ -14,9 +14,14 @@ from trainmaster.embedded.sagemaker.wire import AwsError
 
 def by_names(account: Account, call: Call) -> Call:
     """The same search by the names of the streams that have the prefix; the call itself when it gives none."""
-    search = json.loads(call.request.get_data())
+    try:
+        search = json.loads(call.request.get_data())
+    except ValueError:
+        search = None
+    if not isinstance(search, dict):
+        raise AwsError("SerializationException", "The request body must be a JSON object.")
     prefix = search.pop("logStreamNamePrefix", None)
-    if prefix is None or "logGroupName" not in search:
+    if not isinstance(prefix, str) or not isinstance(search.get("logGroupName"), str):
         return call
     if "logStreamNames" in search:
         raise AwsError("InvalidParameterException", "LogStreamNames and LogStreamNamePrefix are mutually exclusive.")

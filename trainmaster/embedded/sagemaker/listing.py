@@ -20,6 +20,8 @@ def page(records: list[Json], request: Json, *, name: str, summaries: str, statu
     `name` and `status` are the records' members of that meaning, `summaries` the answer's list. A token holds the place
     after the last record given, not a count, so records made or removed meanwhile shift nothing.
     """
+    if unknown := sorted(member for member in request if member.endswith("Equals") and member != "StatusEquals"):
+        raise invalid(f"The embedded AWS does not filter by {unknown[0]}.")
     members = {"Name": name, "CreationTime": "CreationTime", "Status": status or name}
     by = request.get("SortBy", "CreationTime")
     order = request.get("SortOrder", "Ascending" if summaries in _OLDEST_FIRST else "Descending")
@@ -79,6 +81,6 @@ def _place_in(token: str, by: str, order: str) -> tuple[Any, str]:
         token_by = None
     if token_by is None or (token_by, token_order) != (by, order):
         raise invalid("The NextToken is not valid: pass the one of the page before, with the same order.")
-    if not isinstance(name, str) or isinstance(value, str) != (by != "CreationTime"):
+    if not isinstance(name, str) or not isinstance(value, (int, float) if by == "CreationTime" else str):
         raise invalid("The NextToken is not valid.")
     return value, name

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from trainmaster.embedded.sagemaker import wire
 from trainmaster.embedded.sagemaker.account import Account
 from trainmaster.embedded.sagemaker.serving.instance import Answer
 from trainmaster.embedded.sagemaker.serving.invocation import Invocation, InvocationAnswer
 from trainmaster.embedded.sagemaker.wire import AwsError
 
-LARGEST_BODY = 6_291_456
-"""Bytes, by the service model. AWS has begun to take 25 MB; what fits here fits there."""
+LARGEST_BODY: int = wire.service_model("sagemaker-runtime").shape_for("BodyBlob").metadata["max"]
+"""Bytes. AWS has begun to take 25 MB; what fits here fits there."""
 CUSTOM_ATTRIBUTES = "X-Amzn-SageMaker-Custom-Attributes"
 
 TIMED_OUT = (

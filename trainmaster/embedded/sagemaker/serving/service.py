@@ -13,7 +13,6 @@ from trainmaster.embedded.faults import Faults
 from trainmaster.embedded.sagemaker import listing, namespaces
 from trainmaster.embedded.sagemaker.account import Account
 from trainmaster.embedded.sagemaker.api import Operation
-from trainmaster.embedded.sagemaker.records import AlreadyRecordedError
 from trainmaster.embedded.sagemaker.serving.artifact import DeploymentError
 from trainmaster.embedded.sagemaker.serving.description import described
 from trainmaster.embedded.sagemaker.serving.fleet import DRAIN_SECONDS, Fleet, FleetClosedError
@@ -97,10 +96,13 @@ class EndpointService:
             "Plan": [],
             "Pending": _pending(config, plans, now, deployment=deployment),
         }
-        try:
+        with self._account.records.transaction():
+            alike = [
+                each["EndpointArn"] for each in self._account.records.all(KIND) if _same(each["EndpointName"], name)
+            ]
+            if alike:
+                raise invalid(f'Cannot create already existing endpoint "{alike[0]}".')
             self._account.records.create(KIND, name, arn, body, request.get("Tags"))
-        except AlreadyRecordedError:
-            raise invalid(f'Cannot create already existing endpoint "{arn}".') from None
         self._begin(name, self._deploy)
         return {"EndpointArn": arn}
 
@@ -294,6 +296,11 @@ class EndpointService:
 
     def _not_found(self, name: str) -> Exception:
         return not_found(f'Could not find endpoint "{self._account.arn(KIND, name)}".')
+
+
+def _same(one: str, other: str) -> bool:
+    """AWS lets no two endpoints have names that differ in case only."""
+    return one.lower() == other.lower()
 
 
 def _pending(
