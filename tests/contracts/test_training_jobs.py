@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sysconfig
 import uuid
 from datetime import UTC, datetime, timedelta
 from importlib.metadata import version
@@ -241,6 +242,52 @@ print(boto3.client("sts").get_caller_identity()["Account"])
     name = jobs.python(script)
     assert jobs.finished(name)["TrainingJobStatus"] == "Completed", jobs.lines(name)
     assert jobs.keys("by-a-job") == ["by-a-job"]
+
+
+def test_a_job_can_share_objects_between_its_processes(jobs: Any) -> None:
+    script = """
+import multiprocessing, os, tempfile
+if __name__ == "__main__":
+    with multiprocessing.Manager() as manager:
+        assert list(manager.list([1])) == [1]
+    assert tempfile.gettempdir() == "/tmp" and os.listdir("/tmp").count("of-another") == 0
+    open("/tmp/of-another", "w").close()
+"""
+    names = [jobs.python(script) for _ in range(2)]
+    assert [jobs.finished(name)["TrainingJobStatus"] for name in names] == ["Completed"] * 2, jobs.lines(names[0])
+
+
+def test_a_job_can_change_neither_our_python_nor_this_aws_state(jobs: Any) -> None:
+    script = f"""
+import shutil, sys
+from pathlib import Path
+version = f"{{sys.version_info.major}}.{{sys.version_info.minor}}"
+for name in ("pip", "pip3", f"pip{{version}}", "train", "python"):
+    assert "/hosts/algo-1/python/bin/" in shutil.which(name), shutil.which(name)
+try:
+    Path({sysconfig.get_path("purelib")!r}, "by-a-job").touch()
+except OSError as error:
+    print(error.strerror)
+state = Path({str(jobs.state.resolve())!r})
+print(sorted(path.name for path in state.iterdir()), sorted(path.name for path in (state / "training-jobs").iterdir()))
+"""
+    name = jobs.python(script)
+    assert jobs.finished(name)["TrainingJobStatus"] == "Completed", jobs.lines(name)
+    assert jobs.lines(name) == ["Read-only file system", f"['pip-cache', 'training-jobs'] ['{name}']"]
+
+
+def test_a_job_isolated_from_the_network_has_its_data_but_neither_network_nor_credentials(jobs: Any) -> None:
+    script = f"""
+import os, socket
+assert not [name for name in os.environ if name.startswith("AWS_") and "KEY" in name]
+try:
+    socket.create_connection(("127.0.0.1", {jobs.sagemaker.meta.endpoint_url.rsplit(":", 1)[1]}), 5)
+except OSError:
+    open("/opt/ml/model/alone", "w").close()
+"""
+    name = jobs.python(script, EnableNetworkIsolation=True)
+    assert jobs.finished(name)["TrainingJobStatus"] == "Completed", jobs.lines(name)
+    assert jobs.archive(name, "model") == {"alone": ""}
 
 
 def test_many_jobs_run_at_once(jobs: Any) -> None:

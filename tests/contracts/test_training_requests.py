@@ -34,6 +34,13 @@ def stopping(runtime: int | None = None, wait: int | None = None, *, spot: bool 
         (channel(S3Uri="https://BUCKET/x"), "is not an S3 URI"),
         ({"InputDataConfig": channel()["InputDataConfig"] * 2}, "Channel names must be unique: train"),
         (channel() | {"algorithm": {"TrainingInputMode": "Pipe"}}, "not Pipe"),
+        ({"InputDataConfig": [channel()["InputDataConfig"][0] | {"ChannelName": ".."}]}, "not '.' or '..'"),
+        ({"RetryStrategy": {"MaximumRetryAttempts": 1}}, "RetryStrategy"),
+        (
+            {"ResourceConfig": {"InstanceType": "ml.m5.large", "InstanceCount": 1, "VolumeSizeInGB": 1, "KeepAlivePeriodInSeconds": 60}},
+            "KeepAlivePeriodInSeconds",
+        ),
+        ({"instances": 2, "EnableNetworkIsolation": True}, "could not reach each other"),
         ({"OutputDataConfig": {"S3OutputPath": "s3://no-such-bucket-at-all/x"}}, 'S3 bucket "no-such-bucket-at-all"'),
         ({"OutputDataConfig": {"S3OutputPath": "nowhere"}}, "failed to satisfy constraint"),
         ({"CheckpointConfig": {"S3Uri": "s3://no-such-bucket-at-all/x"}}, "CheckpointConfig.S3Uri"),

@@ -63,6 +63,21 @@ def test_a_job_sees_its_own_environment_and_none_of_ours(host: Host, monkeypatch
     assert environment["HOME"].startswith(str(host.folder))
 
 
+def test_a_job_reaches_an_index_by_the_machines_proxy_and_this_aws_without(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in {"HTTPS_PROXY": "http://proxy:1", "NO_PROXY": "intranet", "PIP_TRUSTED_HOST": "index"}.items():
+        monkeypatch.delenv(name.lower(), raising=False)
+        monkeypatch.setenv(name, value)
+    environment = host.environment({}, Path("/cache"))
+    assert (environment["HTTPS_PROXY"], environment["PIP_TRUSTED_HOST"]) == ("http://proxy:1", "index")
+    assert environment["NO_PROXY"] == environment["no_proxy"] == "intranet,127.0.0.1,localhost,algo-1,algo-2"
+    offline = Host(JOB | {"EnableNetworkIsolation": True}, 0, host.folder, host.isolation)
+    assert not offline.environment({"AWS_ACCESS_KEY_ID": "x"}, Path("/cache")).keys() & {
+        "HTTPS_PROXY", "NO_PROXY", "AWS_ACCESS_KEY_ID",
+    }  # fmt: skip
+
+
 def test_a_jobs_python_has_our_packages_but_not_our_own_code(host: Host) -> None:
     python = host.folder / "python/bin/python"
     script = "import sys, sklearn; print(sys.prefix)\ntry: import trainmaster\nexcept ImportError: print('not ours')"

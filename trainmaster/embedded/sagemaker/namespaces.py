@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 SETTING = "TRAINMASTER_NAMESPACES"
@@ -20,13 +21,23 @@ SETTING = "TRAINMASTER_NAMESPACES"
 
 PROBE_SECONDS = 10
 
+# The image's Python is not a container's to change, were it only by a pip of it called by its path.
+_READ_ONLY = tuple(dict.fromkeys(map(os.path.realpath, (sys.prefix, sys.base_prefix))))
+
 _UNSHARE = ("unshare", "--user", "--map-root-user", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc")
 
 # Without an /opt/ml to bind to, and nothing of the machine's may be created, /opt becomes a copy made of binds: a bare tmpfs would
 # hide what else lives there, Python itself on some machines.
 _ENTER = """
 set -eu
-ml=$1 opt=$2 hosts=$3; shift 3
+folder=$1 offline=$2; shift 2
+ml=$folder/ml opt=$folder/opt
+until [ "$1" = -- ]; do
+  mount --rbind "$1" "$1"
+  mount -o remount,bind,ro,nosuid,nodev "$1"
+  shift
+done
+shift
 if [ -d /opt/ml ]; then
   mount --bind "$ml" /opt/ml
 else
@@ -42,14 +53,42 @@ else
   mount --bind "$ml" "$opt/ml"
   mount --rbind "$opt" /opt
 fi
-if [ -e /etc/hosts ]; then mount --bind "$hosts" /etc/hosts; fi
+if [ -e /etc/hosts ]; then mount --bind "$folder/hosts" /etc/hosts; fi
+if [ "$offline" ]; then ip link set lo up 2> /dev/null || :; fi
+# Each hidden folder is replaced by one of the container's own, in which what is kept of it has its place.
+until [ "$1" = -- ]; do
+  hidden=$1 instead=$2; shift 2
+  until [ "$1" = -- ]; do
+    place=$instead${1#"$hidden"}
+    mkdir -p "$place"
+    mount --rbind "$1" "$place"
+    shift
+  done
+  shift
+  mount --rbind "$instead" "$hidden"
+done
+shift
 cd /opt/ml/code
 exec "$@"
 """
 
 
+@dataclass(frozen=True)
+class Container:
+    """What is known of a container to be run: its folder, the names that resolve to this machine, and what it is to see.
+
+    Of the embedded AWS's `state` it sees its own folder and what is `kept`; `offline` it has no network.
+    """
+
+    folder: Path
+    hosts: Sequence[str]
+    state: Path | None = None
+    kept: Sequence[Path] = ()
+    offline: bool = False
+
+
 class Namespaces:
-    """Processes see their host's folder at /opt/ml."""
+    """Processes see their host's folder at /opt/ml, a /tmp of their own, and nothing of the embedded AWS's state."""
 
     sentence = "Training jobs run at /opt/ml, each host in user, mount and PID namespaces of its own."
     isolated = True
@@ -58,14 +97,15 @@ class Namespaces:
         """The path a process of the host at `folder` knows its /opt/ml by."""
         return Path("/opt/ml")
 
-    def command(self, folder: Path, hosts: Sequence[str], command: Sequence[str]) -> list[str]:
-        """The command line that runs `command` with `folder`/ml at /opt/ml and `hosts` resolving to this machine."""
-        opt = folder / "opt"
-        opt.mkdir(exist_ok=True)
-        (folder / "ml" / "code").mkdir(parents=True, exist_ok=True)
-        names = folder / "hosts"
-        names.write_text(_hosts_file() + f"127.0.0.1 {' '.join(hosts)}\n")
-        return [*_UNSHARE, "--", "/bin/sh", "-c", _ENTER, "enter", str(folder / "ml"), str(opt), str(names), *command]
+    def command(self, container: Container, command: Sequence[str]) -> list[str]:
+        """The command line that runs `command` with the container's folder `ml` at /opt/ml."""
+        folder = container.folder.resolve()
+        for name in ("opt", "tmp", "state", "ml/code"):
+            (folder / name).mkdir(parents=True, exist_ok=True)
+        (folder / "hosts").write_text(_hosts_file() + f"127.0.0.1 {' '.join(container.hosts)}\n")
+        unshare = [*_UNSHARE, *(["--net"] if container.offline else [])]
+        enter = ["/bin/sh", "-c", _ENTER, "enter", str(folder), "yes" if container.offline else ""]
+        return [*unshare, "--", *enter, *_READ_ONLY, "--", *_hidden(container, folder), "--", *command]
 
     def first_process(self, guard_pid: int) -> int | None:
         """The process under the guard that is PID 1 of its namespace: unshare itself holds signals back."""
@@ -87,7 +127,7 @@ class EnvironmentOnly:
     def base(self, folder: Path) -> Path:
         return folder / "ml"
 
-    def command(self, folder: Path, hosts: Sequence[str], command: Sequence[str]) -> list[str]:  # noqa: ARG002
+    def command(self, container: Container, command: Sequence[str]) -> list[str]:  # noqa: ARG002
         return list(command)
 
     def first_process(self, guard_pid: int) -> int | None:
@@ -109,7 +149,7 @@ def detect() -> Isolation:
     namespaces = Namespaces()
     with tempfile.TemporaryDirectory() as scratch:
         command = namespaces.command(
-            Path(scratch), ["algo-1"], ["/bin/sh", "-c", "test -w /opt/ml/code && test $$ = 1"]
+            Container(Path(scratch), ["algo-1"]), ["/bin/sh", "-c", "test -w /opt/ml/code && test $$ = 1"]
         )
         try:
             trial = subprocess.run(command, capture_output=True, timeout=PROBE_SECONDS, check=False)
@@ -119,6 +159,21 @@ def detect() -> Isolation:
         said = trial.stderr.decode("utf-8", "replace").strip().splitlines()
         return EnvironmentOnly(said[-1] if said else "unshare failed")
     return namespaces
+
+
+def _hidden(container: Container, folder: Path) -> list[str]:
+    """Each folder to hide, what to show in its place, and what of it to keep: state first, as it may lie in /tmp."""
+    ours = Path(__file__).resolve().parent  # the model server's own code
+    temporary = Path(os.path.realpath("/tmp"))  # noqa: S108 - the container's own takes its place
+    kept = [folder, ours, *map(Path, _READ_ONLY), *(path.resolve() for path in container.kept)]
+    hidden = {temporary: folder / "tmp"}
+    if container.state is not None and not container.state.resolve().is_relative_to(temporary):
+        hidden = {container.state.resolve(): folder / "state"} | hidden
+    return [
+        str(word)
+        for path, instead in hidden.items()
+        for word in (path, instead, *(each for each in kept if each.is_relative_to(path)), "--")
+    ]
 
 
 def _hosts_file() -> str:

@@ -8,7 +8,6 @@ import shutil
 import signal
 import socket
 import subprocess
-import sys
 import threading
 import time
 from collections import deque
@@ -19,9 +18,9 @@ from pathlib import Path
 from uuid import uuid4
 
 from trainmaster.embedded import processes
-from trainmaster.embedded.sagemaker import logs
+from trainmaster.embedded.sagemaker import logs, python
 from trainmaster.embedded.sagemaker.account import Account
-from trainmaster.embedded.sagemaker.namespaces import Isolation
+from trainmaster.embedded.sagemaker.namespaces import Container, Isolation
 from trainmaster.embedded.sagemaker.serving.artifact import DeploymentError, ModelFiles, Script
 from trainmaster.embedded.sagemaker.serving.plan import VariantPlan
 
@@ -76,7 +75,7 @@ class Instance:
         """Requests under way; the fleet's lock guards it."""
         self._healthy_since = 0.0
         self._deadline = time.monotonic() + plan.startup_seconds
-        self._isolation = isolation
+        self._isolation, self._state = isolation, account.state
         self._folder = folder / self.id
         self._idle: deque[http.client.HTTPConnection] = deque()
         self._ended = threading.Event()
@@ -86,7 +85,10 @@ class Instance:
         self._log = logs.LogStream(account.logs, f"{plan.name}/{self.id}", group=group)
         try:
             script = files.lay_out(self._folder / "ml")
-            self._process = self._started(script, environment(account, plan, script, isolation.base(self._folder)))
+            python.lay_over_ours(self._folder / "python")
+            self._process = self._started(
+                script, environment(account, plan, script, isolation.base(self._folder), self._folder / "python")
+            )
         except BaseException:
             self._remove()
             raise
@@ -153,14 +155,15 @@ class Instance:
 
     def _started(self, script: Script, env: Mapping[str, str]) -> processes.Child:
         base = self._isolation.base(self._folder)
-        command = [sys.executable, "-P", "-u", str(MODEL_SERVER), str(base / script.folder), str(base / "model")]
+        own_python = self._folder / "python/bin/python"
+        command = [str(own_python), "-P", "-u", str(MODEL_SERVER), str(base / script.folder), str(base / "model")]
         # The model server inherits the listening socket as its standard input: a request may be sent before it is up, and fails when it dies.
         with socket.socket(socket.AF_UNIX) as listening:
             with _address(self._socket) as address:
                 listening.bind(address)
             listening.listen(1024)  # full, it would refuse as if the process had ended
             return processes.start(
-                self._isolation.command(self._folder, [self.id], command),
+                self._isolation.command(Container(self._folder, [self.id], state=self._state), command),
                 env=env, cwd=self._folder / "ml",
                 stdin=listening.fileno(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
             )  # fmt: skip
@@ -184,11 +187,10 @@ class Instance:
         shutil.rmtree(self._folder, ignore_errors=True)  # what another user of the container wrote may not be ours
 
 
-def environment(account: Account, plan: VariantPlan, script: Script, base: Path) -> dict[str, str]:
+def environment(account: Account, plan: VariantPlan, script: Script, base: Path, own_python: Path) -> dict[str, str]:
     """The container's environment: AWS's, then the model's own; nothing of ours leaks in. `base` is its /opt/ml."""
-    search = [str(Path(sys.executable).parent), "/usr/local/bin", "/usr/bin", "/bin"]
     return {
-        "PATH": os.pathsep.join(search),
+        "PATH": python.search_path(own_python),
         "HOME": str(base),
         "LANG": "C.UTF-8",
         "PYTHONUNBUFFERED": "1",
@@ -218,9 +220,6 @@ class _Connection(http.client.HTTPConnection):
 @contextmanager
 def _address(path: Path) -> Iterator[str]:
     """The socket's name in the 107 bytes an address may have, however deep the state folder lies."""
-    if sys.platform != "linux":
-        yield str(path)
-        return
     folder = os.open(path.parent, os.O_PATH | os.O_DIRECTORY)
     try:
         yield f"/proc/self/fd/{folder}/{path.name}"

@@ -23,10 +23,14 @@ MAX_RUNTIME_SECONDS = 28 * 24 * 3600
 _RESERVED = ("input", "model", "output", "code", "errors", "sagemaker")
 
 
-def check(account: Account, request: Json) -> None:
-    """Raises AwsError, ValidationException all of them, for the first rule the request violates."""
+def check(account: Account, request: Json, *, isolated: bool) -> None:
+    """Raises AwsError, ValidationException all of them, for the first rule the request violates.
+
+    `isolated` says whether jobs run in namespaces.
+    """
     _check_algorithm(request["AlgorithmSpecification"])
     _check_resources(request)
+    _check_network(request, isolated=isolated)
     _check_stopping(request)
     check_assumable(account, request["RoleArn"])
     _check_channels(account, request)
@@ -60,10 +64,23 @@ def _check_resources(request: Json) -> None:
             raise invalid(
                 f"The embedded AWS does not do ResourceConfig.{unknown}: give InstanceType and InstanceCount."
             )
+    if resources.get("KeepAlivePeriodInSeconds"):
+        raise invalid("The embedded AWS keeps no warm pools: leave KeepAlivePeriodInSeconds out.")
+    if request.get("RetryStrategy"):
+        raise invalid("The embedded AWS does not try failed jobs again: leave RetryStrategy out.")
     if request.get("ServerlessJobConfig"):
         raise invalid("The embedded AWS does not do serverless training jobs.")
     if "InstanceType" not in resources or resources.get("InstanceCount", 0) < 1:
         raise invalid("ResourceConfig must have an InstanceType and an InstanceCount of at least 1.")
+
+
+def _check_network(request: Json, *, isolated: bool) -> None:
+    if not request.get("EnableNetworkIsolation"):
+        return
+    if not isolated:
+        raise invalid("The embedded AWS can isolate a job from the network only where it has namespaces.")
+    if request["ResourceConfig"]["InstanceCount"] > 1:
+        raise invalid("The embedded AWS isolates jobs of one instance only: several could not reach each other.")
 
 
 def _check_stopping(request: Json) -> None:
@@ -86,6 +103,8 @@ def _check_stopping(request: Json) -> None:
 def _check_channels(account: Account, request: Json) -> None:
     given = request.get("InputDataConfig", [])
     names = [channel["ChannelName"] for channel in given]
+    if set(names) & {".", ".."}:  # its service model lets them pass, yet as folders they are others'
+        raise invalid("ChannelName must name a folder below /opt/ml/input/data, not '.' or '..'.")
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise invalid(f"Channel names must be unique: {', '.join(twice)} given more than once in InputDataConfig.")
     for channel in given:

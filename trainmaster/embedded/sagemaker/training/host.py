@@ -1,17 +1,12 @@
-"""One host of a training job: its /opt/ml, its Python, and the process that trains in it.
-
-A job's Python is a virtual environment of the host's own, laid over ours: it sees all packages ours has, so that a
-requirements.txt whose pins are met installs without a network, and whatever pip does add, newer versions included, goes to the
-host's folder. pip never removes from ours: to it those packages lie outside the environment.
-"""
+"""One host of a training job: its /opt/ml, its Python, and the process that trains in it."""
 
 from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
-import sys
-import sysconfig
+import tempfile
 import threading
 import time
 from collections.abc import Mapping, Sequence
@@ -20,9 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from trainmaster.embedded import processes
-from trainmaster.embedded.sagemaker import logs
+from trainmaster.embedded.sagemaker import logs, python
 from trainmaster.embedded.sagemaker.account import Account
-from trainmaster.embedded.sagemaker.namespaces import Isolation
+from trainmaster.embedded.sagemaker.namespaces import Container, Isolation
 from trainmaster.embedded.sagemaker.training import channels, trees
 from trainmaster.embedded.sagemaker.training.metrics import Metrics, publish
 from trainmaster.embedded.sagemaker.wire import Json
@@ -31,9 +26,11 @@ GROUP_NAME = "homogeneousCluster"
 
 # Of the machine's environment a job sees only what it takes to load libraries and to reach a package index.
 _PASSED_ON = (
-    "LD_LIBRARY_PATH", "PIP_CERT", "PIP_CONFIG_FILE", "PIP_EXTRA_INDEX_URL", "PIP_INDEX_URL", "REQUESTS_CA_BUNDLE",
-    "SSL_CERT_DIR", "SSL_CERT_FILE",
+    "LD_LIBRARY_PATH", "PIP_CERT", "PIP_CLIENT_CERT", "PIP_CONFIG_FILE", "PIP_EXTRA_INDEX_URL", "PIP_FIND_LINKS",
+    "PIP_INDEX_URL", "PIP_NO_INDEX", "PIP_PROXY", "PIP_TRUSTED_HOST", "REQUESTS_CA_BUNDLE", "SSL_CERT_DIR",
+    "SSL_CERT_FILE",
 )  # fmt: skip
+_PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")
 
 
 def host_names(count: int) -> list[str]:
@@ -72,6 +69,11 @@ class Host:
         return self.names[self.index]
 
     @property
+    def offline(self) -> bool:
+        """Whether the job is to have no network, and no credentials."""
+        return bool(self.job.get("EnableNetworkIsolation", False))
+
+    @property
     def ml(self) -> Path:
         """This host's /opt/ml as seen from outside."""
         return self.folder / "ml"
@@ -84,8 +86,7 @@ class Host:
         """Make /opt/ml with its configuration files, without the data, and the host's Python."""
         for name in ("input/config", "input/data", "model", "output/data", "code"):
             (self.ml / name).mkdir(parents=True)
-        for name in ("home", "tmp"):
-            (self.folder / name).mkdir()
+        (self.folder / "home").mkdir()
         configuration = {
             "hyperparameters": self.job.get("HyperParameters", {}),
             "inputdataconfig": channels.described(
@@ -95,7 +96,7 @@ class Host:
         }
         for name, contents in configuration.items():
             (self.ml / "input/config" / f"{name}.json").write_text(json.dumps(contents))
-        _lay_python_over_ours(self.folder / "python")
+        python.lay_over_ours(self.folder / "python")
 
     def command(self) -> list[str]:
         """What AWS runs: the job's ContainerEntrypoint and ContainerArguments, or `train` of AWS's toolkit."""
@@ -104,12 +105,12 @@ class Host:
         return given or ["train"]
 
     def environment(self, client_environment: Mapping[str, str], pip_cache: Path) -> dict[str, str]:
-        binaries = [self.folder / "python/bin", Path(sys.executable).parent]
+        """What its process finds; of the network and this AWS nothing when the job is to be without."""
         return {
             **{name: os.environ[name] for name in _PASSED_ON if name in os.environ},
-            "PATH": ":".join([*map(str, binaries), "/usr/local/bin:/usr/bin:/bin:/usr/local/sbin:/usr/sbin:/sbin"]),
+            **({} if self.offline else {**_proxies(self.names), **client_environment}),
+            "PATH": python.search_path(self.folder / "python"),
             "HOME": str(self.folder / "home"),
-            "TMPDIR": str(self.folder / "tmp"),
             "LANG": "C.UTF-8",
             "PYTHONUNBUFFERED": "1",
             "PIP_CACHE_DIR": str(pip_cache),
@@ -117,7 +118,6 @@ class Host:
             "PIP_NO_INPUT": "1",
             "PIP_ROOT_USER_ACTION": "ignore",
             "AWS_EC2_METADATA_DISABLED": "true",
-            **client_environment,
             "TRAINING_JOB_NAME": self.job["TrainingJobName"],
             "TRAINING_JOB_ARN": self.job["TrainingJobArn"],
             "SAGEMAKER_BASE_DIR": str(self.isolation.base(self.folder)),
@@ -137,11 +137,17 @@ class Training:
 
     def __init__(self, account: Account, host: Host, metrics: Metrics, log_folder: Path) -> None:
         self._account, self._host, self._metrics = account, host, metrics
+        pip_cache = account.state / "pip-cache"
+        pip_cache.mkdir(exist_ok=True)
+        container = Container(host.folder, host.names, state=account.state, kept=[pip_cache], offline=host.offline)
+        # With namespaces it has a /tmp of its own. Below its folder the name of a socket would soon be too long.
+        self._temporary = None if host.isolation.isolated else Path(tempfile.mkdtemp(prefix="tm-"))
+        temporary = {"TMPDIR": str(self._temporary)} if self._temporary else {}
         pipe, writer = os.pipe()
         try:
             self._child = processes.start(
-                host.isolation.command(host.folder, host.names, host.command()),
-                env=host.environment(account.client_environment, account.state / "pip-cache"),
+                host.isolation.command(container, host.command()),
+                env=temporary | host.environment(account.client_environment, pip_cache),
                 cwd=host.ml / "code",
                 stdout=writer,
                 stderr=writer,
@@ -161,19 +167,26 @@ class Training:
         """The exit code, or None while it runs."""
         return self._child.poll()
 
-    def terminate(self) -> None:
-        """SIGTERM to the container's first process, as AWS sends it; its default is to be ignored there, as on AWS."""
+    def terminate(self) -> bool:
+        """SIGTERM to the container's first process, as AWS sends it; its default is to be ignored there, as on AWS.
+
+        False while there is no such process yet: then it is to be called again.
+        """
         if not self._host.isolation.isolated and self._host.command() == ["train"]:
-            return  # AWS's toolkit handles no SIGTERM: as PID 1 it lives on, and only here it would die of it
+            return True  # AWS's toolkit handles no SIGTERM: as PID 1 it lives on, and only here it would die of it
         first = self._host.isolation.first_process(self._child.pid)
-        if first is not None:
-            with suppress(ProcessLookupError):
-                os.kill(first, signal.SIGTERM)
+        if first is None:
+            return False
+        with suppress(ProcessLookupError):
+            os.kill(first, signal.SIGTERM)
+        return True
 
     def end(self) -> int:
         """Kill what still runs of it, wait until its last log line is stored, and return the exit code."""
         self._child.kill()
         self._follower.join()
+        if self._temporary:
+            shutil.rmtree(self._temporary, ignore_errors=True)
         return self._child.wait()
 
     def _follow(self, pipe: int, stream: str, path: Path) -> None:
@@ -189,18 +202,9 @@ class Training:
             os.close(pipe)
 
 
-def _lay_python_over_ours(folder: Path) -> None:
-    version = f"{sys.version_info.major}.{sys.version_info.minor}"
-    packages = folder / "lib" / f"python{version}" / "site-packages"
-    packages.mkdir(parents=True)
-    binaries = folder / "bin"
-    binaries.mkdir()
-    original = Path(getattr(sys, "_base_executable", sys.executable))
-    for name in ("python", "python3", f"python{version}"):
-        (binaries / name).symlink_to(original)
-    (folder / "pyvenv.cfg").write_text(f"home = {original.parent}\ninclude-system-site-packages = false\n")
-    ours = dict.fromkeys((sysconfig.get_path("purelib"), sysconfig.get_path("platlib")))
-    (packages / "ours.pth").write_text("".join(f"{path}\n" for path in ours))
-    for name, module in (("train", "sagemaker_training.cli.train"), ("pip", "pip"), ("pip3", "pip")):
-        (binaries / name).write_text(f'#!/bin/sh\nexec "{binaries / "python"}" -m {module} "$@"\n')
-        (binaries / name).chmod(0o755)
+def _proxies(names: Sequence[str]) -> dict[str, str]:
+    """The machine's proxies, with this machine and the job's hosts reached without: both spellings, some read only one."""
+    found = {each: os.environ[each] for name in _PROXIES for each in (name, name.lower()) if each in os.environ}
+    direct = os.environ.get("no_proxy") or os.environ.get("NO_PROXY") or ""
+    direct = ",".join([*filter(None, [direct]), "127.0.0.1", "localhost", *names])
+    return {**found, "NO_PROXY": direct, "no_proxy": direct} if found else {}

@@ -186,6 +186,7 @@ class TrainingJob:
         for host in hosts:
             host.lay_out()
             self._download(host)
+        self._check_halted()
         self._move("Training")
         halt: Halt | None = None
         try:
@@ -269,10 +270,10 @@ class TrainingJob:
         if halt is Halt.CLOSING:
             return
         self._move("Interrupted" if halt is Halt.INTERRUPTION else "Stopping")
-        for each in running:
-            each.terminate()
+        unasked = running
         until = time.monotonic() + self._account.stop_grace
         while any(each.poll() is None for each in running) and time.monotonic() < until:
+            unasked = [each for each in unasked if not each.terminate()]
             if self._closing.wait(POLL_SECONDS):
                 return
 

@@ -107,7 +107,7 @@ class TrainingService:
         arn = self._account.arn(KIND, name)
         if self._account.records.get(KIND, name) is not None:
             raise _taken(arn)
-        checks.check(self._account, request)
+        checks.check(self._account, request, isolated=self._isolation.isolated)
         if self._closing.is_set():
             raise AwsError("InternalServerError", "The embedded AWS is being stopped.", status=500)
         with self._lock:
