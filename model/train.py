@@ -80,20 +80,26 @@ def read_channel(folder: Path) -> tuple[np.ndarray, list[dict[str, Any]]]:
     if not paths:
         found = ", ".join(sorted(path.name for path in folder.rglob("*"))[:5]) or "nothing"
         raise BadInputError(f"There is no CSV file in the training channel; it holds: {found}.")
-    cells, problems, sources = array("d"), [], []
+    cells, sources = array("d"), []
+    problems: list[str] = []  # the first ones only: there may be as many as there are rows
+    count = 0
     for path in paths:
         before = len(cells)
         try:
-            problems.extend(f"{path.name} {problem}" for problem in read_file(path, cells))
+            for problem in read_file(path, cells):
+                count += 1
+                if count <= SHOWN_PROBLEMS:
+                    problems.append(f"{path.name} {problem}")
         except (UnicodeDecodeError, csv.Error) as error:
+            count += 1
             problems.append(f"{path.name} is not CSV in UTF-8: {error}")
         with path.open("rb") as content:
             digest = hashlib.file_digest(content, "sha256").hexdigest()
         sources.append({"file": path.name, "rows": (len(cells) - before) // len(COLUMNS), "sha256": digest})
-    if problems:
-        more = len(problems) - SHOWN_PROBLEMS
+    if count:
+        more = count - SHOWN_PROBLEMS
         shown = "; ".join(problems[:SHOWN_PROBLEMS]) + (f"; and {more:,} more" if more > 0 else "")
-        raise BadInputError(f"The training data has {len(problems):,} problem{'s'[: len(problems) > 1]}: {shown}.")
+        raise BadInputError(f"The training data has {count:,} problem{'s'[: count > 1]}: {shown}.")
     return np.frombuffer(cells, dtype=float).reshape(-1, len(COLUMNS)), sources
 
 
