@@ -225,6 +225,18 @@ def test_a_manifest_names_the_objects_of_a_channel(jobs: Any) -> None:
     assert jobs.archive(name, "model") == {"a": "1", "deep/b": "2"}
 
 
+def test_data_in_fast_file_mode_is_there_as_files(jobs: Any) -> None:
+    name = jobs.create(
+        "cp", "-r", "/opt/ml/input/data/data", "/opt/ml/input/config", "/opt/ml/model",
+        InputDataConfig=[jobs.channel("data", jobs.put({"deep/a": "1"}))],
+        algorithm={"TrainingInputMode": "FastFile"},
+    )  # fmt: skip
+    jobs.finished(name)
+    model = jobs.archive(name, "model")
+    assert model["data/deep/a"] == "1"
+    assert json.loads(model["config/inputdataconfig.json"])["data"]["TrainingInputMode"] == "FastFile"
+
+
 def test_an_uncompressed_model_is_stored_file_by_file(jobs: Any) -> None:
     output = {"S3OutputPath": f"s3://{jobs.bucket}/out", "CompressionType": "NONE"}
     name = jobs.create("touch", "/opt/ml/model/weights", "/opt/ml/output/data/scores", OutputDataConfig=output)

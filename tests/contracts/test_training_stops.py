@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 import uuid
 from datetime import UTC, datetime
@@ -97,6 +98,44 @@ def test_a_job_that_exceeds_its_runtime_is_stopped_and_its_model_stored(jobs: An
     assert (stopped["TrainingJobStatus"], stopped["SecondaryStatus"]) == ("Stopped", "MaxRuntimeExceeded")
     assert jobs.archive(name, "model") == {"saved": "in time"}
     assert stopped["BillableTimeInSeconds"] >= 2
+
+
+def test_a_spot_job_whose_wait_is_over_while_it_trains_is_stopped_and_its_model_stored(jobs: Any) -> None:
+    condition = {
+        "MaxRuntimeInSeconds": 3,
+        "MaxWaitTimeInSeconds": 3,
+    }  # the wait counts from its creation, and so ends first
+    name = jobs.python(POLITE, EnableManagedSpotTraining=True, StoppingCondition=condition)
+    stopped = jobs.finished(name)
+    assert (stopped["TrainingJobStatus"], stopped["SecondaryStatus"]) == ("Stopped", "MaxWaitTimeExceeded")
+    assert "Training" in jobs.walk(name)
+    assert jobs.archive(name, "model") == {"saved": "in time"}
+
+
+def test_a_job_stopped_before_it_has_instances_costs_nothing(jobs: Any, embedded: Any) -> None:
+    embedded.control("POST", "faults", {"operation": "LaunchingMLInstances", "latency": 50})
+    try:
+        name = jobs.python(POLITE)
+        jobs.sagemaker.stop_training_job(TrainingJobName=name)
+        stopped = jobs.finished(name)
+    finally:
+        embedded.control("DELETE", "faults")
+    assert jobs.walk(name) == ["Starting", "Stopping", "Stopped"]
+    assert not stopped.keys() & {"TrainingStartTime", "BillableTimeInSeconds"}
+
+
+def test_a_job_stopped_while_its_data_comes_never_runs(jobs: Any) -> None:
+    given = jobs.put({"there": "1"})
+    manifest = jobs.put({"list": json.dumps([{"prefix": f"{given}/"}, *["there"] * 50_000])})
+    data = jobs.channel("data", f"{manifest}/list", S3DataType="ManifestFile")
+    name = jobs.python(POLITE, InputDataConfig=[data])
+    jobs.until(name, SecondaryStatus={"Downloading"})
+    jobs.sagemaker.stop_training_job(TrainingJobName=name)
+    stopped = jobs.finished(name)
+    assert jobs.walk(name) == ["Starting", "Downloading", "Stopping", "Stopped"]
+    assert stopped["BillableTimeInSeconds"] >= 1
+    assert jobs.lines(name) == []
+    assert jobs.keys(f"out/{name}/") == []
 
 
 def test_an_interrupted_spot_job_resumes_from_its_checkpoints(jobs: Any, embedded: Any) -> None:
