@@ -88,6 +88,12 @@ class TestFront:
             ("sagemaker-runtime", "invoke_endpoint_async", {"EndpointName": "x", "InputLocation": "s3://x/y"}),
             ("sagemaker-runtime", "invoke_endpoint_with_response_stream", {"EndpointName": "x", "Body": b""}),
             ("sagemaker-runtime", "invoke_endpoint", {"EndpointName": "x", "Body": b"", "TargetModel": "a.tar.gz"}),
+            ("sagemaker-runtime", "invoke_endpoint", {"EndpointName": "x", "Body": b"", "SessionId": "NEW_SESSION"}),
+            (
+                "sagemaker-runtime",
+                "invoke_endpoint",
+                {"EndpointName": "x", "Body": b"", "EnableExplanations": "`true`"},
+            ),
             ("logs", "list_anomalies", {}),
             ("iam", "simulate_custom_policy", {"PolicyInputList": ["x"], "ActionNames": ["s3:GetObject"]}),
             (
@@ -187,6 +193,23 @@ class TestFront:
             assert {each.result().status_code for each in under_way} == {200}
             assert client("/endpoints/x/invocations").status_code == 200
         assert (refused.status_code, refused.get_json(force=True)["__type"]) == (503, "ServiceUnavailable")
+
+    def test_what_is_no_search_of_logs_is_refused(self, tmp_path: Path) -> None:
+        with front_of(tmp_path, lambda *_: None, {}) as client:
+            for body in (b"", b"<search/>", b"[]"):
+                answer = client("/", {"X-Amz-Target": "Logs_20140328.FilterLogEvents"}, body=body, service="logs")
+                assert (answer.status_code, answer.get_json(force=True)["__type"]) == (400, "SerializationException")
+
+    def test_until_all_is_recovered_calls_wait_and_health_says_so(self, tmp_path: Path) -> None:
+        models = {"ListModels": lambda _: {"Models": []}}
+        begun = threading.Event()
+        with front_of(tmp_path, lambda *_: None, models, recovered=begun) as client, ThreadPoolExecutor(1) as pool:
+            waiting = pool.submit(client, "/", {"X-Amz-Target": "SageMaker.ListModels"})
+            interrupted = client("/_trainmaster/interrupt", {"Content-Type": "application/json"})
+            assert (interrupted.status_code, interrupted.get_json()["code"]) == (503, "ServiceUnavailable")
+            assert not waiting.done()
+            begun.set()
+            assert waiting.result().status_code == 200
 
 
 class TestWhoAsks:
@@ -430,11 +453,11 @@ def client_of(
 
 @contextmanager
 def front_of(
-    folder: Path, invoke: Any, operations: dict[str, Any], *, recovered: bool = True
+    folder: Path, invoke: Any, operations: dict[str, Any], *, recovered: threading.Event | None = None
 ) -> Iterator[Callable[..., Any]]:
     """Posts to a front without a server, signed `minutes` from now; `sent` is sent in place of the signed body."""
-    address, faults, begun = "http://127.0.0.1:8080", Faults(), threading.Event()
-    if recovered:
+    address, faults, begun = "http://127.0.0.1:8080", Faults(), recovered or threading.Event()
+    if recovered is None:
         begun.set()
     records = Records(folder / "records.db")
     account = Account(folder, records, address, address, "key", "secret")
@@ -450,16 +473,25 @@ def front_of(
         recovered=begun,
     )
 
-    def post(path: str, headers: dict[str, str] | None = None, *, sent: bytes = b"{}", minutes: int = 0) -> Any:
+    def post(
+        path: str,
+        headers: dict[str, str] | None = None,
+        *,
+        body: bytes = b"{}",
+        sent: bytes | None = None,
+        minutes: int = 0,
+        service: str = "sagemaker",
+    ) -> Any:
         moment = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(time.time() + 60 * minutes))
-        request = AWSRequest("POST", address + path, headers={"X-Amz-Date": moment, **(headers or {})}, data=b"{}")
+        request = AWSRequest("POST", address + path, headers={"X-Amz-Date": moment, **(headers or {})}, data=body)
         request.context["timestamp"] = moment
-        signer = SigV4Auth(Credentials("key", "secret"), "sagemaker", "us-east-1")
+        signer = SigV4Auth(Credentials("key", "secret"), service, "us-east-1")
         signature = signer.signature(signer.string_to_sign(request, signer.canonical_request(request)), request)
         signed = signer.signed_headers(signer.headers_to_sign(request))
         request.headers["Authorization"] = (
             f"AWS4-HMAC-SHA256 Credential={signer.scope(request)}, SignedHeaders={signed}, Signature={signature}"
         )
+        sent = body if sent is None else sent
         return WsgiClient(front).post(path, base_url=address, headers=dict(request.headers), data=sent)
 
     yield post

@@ -41,7 +41,7 @@ def account(embedded: Any, tmp_path: Path) -> Iterator[Account]:
 
 @pytest.fixture
 def service(account: Account) -> Iterator[EndpointService]:
-    service = EndpointService(account, Faults(), model_seconds=0.3)
+    service = EndpointService(account, Faults(), namespaces.detect(), model_seconds=0.3)
     yield service
     service.close()
 

@@ -69,6 +69,7 @@ def test_a_name_is_taken_once_and_what_does_not_exist_is_not_found(hosting: Host
 
     taken = refusal(api.create_endpoint, EndpointName=name, EndpointConfigName=config)
     assert taken.startswith('Cannot create already existing endpoint "arn:aws:sagemaker:')
+    assert refusal(api.create_endpoint, EndpointName=name.upper(), EndpointConfigName=config) == taken
     missing = 'Could not find endpoint configuration "arn:aws:sagemaker:'
     assert refusal(api.create_endpoint, EndpointName="e", EndpointConfigName="none").startswith(missing)
     assert refusal(api.update_endpoint, EndpointName=name, EndpointConfigName="none").startswith(missing)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -135,3 +136,9 @@ def test_each_of_many_children_ends_alone_and_may_be_killed_twice() -> None:
     for child in children:
         child.kill()
     assert all(child.poll() is not None for child in children)
+
+
+def test_the_exit_code_is_a_shells_when_the_guard_itself_is_killed() -> None:
+    child = processes.start(python(LIVES_ON))
+    os.kill(child.pid, signal.SIGKILL)
+    assert (child.wait(ENDS_WITHIN), child.poll(), child.stop(0)) == (137, 137, 137)

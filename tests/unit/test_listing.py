@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import json
 from typing import Any
 
 import pytest
@@ -80,3 +82,15 @@ def test_a_time_without_zone_is_utc_and_one_that_is_none_is_refused() -> None:
     assert seconds("1970-01-01T00:01:00") == seconds("1970-01-01T01:01:00+01:00") == seconds(60)
     with pytest.raises(AwsError, match="'yesterday' is not a timestamp"):
         seconds("yesterday")
+
+
+def test_a_filter_that_is_not_honoured_is_refused_rather_than_ignored() -> None:
+    with pytest.raises(AwsError, match="does not filter by WarmPoolStatusEquals"):
+        listed({"WarmPoolStatusEquals": "InUse"})
+
+
+@pytest.mark.parametrize("place", [[None, "a"], [1, None], ["1", "a"], [1], {}])
+def test_a_token_nobody_gave_is_refused(place: Any) -> None:
+    token = ["CreationTime", "Ascending", *place] if isinstance(place, list) else place
+    with pytest.raises(AwsError, match="NextToken is not valid"):
+        listed({"NextToken": base64.urlsafe_b64encode(json.dumps(token).encode()).decode()})

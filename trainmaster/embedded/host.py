@@ -21,7 +21,7 @@ from trainmaster.embedded.faults import Faults
 from trainmaster.embedded.front import INVOCATIONS, Front
 from trainmaster.embedded.other_services import OtherServices
 from trainmaster.embedded.role_journal import RoleJournal
-from trainmaster.embedded.sagemaker import resources, tags
+from trainmaster.embedded.sagemaker import namespaces, resources, tags
 from trainmaster.embedded.sagemaker.account import Account
 from trainmaster.embedded.sagemaker.api import SageMakerApi
 from trainmaster.embedded.sagemaker.records import Records
@@ -78,8 +78,11 @@ class Host:
         roles.replay(others)  # which may change that role, or have deleted it
         self._role_arn = policies.ensure_execution_role(self.account)
         faults, self._recovered = Faults(), threading.Event()
-        self._training = TrainingService(self.account, faults)
-        self._endpoints = EndpointService(self.account, faults)
+        isolation = namespaces.detect()
+        self.isolation = isolation.sentence
+        """How jobs are kept apart from this machine."""
+        self._training = TrainingService(self.account, faults, isolation)
+        self._endpoints = EndpointService(self.account, faults, isolation)
         front = Front(
             account=self.account,
             sagemaker=SageMakerApi(
@@ -97,11 +100,6 @@ class Host:
             recovered=self._recovered,
         )
         self._front = _Server(front, ports["front"], threads=THREADS)
-
-    @property
-    def isolation(self) -> str:
-        """A sentence saying how jobs are kept apart from this machine."""
-        return self._training.isolation
 
     @property
     def bucket(self) -> str:

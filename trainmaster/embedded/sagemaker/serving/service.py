@@ -10,9 +10,10 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 
 from trainmaster.embedded.faults import Faults
-from trainmaster.embedded.sagemaker import listing, namespaces
+from trainmaster.embedded.sagemaker import listing
 from trainmaster.embedded.sagemaker.account import Account
 from trainmaster.embedded.sagemaker.api import Operation
+from trainmaster.embedded.sagemaker.namespaces import Isolation
 from trainmaster.embedded.sagemaker.serving.artifact import DeploymentError
 from trainmaster.embedded.sagemaker.serving.description import described
 from trainmaster.embedded.sagemaker.serving.fleet import DRAIN_SECONDS, Fleet, FleetClosedError
@@ -30,8 +31,10 @@ _log = logging.getLogger(__name__)
 class EndpointService:
     """Safe to share between threads. Creations, updates and deletions go on in the background, as on AWS."""
 
-    def __init__(self, account: Account, faults: Faults, *, model_seconds: float = MODEL_SECONDS) -> None:
-        self._account, self._faults, self._isolation = account, faults, namespaces.detect()
+    def __init__(
+        self, account: Account, faults: Faults, isolation: Isolation, *, model_seconds: float = MODEL_SECONDS
+    ) -> None:
+        self._account, self._faults, self._isolation = account, faults, isolation
         self._folder = account.state / "endpoints"
         self._router = Router(account, model_seconds)
         self._closing = threading.Event()

@@ -10,10 +10,11 @@ from collections.abc import Mapping
 from botocore.exceptions import BotoCoreError, ClientError
 
 from trainmaster.embedded.faults import Faults
-from trainmaster.embedded.sagemaker import logs, namespaces
+from trainmaster.embedded.sagemaker import logs
 from trainmaster.embedded.sagemaker.account import Account
 from trainmaster.embedded.sagemaker.api import Operation
 from trainmaster.embedded.sagemaker.listing import page
+from trainmaster.embedded.sagemaker.namespaces import Isolation
 from trainmaster.embedded.sagemaker.records import AlreadyRecordedError
 from trainmaster.embedded.sagemaker.training import checks, statuses, uptime
 from trainmaster.embedded.sagemaker.training.runner import (
@@ -33,9 +34,8 @@ log = logging.getLogger(__name__)
 class TrainingService:
     """Runs the account's training jobs, each in a thread. `recover` is to be called once."""
 
-    def __init__(self, account: Account, faults: Faults) -> None:
-        self._account, self._faults = account, faults
-        self._isolation = namespaces.detect()
+    def __init__(self, account: Account, faults: Faults, isolation: Isolation) -> None:
+        self._account, self._faults, self._isolation = account, faults, isolation
         self._running: dict[str, TrainingJob] = {}
         self._lock = threading.Lock()
         self._closing = threading.Event()
@@ -43,11 +43,6 @@ class TrainingService:
         threading.Thread(target=self._note_uptimes, name="uptimes", daemon=True).start()
         # boto3 sessions make clients safely in one thread only; the clients may then be shared.
         _ = account.s3, account.logs, account.cloudwatch
-
-    @property
-    def isolation(self) -> str:
-        """One sentence on where jobs run."""
-        return self._isolation.sentence
 
     @property
     def operations(self) -> Mapping[str, Operation]:
