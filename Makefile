@@ -17,7 +17,7 @@ help:  ## what there is
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
 
 run: $(INSTALLED)  ## dataset to answering endpoint on the embedded AWS; DATA=file.csv trains on your own, BUDGET=0.50 caps its cost
-	@$(BIN)/trainmaster run $(if $(DATA),--data "$(DATA)") $(if $(BUDGET),--budget "$(BUDGET)")
+	@$(BIN)/trainmaster run $(if $(value DATA),--data '$(value DATA)') $(if $(value BUDGET),--budget '$(value BUDGET)')
 
 up: $(INSTALLED)  ## Prefect server and UI, embedded AWS, all deployments served, until Ctrl-C
 	@$(BIN)/trainmaster up
@@ -59,7 +59,7 @@ endef
 
 $(INSTALLED): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; (3, 11) <= v <= (3, 13) or sys.exit("Trainmaster needs Python 3.11, 3.12 or 3.13; $(PYTHON) is %d.%d. Choose one: make PYTHON=python3.12 …" % v)'
-	@echo "Setting up $(VENV) …"
+	@echo "Setting up $(VENV): 1.2 GB, about half a minute …"
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@sed -n '/^uv==/,/[^\\]$$/p' requirements.lock > $(VENV)/uv.lock
 	@$(BIN)/python -m pip install -qq --disable-pip-version-check --require-hashes -r $(VENV)/uv.lock

@@ -2,12 +2,12 @@
 
 import logging
 
-from trainmaster.errors import RefusedError
+from trainmaster.errors import TrainmasterError
 
 
 def _without_traceback(record: logging.LogRecord) -> bool:
-    """A refusal is an answer, not a crash: its sentence is logged, not the sixty lines of calls that led to it."""
-    if record.exc_info and isinstance(record.exc_info[1], RefusedError):
+    """An error of ours is an answer, not a crash: its sentence is logged, not the sixty lines of calls that led to it."""
+    if record.exc_info and isinstance(record.exc_info[1], TrainmasterError):
         record.msg, record.args, record.exc_info = str(record.exc_info[1]), (), None
     return True
 

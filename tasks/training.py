@@ -14,7 +14,7 @@ from prefect.exceptions import PrefectException
 from tasks.aws import client, step
 from tasks.progress import Teller
 from trainmaster.aws.polling import Patience
-from trainmaster.budget.approval import Approval, approve_training
+from trainmaster.budget.approval import ENDING_SECONDS, Approval, approve_training
 from trainmaster.budget.money import shown
 from trainmaster.budget.prices import shipped_prices
 from trainmaster.errors import DatasetRefusedError
@@ -47,9 +47,9 @@ def approve_cost(request: TrainingRequest, settings: Settings) -> Approval:
     )
     cut = f", cut from {request.max_runtime_seconds} s to what the budget pays for" if approval.is_cut else ""
     get_run_logger().info(
-        "At worst %s of %s: %s × %s at %s an hour for at most %s s%s.",
+        "At worst %s of %s: %s × %s at %s an hour for at most %s s%s, and %s s to end.",
         shown(approval.worst_case), shown(request.budget_limit), request.instance_count, request.instance_type,
-        shown(approval.rate.hourly), approval.max_runtime_seconds, cut,
+        shown(approval.rate.hourly), approval.max_runtime_seconds, cut, ENDING_SECONDS,
     )  # fmt: skip
     return approval
 
@@ -107,7 +107,8 @@ def follow_job(plan: TrainingPlan, found: bool, settings: Settings) -> TrainingO
             complainer.tell(update.log_problem, update.log_problem)
         tail = (tail + update.lines)[-LOG_TAIL:]
         now = update.step
-        sentence = f"{plan.job_name}: {now.secondary} after {now.seconds} s, {shown(now.cost)} so far."
+        cost = f"{shown(now.cost)} billed" if now.finished else f"at most {shown(now.cost)} so far"
+        sentence = f"{plan.job_name}: {now.secondary} after {now.seconds} s, {cost}."
         teller.tell(now.secondary, sentence)
         try:
             update_progress_artifact(bar, now.percent, sentence)

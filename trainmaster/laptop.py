@@ -25,7 +25,9 @@ from uuid import UUID
 
 from pydantic import ValidationError
 
+from trainmaster.budget.approval import approve_training
 from trainmaster.budget.money import shown
+from trainmaster.budget.prices import shipped_prices
 from trainmaster.datasets.houses import require_sound_houses
 from trainmaster.embedded import launch, processes
 from trainmaster.errors import TrainingFailedError, TrainmasterError
@@ -36,6 +38,7 @@ from trainmaster.settings import Settings
 ROOT = Path(__file__).parent.parent
 WORK_POOL = "trainmaster"
 UI_PORT = 4200
+EMBEDDED_REGION = "us-east-1"
 QUIET = {
     "PREFECT_LOGGING_FORMATTERS_STANDARD_FLOW_RUN_FMT": "%(asctime)s  %(message)s",
     "PREFECT_LOGGING_FORMATTERS_STANDARD_TASK_RUN_FMT": "%(asctime)s  %(message)s",
@@ -82,20 +85,37 @@ def run_once(args: argparse.Namespace) -> int:
     clock, settings = Clock(), Settings()
     try:
         request = TrainAndServeRequest.model_validate({"data": args.data, "training": {"budget_limit": args.budget}})
-        require_sound_houses(
-            args.data, request.training.validation_fraction
-        )  # the flow checks again; here a bad file is refused before anything starts
+        _refuse_early(request)
         with ExitStack() as stack:
             result = _train_and_serve(request, settings, clock, stack)
             said = _as_json(result, clock) if args.json else _summary(result, clock)
         print(said)
-    except (TrainmasterError, ValidationError) as error:
+    except ValidationError as error:
+        for wrong in error.errors():
+            print(f"{wrong['loc'][-1]} cannot be {wrong['input']!r}: {wrong['msg']}.", file=sys.stderr)
+        return 1
+    except TrainmasterError as error:
         print(f"\n{error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("\nInterrupted: everything is stopped. Run it again to go on.", file=sys.stderr)
+        print("\nInterrupted, and nothing is left running. The same command goes on from here.", file=sys.stderr)
         return 130
     return 0
+
+
+def _refuse_early(request: TrainAndServeRequest) -> None:
+    """The flow refuses all this as well; here it takes no server to be told."""
+    asked = request.training
+    approve_training(
+        shipped_prices(),
+        instance_type=asked.instance_type,
+        instance_count=asked.instance_count,
+        volume_gb=asked.volume_size_gb,
+        max_runtime_seconds=asked.max_runtime_seconds,
+        budget_limit=asked.budget_limit,
+        region=EMBEDDED_REGION,
+    )
+    require_sound_houses(request.data, asked.validation_fraction)
 
 
 def _train_and_serve(
@@ -168,7 +188,7 @@ def _run_log_handlers() -> Iterator[logging.Handler]:
 class _News(logging.Filter):
     """What is new to who watches the terminal: not that Prefect began and finished each step, nor what was just said."""
 
-    ROUTINE = ("Beginning ", "Finished in state ", "View at ", "Created task run")
+    ROUTINE = ("Beginning ", "Finished in state ", "View at ", "Created task run", "Crash detected!")
 
     def __init__(self) -> None:
         super().__init__()
@@ -242,6 +262,7 @@ def stay_up(args: argparse.Namespace) -> int:
 
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, end)
+    print("Starting a Prefect server, the embedded AWS and a worker …", file=sys.stderr, flush=True)
     try:
         with ExitStack() as stack:
             server = PrefectServer(settings.state_dir, free_port(args.port))
@@ -265,9 +286,11 @@ def stay_up(args: argparse.Namespace) -> int:
                 stderr=subprocess.STDOUT,
             )
             stack.callback(worker.stop, 10)
-            exports = "\n".join(f"  export {name}={value}" for name, value in sorted(aws.items()))
+            exports = "\n".join(
+                f"  export {name}={value}" for name, value in sorted({**aws, "PREFECT_API_URL": server.api_url}.items())
+            )
             print(
-                f"Prefect UI: {server.ui_url}/deployments\n\nThe embedded AWS, for another terminal:\n{exports}\n\nCtrl-C stops everything.",
+                f"Prefect UI: {server.ui_url}/deployments\n\nFor another terminal, the embedded AWS and this Prefect server:\n{exports}\n\nCtrl-C stops everything.",
                 flush=True,
             )
             while not stop.wait(1.0):

@@ -97,6 +97,7 @@ def test_a_run_that_is_killed_leaves_no_process_and_the_next_one_goes_on(tmp_pat
     ):
         assert said in again.stdout
     assert processes_of(tmp_path) == []
+    assert "Traceback" not in again.stderr
 
     once_more = run(tmp_path, "--json")
     assert once_more.returncode == 0, once_more.stderr
@@ -119,8 +120,15 @@ def test_a_bad_file_is_refused_at_once_with_line_and_column(tmp_path: Path) -> N
 
 def test_a_budget_that_is_no_amount_is_refused_by_name(tmp_path: Path) -> None:
     refused = run(tmp_path, "--budget", "lots")
+    assert (refused.returncode, refused.stderr[:29]) == (1, "budget_limit cannot be 'lots'")
+    assert "http" not in refused.stderr
+
+
+def test_a_budget_that_pays_for_nothing_useful_is_refused_before_anything_starts(tmp_path: Path) -> None:
+    refused = run(tmp_path, "--budget", "0.01")
     assert refused.returncode == 1
-    assert "budget_limit" in refused.stderr
+    assert refused.stderr.count("$0.01 is approved") == 1
+    assert not (tmp_path / "state").exists()
 
 
 def test_up_serves_every_deployment_and_a_run_started_there_works(tmp_path: Path) -> None:
@@ -134,6 +142,7 @@ def test_up_serves_every_deployment_and_a_run_started_there_works(tmp_path: Path
     )
     try:
         assert up.stdout
+        up.stdout.readline()
         first = up.stdout.readline()
         assert first.startswith("Prefect UI: http://127.0.0.1:"), first + up.stdout.read()
         api = first.split()[2].removesuffix("/deployments") + "/api"

@@ -78,7 +78,7 @@ def approve_training(
         fitting = [kind for kind in prices.instance_types("training", region) if paid_seconds(kind) >= needed]
         least = rounded_up(rate.cost(needed + ENDING_SECONDS))
         raise OverBudgetError(
-            f"Training on {instance_count} × {instance_type} for the shortest useful time ({needed} s, and to end)",
+            f"Training on {instance_count} × {instance_type} for the shortest useful time ({needed} s, and {ENDING_SECONDS} s to end)",
             f"${least}",
             budget_limit,
             fitting[-3:],
