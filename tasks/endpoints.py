@@ -90,7 +90,7 @@ def undone_on_failure(desired: Desired, settings: Settings) -> Iterator[None]:
     """Whatever goes wrong inside, the endpoint goes back to what served before, and what was newly made is removed."""
     try:
         yield
-    except Exception as error:
+    except Exception as error:  # raised again below; whatever it was, an unproven model must not go on serving
         said = undo(desired, settings)
         raise DeploymentFailedError(f"{error}\n{said}") from error
 

@@ -14,9 +14,8 @@ from prefect.exceptions import PrefectException
 from tasks.aws import client, step
 from tasks.progress import Teller
 from trainmaster.aws.polling import Patience
-from trainmaster.budget.approval import ENDING_SECONDS, Approval, approve_training
+from trainmaster.budget.approval import ENDING_SECONDS, Approval
 from trainmaster.budget.money import shown
-from trainmaster.budget.prices import shipped_prices
 from trainmaster.errors import DatasetRefusedError
 from trainmaster.settings import Settings
 from trainmaster.storage.address import S3Address
@@ -26,7 +25,7 @@ from trainmaster.training.image import sklearn_image_uri
 from trainmaster.training.launching import launch_training
 from trainmaster.training.logs import LogReader
 from trainmaster.training.outcome import LOG_TAIL, TrainingOutcome, outcome_of
-from trainmaster.training.request import TrainingInputs, TrainingPlan, TrainingRequest, plan_training
+from trainmaster.training.request import TrainingInputs, TrainingPlan, TrainingRequest, approve, plan_training
 from trainmaster.training.source import source_archive, source_name
 
 UPLOAD_SLACK_SECONDS = 3600
@@ -36,15 +35,7 @@ UPLOAD_SLACK_SECONDS = 3600
 @step(task_run_name="approve cost of {request.instance_type}", retries=0)
 def approve_cost(request: TrainingRequest, settings: Settings) -> Approval:
     """What the job may cost at worst, within the request's budget; refused when that is too little to be of use."""
-    approval = approve_training(
-        shipped_prices(),
-        instance_type=request.instance_type,
-        instance_count=request.instance_count,
-        volume_gb=request.volume_size_gb,
-        max_runtime_seconds=request.max_runtime_seconds,
-        budget_limit=request.budget_limit,
-        region=settings.region,
-    )
+    approval = approve(request, settings.region)
     cut = f", cut from {request.max_runtime_seconds} s to what the budget pays for" if approval.is_cut else ""
     get_run_logger().info(
         "At worst %s of %s: %s × %s at %s an hour for at most %s s%s, and %s s to end.",

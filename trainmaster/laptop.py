@@ -25,15 +25,14 @@ from uuid import UUID
 
 from pydantic import ValidationError
 
-from trainmaster.budget.approval import approve_training
 from trainmaster.budget.money import shown
-from trainmaster.budget.prices import shipped_prices
 from trainmaster.datasets.houses import require_sound_houses
 from trainmaster.embedded import launch, processes
 from trainmaster.errors import TrainingFailedError, TrainmasterError
 from trainmaster.main_job import TrainAndServeRequest, TrainedAndServed
 from trainmaster.prefect_server import PrefectServer, free_port
 from trainmaster.settings import Settings
+from trainmaster.training.request import approve
 
 ROOT = Path(__file__).parent.parent
 WORK_POOL = "trainmaster"
@@ -105,17 +104,8 @@ def run_once(args: argparse.Namespace) -> int:
 
 def _refuse_early(request: TrainAndServeRequest) -> None:
     """The flow refuses all this as well; here it takes no server to be told."""
-    asked = request.training
-    approve_training(
-        shipped_prices(),
-        instance_type=asked.instance_type,
-        instance_count=asked.instance_count,
-        volume_gb=asked.volume_size_gb,
-        max_runtime_seconds=asked.max_runtime_seconds,
-        budget_limit=asked.budget_limit,
-        region=EMBEDDED_REGION,
-    )
-    require_sound_houses(request.data, asked.validation_fraction)
+    approve(request.training, EMBEDDED_REGION)
+    require_sound_houses(request.data, request.training.validation_fraction)
 
 
 def _train_and_serve(

@@ -12,6 +12,17 @@ import pytest
 from botocore.exceptions import BotoCoreError, ClientError
 from hosting import SCRIPT, Hosting, archive
 
+UNDER_WAY = "/opt/ml/model/under-way"
+
+
+def is_under_way(hosting: Hosting, endpoint: str) -> bool:
+    """True once the one instance of the endpoint has begun to answer what touches that file."""
+    try:
+        hosting.invoke(endpoint, read=UNDER_WAY)
+    except ClientError:
+        return False
+    return True
+
 
 def processes_with(variable: str) -> list[str]:
     """Processes that have it in their environment, as every model server has the address of its AWS."""
@@ -42,7 +53,8 @@ def test_endpoints_go_on_after_a_restart_where_they_were(start_embedded: Callabl
     hosting.sagemaker.update_endpoint(EndpointName=updating, EndpointConfigName=new)
     creating = hosting.create(new)
     with ThreadPoolExecutor(1) as pool:
-        cut = pool.submit(hosting.invoke, deleting, seconds=30)
+        cut = pool.submit(hosting.invoke, deleting, touch=UNDER_WAY, seconds=30)
+        hosting.wait_until(lambda: is_under_way(hosting, deleting))
         hosting.sagemaker.delete_endpoint(EndpointName=deleting)
         here = f"AWS_ENDPOINT_URL={embedded.environment['AWS_ENDPOINT_URL']}"
         assert processes_with(here)

@@ -13,11 +13,9 @@ from typing import Any
 
 import pytest
 
-from trainmaster.budget.approval import approve_training
-from trainmaster.budget.prices import shipped_prices
 from trainmaster.errors import NameConflictError
 from trainmaster.training.launching import launch_training
-from trainmaster.training.request import TrainingInputs, TrainingPlan, TrainingRequest, plan_training
+from trainmaster.training.request import TrainingInputs, TrainingPlan, TrainingRequest, approve, plan_training
 
 RUN = """
 import sys
@@ -70,10 +68,7 @@ def plan(stack: Any) -> TrainingPlan:
     s3, name = stack.client("s3"), f"plan-{time.time_ns()}"
     s3.put_object(Bucket=stack.bucket, Key=f"{name}/data.csv", Body=b"1")
     request = TrainingRequest(model_name=name, data_uri=f"s3://{stack.bucket}/{name}/")
-    approval = approve_training(
-        shipped_prices(), instance_type="ml.m5.large", instance_count=1, volume_gb=30,
-        max_runtime_seconds=600, budget_limit=request.budget_limit, region="us-east-1",
-    )  # fmt: skip
+    approval = approve(request, "us-east-1")
     inputs = TrainingInputs(request.data_uri, "checksum", f"s3://{stack.bucket}/no-source.tar.gz", "image")
     role = stack.environment["TRAINMASTER_EXECUTION_ROLE_ARN"]
     return plan_training(

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
-from trainmaster.budget.approval import Approval
+from trainmaster.budget.approval import Approval, approve_training
 from trainmaster.budget.money import Dollars
 from trainmaster.budget.prices import shipped_prices
 from trainmaster.storage.address import S3Uri
@@ -101,6 +101,19 @@ class TrainingRequest(TrainingChoices):
     """One training run on data that is in S3."""
 
     data_uri: Annotated[S3Uri, Field(title="Training data", description="S3 prefix of CSV files: s3://bucket/prefix/.")]
+
+
+def approve(choices: TrainingChoices, region: str) -> Approval:
+    """What the job may cost. Raises UnknownPriceError, and OverBudgetError when its budget pays for nothing useful."""
+    return approve_training(
+        shipped_prices(),
+        instance_type=choices.instance_type,
+        instance_count=choices.instance_count,
+        volume_gb=choices.volume_size_gb,
+        max_runtime_seconds=choices.max_runtime_seconds,
+        budget_limit=choices.budget_limit,
+        region=region,
+    )
 
 
 @dataclass(frozen=True)
