@@ -7,7 +7,12 @@ TrainmasterError
 │   ├── OverBudgetError          it would cost more than was approved
 │   ├── NotConfiguredError       a setting, role or bucket is missing
 │   ├── NameConflictError        the name is taken by something else
+│   ├── DatasetMissingError      this user has no such dataset
 │   └── ModelRefusedError        the artifact cannot be served
+├── ObjectMissingError           a catalogued object is not where it should be
+├── CorruptedUploadError         what arrived is not what was sent
+├── StorageUnavailableError      a store fails still, after every retry; later may do
+├── UploadUnderWayError          somebody else is uploading the very same
 ├── TrainingFailedError          the job ended without a model
 ├── DeploymentFailedError        the endpoint does not serve what was asked; what served before still does
 └── WaitTimedOutError            it took longer than it may
@@ -56,8 +61,28 @@ class NameConflictError(RefusedError):
     """Raised when the name derived from a request belongs to something made from a different request."""
 
 
+class DatasetMissingError(RefusedError):
+    """Raised when a user has no dataset of that id; somebody else's is missing too."""
+
+
 class ModelRefusedError(RefusedError):
     """Raised when a model artifact is missing, corrupt, unsafe to unpack, or has no inference code."""
+
+
+class ObjectMissingError(TrainmasterError):
+    """Raised when a store has no such object, or a row for it without bytes."""
+
+
+class CorruptedUploadError(TrainmasterError):
+    """Raised when a store holds something else than was sent; it is removed again."""
+
+
+class StorageUnavailableError(TrainmasterError):
+    """Raised when a store still throttles, fails or does not answer after every retry; trying later may help."""
+
+
+class UploadUnderWayError(TrainmasterError):
+    """Raised when another run is uploading the very same dataset; its result is ours as soon as it ends."""
 
 
 class TrainingFailedError(TrainmasterError):

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
+from uuid import UUID
 
-from pydantic import AliasChoices, Field
+from pydantic import AliasChoices, Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from trainmaster.errors import NotConfiguredError
 
 
 class Settings(BaseSettings):
-    """The settings of one process. Environment variables: `TRAINMASTER_*` and AWS's own `AWS_REGION`."""
+    """The settings of one process. Environment variables: `TRAINMASTER_*` and the standard `AWS_REGION`,
+    `DATABASE_URL`, `SUPABASE_URL`, `SUPABASE_SERVICE_ROLE_KEY`."""
 
     model_config = SettingsConfigDict(env_prefix="TRAINMASTER_", extra="ignore", frozen=True)
 
@@ -20,6 +22,38 @@ class Settings(BaseSettings):
         str, Field(validation_alias=AliasChoices("TRAINMASTER_REGION", "AWS_REGION", "AWS_DEFAULT_REGION"))
     ] = "us-east-1"
     bucket: Annotated[str | None, Field(description="S3 bucket for data, code and models.")] = None
+    dataset_bucket: Annotated[
+        str | None,
+        Field(
+            description="S3 bucket of a user's datasets; `{user_id}` in it stands for the user. TRAINMASTER_BUCKET without it."
+        ),
+    ] = None
+    s3_encryption: Annotated[
+        Literal["AES256", "aws:kms", "aws:kms:dsse"] | None,
+        Field(description="Server-side encryption asked of S3 for datasets; the bucket's own default without it."),
+    ] = None
+    s3_kms_key_id: Annotated[str | None, Field(description="KMS key for s3_encryption; AWS's own without it.")] = None
+    supabase_url: Annotated[
+        str | None, Field(validation_alias="SUPABASE_URL", description="Address of the Supabase project.")
+    ] = None
+    supabase_service_role_key: Annotated[
+        SecretStr | None,
+        Field(validation_alias="SUPABASE_SERVICE_ROLE_KEY", description="Service-role key of the Supabase project."),
+    ] = None
+    database_url: Annotated[
+        SecretStr | None,
+        Field(
+            validation_alias="DATABASE_URL",
+            description="The catalogue: Supabase's PostgreSQL (session mode, port 5432); SQLite in the state folder without it.",
+        ),
+    ] = None
+    user_id: Annotated[UUID | None, Field(description="Whose datasets they are where a request does not say.")] = None
+    allow_private_addresses: Annotated[
+        bool, Field(description="Let datasets be fetched from addresses inside the worker's own network.")
+    ] = False
+    largest_fetch_bytes: Annotated[
+        int, Field(gt=0, description="The largest dataset fetched from an s3:// or https:// address.")
+    ] = 50 << 30
     execution_role_arn: Annotated[
         str | None, Field(description="IAM role SageMaker assumes to read the data and write the model.")
     ] = None
@@ -43,7 +77,9 @@ class Settings(BaseSettings):
         """The value of a setting that may be unset; raises NotConfiguredError naming its environment variable."""
         value = getattr(self, name)
         if not value:
-            variable = f"TRAINMASTER_{name.upper()}"
-            what = type(self).model_fields[name].description or name
+            field = type(self).model_fields[name]
+            alias = field.validation_alias
+            variable = alias if isinstance(alias, str) else f"TRAINMASTER_{name.upper()}"
+            what = field.description or name
             raise NotConfiguredError(f"{variable} is not set. {what} Set it in the environment of the worker.")
-        return str(value)
+        return str(value.get_secret_value() if isinstance(value, SecretStr) else value)

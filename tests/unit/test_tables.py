@@ -473,11 +473,11 @@ def test_k_defects_are_k_problems_on_their_lines(
             name = data.draw(st.sampled_from(list(FIGURES)))
             defect = data.draw(st.sampled_from(list(DEFECTS)))
             cells[order.index(name)] = defect
-            expected.append((line, name if DEFECTS[defect] == "column" else None))
+            expected.append((line, f"column {name}" if DEFECTS[defect] == "column" else None))
         line += 1 + sum(cell.count("\n") for cell in cells)
 
     checked = check(table(",".join(order), *(",".join(cells) for cells in rows), end=end))
 
-    assert [(problem.line, problem.column) for problem in checked.problems] == expected
+    assert [(problem.number, problem.place) for problem in checked.problems] == expected
     assert checked.problem_count == len(wrong)
     assert checked.rows == len(rows)

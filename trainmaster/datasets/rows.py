@@ -6,11 +6,11 @@ import csv
 import hashlib
 import io
 import re
-from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import IO, TYPE_CHECKING
+
+from trainmaster.datasets.problems import Findings, Problem
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
@@ -48,37 +48,6 @@ class ProblemKind(StrEnum):
     NOT_A_NUMBER = "not a number"
     NOT_FINITE = "not a finite number"
     OUT_OF_BOUNDS = "out of bounds"
-
-
-@dataclass(frozen=True)
-class Problem:
-    """One thing wrong: the line of the file (the header is line 1), the column, what was found and what is wanted."""
-
-    kind: ProblemKind
-    found: str
-    wanted: str
-    line: int | None = None
-    column: str | None = None
-
-    def __str__(self) -> str:
-        line = f"line {self.line}" if self.line else ""
-        column = f"column {self.column}" if self.column else ""
-        where = ", ".join(part for part in (line, column) if part)
-        return f"{where or self.kind}: found {self.found}; wanted {self.wanted}"
-
-
-class Findings:
-    """Problems: the first `cap` kept, all counted by kind."""
-
-    def __init__(self, cap: int) -> None:
-        self.cap = cap
-        self.kept: list[Problem] = []
-        self.counts: Counter[ProblemKind] = Counter()
-
-    def add(self, problem: Problem) -> None:
-        self.counts[problem.kind] += 1
-        if len(self.kept) < self.cap:
-            self.kept.append(problem)
 
 
 class _UnreadableError(Exception):

@@ -15,10 +15,12 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
+from enum import StrEnum
 from pathlib import Path
 from typing import IO
 
-from trainmaster.datasets.rows import HEAD_BYTES, Findings, Hashed, Lines, Problem, ProblemKind, foreign, records
+from trainmaster.datasets.problems import Findings, Problem
+from trainmaster.datasets.rows import HEAD_BYTES, Hashed, Lines, ProblemKind, foreign, records
 
 __all__ = [
     "HOUSE_PRICES", "CheckedTable", "Column", "Problem", "ProblemKind", "SourceChangedError", "Statistics", "TableSchema",
@@ -108,7 +110,7 @@ class CheckedTable:
     name: str
     rows: int
     problems: Sequence[Problem]
-    counts: Mapping[ProblemKind, int]
+    counts: Mapping[StrEnum, int]
     columns: Mapping[str, str]
     ignored: Sequence[str]
     notes: Sequence[str]
@@ -263,7 +265,7 @@ class _Check:
                 kind = ProblemKind.MISSING_COLUMN
                 found = f"no such column{_nearest(column.name, left)}"
                 wanted = f"one of the names {', '.join((column.name, *column.aliases))}"
-            self.findings.add(Problem(kind, found, wanted, line, column.name))
+            self.findings.add(Problem(kind, found, wanted, line, f"column {column.name}"))
         used = {tally.position for tally in self.tallies}
         self.ignored = [name.strip() for at, name in enumerate(header) if at not in used]
 
@@ -345,7 +347,7 @@ def _cell_problem(cell: str, tally: _Tally, line: int) -> Problem:
     elif _DRESSED.search(cell):
         wanted += " written plainly, such as 1234.5: no currency sign or thousands separator, a point before decimals"
     name = tally.column.name
-    return Problem(kind, found, wanted, line, name if tally.header == name else f"{tally.header} ({name})")
+    return Problem(kind, found, wanted, line, f"column {name if tally.header == name else f'{tally.header} ({name})'}")
 
 
 def _normalised(cells: Iterable[str]) -> bytes:

@@ -9,7 +9,7 @@ from typing import IO, TYPE_CHECKING
 from botocore.exceptions import ClientError
 
 from trainmaster.aws.failures import is_missing
-from trainmaster.errors import DatasetRefusedError, NotConfiguredError, TrainmasterError
+from trainmaster.errors import CorruptedUploadError, DatasetRefusedError, NotConfiguredError
 from trainmaster.storage.address import S3Address
 
 if TYPE_CHECKING:
@@ -18,10 +18,6 @@ if TYPE_CHECKING:
 CHUNK = 1 << 20
 LARGEST_PUT = 5 << 30
 """S3 takes no more than 5 GiB in one PutObject."""
-
-
-class CorruptedUploadError(TrainmasterError):
-    """Raised when S3 holds something else than was sent; it is removed again."""
 
 
 def require_bucket(s3: S3Client, bucket: str) -> None:
