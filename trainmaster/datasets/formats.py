@@ -35,12 +35,17 @@ class Detection:
 
 
 class Canonical(NamedTuple):
-    """A sound example as it is written, and what the statistics count of it. Lengths are in characters."""
+    """A sound example as it is written, and what the statistics count of it. Lengths are in characters.
+
+    `example` may be the very object that was given. `more` holds the further examples one of `unnatural` with several
+    instances becomes; everywhere else it is empty.
+    """
 
     example: dict[str, Any]
     input_length: int
     output_length: int
     roles: tuple[str, ...]
+    more: tuple[Canonical, ...] = ()
 
 
 class MalformedError(Exception):
