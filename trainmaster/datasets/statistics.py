@@ -1,0 +1,249 @@
+"""How long examples are, who speaks in them, and which stand out: counted as they stream by, in bounded memory."""
+
+from __future__ import annotations
+
+import math
+import operator
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from typing import Any, cast
+
+from trainmaster.datasets.formats import Canonical
+from trainmaster.datasets.quality import Defects, assess
+from trainmaster.datasets.report import DatasetStatistics, Distribution
+from trainmaster.datasets.tokens import CHARACTERS_PER_TOKEN, TokenCounter
+
+MOST_DISTINCT = 16_384
+"""Different lengths counted one by one (about 1 MB); with more, neighbours above 256 are counted together."""
+MOST_BINS = 40
+MOST_EXTREMES = 10
+MOST_SEQUENCES, LONGEST_SEQUENCE, SHOWN_SEQUENCES = 512, 64, 20
+OTHER = "other"
+SHORT_OUTPUT = 10
+"""Characters; a shorter output is a label or a single word."""
+
+_FOLDED_BITS = 8
+_Columns = tuple[tuple[dict[str, Any], ...], tuple[int, ...], tuple[int, ...], tuple[tuple[str, ...], ...], Any]
+
+
+class Scale:
+    """Values cut into buckets that keep their first `bits` binary digits: exact below 2**bits, then 2**(bits-1) buckets to
+    every doubling. It is the scale of an HDR histogram (hdrhistogram.org)."""
+
+    def __init__(self, bits: int) -> None:
+        self.bits = bits
+
+    def index(self, value: int) -> int:
+        shift = value.bit_length() - self.bits
+        return value if shift <= 0 else (shift << (self.bits - 1)) + (value >> shift)
+
+    def start(self, index: int) -> int:
+        shift = (index >> (self.bits - 1)) - 1
+        return index if shift <= 0 else (index - (shift << (self.bits - 1))) << shift
+
+
+_FOLDED = Scale(_FOLDED_BITS)
+
+
+class Lengths:
+    """Lengths of any number of examples. Count, mean, lowest and highest are exact; percentiles are those of nearest rank,
+    exact below 256 and for up to 16,384 different lengths, otherwise within half a per cent."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.total = 0
+        self.low, self.high = 0, 0
+        self._counts: Counter[int] = Counter()
+        self._folded = False
+
+    def add(self, values: Sequence[int]) -> None:
+        """`values` is not empty."""
+        low, high = min(values), max(values)
+        self.low = min(self.low, low) if self.count else low
+        self.high = max(self.high, high)
+        self.count += len(values)
+        self.total += sum(values)
+        self._counts.update(values)
+        if len(self._counts) > MOST_DISTINCT:
+            self._fold()
+
+    def percentile(self, percent: float) -> int:
+        """0 when there are none."""
+        rank, seen = math.ceil(percent / 100 * self.count), 0
+        for value, count in self._buckets():
+            seen += count
+            if seen >= rank:
+                return min(max(self._middle(value), self.low), self.high)
+        return 0
+
+    def below(self, bound: float) -> int:
+        """How many are shorter."""
+        return sum(count for value, count in self._buckets() if value < bound)
+
+    def above(self, bound: float) -> int:
+        """How many are longer."""
+        return sum(count for value, count in self._buckets() if value > bound)
+
+    def counted_as(self, value: int) -> int:
+        """The length by which `below` and `above` judge one of `value`: its own, or the shortest it is counted with."""
+        return _FOLDED.start(_FOLDED.index(value)) if self._folded else value
+
+    def distribution(self) -> Distribution:
+        p5, p25, p50, p75, p95, p99 = map(self.percentile, (5, 25, 50, 75, 95, 99))
+        mean = self.total / self.count if self.count else 0.0
+        return Distribution(
+            self.count, mean, self.low, p5, p25, p50, p75, p95, p99, self.high, histogram=tuple(self._bins())
+        )
+
+    def _fold(self) -> None:
+        """What was folded before stays where it is: a bucket goes by its shortest length."""
+        folded: Counter[int] = Counter()
+        for value, count in self._counts.items():
+            folded[_FOLDED.start(_FOLDED.index(value))] += count
+        self._counts, self._folded = folded, True
+
+    def _buckets(self) -> list[tuple[int, int]]:
+        if self._folded:
+            self._fold()
+        return sorted(self._counts.items())
+
+    def _middle(self, start: int) -> int:
+        width = 1 << max(start.bit_length() - _FOLDED_BITS, 0) if self._folded else 1
+        return start + width // 2
+
+    def _bins(self) -> Iterable[tuple[int, int, int]]:
+        """At the finest scale that shows the whole range in forty bins."""
+        if not self.count:
+            return
+        finest = _FOLDED_BITS if self._folded else max(self.high.bit_length(), 1)
+        scales = map(Scale, range(finest, 0, -1))
+        scale = next((s for s in scales if s.index(self.high) - s.index(self.low) < MOST_BINS), Scale(1))
+        counts: Counter[int] = Counter()
+        for value, count in self._buckets():
+            counts[scale.index(value)] += count
+        for index in range(min(counts), max(counts) + 1):
+            yield scale.start(index), scale.start(index + 1), counts[index]
+
+
+class _Sequences:
+    """Which roles speak in which order. The commonest hundreds are kept; one that was let go starts from nothing again."""
+
+    def __init__(self) -> None:
+        self._kept: Counter[tuple[str, ...]] = Counter()
+        self._let_go = 0
+        self._turns_let_go: Counter[str] = Counter()
+
+    def add(self, sequences: Iterable[tuple[str, ...]]) -> None:
+        for roles, count in Counter(sequences).items():
+            if not roles:
+                continue
+            if len(roles) <= LONGEST_SEQUENCE:
+                self._kept[roles] += count
+            else:
+                self._let_go_of(roles, count)
+        if len(self._kept) > MOST_SEQUENCES:
+            commonest = self._kept.most_common()
+            self._kept = Counter(dict(commonest[: MOST_SEQUENCES // 2]))
+            for roles, count in commonest[MOST_SEQUENCES // 2 :]:
+                self._let_go_of(roles, count)
+
+    def roles(self) -> dict[str, int]:
+        """Turns of each role, the commonest first."""
+        turns = self._turns_let_go.copy()
+        for roles, count in self._kept.items():
+            _count_turns(turns, roles, count)
+        return dict(turns.most_common())
+
+    def commonest(self) -> dict[str, int]:
+        """The twenty commonest by name, the rest as "other"."""
+        ranked = sorted(self._kept.items(), key=lambda item: (-item[1], item[0]))
+        named = {", ".join(roles): count for roles, count in ranked[:SHOWN_SEQUENCES]}
+        other = self._let_go + sum(count for _, count in ranked[SHOWN_SEQUENCES:])
+        return {**named, OTHER: other} if other else named
+
+    def _let_go_of(self, roles: tuple[str, ...], count: int) -> None:
+        self._let_go += count
+        _count_turns(self._turns_let_go, roles, count)
+
+
+def _count_turns(turns: Counter[str], roles: Sequence[str], count: int) -> None:
+    for role, times in Counter(roles).items():
+        turns[role] += times * count
+
+
+class Tally:
+    """The statistics of a dataset, added up block by block: 0.3 µs for an example, some megabytes whatever their number."""
+
+    def __init__(self, tokenizer: TokenCounter | None = None) -> None:
+        self._tokenizer = tokenizer
+        self._tokens = 0
+        self._input, self._output, self._both = Lengths(), Lengths(), Lengths()
+        self._sequences = _Sequences()
+        self._longest: list[tuple[int, int]] = []
+        self._shortest: list[tuple[int, int]] = []
+
+    def add(self, canonicals: Sequence[Canonical], numbers: Sequence[int]) -> None:
+        """Count sound examples, which stand at `numbers` of the file: as many, never descending. `more` is not looked at:
+        what an example became besides is to be given too, under the same number."""
+        if not canonicals:
+            return
+        examples, inputs, outputs, roles, _ = cast("_Columns", zip(*canonicals, strict=True))
+        both = list(map(operator.add, inputs, outputs))
+        self._input.add(inputs)
+        self._output.add(outputs)
+        self._both.add(both)
+        self._sequences.add(roles)
+        self._note_extremes(both, numbers)
+        if self._tokenizer:
+            self._tokens += self._tokenizer.count(examples)
+
+    def result(
+        self, *, duplicates: int = 0, duplicate_pairs: Sequence[tuple[int, int]] = (), bad_examples: int = 0
+    ) -> DatasetStatistics:
+        """What was counted so far. `duplicate_pairs` are (number of the duplicate, number of the first of its kind)."""
+        both = self._both
+        low, high = self._fences()
+        long, short = both.above(high), both.below(low)
+        defects = Defects(
+            total=both.count + bad_examples,
+            malformed=bad_examples,
+            duplicates=duplicates,
+            outliers=long + short,
+            short_outputs=self._output.below(SHORT_OUTPUT) - self._output.below(1),
+        )
+        return DatasetStatistics(
+            total_examples=both.count,
+            avg_input_length=self._input.total / max(both.count, 1),
+            avg_output_length=self._output.total / max(both.count, 1),
+            input_length=self._input.distribution(),
+            output_length=self._output.distribution(),
+            estimated_tokens=round(both.total / CHARACTERS_PER_TOKEN),
+            exact_tokens=self._tokens if self._tokenizer else None,
+            tokenizer=self._tokenizer.name if self._tokenizer else None,
+            roles=self._sequences.roles(),
+            turns=self._sequences.commonest(),
+            duplicates=duplicates,
+            duplicate_pairs=tuple(duplicate_pairs),
+            long_outliers=long,
+            short_outliers=short,
+            longest=tuple((number, length) for length, number in self._longest if both.counted_as(length) > high),
+            shortest=tuple((number, length) for length, number in self._shortest if both.counted_as(length) < low),
+            quality=assess(defects),
+        )
+
+    def _fences(self) -> tuple[float, float]:
+        """Between which a total length is no outlier (Tukey's)."""
+        q1, q3 = self._both.percentile(25), self._both.percentile(75)
+        reach = 1.5 * (q3 - q1)
+        return q1 - reach, q3 + reach
+
+    def _note_extremes(self, lengths: Sequence[int], numbers: Sequence[int]) -> None:
+        longest, shortest = self._longest, self._shortest
+        bar = longest[-1][0] if len(longest) == MOST_EXTREMES else -1
+        if max(lengths) > bar:
+            longer = [pair for pair in zip(lengths, numbers, strict=True) if pair[0] > bar]
+            self._longest = sorted(longest + longer, key=lambda pair: (-pair[0], pair[1]))[:MOST_EXTREMES]
+        if len(shortest) < MOST_EXTREMES or min(lengths) < shortest[-1][0]:
+            bar = shortest[-1][0] if len(shortest) == MOST_EXTREMES else max(lengths) + 1
+            shorter = [pair for pair in zip(lengths, numbers, strict=True) if pair[0] < bar]
+            self._shortest = sorted(shortest + shorter)[:MOST_EXTREMES]
