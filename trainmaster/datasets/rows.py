@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from enum import StrEnum
 from typing import IO, TYPE_CHECKING
 
+from trainmaster.datasets.foreign import other_encoding, other_kind
 from trainmaster.datasets.problems import Findings, Problem
 
 if TYPE_CHECKING:
@@ -20,15 +21,7 @@ _LONGEST_RECORD = 1024 * 1024  # characters; a quote that is never closed must n
 _UNDECODABLE = re.compile("[\udc80-\udcff]")
 _JSON = re.compile(r'\s*(\{|\[\s*[\[{"\d\]-])')
 
-_MAGIC = {
-    b"PK\x03\x04": "a zip archive; an Excel workbook (.xlsx) is one: save it as CSV",
-    b"\xd0\xcf\x11\xe0": "an old Excel workbook (.xls): save it as CSV",
-    b"\x1f\x8b": "gzip data: unpack it first",
-    b"PAR1": "a Parquet file: export it as CSV",
-    b"%PDF": "a PDF document",
-    b"SQLite format 3": "an SQLite database",
-    b"\x89PNG": "a PNG picture",
-}
+_PACKED = {b"\x1f\x8b": "gzip data: unpack it first", b"PAR1": "a Parquet file: export it as CSV"}
 
 
 class ProblemKind(StrEnum):
@@ -134,18 +127,12 @@ class Hashed(io.RawIOBase):
 
 def foreign(head: bytes) -> Problem | None:
     """What the beginning of a file says it is, when that is not a table in UTF-8."""
-    text = head.decode("utf-8-sig", "replace")
-    kind, found = ProblemKind.NOT_CSV, next((said for magic, said in _MAGIC.items() if head.startswith(magic)), "")
-    if found:
-        pass
-    elif head.startswith((b"\xff\xfe", b"\xfe\xff")):
-        kind, found = ProblemKind.WRONG_ENCODING, "UTF-16 (or UTF-32) text"
-    elif abs(head[::2].count(0) - head[1::2].count(0)) > len(head) // 4:
-        kind, found = ProblemKind.WRONG_ENCODING, "UTF-16 text without a byte order mark"
-    elif b"\0" in head:
+    kind = ProblemKind.NOT_CSV
+    found = next((said for magic, said in _PACKED.items() if head.startswith(magic)), None) or other_kind(head)
+    if not found and (found := other_encoding(head)):
+        kind = ProblemKind.WRONG_ENCODING
+    if not found and b"\0" in head:
         found = "NUL bytes, as in binary data"
-    elif text.lstrip().startswith("<"):
-        found = "a web page (HTML) or XML"
-    elif _JSON.match(text):
+    if not found and _JSON.match(head.decode("utf-8-sig", "replace")):
         found = "JSON"
     return Problem(kind, found, "a CSV file in UTF-8") if found else None
