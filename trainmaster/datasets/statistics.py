@@ -88,6 +88,11 @@ class Lengths:
         """The length by which `below` and `above` judge one of `value`: its own, or the shortest it is counted with."""
         return _FOLDED.start(_FOLDED.index(value)) if self._folded else value
 
+    @property
+    def uncertainty(self) -> float:
+        """By what share of itself a percentile can be off, at most."""
+        return 0.01 if self._folded else 0.0
+
     def distribution(self) -> Distribution:
         p5, p25, p50, p75, p95, p99 = map(self.percentile, (5, 25, 50, 75, 95, 99))
         mean = self.total / self.count if self.count else 0.0
@@ -232,10 +237,10 @@ class Tally:
         )
 
     def _fences(self) -> tuple[float, float]:
-        """Between which a total length is no outlier (Tukey's)."""
+        """Between which a total length is no outlier (Tukey's), farther apart by as much as the quartiles can be off."""
         q1, q3 = self._both.percentile(25), self._both.percentile(75)
         reach = 1.5 * (q3 - q1)
-        return q1 - reach, q3 + reach
+        return q1 - reach - self._both.uncertainty * q1, q3 + reach + self._both.uncertainty * q3
 
     def _note_extremes(self, lengths: Sequence[int], numbers: Sequence[int]) -> None:
         longest, shortest = self._longest, self._shortest
