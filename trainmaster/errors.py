@@ -8,11 +8,15 @@ TrainmasterError
 │   ├── NotConfiguredError       a setting, role or bucket is missing
 │   ├── NameConflictError        the name is taken by something else
 │   ├── DatasetMissingError      this user has no such dataset
+│   ├── UnknownChoiceError       there is nothing of that name to choose
 │   └── ModelRefusedError        the artifact cannot be served
 ├── ObjectMissingError           a catalogued object is not where it should be
+├── ObjectChangedError           it was replaced while it was read
 ├── CorruptedUploadError         what arrived is not what was sent
 ├── StorageUnavailableError      a store fails still, after every retry; later may do
+├── CatalogueUnavailableError    the catalogue's database does not answer or is busy; later may do
 ├── UploadUnderWayError          somebody else is uploading the very same
+├── LeaseLostError               an object was held too long without renewal, and somebody else took it over
 ├── TrainingFailedError          the job ended without a model
 ├── DeploymentFailedError        the endpoint does not serve what was asked; what served before still does
 └── WaitTimedOutError            it took longer than it may
@@ -65,12 +69,20 @@ class DatasetMissingError(RefusedError):
     """Raised when a user has no dataset of that id; somebody else's is missing too."""
 
 
+class UnknownChoiceError(RefusedError):
+    """Raised when a request chooses something there is not; the message lists what there is."""
+
+
 class ModelRefusedError(RefusedError):
     """Raised when a model artifact is missing, corrupt, unsafe to unpack, or has no inference code."""
 
 
 class ObjectMissingError(TrainmasterError):
     """Raised when a store has no such object, or a row for it without bytes."""
+
+
+class ObjectChangedError(TrainmasterError):
+    """Raised when an object was replaced while it was read; what was read belongs to none. Read it anew."""
 
 
 class CorruptedUploadError(TrainmasterError):
@@ -81,8 +93,16 @@ class StorageUnavailableError(TrainmasterError):
     """Raised when a store still throttles, fails or does not answer after every retry; trying later may help."""
 
 
+class CatalogueUnavailableError(TrainmasterError):
+    """Raised when the catalogue's database is out of reach, busy or shutting down; the same call may work later."""
+
+
 class UploadUnderWayError(TrainmasterError):
     """Raised when another run is uploading the very same dataset; its result is ours as soon as it ends."""
+
+
+class LeaseLostError(TrainmasterError):
+    """Raised when the lease on a pending object ran out and it was taken over: what lies there may be gone; start anew."""
 
 
 class TrainingFailedError(TrainmasterError):

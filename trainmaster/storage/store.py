@@ -8,6 +8,9 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import IO, Protocol
+from urllib.parse import quote
+
+LONGEST_LIFETIME = timedelta(days=7)
 
 
 class StorageProvider(StrEnum):
@@ -36,7 +39,8 @@ class ObjectStore(Protocol):
     """One bucket of one provider. Every call has a timeout and bounded, jittered retries, and is safe to repeat.
 
     Errors: NotConfiguredError (no such bucket, no permission), StorageUnavailableError (still failing after the retries;
-    trying later may help), ObjectMissingError (nothing there, or a row without bytes), CorruptedUploadError.
+    trying later may help), ObjectMissingError (nothing there, or a row without bytes), ObjectChangedError (replaced while it
+    was read), CorruptedUploadError.
     """
 
     provider: StorageProvider
@@ -46,7 +50,8 @@ class ObjectStore(Protocol):
         """Create an object from a seekable stream of `size` bytes, and verify it there; False when it was there already.
 
         Raises NameConflictError when other bytes are there, CorruptedUploadError when what arrived is not what was sent
-        (it is then removed). No more than a few MiB are held; what is cut off leaves no object and, where it can, no parts.
+        (it is then removed). No more than one part (16 MiB) is held; what is cut off leaves no object and, where it can, no
+        parts; those of a process that was killed go when next the same key is stored.
         """
 
     def get(self, key: str, *, start: int = 0) -> AbstractContextManager[Iterator[bytes]]:
@@ -58,7 +63,7 @@ class ObjectStore(Protocol):
     def sign(self, key: str, expires_in: timedelta, *, download_as: str = "") -> str:
         """A URL anybody can GET for that long, at most seven days; `download_as` names the file a browser saves.
 
-        Raises ObjectMissingError.
+        Raises ObjectMissingError; ValueError for another lifetime.
         """
 
     def list(self, prefix: str) -> Iterator[StoredObject]:
@@ -66,3 +71,23 @@ class ObjectStore(Protocol):
 
     def delete(self, key: str) -> bool:
         """True when it was there and is gone, False when nothing was there."""
+
+
+def require_lifetime(expires_in: timedelta) -> int:
+    """Seconds; raises ValueError for less than one or more than seven days, which is the most S3 signs for."""
+    if not timedelta(seconds=1) <= expires_in <= LONGEST_LIFETIME:
+        raise ValueError(f"A link can be valid for 1 second to 7 days, not {expires_in}.")
+    return int(expires_in.total_seconds())
+
+
+def require_folder(prefix: str) -> str:
+    """The prefix; raises ValueError for one that does not end with a slash, which would also list its namesakes."""
+    if not prefix.endswith("/"):
+        raise ValueError(f"{prefix!r} does not end with a slash.")
+    return prefix
+
+
+def attachment(name: str) -> str:
+    """The Content-Disposition that makes a browser save as `name`, whatever characters it has (RFC 6266)."""
+    plain = "".join(each if each.isascii() and each.isprintable() and each not in '"\\%' else "_" for each in name)
+    return f"attachment; filename=\"{plain}\"; filename*=UTF-8''{quote(name, safe='')}"
