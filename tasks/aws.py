@@ -14,6 +14,7 @@ from prefect_aws import AwsCredentials
 
 from trainmaster.aws.clients import client_config
 from trainmaster.aws.failures import is_passing
+from trainmaster.errors import CatalogueUnavailableError, LeaseLostError, StorageUnavailableError
 from trainmaster.settings import Settings
 
 P = ParamSpec("P")
@@ -36,8 +37,10 @@ def client(settings: Settings, service: str) -> Any:
 
 
 def may_pass(_task: Any, _run: TaskRun, state: State[Any]) -> bool:
-    """Try again after throttling and network cuts; never after a refusal."""
+    """Try again after throttling, network cuts and a lost lease; never after a refusal."""
     error = state.result(raise_on_failure=False)
+    if isinstance(error, CatalogueUnavailableError | StorageUnavailableError | LeaseLostError):
+        return True
     return isinstance(error, BaseException) and is_passing(error)
 
 

@@ -1,28 +1,37 @@
 """The tables this project reads or writes, for SQLite and PostgreSQL alike.
 
-The first four belong to the application (deployments/supabase/migrations adds what we need to them); `dataset_copies` and
-`pending_objects` are ours.
+The first four belong to the application (deployments/supabase/migrations adds what we need to them, and never more);
+`dataset_copies` and `pending_objects` are ours. A test holds this file against what the migrations leave on PostgreSQL.
 """
 
 from __future__ import annotations
 
-from sqlalchemy import (
-    JSON,
-    BigInteger,
-    Column,
-    DateTime,
-    Float,
-    ForeignKey,
-    MetaData,
-    String,
-    Table,
-    Text,
-    Uuid,
-)
-from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy import BigInteger, CheckConstraint, Column, Float, ForeignKey, Index, MetaData, Table, Text, Uuid
+
+from trainmaster.catalog.columns import Amount, Json, Moment, TextList
+
+PROVIDERS = ("supabase", "s3")
+PLATFORMS = ("kaggle", "runpod", "sagemaker", "huggingface-spaces", "local-vllm", "google-colab")
+STATUSES = (
+    "queued", "creating", "building", "starting", "running", "training", "completed", "failed", "cancelled", "stopping",
+    "stopped",
+)  # fmt: skip
 
 metadata = MetaData()
-_json = JSON().with_variant(JSONB(), "postgresql")
+
+
+def _one_of(column: str, values: tuple[str, ...], name: str) -> CheckConstraint:
+    return CheckConstraint(f"{column} in ({', '.join(repr(value) for value in values)})", name=name)
+
+
+training_configs = Table(
+    "training_configs",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("user_id", Uuid, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("config_json", Json, nullable=False),
+)
 
 training_datasets = Table(
     "training_datasets",
@@ -32,41 +41,90 @@ training_datasets = Table(
     Column("config_id", Uuid),
     Column("name", Text, nullable=False),
     Column("description", Text),
-    Column("format", String, nullable=False),
-    Column("storage_provider", String, nullable=False),
+    Column("format", Text, nullable=False),
+    Column("storage_provider", Text, nullable=False, server_default="supabase"),
     Column("storage_path", Text, nullable=False),
     Column("file_size_bytes", BigInteger),
     Column("total_examples", BigInteger),
     Column("avg_input_length", Float),
     Column("avg_output_length", Float),
-    Column("metadata", _json, nullable=False),
-    Column("created_at", DateTime(timezone=True), nullable=False),
-    Column("updated_at", DateTime(timezone=True), nullable=False),
+    Column("metadata", Json),
+    Column("created_at", Moment, nullable=False),
+    Column("updated_at", Moment, nullable=False),
+    _one_of("storage_provider", PROVIDERS, "training_datasets_storage_provider_check"),
+)
+training_datasets_picker = Index(
+    "training_datasets_picker_idx",
+    training_datasets.c.user_id,
+    training_datasets.c.storage_provider,
+    training_datasets.c.created_at.desc(),
+    training_datasets.c.id.desc(),
+)
+
+training_config_datasets = Table(
+    "training_config_datasets",
+    metadata,
+    Column("config_id", Uuid, ForeignKey("training_configs.id", ondelete="CASCADE"), primary_key=True),
+    Column("dataset_id", Uuid, ForeignKey("training_datasets.id", ondelete="CASCADE"), primary_key=True),
+)
+
+cloud_deployments = Table(
+    "cloud_deployments",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("user_id", Uuid, nullable=False),
+    Column("platform", Text, nullable=False),
+    Column("training_config_id", Uuid),
+    Column("deployment_id", Text),
+    Column("status", Text, nullable=False),
+    Column("url", Text),
+    Column("config", Json),
+    Column("estimated_cost", Amount),
+    Column("actual_cost", Amount),
+    Column("budget_limit", Amount),
+    Column("metrics", Json),
+    Column("created_at", Moment, nullable=False),
+    Column("started_at", Moment),
+    Column("completed_at", Moment),
+    Column("logs", Text),
+    Column("error_message", Text),
+    Column("checkpoint_urls", TextList),
+    _one_of("platform", PLATFORMS, "cloud_deployments_platform_check"),
+    _one_of("status", STATUSES, "cloud_deployments_status_check"),
 )
 
 dataset_copies = Table(
     "dataset_copies",
     metadata,
     Column("dataset_id", Uuid, ForeignKey("training_datasets.id", ondelete="CASCADE"), primary_key=True),
-    Column("provider", String, primary_key=True),
+    Column("provider", Text, primary_key=True),
     Column("bucket", Text, nullable=False),
     Column("path", Text, nullable=False),
     Column("size_bytes", BigInteger, nullable=False),
-    Column("sha256", String(64), nullable=False),
-    Column("verified_at", DateTime(timezone=True), nullable=False),
+    Column("sha256", Text, nullable=False),
+    Column("verified_at", Moment, nullable=False),
     Column("verified_by", Text, nullable=False),
+    _one_of("provider", PROVIDERS, "dataset_copies_provider_check"),
+    CheckConstraint("size_bytes >= 0", name="dataset_copies_size_bytes_check"),
+    CheckConstraint("length(sha256) = 64", name="dataset_copies_sha256_check"),
 )
+dataset_copies_object = Index(
+    "dataset_copies_object_idx", dataset_copies.c.provider, dataset_copies.c.bucket, dataset_copies.c.path, unique=True
+)
+"""One object is vouched for by one dataset alone; so deleting that dataset may delete it."""
 
 pending_objects = Table(
     "pending_objects",
     metadata,
-    Column("provider", String, primary_key=True),
+    Column("provider", Text, primary_key=True),
     Column("bucket", Text, primary_key=True),
     Column("path", Text, primary_key=True),
     Column("dataset_id", Uuid, nullable=False),
     Column("user_id", Uuid, nullable=False),
     Column("holder", Text, nullable=False),
-    Column("lease_until", DateTime(timezone=True), nullable=False),
-    Column("started_at", DateTime(timezone=True), nullable=False),
+    Column("lease_until", Moment, nullable=False),
+    Column("started_at", Moment, nullable=False),
+    _one_of("provider", PROVIDERS, "pending_objects_provider_check"),
 )
 """Objects no catalogue row vouches for: on their way in, or to be removed. Whose lease has run out may be removed by anybody."""
+pending_objects_lease = Index("pending_objects_lease_until_idx", pending_objects.c.lease_until)

@@ -1,0 +1,31 @@
+"""The catalogue as one thing to open and pass on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import SecretStr
+
+from trainmaster.catalog.database import Database, open_database
+from trainmaster.catalog.datasets import Datasets
+from trainmaster.catalog.pending import PendingObjects
+
+
+@dataclass(frozen=True)
+class Catalogue:
+    """Everything that is known, in one database."""
+
+    database: Database
+    datasets: Datasets
+    pending: PendingObjects
+
+    def close(self) -> None:
+        """Close the connections."""
+        self.database.close()
+
+
+def open_catalogue(url: str | SecretStr | None, state_dir: Path) -> Catalogue:
+    """The catalogue at a PostgreSQL address, or in the state folder. Raises NotConfiguredError."""
+    database = open_database(url, state_dir)
+    return Catalogue(database, Datasets(database), PendingObjects(database))

@@ -1,0 +1,165 @@
+"""Objects no catalogue row vouches for: claimed before the first byte is sent, so that whatever a crash leaves is found.
+
+An object is catalogued, or pending, or not there. Who puts one claims it first, renews the claim while at work and has it settled
+by `Datasets.insert`; who deletes one gets the claim from `Datasets.delete` and releases it afterwards. A sweep takes over what
+`expired` lists, removes the object, and releases it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Connection, Row, and_, delete, exists, or_, select, update
+from sqlalchemy.sql import ColumnElement
+
+from trainmaster.catalog.database import Database
+from trainmaster.catalog.tables import dataset_copies, pending_objects, training_datasets
+from trainmaster.errors import LeaseLostError, UploadUnderWayError
+
+
+@dataclass(frozen=True)
+class PendingObject:
+    """A row of `pending_objects`: where the object is or may be, whose dataset it is of, and who holds it until when."""
+
+    provider: str
+    bucket: str
+    path: str
+    dataset_id: UUID
+    user_id: UUID
+    holder: str
+    lease_until: datetime
+    started_at: datetime
+
+
+class PendingObjects:
+    """Leases on objects. Times are the database's, so the clocks of workers need not agree."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def claim(
+        self, *, provider: str, bucket: str, path: str, dataset_id: UUID, user_id: UUID, holder: str, lease: timedelta
+    ) -> PendingObject | None:
+        """Hold an object before anything is done to it; None when a catalogued dataset has it, so there is nothing to do.
+
+        Of many at once one gets it. Who holds it already gets it anew. A lease that ran out is taken over. Raises
+        UploadUnderWayError when somebody else's has not. `holder` names one attempt, as nobody else does.
+        """
+        with self._database.writing() as connection:
+            now = self._database.now(connection)
+            wanted = PendingObject(provider, bucket, path, dataset_id, user_id, holder, now + lease, now)
+            if not self._take(connection, wanted, now):
+                self._raise_under_way(connection, wanted, now)
+            # Looked at only now: whoever catalogued it in the meantime had to settle his claim, and ours waited for that.
+            if connection.execute(select(_vouched(provider, bucket, path))).scalar_one():
+                connection.execute(delete(pending_objects).where(_is(wanted)))
+                return None
+            return _read(connection.execute(select(pending_objects).where(_is(wanted))).one())
+
+    def renew(self, claim: PendingObject, lease: timedelta) -> PendingObject:
+        """The same claim for longer, from now. Raises LeaseLostError when it was taken over or settled."""
+        with self._database.writing() as connection:
+            until = self._database.now(connection) + lease
+            renewed = connection.execute(
+                update(pending_objects).where(_is_held(claim)).values(lease_until=until).returning(pending_objects)
+            ).one_or_none()
+        if renewed is None:
+            raise lost(claim)
+        return _read(renewed)
+
+    def release(self, claim: PendingObject) -> bool:
+        """Forget an object that is gone, or never came; False when somebody else holds it by now."""
+        with self._database.writing() as connection:
+            return connection.execute(delete(pending_objects).where(_is_held(claim))).rowcount == 1
+
+    def expired(self, limit: int = 100) -> Sequence[PendingObject]:
+        """Objects nobody holds any more, of all users, the longest abandoned first. `claim` one before touching it."""
+        with self._database.reading() as connection:
+            now = self._database.now(connection)
+            rows = connection.execute(
+                select(pending_objects)
+                .where(pending_objects.c.lease_until <= now)
+                .order_by(pending_objects.c.lease_until, pending_objects.c.path)
+                .limit(limit)
+            ).all()
+        return [_read(row) for row in rows]
+
+    def _take(self, connection: Connection, wanted: PendingObject, now: datetime) -> bool:
+        insert = self._database.insert(pending_objects).values(**_columns(wanted))
+        insert = insert.on_conflict_do_update(
+            index_elements=[pending_objects.c.provider, pending_objects.c.bucket, pending_objects.c.path],
+            set_={
+                name: insert.excluded[name] for name in ("dataset_id", "user_id", "holder", "lease_until", "started_at")
+            },
+            where=or_(pending_objects.c.lease_until <= now, pending_objects.c.holder == wanted.holder),
+        )
+        return connection.execute(insert).rowcount == 1
+
+    def _raise_under_way(self, connection: Connection, wanted: PendingObject, now: datetime) -> None:
+        other = connection.execute(select(pending_objects).where(_is(wanted))).one_or_none()
+        when = f" since {other.started_at:%Y-%m-%d %H:%M:%S} UTC" if other else ""
+        left = (
+            f"; its claim runs out in {(other.lease_until - now).total_seconds():.0f} s unless renewed" if other else ""
+        )
+        raise UploadUnderWayError(
+            f"Another run has been at {wanted.provider} object {wanted.bucket}/{wanted.path}{when}{left}. Try again later."
+        )
+
+
+def settle(connection: Connection, claim: PendingObject) -> None:
+    """Give a claim up in the transaction that vouches for its object. Raises LeaseLostError when it was taken over."""
+    if connection.execute(delete(pending_objects).where(_is_held(claim))).rowcount != 1:
+        raise lost(claim)
+
+
+def orphan(database: Database, connection: Connection, claim: PendingObject) -> None:
+    """Make an object pending in the transaction that withdraws its catalogue row, whoever held it before."""
+    insert = database.insert(pending_objects).values(**_columns(claim))
+    connection.execute(
+        insert.on_conflict_do_update(
+            index_elements=[pending_objects.c.provider, pending_objects.c.bucket, pending_objects.c.path],
+            set_={
+                name: insert.excluded[name] for name in ("dataset_id", "user_id", "holder", "lease_until", "started_at")
+            },
+        )
+    )
+
+
+def lost(claim: PendingObject) -> LeaseLostError:
+    """The error of a claim that is ours no more."""
+    return LeaseLostError(
+        f"{claim.provider} object {claim.bucket}/{claim.path}: the claim of {claim.started_at:%Y-%m-%d %H:%M:%S} UTC was held"
+        f" until {claim.lease_until:%H:%M:%S} and has been taken over since. Start anew."
+    )
+
+
+def _vouched(provider: str, bucket: str, path: str) -> ColumnElement[bool]:
+    """Whether a dataset has the object. Of one the application stored itself no copy is recorded, and no bucket: its path is
+    made of the dataset's id, so the path alone tells."""
+    copies, datasets = dataset_copies.c, training_datasets.c
+    copied = exists().where(and_(copies.dataset_id == datasets.id, copies.provider == provider))
+    return or_(
+        exists().where(and_(copies.provider == provider, copies.bucket == bucket, copies.path == path)),
+        exists().where(and_(datasets.storage_provider == provider, datasets.storage_path == path, ~copied)),
+    )
+
+
+def _is(claim: PendingObject) -> ColumnElement[bool]:
+    table = pending_objects.c
+    return and_(table.provider == claim.provider, table.bucket == claim.bucket, table.path == claim.path)
+
+
+def _is_held(claim: PendingObject) -> ColumnElement[bool]:
+    return and_(_is(claim), pending_objects.c.holder == claim.holder)
+
+
+def _columns(claim: PendingObject) -> Mapping[str, Any]:
+    return {column.name: getattr(claim, column.name) for column in pending_objects.columns}
+
+
+def _read(row: Row[Any]) -> PendingObject:
+    return PendingObject(**row._mapping)
