@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from embedded_aws import EmbeddedAws
+from supabase_project import SupabaseProject
 
 
 @pytest.fixture(scope="session")
@@ -15,6 +16,16 @@ def embedded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedAws]:
     aws = EmbeddedAws(tmp_path_factory.mktemp("embedded") / "state", stop_grace=3)
     yield aws
     aws.stop()
+
+
+@pytest.fixture(scope="session")
+def supabase(request: pytest.FixtureRequest) -> SupabaseProject:
+    """A Supabase project, shared: name what you make uniquely. The embedded one, or with TEST_SUPABASE set a real one."""
+    real = SupabaseProject.of_environment()
+    if real is not None:
+        return real
+    aws: EmbeddedAws = request.getfixturevalue("embedded")
+    return SupabaseProject.embedded(aws.state, aws.environment)
 
 
 @pytest.fixture

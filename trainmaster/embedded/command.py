@@ -55,6 +55,7 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--state", type=Path, default=Path(".trainmaster"), help="folder for everything it keeps")
     parser.add_argument("--port", type=_port, help="of all services but S3 (default: last time's, or a free one)")
     parser.add_argument("--s3-port", type=_port, help="of S3 (default: last time's, or a free one)")
+    parser.add_argument("--supabase-port", type=_port, help="of Supabase (default: last time's, or a free one)")
     parser.add_argument("--region", default="us-east-1")
     parser.add_argument(
         "--print-env", action="store_true", help="print `export NAME=value` lines, nothing else, on stdout"
@@ -89,13 +90,19 @@ def _serve(args: argparse.Namespace, state: State, stdout: TextIO) -> None:
         # Not at the top: it takes a second or two, which SeaweedFS needs to start anyway.
         from trainmaster.embedded.host import Host  # noqa: PLC0415
 
-        host = Host(state, credentials, seaweed.url, port=args.port, region=args.region, stop_grace=args.stop_grace)
+        host = Host(
+            state, credentials, seaweed.url, port=args.port, supabase_port=args.supabase_port, region=args.region,
+            stop_grace=args.stop_grace,
+        )  # fmt: skip
         running.callback(host.close)
         seaweed.wait_until_healthy(deadline)
         host.recover(deadline)
         environment = host.environment()
         state.announce(environment)
-        print(f"Embedded AWS at {environment['AWS_ENDPOINT_URL']}, S3 at {seaweed.url}.", file=sys.stderr)
+        print(
+            f"Embedded AWS at {environment['AWS_ENDPOINT_URL']}, S3 at {seaweed.url}, Supabase at {host.supabase_url}.",
+            file=sys.stderr,
+        )
         print(f"{host.isolation} State is kept in {args.state}. Ctrl-C stops everything.", file=sys.stderr)
         if args.print_env:
             for name, value in environment.items():

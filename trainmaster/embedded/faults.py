@@ -13,18 +13,30 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 STEPS = frozenset({"LaunchingMLInstances"})
 """What can fail inside a job rather than in a call; a rule must name these, a pattern does not reach them."""
 
-_STATUSES = {"InternalFailure": 500, "InternalServerError": 500, "ServiceUnavailable": 503}
+_STATUSES = {
+    "InternalFailure": 500,
+    "InternalServerError": 500,
+    "ServiceUnavailable": 503,
+    # Supabase's, under pressure
+    "SlowDown": 429,
+    "GatewayTimeout": 504,
+    "DatabaseTimeout": 544,
+}
 
 
 @dataclass(frozen=True)
 class Fault:
-    """What is to go wrong with one call: after `latency` seconds cut the connection, or answer `error`, or go on."""
+    """What is to go wrong with one call: after `latency` seconds cut the connection, or answer `error`, or go on.
+
+    `after_bytes`, where it is given, is how much of the body the cut lets through first.
+    """
 
     error: str | None
     message: str
     status: int
     latency: float
     reset: bool
+    after_bytes: int | None = None
 
 
 class Rule(BaseModel):
@@ -40,11 +52,16 @@ class Rule(BaseModel):
     count: Annotated[int | None, Field(ge=1, description="How many times.")] = None
     latency: Annotated[float, Field(ge=0, le=300, description="Seconds.")] = 0.0
     reset: Annotated[bool, Field(description="Cut the connection instead of answering.")] = False
+    after_bytes: Annotated[
+        int | None, Field(ge=0, description="Cut it after so much of the body: Supabase's only.")
+    ] = None
 
     @model_validator(mode="after")
     def _does_something(self) -> Self:
         if not (self.error or self.latency or self.reset):
             raise ValueError("nothing would go wrong: give error, latency or reset")
+        if self.after_bytes is not None and not (self.reset and self.operation.startswith("supabase:")):
+            raise ValueError("after_bytes goes with reset, on Supabase's operations")
         return self
 
     def concerns(self, operation: str) -> bool:
@@ -57,6 +74,7 @@ class Rule(BaseModel):
             status=self.status or _STATUSES.get(self.error or "", 400),
             latency=self.latency,
             reset=self.reset,
+            after_bytes=self.after_bytes,
         )
 
 

@@ -30,6 +30,9 @@ from trainmaster.embedded.sagemaker.training.service import TrainingService
 from trainmaster.embedded.sagemaker.wire import AwsError
 from trainmaster.embedded.signatures import Signatures
 from trainmaster.embedded.state import Credentials, State
+from trainmaster.embedded.supabase.service import Supabase
+from trainmaster.embedded.supabase.store import LARGEST_OBJECT
+from trainmaster.embedded.supabase.tokens import Keys
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -37,7 +40,7 @@ if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
 THREADS = INVOCATIONS + 32
-_PORTS = ("front", "inside")
+_PORTS = ("front", "inside", "supabase")
 # Its default bucket the SageMaker SDK would otherwise ask of AWS itself, at an address it has written into its code.
 _SDK_CONFIG = """\
 SchemaVersion: '1.0'
@@ -54,11 +57,19 @@ class Host:
     """Serves from the moment it is made, but for jobs, endpoints and what else needs S3: their calls wait for `recover`."""
 
     def __init__(
-        self, state: State, credentials: Credentials, s3_url: str, *, port: int | None, region: str, stop_grace: float
+        self,
+        state: State,
+        credentials: Credentials,
+        s3_url: str,
+        *,
+        port: int | None,
+        supabase_port: int | None,
+        region: str,
+        stop_grace: float,
     ) -> None:
         folder = state.folder.resolve()
         _log_to(folder / "embedded.log")
-        ports = state.ports(_PORTS, {"front": port})
+        ports = state.ports(_PORTS, {"front": port, "supabase": supabase_port})
         self._records = Records(folder / "sagemaker.db")
         self.account = Account(
             state=folder,
@@ -100,6 +111,9 @@ class Host:
             recovered=self._recovered,
         )
         self._front = _Server(front, ports["front"], threads=THREADS)
+        self.supabase_url, self._keys = f"http://127.0.0.1:{ports['supabase']}", Keys.of(state)
+        self._supabase = Supabase(folder / "supabase", self._keys, faults)
+        self._storage = _Server(self._supabase, ports["supabase"], threads=32, largest_body=LARGEST_OBJECT)
 
     @property
     def bucket(self) -> str:
@@ -133,6 +147,9 @@ class Host:
             "TRAINMASTER_EXECUTION_ROLE_ARN": self._role_arn,
             "TRAINMASTER_BUCKET": self.bucket,
             "TRAINMASTER_POLL_SECONDS": "0.5",
+            "TRAINMASTER_USER_ID": self._keys.user_id,
+            "SUPABASE_URL": self.supabase_url,
+            "SUPABASE_SERVICE_ROLE_KEY": self._keys.service_role_key,
             "SAGEMAKER_ADMIN_CONFIG_OVERRIDE": str(config),
             "NO_PROXY": os.environ["NO_PROXY"],
             "no_proxy": os.environ["no_proxy"],  # where both are set, Python reads this one
@@ -143,6 +160,8 @@ class Host:
         self._training.close()
         self._endpoints.close()
         self._front.close()
+        self._storage.close()
+        self._supabase.close()
         self._inside.close()
         self._records.close()
 
@@ -164,9 +183,19 @@ class _Inside:
 
 
 class _Server:
-    def __init__(self, app: WSGIApplication, port: int, *, threads: int) -> None:
+    """Bodies come whole, on disk where they are large, before the application is called; half ones never reach it."""
+
+    def __init__(self, app: WSGIApplication, port: int, *, threads: int, largest_body: int = 1 << 30) -> None:
         self._server: Any = waitress.create_server(
-            app, host="127.0.0.1", port=port, threads=threads, connection_limit=1000, asyncore_use_poll=True, ident=None
+            app,
+            host="127.0.0.1",
+            port=port,
+            threads=threads,
+            connection_limit=1000,
+            asyncore_use_poll=True,
+            ident=None,
+            max_request_body_size=largest_body + (1 << 20),  # a form has a little around its file
+            recv_bytes=1 << 18,
         )
         threading.Thread(target=self._server.run, name=f"http-{port}", daemon=True).start()
 

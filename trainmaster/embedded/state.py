@@ -8,7 +8,7 @@ import os
 import secrets
 import socket
 import string
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -75,14 +75,13 @@ class State:
 
     def credentials(self) -> Credentials:
         """Made up once per folder."""
-        found = self._read("credentials.json")
-        if not found:
-            found = {
-                "access_key_id": "AKIA" + "".join(secrets.choice(string.ascii_uppercase + "234567") for _ in range(16)),
-                "secret_access_key": secrets.token_urlsafe(30),
-            }
-            self._write("credentials.json", found)
-        return Credentials(**found)
+        return Credentials(**self.once("credentials.json", _made_up_credentials))
+
+    def once(self, name: str, make: Callable[[], Mapping[str, Any]]) -> dict[str, Any]:
+        """What a file of the folder says, readable by its owner alone; made up where there is none yet."""
+        if not self._read(name):
+            self._write(name, make())
+        return self._read(name) or {}
 
     def ports(self, names: Sequence[str], given: Mapping[str, int | None]) -> dict[str, int]:
         """A free loopback port for each name: the one given, else that of last time, else any.
@@ -118,6 +117,13 @@ class State:
         with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
             json.dump(content, file, indent=1)
         new.replace(self.folder / name)
+
+
+def _made_up_credentials() -> dict[str, str]:
+    return {
+        "access_key_id": "AKIA" + "".join(secrets.choice(string.ascii_uppercase + "234567") for _ in range(16)),
+        "secret_access_key": secrets.token_urlsafe(30),
+    }
 
 
 class _Held:

@@ -1,0 +1,114 @@
+"""Who calls, and what was signed: JSON web tokens under the one secret of the state folder."""
+
+from __future__ import annotations
+
+import secrets
+import time
+import uuid
+from dataclasses import dataclass, field
+from typing import Any, Self
+
+import jwt
+
+from trainmaster.embedded.state import State
+from trainmaster.embedded.supabase import errors
+
+SIGNED_UPLOADS_LAST = 7200
+"""Seconds a signed upload URL holds."""
+
+_TEN_YEARS = 10 * 365 * 24 * 3600
+_SCOPES = {"download": "storage-object:download", "upload": "storage-object:upload"}
+
+
+@dataclass(frozen=True)
+class Caller:
+    """Whom a request speaks for: `service_role`, a user (`authenticated`), or `anon`."""
+
+    role: str
+    user_id: str | None = None
+
+    @property
+    def is_service(self) -> bool:
+        """Row-level security does not concern it."""
+        return self.role == "service_role"
+
+    def may_touch(self, key: str) -> bool:
+        """The application's policy: a user's objects are those below a folder named by the user's id."""
+        return self.is_service or (
+            self.role == "authenticated" and bool(self.user_id) and key.startswith(f"{self.user_id}/")
+        )
+
+
+ANYBODY = Caller("anon")
+
+
+@dataclass(frozen=True)
+class Keys:
+    """Made up once per state folder, readable by its owner alone."""
+
+    jwt_secret: str = field(repr=False)
+    service_role_key: str = field(repr=False)
+    anon_key: str = field(repr=False)
+    user_id: str
+
+    @classmethod
+    def of(cls, state: State) -> Self:
+        return cls(**state.once("supabase.json", _made_up))
+
+    def caller(self, authorization: str) -> Caller:
+        """Who a bearer token speaks for; raises StorageError (403 in the body) when it is not valid now."""
+        scheme, _, token = authorization.partition(" ")
+        if scheme.lower() != "bearer":
+            token = authorization  # the real server takes a bare token too
+        try:
+            claims = self._claims(token.strip())
+        except jwt.InvalidTokenError as error:
+            raise errors.denied(_said(error)) from None
+        return Caller(str(claims.get("role", "anon")), claims.get("sub"))
+
+    def signed(self, action: str, path: str, seconds: int, **claims: Any) -> str:
+        """A token to `download` or `upload` what is at `{bucket}/{key}`."""
+        now = int(time.time())
+        claims = {**claims, "url": path, "scope": _SCOPES[action], "iat": now, "exp": now + seconds}
+        return jwt.encode(claims, self.jwt_secret, algorithm="HS256")
+
+    def verified(self, action: str, path: str, token: str) -> dict[str, Any]:
+        """The claims of a token made by `signed`; raises StorageError when it is another's, or too old."""
+        try:
+            claims = self._claims(token)
+        except jwt.InvalidTokenError as error:
+            raise errors.invalid_jwt(_said(error)) from None
+        if claims.get("scope") != _SCOPES[action]:
+            raise errors.invalid_signature(f"Token is not scoped for {_SCOPES[action]}")
+        if claims.get("url") != path:
+            raise errors.invalid_signature()
+        return claims
+
+    def _claims(self, token: str) -> dict[str, Any]:
+        options: Any = {"verify_aud": False, "verify_iat": False, "verify_sub": False}
+        claims: dict[str, Any] = jwt.decode(token, self.jwt_secret, algorithms=["HS256"], options=options)
+        return claims
+
+
+def _made_up() -> dict[str, str]:
+    secret, now = secrets.token_urlsafe(48), int(time.time())
+
+    def key(role: str) -> str:
+        claims = {"iss": "supabase", "role": role, "iat": now, "exp": now + _TEN_YEARS}
+        return jwt.encode(claims, secret, algorithm="HS256")
+
+    return {
+        "jwt_secret": secret,
+        "service_role_key": key("service_role"),
+        "anon_key": key("anon"),
+        "user_id": str(uuid.uuid4()),
+    }
+
+
+def _said(error: jwt.InvalidTokenError) -> str:
+    """The words of the library the real server verifies with."""
+    if isinstance(error, jwt.ExpiredSignatureError):
+        return '"exp" claim timestamp check failed'
+    if isinstance(error, jwt.InvalidSignatureError):
+        return "signature verification failed"
+    return "Invalid Compact JWS"
