@@ -24,3 +24,6 @@ class Limits:
     free: int = 64 * MIB
     window: int = 128 * MIB
     """What a zstd file may make us hold while unpacking it; `zstd` itself takes no more without being asked to."""
+
+
+DEFAULTS = Limits()

@@ -35,7 +35,8 @@ class Findings:
         self.kept: list[Problem] = []
         self.counts: Counter[StrEnum] = Counter()
 
-    def add(self, problem: Problem) -> None:
-        self.counts[problem.kind] += 1
+    def add(self, problem: Problem, times: int = 1) -> None:
+        """Count a problem; one that is there several times is kept once."""
+        self.counts[problem.kind] += times
         if len(self.kept) < self.cap:
             self.kept.append(problem)

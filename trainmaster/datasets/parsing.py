@@ -1,0 +1,165 @@
+"""One example's bytes to what they say, strictly: what JSON readers disagree about is a problem, told with its place.
+
+Blocks of examples are parsed at orjson's speed, and certified by two facts about the block as a whole; only a block that cannot be
+certified is gone through example by example, by the slow and exact rules of `problems_of`.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import orjson
+
+from trainmaster.datasets.kinds import ProblemKind
+from trainmaster.datasets.problems import Problem
+
+_SHOWN = 40
+_QUOTE = ord('"')
+_ORJSON_DEEPEST = 254  # lists and objects within one another that orjson writes
+_STRING = re.compile(r'"(?:[^"\\]|\\.)*(?:"|$)', re.DOTALL)
+_SURROGATE = re.compile("[\ud800-\udfff]")
+_IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_ORJSON_POSITION = re.compile(r": line \d+ column \d+ \(char \d+\)$")
+
+
+def certified(raw: bytes, examples: Sequence[Any], depth: int) -> bool:
+    """Whether none of the examples that `raw` holds, parsed by orjson, has a key twice or is nested deeper than `depth`.
+
+    False may be a false alarm, True never is one. Written out again, an example has as many quotation marks as before: two for each
+    string and one for each escaped mark within. A key that is there twice is written once, so two marks are missing, unless a mark
+    was spelled \\u0022 and made up for it. And orjson refuses to write what is nested deeper than it can go; wrapped in lists
+    of our own that is as deep as we like.
+    """
+    if b"u0022" in raw:
+        return False
+    wrapped: Any = examples
+    for _ in range(_ORJSON_DEEPEST - 1 - depth):
+        wrapped = [wrapped]
+    try:
+        written = orjson.dumps(wrapped)
+    except orjson.JSONEncodeError:
+        return False
+    return quotes(raw) == quotes(written)
+
+
+def quotes(text: bytes) -> int:
+    return int(np.count_nonzero(np.frombuffer(text, np.uint8) == _QUOTE))
+
+
+def problems_of(raw: bytes, number: int, unit: str, depth: int) -> list[Problem]:
+    """Everything wrong with an example as JSON, whatever its format."""
+    problems: list[Problem] = []
+
+    def add(kind: ProblemKind, found: str, wanted: str, place: str | None = None) -> None:
+        problems.append(Problem(kind, found, wanted, number, place or None, unit))
+
+    try:
+        text = raw.decode()
+    except UnicodeDecodeError as error:
+        byte = raw[error.start]
+        letter = bytes([byte]).decode("cp1252", "replace")
+        found = f"byte 0x{byte:02X}, which is {letter!r} in Latin-1 (Windows-1252)"
+        add(ProblemKind.INVALID_UTF8, found, "UTF-8: save it as such", f"byte {error.start + 1}")
+        text = raw.decode(errors="replace")
+    deepest = _depth(text)
+    if deepest > depth:
+        add(ProblemKind.TOO_DEEP, f"{deepest:,} objects and lists within one another", f"at most {depth}")
+    if deepest > max(depth, _ORJSON_DEEPEST):
+        return problems  # Python's own parser would run out of stack
+    try:
+        value = _reader.decode(text)
+    except json.JSONDecodeError as error:
+        add(ProblemKind.INVALID_JSON, *_syntax(text, error))
+        return problems
+    for kind, path, found, wanted in _flaws(value, ""):
+        add(kind, found, wanted, path)
+    if not problems:
+        try:
+            orjson.loads(raw)
+        except orjson.JSONDecodeError as error:
+            add(ProblemKind.INVALID_JSON, _ORJSON_POSITION.sub("", str(error)), "JSON", f"column {error.colno}")
+    return problems
+
+
+class _Members(list[tuple[str, Any]]):
+    """An object's members as they stand, doubles and all."""
+
+
+class _Constant(str):
+    """NaN, Infinity or -Infinity."""
+
+    __slots__ = ()
+
+
+def _number(written: str) -> int | _Constant:
+    return 0 if abs(float(written)) != float("inf") else _Constant(written)
+
+
+_reader = json.JSONDecoder(object_pairs_hook=_Members, parse_constant=_Constant, parse_float=_number, parse_int=_number)
+
+
+def _flaws(value: Any, path: str) -> Iterator[tuple[ProblemKind, str, str, str]]:
+    if isinstance(value, _Members):
+        seen: set[str] = set()
+        for key, member in value:
+            place = _member(path, key)
+            if key in seen:
+                wanted = "each key once: readers disagree which one counts"
+                yield ProblemKind.DUPLICATE_KEY, place, f"the key {_quoted(key)} again", wanted
+            seen.add(key)
+            if lone := _SURROGATE.search(key):
+                yield ProblemKind.LONE_SURROGATE, place, *_half(lone)
+            yield from _flaws(member, place)
+    elif isinstance(value, list):
+        for at, element in enumerate(value):
+            yield from _flaws(element, f"{path}[{at}]")
+    elif isinstance(value, _Constant):
+        yield ProblemKind.NOT_FINITE, path, _cut(str(value)), "a number JSON has (null if there is none)"
+    elif isinstance(value, str) and (lone := _SURROGATE.search(value)):
+        yield ProblemKind.LONE_SURROGATE, path, *_half(lone)
+
+
+def _half(lone: re.Match[str]) -> tuple[str, str]:
+    return f"\\u{ord(lone[0]):04x} without its other half, at character {lone.start() + 1}", "whole characters"
+
+
+def _member(path: str, key: str) -> str:
+    if _IDENTIFIER.fullmatch(key):
+        return f"{path}.{key}" if path else key
+    return f"{path}[{_quoted(key)}]"
+
+
+def _depth(text: str) -> int:
+    """How deep the brackets go, in text that need not be JSON."""
+    depth = deepest = 0
+    for letter in re.findall(r"[\[\]{}]", _STRING.sub("", text)):
+        depth += 1 if letter in "[{" else -1
+        deepest = max(deepest, depth)
+    return deepest
+
+
+def _syntax(text: str, error: json.JSONDecodeError) -> tuple[str, str, str]:
+    """What was found, what is wanted and where, in the words of people rather than of parsers."""
+    there = text[error.pos : error.pos + _SHOWN]
+    place = f"line {error.lineno} of it, column {error.colno}" if error.lineno > 1 else f"column {error.colno}"
+    if not text.strip():
+        found = "nothing"
+    elif not there.strip():
+        found = "the end of it"
+    elif "\0" in there[:2]:
+        found = "a NUL byte, as in binary data"
+    else:
+        found = _quoted(there)
+    return found, f"JSON ({error.msg[0].lower()}{error.msg[1:]})", place
+
+
+def _quoted(text: str) -> str:
+    return json.dumps(_cut(text), ensure_ascii=bool(_SURROGATE.search(text)))
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
