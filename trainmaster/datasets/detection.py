@@ -13,6 +13,8 @@ __all__ = ["detect", "is_turn", "looks_like"]
 
 _UNSURE = 0.5
 """An object of a shape nobody knows is jsonl because nothing else fits, and may be something else misspelt."""
+_CONCLUSIVE = frozenset({Format.KTO, Format.DPO, Format.RLHF, Format.UNNATURAL})
+"""Nothing else has their keys, whatever stands beside them."""
 _LESS_SURE = 0.9
 """The same examples could pass for another format that is less specific."""
 
@@ -53,6 +55,11 @@ def _reason(what: str, votes: Counter[Format], found: Format, total: int, could_
 
 def _also(examples: Sequence[Any], found: Format) -> list[Format]:
     """The formats named after this one that most of these examples would have, were it not for this one."""
+    if found in _CONCLUSIVE:
+        return []
+    if found is Format.RAW_TEXT:
+        beside = sum(len(example) > 1 for example in examples)
+        return [Format.JSONL] if 2 * beside > len(examples) else []
     known = list(SIGNATURES)
     rivals = known[known.index(found) + 1 : known.index(Format.JSONL)]
     return [

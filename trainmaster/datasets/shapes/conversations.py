@@ -8,7 +8,7 @@ from trainmaster.datasets.formats import Canonical, Format
 from trainmaster.datasets.kinds import ProblemKind
 from trainmaster.datasets.shapes.faults import Faults
 from trainmaster.datasets.shapes.lengths import lengths
-from trainmaster.datasets.shapes.rules import Rules, conversation
+from trainmaster.datasets.shapes.rules import Rules, conversation, unclaimed
 from trainmaster.datasets.shapes.turns import (
     ALL_ROLES,
     CHATML_ROLES,
@@ -56,7 +56,10 @@ class ChatML(Rules):
 
 
 class ShareGPT(Rules):
-    """`{"conversations": [{from, value}, …]}`, also of {role, content}, also a bare list; `system` may hold the system's turn."""
+    """`{"conversations": [{from, value}, …]}`, also of {role, content} or {input, output}, also a bare list.
+
+    `system` may hold the system's turn.
+    """
 
     format = Format.SHAREGPT
     wanted = "an object with conversations, a list of {from, value}"
@@ -77,8 +80,14 @@ class ShareGPT(Rules):
         if key is None:
             faults.missing(example, self._KEYS[0], "a list of {from, value}")
             return conversation([], {}, faults)
-        messages = read_turns(example[key], key, faults)
-        check_order(messages, key, faults)
+        turns = example[key]
+        if isinstance(turns, list) and turns and _is_pair(turns[0]):
+            messages = [
+                message for at, pair in enumerate(turns) for message in _read_pair(pair, f"{key}[{at}]", faults)
+            ]
+        else:
+            messages = read_turns(turns, key, faults)
+            check_order(messages, key, faults)
         messages = with_system(example, messages, key, faults)
         return conversation(messages, {k: v for k, v in example.items() if k not in (key, "system")}, faults)
 
@@ -94,6 +103,22 @@ def with_system(example: dict[str, Any], messages: list[Message], key: str, faul
         found = f"system beside {key}[0], which is a {messages[0]['role']} turn"
         faults.add(ProblemKind.CONFLICTING_KEYS, "system", found, "one of them")
     return [{"role": "system", "content": system}, *messages]
+
+
+def _is_pair(turn: Any) -> bool:
+    return isinstance(turn, dict) and "input" in turn and "output" in turn and turn.keys().isdisjoint(("role", "from"))
+
+
+def _read_pair(pair: Any, place: str, faults: Faults) -> list[Message]:
+    """The user's turn and the assistant's that {input, output} holds; whatever else it holds stays with the assistant's."""
+    if not isinstance(pair, dict):
+        faults.wrong_type(place, pair, "an object with input and output")
+        return []
+    asked = faults.text(pair, "input", f"{place}.input", "the user's turn, as text that is not empty")
+    answered = faults.text(pair, "output", f"{place}.output", "the assistant's turn, as text that is not empty")
+    answer = {"role": "assistant", "content": answered}
+    others = {key: value for key, value in pair.items() if key not in ("input", "output")}
+    return [{"role": "user", "content": asked}, answer | unclaimed(others, answer.keys(), faults, f"{place}.")]
 
 
 def _plain_messages(example: Any) -> Canonical | None:

@@ -61,12 +61,12 @@ def conversation(messages: list[Message], others: Mapping[str, Any], faults: Fau
     return Canonical(example, *lengths(messages), roles_of(messages))
 
 
-def unclaimed(others: Mapping[str, Any], claimed: Collection[str], faults: Faults) -> Mapping[str, Any]:
+def unclaimed(others: Mapping[str, Any], claimed: Collection[str], faults: Faults, place: str = "") -> dict[str, Any]:
     """The other keys; a fault for each that has the name of one of the canonical example's."""
     if others.keys().isdisjoint(claimed):
-        return others
+        return dict(others)
     for key in claimed:
         if others.get(key) is not None:
             wanted = f"another name for it: the canonical example has {key} made of the other keys"
-            faults.add(ProblemKind.CONFLICTING_KEYS, key, f"{key} beside what it would be made of", wanted)
+            faults.add(ProblemKind.CONFLICTING_KEYS, f"{place}{key}", f"{key} beside what it would be made of", wanted)
     return {key: value for key, value in others.items() if key not in claimed}

@@ -13,6 +13,7 @@ from trainmaster.datasets.formats import Format
 Signature = Callable[[Any], str | None]
 
 _CONVERSATION_KEYS = ("conversations", "conversation", "messages")
+_TURNS = {"role": "{role, content}", "from": "{from, value}", "input": "{input, output}"}
 
 
 def looks_like(example: Any) -> Format | None:
@@ -38,10 +39,10 @@ def _named(*keys: str | None) -> str:
     return " and ".join(filter(None, (", ".join(names[:-1]), names[-1])))
 
 
-def _turn_keys(turns: Any) -> str | None:
-    """ "role" or "from", whichever the first turn of a list has."""
+def _turn_key(turns: Any) -> str:
+    """The key by which the kind of a list's turns is told, "" when the first of them has none such."""
     first = turns[0] if isinstance(turns, list) and turns else None
-    return next((key for key in ("role", "from") if isinstance(first, dict) and key in first), None)
+    return next((key for key in _TURNS if isinstance(first, dict) and key in first), "")
 
 
 def _kto(example: Any) -> str | None:
@@ -67,17 +68,17 @@ def _rlhf(example: Any) -> str | None:
 
 def _chatml(example: Any) -> str | None:
     if isinstance(example, list):
-        return "lists of {role, content}" if _turn_keys(example) == "role" else None
-    if _has(example, "messages") and _turn_keys(example["messages"]) != "from":
+        return "lists of {role, content}" if _turn_key(example) == "role" else None
+    if _has(example, "messages") and _turn_key(example["messages"]) != "from":
         return "`messages` of {role, content}"
     return None
 
 
 def _sharegpt(example: Any) -> str | None:
     if isinstance(example, list):
-        return "lists of {from, value}" if _turn_keys(example) == "from" else None
+        return "lists of {from, value}" if _turn_key(example) == "from" else None
     if key := _first(example, *_CONVERSATION_KEYS):
-        return f"{_named(key)} of {'{role, content}' if _turn_keys(example[key]) == 'role' else '{from, value}'}"
+        return f"{_named(key)} of {_TURNS.get(_turn_key(example[key]), '{from, value}')}"
     return None
 
 
@@ -100,7 +101,10 @@ def _alpaca(example: Any) -> str | None:
 
 
 def _raw_text(example: Any) -> str | None:
-    return "`text`" if _has(example, "text") else None
+    if not _has(example, "text"):
+        return None
+    others = [key for key in example if key != "text"]
+    return f"`text` beside {_named(*others[:3])}{' …' * (len(others) > 3)}" if others else "`text`"
 
 
 def _jsonl(example: Any) -> str | None:
