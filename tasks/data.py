@@ -13,7 +13,8 @@ from trainmaster.datasets.tables import CheckedTable, write_normalised
 from trainmaster.main_job import UploadedTable
 from trainmaster.settings import Settings
 from trainmaster.storage.address import S3Address
-from trainmaster.storage.s3 import require_bucket, store
+from trainmaster.storage.bodies import measured
+from trainmaster.storage.s3 import S3Store, require_bucket
 
 
 @step(task_run_name="check data", retries=0)
@@ -30,10 +31,12 @@ def upload_data(path: str, checked: CheckedTable, model_name: str, settings: Set
     s3, bucket = client(settings, "s3"), settings.required("bucket")
     require_bucket(s3, bucket)
     folder = S3Address(bucket, f"trainmaster/{model_name}/data/{str(checked.normalised_sha256)[:16]}/")
-    with open_houses(path) as source, tempfile.TemporaryFile() as normalised:
-        write_normalised(source, checked, cast("IO[bytes]", normalised))
-        sent = store(
-            s3, cast("IO[bytes]", normalised), S3Address(bucket, folder.key + "data.csv"), content_type="text/csv"
+    with open_houses(path) as source, tempfile.TemporaryFile() as file:
+        normalised = cast("IO[bytes]", file)
+        write_normalised(source, checked, normalised)
+        sha256, size = measured(normalised)
+        sent = S3Store(s3, bucket).put(
+            folder.key + "data.csv", normalised, size=size, sha256=sha256, content_type="text/csv"
         )
     uploaded = UploadedTable(
         name=checked.name,

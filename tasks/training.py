@@ -19,7 +19,8 @@ from trainmaster.budget.money import shown
 from trainmaster.errors import DatasetRefusedError
 from trainmaster.settings import Settings
 from trainmaster.storage.address import S3Address
-from trainmaster.storage.s3 import prefix_checksum, require_bucket, store
+from trainmaster.storage.bodies import measured
+from trainmaster.storage.s3 import S3Store, prefix_checksum, require_bucket
 from trainmaster.training.following import follow_training
 from trainmaster.training.image import sklearn_image_uri
 from trainmaster.training.launching import launch_training
@@ -56,7 +57,10 @@ def plan_job(request: TrainingRequest, approval: Approval, settings: Settings) -
     source = source_archive()
     folder = f"trainmaster/{request.model_name}"
     source_uri = S3Address(bucket, f"{folder}/source/{source_name(source)}")
-    store(s3, io.BytesIO(source), source_uri, content_type="application/gzip")
+    store = S3Store(s3, bucket)
+    if not store.stat(source_uri.key):  # named after what is packed: other gzip bytes there hold the same code
+        sha256, length = measured(io.BytesIO(source))
+        store.put(source_uri.key, io.BytesIO(source), size=length, sha256=sha256, content_type="application/gzip")
     image = sklearn_image_uri(settings.region, request.instance_type)
     plan = plan_training(
         request,
