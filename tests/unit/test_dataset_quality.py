@@ -69,4 +69,4 @@ def test_an_example_that_is_malformed_costs_no_less_than_one_that_is_sound_with_
 
 def test_the_reason_gives_both_numbers_and_the_price() -> None:
     _, why = assess(Defects(1000, malformed=3)).parts["malformed"]
-    assert why == "3 of 1,000 (0.3 %) are malformed; each 1 % costs 4"
+    assert why == "3 of 1,000 (0.3%) are malformed; each 1% costs 4"

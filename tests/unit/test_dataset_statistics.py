@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from trainmaster.datasets.formats import Canonical
 from trainmaster.datasets.report import DatasetStatistics
-from trainmaster.datasets.statistics import MOST_BINS, MOST_DISTINCT, MOST_SEQUENCES, OTHER, Lengths, Scale, Tally
+from trainmaster.datasets.statistics import MOST_BINS, MOST_DISTINCT, MOST_SEQUENCES, OTHER, Lengths, Tally
 
 PERCENTS = (5, 25, 50, 75, 95, 99)
 LENGTHS = st.integers(0, 300) | st.integers(0, 1 << 26)
@@ -98,13 +98,12 @@ def test_the_bins_of_a_histogram_touch_one_another_and_hold_every_example(values
     assert sum(count for *_, count in bins) == len(values)
 
 
-@given(st.integers(1, 12), st.integers(0, 1 << 40))
-def test_a_bucket_starts_where_the_one_before_ends_and_is_narrow(bits: int, value: int) -> None:
-    scale = Scale(bits)
-    index = scale.index(value)
-    start, end = scale.start(index), scale.start(index + 1)
-    assert start <= value < end
-    assert end - start <= max(1, start / (1 << (bits - 1)))
+@given(st.integers(256, 1 << 40))
+def test_lengths_are_counted_together_only_when_less_than_one_percent_apart(value: int) -> None:
+    lengths = measured([value])
+    lengths._fold()
+    start = lengths.counted_as(value)
+    assert start <= value <= 1.008 * start
 
 
 def test_memory_stays_the_same_whatever_the_number_of_examples() -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from trainmaster.datasets.report import Quality
 
 MALFORMED, DUPLICATES, OUTLIERS, SHORT_OUTPUTS = 4.0, 1.0, 0.5, 0.1
-"""Points that each 1 % of such examples costs. No part is capped: else of two defects the second would be free."""
+"""Points that each 1% of such examples costs. No part is capped: else of two defects the second would be free."""
 ENOUGH = 100
 """Sound, distinct examples; each one short of them costs a tenth of a point."""
 
@@ -40,7 +40,7 @@ def assess(defects: Defects) -> Quality:
 def _share(count: int, total: int, what: str, each: float) -> tuple[float, str]:
     share = 100 * count / total if total else 0.0
     verb = "is" if count == 1 else "are"
-    return each * share, f"{count:,} of {total:,} ({share:.2g} %) {verb} {what}; each 1 % costs {each:g}"
+    return each * share, f"{count:,} of {total:,} ({share:.2g}%) {verb} {what}; each 1% costs {each:g}"
 
 
 def _size(distinct: int) -> tuple[float, str]:

@@ -125,4 +125,5 @@ class DatasetReport:
     def ok(self) -> bool:
         """Whether the dataset is accepted: something sound in it, read to its end, no more bad ones than allowed."""
         total = self.examples + self.bad_examples
-        return not self.fatal and self.examples > 0 and self.bad_examples <= self.max_bad_fraction * total
+        # Divided, not multiplied: 0.29 * 100 is less than 29, but 29 / 100 is the very number that 0.29 is read as.
+        return not self.fatal and self.examples > 0 and self.bad_examples / total <= self.max_bad_fraction

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 import operator
+from bisect import bisect_right
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import pairwise
 from typing import Any, cast
 
 from trainmaster.datasets.formats import Canonical
@@ -16,6 +18,8 @@ from trainmaster.datasets.tokens import CHARACTERS_PER_TOKEN, TokenCounter
 MOST_DISTINCT = 16_384
 """Different lengths counted one by one (about 1 MB); with more, neighbours above 256 are counted together."""
 MOST_BINS = 40
+LOGARITHMIC_FROM = 8
+"""Times as long as the shortest must the longest be for bins that grow."""
 MOST_EXTREMES = 10
 MOST_SEQUENCES, LONGEST_SEQUENCE, SHOWN_SEQUENCES = 512, 64, 20
 OTHER = "other"
@@ -24,25 +28,6 @@ SHORT_OUTPUT = 10
 
 _FOLDED_BITS = 8
 _Columns = tuple[tuple[dict[str, Any], ...], tuple[int, ...], tuple[int, ...], tuple[tuple[str, ...], ...], Any]
-
-
-class Scale:
-    """Values cut into buckets that keep their first `bits` binary digits: exact below 2**bits, then 2**(bits-1) buckets to
-    every doubling. It is the scale of an HDR histogram (hdrhistogram.org)."""
-
-    def __init__(self, bits: int) -> None:
-        self.bits = bits
-
-    def index(self, value: int) -> int:
-        shift = value.bit_length() - self.bits
-        return value if shift <= 0 else (shift << (self.bits - 1)) + (value >> shift)
-
-    def start(self, index: int) -> int:
-        shift = (index >> (self.bits - 1)) - 1
-        return index if shift <= 0 else (index - (shift << (self.bits - 1))) << shift
-
-
-_FOLDED = Scale(_FOLDED_BITS)
 
 
 class Lengths:
@@ -86,7 +71,7 @@ class Lengths:
 
     def counted_as(self, value: int) -> int:
         """The length by which `below` and `above` judge one of `value`: its own, or the shortest it is counted with."""
-        return _FOLDED.start(_FOLDED.index(value)) if self._folded else value
+        return _bucket(value) if self._folded else value
 
     @property
     def uncertainty(self) -> float:
@@ -104,7 +89,7 @@ class Lengths:
         """What was folded before stays where it is: a bucket goes by its shortest length."""
         folded: Counter[int] = Counter()
         for value, count in self._counts.items():
-            folded[_FOLDED.start(_FOLDED.index(value))] += count
+            folded[_bucket(value)] += count
         self._counts, self._folded = folded, True
 
     def _buckets(self) -> list[tuple[int, int]]:
@@ -116,18 +101,32 @@ class Lengths:
         width = 1 << max(start.bit_length() - _FOLDED_BITS, 0) if self._folded else 1
         return start + width // 2
 
-    def _bins(self) -> Iterable[tuple[int, int, int]]:
-        """At the finest scale that shows the whole range in forty bins."""
-        if not self.count:
-            return
-        finest = _FOLDED_BITS if self._folded else max(self.high.bit_length(), 1)
-        scales = map(Scale, range(finest, 0, -1))
-        scale = next((s for s in scales if s.index(self.high) - s.index(self.low) < MOST_BINS), Scale(1))
+    def _bins(self) -> Iterator[tuple[int, int, int]]:
+        edges = [*self._edges(), self.high + 1]
         counts: Counter[int] = Counter()
         for value, count in self._buckets():
-            counts[scale.index(value)] += count
-        for index in range(min(counts), max(counts) + 1):
-            yield scale.start(index), scale.start(index + 1), counts[index]
+            counts[bisect_right(edges, value) - 1] += count
+        yield from ((start, end, counts[at]) for at, (start, end) in enumerate(pairwise(edges)))
+
+    def _edges(self) -> list[int]:
+        """Where bins start: equally far apart, or each by the same factor when lengths are far apart; never within a bucket."""
+        if not self.count:
+            return []
+        low, high = self.low, self.high
+        if high <= LOGARITHMIC_FROM * max(low, 1) or high - low < MOST_BINS:
+            edges = set(range(low, high + 1, -(-(high + 1 - low) // MOST_BINS)))
+        else:
+            first, bins = max(low, 1), MOST_BINS if low else MOST_BINS - 1
+            factor = (high / first) ** (1 / bins)
+            edges = {low, *(round(first * factor**step) for step in range(bins))}
+        return sorted(set(map(self.counted_as, edges)))
+
+
+def _bucket(value: int) -> int:
+    """The shortest length counted together with `value`: they share their first eight binary digits, as in an HDR histogram
+    (hdrhistogram.org), and so are less than 1 % apart."""
+    shift = max(value.bit_length() - _FOLDED_BITS, 0)
+    return value >> shift << shift
 
 
 class _Sequences:
