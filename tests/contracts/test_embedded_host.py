@@ -108,8 +108,8 @@ class TestKilled:
         assert killed.survivors == []
 
     def test_the_next_has_the_same_addresses_and_credentials(self, killed: Killed) -> None:
-        same = [name for name in killed.before if name.startswith(("AWS_", "TRAINMASTER_"))]
-        assert len(same) == 9
+        same = [name for name in killed.before if name.startswith(("AWS_", "TRAINMASTER_", "SUPABASE_"))]
+        assert len(same) == 12
         assert [killed.after.environment[name] for name in same] == [killed.before[name] for name in same]
 
     def test_given_ports_are_used_and_kept(self, killed: Killed) -> None:

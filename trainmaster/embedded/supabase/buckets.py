@@ -105,7 +105,7 @@ def delete_bucket(call: Call) -> Response:
 def move_object(call: Call) -> Response:
     asked = call.body(Relocation)
     source, bucket_id = _source(call, asked)
-    call.may_write(bucket_id, asked.destination_key, upsert=False)
+    call.may_write(call.caller, bucket_id, asked.destination_key, upsert=False)
     moved = call.store.move(source, bucket_id, asked.destination_key, call.caller.user_id)
     return said({"message": "Successfully moved", "Id": moved["id"], "Key": moved["name"]})
 
@@ -113,7 +113,7 @@ def move_object(call: Call) -> Response:
 def copy_object(call: Call) -> Response:
     asked = call.body(Relocation)
     source, bucket_id = _source(call, asked)
-    call.may_write(bucket_id, asked.destination_key, upsert=call.request.headers.get("x-upsert") == "true")
+    call.may_write(call.caller, bucket_id, asked.destination_key, upsert=call.request.headers.get("x-upsert") == "true")
     found = call.store.open(source["bucket_id"], source["name"])
     if found is None:
         raise errors.no_such_object()

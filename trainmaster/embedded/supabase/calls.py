@@ -54,14 +54,14 @@ class Call:
             raise errors.no_such_object()
         return row
 
-    def may_write(self, bucket_id: str, key: str, *, upsert: bool) -> None:
+    def may_write(self, caller: Caller, bucket_id: str, key: str, *, upsert: bool) -> None:
         """Raises StorageError: 403 for another's folder, 409 for a key that is taken and not to be replaced.
 
         It says so of this moment only. As on the real server nothing holds the key until the bytes have come: of
         concurrent uploads without `upsert` several may succeed.
         """
         valid(key)
-        if not self.caller.may_touch(key):
+        if not caller.may_touch(key):
             raise errors.denied()
         if not upsert and self.store.object(bucket_id, key):
             raise errors.already_there()

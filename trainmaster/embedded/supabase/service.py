@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
@@ -16,7 +16,7 @@ from werkzeug.routing import Map, Rule
 from werkzeug.wrappers import Request, Response
 
 from trainmaster.embedded.faults import Faults
-from trainmaster.embedded.supabase import buckets, errors, listing, transfers
+from trainmaster.embedded.supabase import buckets, errors, listing, resumable, transfers
 from trainmaster.embedded.supabase.calls import Call
 from trainmaster.embedded.supabase.store import Store
 from trainmaster.embedded.supabase.tokens import ANYBODY, Caller, Keys
@@ -49,6 +49,19 @@ class Operation:
     path: str
     answer: Callable[[Call], Response]
     token: Token = Token.NEEDED
+
+
+def _resumable(path: str, token: Token) -> Iterable[Operation]:
+    """With a token, or with the signature of an address that was signed for the upload."""
+    one = f"{path}/<upload_id>"
+    return (
+        Operation("UploadOptions", "OPTIONS", path, resumable.upload_options, Token.NONE),
+        Operation("UploadOptions", "OPTIONS", one, resumable.upload_options, Token.NONE),
+        Operation("CreateUpload", "POST", path, resumable.create_upload, token),
+        Operation("HeadUpload", "HEAD", one, resumable.head_upload, token),
+        Operation("PatchUpload", "PATCH", one, resumable.patch_upload, token),
+        Operation("DeleteUpload", "DELETE", one, resumable.delete_upload, token),
+    )
 
 
 _OPERATIONS = (
@@ -86,6 +99,8 @@ _OPERATIONS = (
     Operation("CopyObject", "POST", "/object/copy", buckets.copy_object),
     Operation("DeleteObject", "DELETE", "/object/<bucket_id>/<path:key>", buckets.delete_object),
     Operation("DeleteObjects", "DELETE", "/object/<bucket_id>", buckets.delete_objects),
+    *_resumable("/upload/resumable", Token.NEEDED),
+    *_resumable("/upload/resumable/sign", Token.NONE),
 )
 
 
@@ -126,7 +141,7 @@ class Supabase:
             request, self._store, self._keys, self._caller(request, operation.token), cut_after=cut_after, **where
         )
         response: Response = operation.answer(call)
-        return response
+        return response if cut_after is None else _cut(response, cut_after)
 
     def _caller(self, request: Request, token: Token) -> Caller:
         authorization = request.headers.get("Authorization", "")
@@ -146,3 +161,22 @@ class Supabase:
         if fault.error:
             raise errors.StorageError(fault.status, fault.error, fault.message, http=fault.status)
         return fault.after_bytes
+
+
+def _cut(response: Response, after: int) -> Response:
+    """The answer as it says it is, but for its connection, which breaks after so many bytes of the body."""
+    if response.content_length is None:
+        response.content_length = response.calculate_content_length()
+    return Response(_breaking(response, after), response.status, response.headers, direct_passthrough=True)
+
+
+def _breaking(response: Response, left: int) -> Iterator[bytes]:
+    try:
+        for chunk in response.iter_encoded():
+            yield chunk[:left]
+            left -= len(chunk)
+            if left <= 0:
+                break
+    finally:
+        response.close()
+    raise ClientDisconnected

@@ -31,8 +31,8 @@ create table if not exists objects (
     last_accessed_at text not null, primary key (bucket_id, name));
 create table if not exists uploads (
     version text primary key, bucket_id text not null, name text not null, owner text, length integer not null,
-    received integer not null, parts text not null, metadata text not null, given text not null,
-    expires_at real not null);
+    received integer not null, parts text not null, metadata text not null, user_metadata text,
+    given text not null, expires_at real not null);
 """
 
 Row = dict[str, Any]
@@ -69,6 +69,7 @@ class Store:
         for each in (self._objects, self.incoming):
             each.mkdir(parents=True, exist_ok=True)
         self._lock = threading.RLock()
+        self._uploading = [threading.Lock() for _ in range(64)]
         self._db = sqlite3.connect(folder / "storage.db", check_same_thread=False, isolation_level=None)
         self._db.row_factory = sqlite3.Row
         self._db.execute("pragma journal_mode=wal")
@@ -139,8 +140,20 @@ class Store:
             raise
         return Received(path, size, md5.hexdigest())
 
-    def add(self, bucket_id: str, name: str, owner: str | None, received: Received, described: Described) -> Row:
-        """Make received bytes the object of that name, in place of what was there; its row. They stay where they are too."""
+    def add(
+        self,
+        bucket_id: str,
+        name: str,
+        owner: str | None,
+        received: Received,
+        described: Described,
+        *,
+        finishing: Row | None = None,
+    ) -> Row:
+        """Make received bytes the object of that name, in place of what was there; its row. They stay where they are too.
+
+        The upload they are of, `finishing`, is recorded together with the object.
+        """
         version, now = str(uuid.uuid4()), timestamp()
         place = self._place(version)
         place.parent.mkdir(exist_ok=True)
@@ -165,7 +178,11 @@ class Store:
             "updated_at": now,
             "last_accessed_at": now,
         }
-        replaced = self._replace(row)
+        try:
+            replaced = self._replace(row, finishing)
+        except BaseException:
+            place.unlink()
+            raise
         if replaced:
             self._place(replaced["version"]).unlink(missing_ok=True)
         return row
@@ -202,14 +219,22 @@ class Store:
             self._place(row["version"]).unlink(missing_ok=True)
         return found
 
-    def _replace(self, row: Row) -> Row | None:
+    def _replace(self, row: Row, finishing: Row | None) -> Row | None:
         with self.transaction():
             self.bucket(row["bucket_id"])  # which may have been deleted meanwhile
             replaced = self.object(row["bucket_id"], row["name"])
             if replaced:
                 row.update(id=replaced["id"], created_at=replaced["created_at"])
             self.write("objects", row)
+            if finishing:
+                self.write("uploads", finishing)
         return replaced
+
+    @contextmanager
+    def uploading(self, version: str) -> Iterator[None]:
+        """One chunk of an upload at a time."""
+        with self._uploading[hash(version) % len(self._uploading)]:
+            yield
 
     def _place(self, version: str) -> Path:
         return self._objects / version[:2] / version

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import json
 import tempfile
-from collections.abc import Iterator
 from contextlib import suppress
 from datetime import datetime
 from typing import IO, Annotated, Any
@@ -96,7 +95,7 @@ def sign_objects(call: Call) -> Response:
 def sign_upload(call: Call) -> Response:
     upsert = call.request.headers.get("x-upsert") == "true"
     call.store.bucket(call.bucket_id)
-    call.may_write(call.bucket_id, call.key, upsert=upsert)
+    call.may_write(call.caller, call.bucket_id, call.key, upsert=upsert)
     token = call.keys.signed("upload", call.path, SIGNED_UPLOADS_LAST, owner=call.caller.user_id, upsert=upsert)
     return said({"url": f"/object/upload/sign/{call.path}?token={token}", "token": token})
 
@@ -116,10 +115,10 @@ def check_type(bucket: Row, mimetype: str) -> None:
 
 def _uploaded(call: Call, caller: Caller, *, upsert: bool) -> Row:
     bucket = call.store.bucket(call.bucket_id)
-    Call(call.request, call.store, call.keys, caller).may_write(call.bucket_id, call.key, upsert=upsert)
+    call.may_write(caller, call.bucket_id, call.key, upsert=upsert)
     stream, described = _sent(call)
     check_type(bucket, described.mimetype)
-    if call.cut_after is not None:
+    if call.cut_after is not None and call.cut_after < (call.request.content_length or 0):
         raise ClientDisconnected
     received = call.store.receive(stream, largest(bucket))
     try:
@@ -211,20 +210,9 @@ def _bytes(call: Call) -> Response:
         response.headers["Content-Range"] = f"bytes {start}-{stop - 1}/{size}"
     response.headers["Content-Length"] = str(stop - start)
     file.seek(start)
-    if call.cut_after is not None:
-        response.response = _cut(file, min(call.cut_after, stop - start))
-    else:
-        response.response = wrap_file(call.request.environ, file, CHUNK)
+    response.response = wrap_file(call.request.environ, file, CHUNK)
     response.direct_passthrough = True
     return response
-
-
-def _cut(file: IO[bytes], length: int) -> Iterator[bytes]:
-    with file:
-        while length and (chunk := file.read(min(CHUNK, length))):
-            length -= len(chunk)
-            yield chunk
-    raise ClientDisconnected
 
 
 def _head(row: Row) -> Response:
