@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from embedded_aws import EmbeddedAws
+from postgres import Postgres
 from supabase_project import SupabaseProject
 
 
@@ -41,3 +42,11 @@ def start_embedded(tmp_path: Path) -> Iterator[Callable[..., EmbeddedAws]]:
     yield start
     for aws in started:
         aws.stop()
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    """A real PostgreSQL shared by all tests: make a database of your own on it."""
+    server = Postgres()
+    yield server
+    server.close()

@@ -177,20 +177,9 @@ def _begin_sqlite(connection: Connection) -> None:
 
 def _open_postgresql(address: str) -> Database:
     url = _parse(address)
-    pooled = url.port == TRANSACTION_POOLER_PORT or url.query.get("pgbouncer") == "true"
     engine = create_engine(
         url.set(drivername="postgresql+psycopg").difference_update_query(_NOT_OURS),
-        connect_args={
-            "connect_timeout": CONNECT_SECONDS,
-            "application_name": "trainmaster",
-            # A server that vanishes without a word is noticed after about a minute, even in the middle of a query.
-            "keepalives_idle": 30,
-            "keepalives_interval": 10,
-            "keepalives_count": 3,
-            "tcp_user_timeout": 60_000,
-            # A transaction-mode pooler hands the next transaction to another server, which has none of our statements.
-            **({"prepare_threshold": None} if pooled else {}),
-        },
+        connect_args=connection_options(url),
         pool_size=CONNECTIONS,
         max_overflow=0,
         pool_timeout=STATEMENT_SECONDS,
@@ -200,6 +189,23 @@ def _open_postgresql(address: str) -> Database:
     )
     event.listen(engine, "begin", _limit_postgresql)
     return Database(engine, f"PostgreSQL {url.host or url.query.get('host') or 'on this machine'}/{url.database or ''}")
+
+
+def connection_options(url: URL) -> dict[str, Any]:
+    """What psycopg is told besides the address."""
+    options: dict[str, Any] = {
+        "connect_timeout": CONNECT_SECONDS,
+        "application_name": "trainmaster",
+        # A server that vanishes without a word is noticed after about a minute, even in the middle of a query.
+        "keepalives_idle": 30,
+        "keepalives_interval": 10,
+        "keepalives_count": 3,
+        "tcp_user_timeout": 60_000,
+    }
+    if url.port == TRANSACTION_POOLER_PORT or url.query.get("pgbouncer") == "true":
+        # A transaction-mode pooler hands the next transaction to another server, which has none of our statements.
+        options["prepare_threshold"] = None
+    return options
 
 
 def _parse(address: str) -> URL:

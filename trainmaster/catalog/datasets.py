@@ -95,8 +95,12 @@ class Datasets:
         """
         _check(dataset, claims)
         with integrity_refused(f"Dataset {dataset.name!r} ({dataset.id})"), self._database.writing() as connection:
-            row = self._database.insert(training_datasets).values(**_columns(dataset))
-            if connection.execute(row.on_conflict_do_nothing(index_elements=[training_datasets.c.id])).rowcount == 0:
+            row = (
+                self._database.insert(training_datasets)
+                .values(**_columns(dataset))
+                .on_conflict_do_nothing(index_elements=["id"])
+            )
+            if connection.execute(row.returning(training_datasets.c.id)).first() is None:
                 return self._found(connection, dataset, claims)
             connection.execute(insert(dataset_copies), [_copy_columns(dataset.id, copy) for copy in dataset.copies])
             for claim in claims:

@@ -97,7 +97,7 @@ class PendingObjects:
             },
             where=or_(pending_objects.c.lease_until <= now, pending_objects.c.holder == wanted.holder),
         )
-        return connection.execute(insert).rowcount == 1
+        return connection.execute(insert.returning(pending_objects.c.path)).first() is not None
 
     def _raise_under_way(self, connection: Connection, wanted: PendingObject, now: datetime) -> None:
         other = connection.execute(select(pending_objects).where(_is(wanted))).one_or_none()

@@ -6,7 +6,7 @@ The first four belong to the application (deployments/supabase/migrations adds w
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, CheckConstraint, Column, Float, ForeignKey, Index, MetaData, Table, Text, Uuid
+from sqlalchemy import BigInteger, CheckConstraint, Column, Double, ForeignKey, Index, MetaData, Table, Text, Uuid
 
 from trainmaster.catalog.columns import Amount, Json, Moment, TextList
 
@@ -46,8 +46,8 @@ training_datasets = Table(
     Column("storage_path", Text, nullable=False),
     Column("file_size_bytes", BigInteger),
     Column("total_examples", BigInteger),
-    Column("avg_input_length", Float),
-    Column("avg_output_length", Float),
+    Column("avg_input_length", Double),
+    Column("avg_output_length", Double),
     Column("metadata", Json),
     Column("created_at", Moment, nullable=False),
     Column("updated_at", Moment, nullable=False),
