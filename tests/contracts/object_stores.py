@@ -9,14 +9,17 @@ import resource
 import sys
 import uuid
 from dataclasses import asdict, dataclass
-from typing import IO
+from typing import IO, Any
 
 import boto3
 from botocore.config import Config
+from pydantic import SecretStr
 
 from trainmaster.storage.bodies import hashed, measured
 from trainmaster.storage.s3 import S3Store
 from trainmaster.storage.store import ObjectStore
+from trainmaster.storage.supabase import SupabaseStore
+from trainmaster.storage.supabase_calls import Timing
 
 LARGE = (7 << 20) + 3
 """Bytes that no store here takes in one piece."""
@@ -35,15 +38,13 @@ class Server:
 
     def store(self, url: str = "", *, seconds: float = 30, tries: int = 3, bucket: str = "") -> ObjectStore:
         """Its store, reached at `url` instead where that is given, waiting so many seconds for each of so many answers."""
-        assert self.provider == "s3"
-        return S3Store(
-            self.client(url, seconds=seconds, tries=tries),
-            bucket or self.bucket,
-            part_size=5 << 20,
-            multipart_from=6 << 20,
-        )
+        if self.provider == "supabase":
+            timing = Timing(connect_seconds=seconds, answer_seconds=seconds, tries=tries, pause_seconds=0.05)
+            return SupabaseStore(url or self.url, SecretStr(self.secret), bucket or self.bucket, timing=timing)
+        client = self.client(url, seconds=seconds, tries=tries)
+        return S3Store(client, bucket or self.bucket, part_size=5 << 20, multipart_from=6 << 20)
 
-    def client(self, url: str = "", *, seconds: float = 30, tries: int = 3) -> object:
+    def client(self, url: str = "", *, seconds: float = 30, tries: int = 3) -> Any:
         return boto3.client(
             "s3",
             endpoint_url=url or self.url,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import os
 import subprocess
 import threading
 import time
@@ -27,7 +28,8 @@ from trainmaster.errors import (
 )
 from trainmaster.storage.store import ObjectStore
 
-SERVERS = ["seaweedfs", "moto"]
+HOSTED = {"SUPABASE_URL", "SUPABASE_SERVICE_ROLE_KEY"} <= os.environ.keys()
+SERVERS = ["seaweedfs", "moto", "supabase", *(["hosted_supabase"] if HOSTED else [])]
 GROWTH = 60 << 10
 """KiB: a part of 5 or 6 MiB in the hands of one library after another, and what Python keeps of it."""
 
@@ -47,9 +49,25 @@ def moto() -> Iterator[Server]:
     server.start()
     host, port = server.get_host_and_port()
     reached = Server("moto", "s3", f"http://{host}:{port}", "datasets-of-tests", "any", "any")
-    reached.client().create_bucket(Bucket=reached.bucket)  # type: ignore[attr-defined]
+    reached.client().create_bucket(Bucket=reached.bucket)
     yield reached
     server.stop()
+
+
+@pytest.fixture(scope="session")
+def supabase(embedded: Any) -> Server:
+    environment = embedded.environment
+    return Server(
+        "supabase", "supabase", environment["SUPABASE_URL"], "training-datasets", "",
+        environment["SUPABASE_SERVICE_ROLE_KEY"],
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def hosted_supabase() -> Server:
+    """Whatever project whoever runs the tests names, with a bucket `training-datasets`; run with --allow-hosts of it."""
+    secret = os.environ["SUPABASE_SERVICE_ROLE_KEY"]
+    return Server("hosted_supabase", "supabase", os.environ["SUPABASE_URL"], "training-datasets", "", secret)
 
 
 @pytest.fixture(params=SERVERS)
