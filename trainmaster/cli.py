@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 
 from trainmaster import laptop
+from trainmaster.commands import datasets
 from trainmaster.embedded import command as embedded
 
 
@@ -18,6 +19,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     laptop.add_parsers(commands)
     embedded.add_parser(commands)
+    datasets.add_parser(commands)
     args = parser.parse_args(argv)
     code: int = args.run(args)
     return code

@@ -1,0 +1,1 @@
+"""What the `trainmaster` command does, a module to each subcommand."""
