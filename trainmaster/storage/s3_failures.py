@@ -13,6 +13,7 @@ from botocore.exceptions import (
     ProfileNotFound,
 )
 
+from trainmaster.aws.clients import NO_CREDENTIALS
 from trainmaster.aws.failures import code_of, is_missing, is_passing, status_of
 from trainmaster.errors import (
     CorruptedUploadError,
@@ -23,10 +24,6 @@ from trainmaster.errors import (
 from trainmaster.storage.address import S3Address
 
 _OTHER_BYTES = {"BadDigest", "InvalidDigest", "XAmzContentChecksumMismatch", "XAmzContentSHA256Mismatch"}
-NO_CREDENTIALS = (
-    "S3 was chosen, but no AWS credentials were found. Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, AWS_PROFILE or"
-    " a role for the worker, or name a prefect-aws block in TRAINMASTER_AWS_CREDENTIALS_BLOCK."
-)
 
 
 @contextmanager

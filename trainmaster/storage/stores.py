@@ -1,0 +1,96 @@
+"""Which bucket of which provider keeps a user's datasets, as this installation is configured."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+from trainmaster.aws.clients import default_s3_client
+from trainmaster.errors import NotConfiguredError
+from trainmaster.settings import Settings
+from trainmaster.storage.s3 import S3Store, require_bucket
+from trainmaster.storage.store import ObjectStore, StorageProvider
+from trainmaster.storage.supabase import SupabaseStore
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+SUPABASE_BUCKET = "training-datasets"
+"""The application's, which shares it with us."""
+
+_BUCKET = re.compile(r"(?!xn--|sthree-|amzn-s3-demo-)[a-z0-9](?!.*\.\.)[a-z0-9.-]{1,61}[a-z0-9]")
+
+
+class Stores:
+    """The stores of one installation. `s3_client` makes the client S3 is reached by; AWS's default chain without it."""
+
+    def __init__(self, settings: Settings, s3_client: Callable[[], S3Client] | None = None) -> None:
+        self._settings = settings
+        self._new_s3_client = s3_client or (lambda: default_s3_client(settings.region))
+        self._s3_client: S3Client | None = None
+        self._homes: dict[tuple[StorageProvider, str], ObjectStore] = {}
+
+    def home(self, provider: StorageProvider, user_id: UUID) -> ObjectStore:
+        """Where a user's datasets go at a provider; known to be there and usable, before anything is sent.
+
+        Raises NotConfiguredError saying what to set.
+        """
+        bucket = SUPABASE_BUCKET if provider is StorageProvider.SUPABASE else self._s3_bucket(user_id)
+        if (provider, bucket) not in self._homes:
+            store = self.at(provider, bucket)
+            if isinstance(store, SupabaseStore):
+                store.require_bucket()
+            else:
+                require_bucket(self._s3(), bucket)
+            self._homes[provider, bucket] = store
+        return self._homes[provider, bucket]
+
+    def at(self, provider: StorageProvider, bucket: str) -> ObjectStore:
+        """A bucket that the catalogue names. Raises NotConfiguredError when its provider is not configured."""
+        settings = self._settings
+        if provider is StorageProvider.S3:
+            encryption, key = settings.s3_encryption, settings.s3_kms_key_id
+            return S3Store(self._s3(), bucket, encryption=encryption, kms_key_id=key)
+        url, secret = settings.supabase_url, settings.supabase_service_role_key
+        if not url or not secret or not secret.get_secret_value():
+            missing = "SUPABASE_SERVICE_ROLE_KEY" if url else "SUPABASE_URL"
+            raise NotConfiguredError(
+                f"Supabase was chosen, but {missing} is not set. Set SUPABASE_URL to the project's address and"
+                " SUPABASE_SERVICE_ROLE_KEY to its service-role key in the environment of the worker, or choose S3."
+            )
+        return SupabaseStore(url, secret, bucket)
+
+    def _s3(self) -> S3Client:
+        if self._s3_client is None:
+            self._s3_client = self._new_s3_client()
+        return self._s3_client
+
+    def _s3_bucket(self, user_id: UUID) -> str:
+        pattern = self._settings.dataset_bucket or self._settings.bucket
+        if not pattern:
+            raise NotConfiguredError(
+                "S3 was chosen, but no bucket is configured. Set TRAINMASTER_DATASET_BUCKET (`{user_id}` in it stands for"
+                " the user) or TRAINMASTER_BUCKET in the environment of the worker, or choose Supabase."
+            )
+        bucket = pattern.replace("{user_id}", str(user_id))
+        if not is_bucket_name(bucket):
+            raise NotConfiguredError(
+                f"{bucket!r}, from TRAINMASTER_DATASET_BUCKET or TRAINMASTER_BUCKET, cannot be an S3 bucket: 3 to 63"
+                " lower-case letters, digits, dots and hyphens, a letter or digit at both ends, no IP address."
+                " `{user_id}` takes 36 of them."
+            )
+        return bucket
+
+
+def is_bucket_name(name: str) -> bool:
+    """Whether S3's rules for general purpose buckets allow it (AWS, "General purpose bucket naming rules")."""
+    try:
+        ipaddress.IPv4Address(name)
+    except ValueError:
+        return bool(_BUCKET.fullmatch(name)) and not name.endswith(
+            ("-s3alias", "--ol-s3", ".mrap", "--x-s3", "--table-s3")
+        )
+    return False
