@@ -14,9 +14,22 @@ from prefect_aws import AwsCredentials
 
 from trainmaster.aws.clients import client_config
 from trainmaster.aws.failures import is_passing
-from trainmaster.errors import CatalogueUnavailableError, LeaseLostError, StorageUnavailableError
+from trainmaster.errors import (
+    CatalogueUnavailableError,
+    CorruptedUploadError,
+    LeaseLostError,
+    StorageUnavailableError,
+    UploadUnderWayError,
+)
 from trainmaster.settings import Settings
 
+_MAY_PASS = (
+    StorageUnavailableError,
+    CatalogueUnavailableError,
+    CorruptedUploadError,
+    UploadUnderWayError,
+    LeaseLostError,
+)
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -37,11 +50,9 @@ def client(settings: Settings, service: str) -> Any:
 
 
 def may_pass(_task: Any, _run: TaskRun, state: State[Any]) -> bool:
-    """Try again after throttling, network cuts and a lost lease; never after a refusal."""
+    """Try again after throttling, network cuts, a lost lease, and once others are done; never after a refusal."""
     error = state.result(raise_on_failure=False)
-    if isinstance(error, CatalogueUnavailableError | StorageUnavailableError | LeaseLostError):
-        return True
-    return isinstance(error, BaseException) and is_passing(error)
+    return isinstance(error, _MAY_PASS) or (isinstance(error, BaseException) and is_passing(error))
 
 
 def step(*, task_run_name: str, retries: int = 4) -> Callable[[Callable[P, R]], Task[P, R]]:

@@ -131,5 +131,6 @@ class UploadedDataset(BaseModel):
             "SHA-256": self.sha256,
             "read from": self.storage_provider,
             **{f"copy in {copy.provider}": copy.uri for copy in self.copies},
+            **{f"warning {number}": warning for number, warning in enumerate(self.warnings, start=1)},
         }
         return [{"what": what, "value": value} for what, value in rows.items()]

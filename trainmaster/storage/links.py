@@ -1,0 +1,82 @@
+"""Links by which a dataset can be downloaded, from whichever provider has it."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
+
+from trainmaster.catalog.datasets import Dataset
+from trainmaster.errors import (
+    DatasetMissingError,
+    NotConfiguredError,
+    ObjectMissingError,
+    StorageUnavailableError,
+    TrainmasterError,
+    UnknownChoiceError,
+)
+from trainmaster.storage.library import SUFFIX, Library
+from trainmaster.storage.store import LONGEST_LIFETIME, ObjectStore, StorageProvider
+
+LIFETIME = timedelta(hours=2)
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class DownloadLink:
+    """A link that anybody can use until it expires: it is shown to who asked, and neither logged nor kept."""
+
+    url: str = field(repr=False)
+    provider: StorageProvider
+    file_name: str
+    expires_at: datetime
+
+
+def download_link(library: Library, dataset_id: UUID, user_id: UUID, expires_in: timedelta = LIFETIME) -> DownloadLink:
+    """A link to the copy readers get first, or when that is gone or out of reach to the other, which the log then says.
+
+    At least one second, at most seven days. Raises DatasetMissingError for an unknown dataset and for somebody else's alike;
+    ObjectMissingError, StorageUnavailableError or NotConfiguredError when no copy can be had.
+    """
+    if not timedelta(seconds=1) <= expires_in <= LONGEST_LIFETIME:
+        raise UnknownChoiceError(f"A link can be valid for 1 second to 7 days, not for {expires_in}.")
+    dataset = library.catalogue.datasets.get(dataset_id, user_id)
+    if dataset is None:
+        raise DatasetMissingError(f"There is no dataset {dataset_id} of user {user_id}.")
+    expires_at, name = datetime.now(UTC) + expires_in, file_name(dataset.name)
+    failures: list[TrainmasterError] = []
+    for provider, bucket, path in _copies(dataset):
+        try:
+            url = _store(library, provider, bucket, user_id).sign(path, expires_in, download_as=name)
+        except (ObjectMissingError, StorageUnavailableError, NotConfiguredError) as error:
+            _log.warning("Dataset %s cannot be had from %s: %s", dataset_id, provider, error)
+            failures.append(error)
+        else:
+            if failures:
+                _log.warning("Dataset %s: the link leads to the copy in %s instead.", dataset_id, provider)
+            return DownloadLink(url, provider, name, expires_at)
+    raise failures[0]
+
+
+def file_name(name: str) -> str:
+    """What a browser saves a dataset as: its name, without what some file system or shell trips over."""
+    plain = re.sub(r"[^\w.+ -]+", "_", name).strip(". ")
+    return (plain[:100].strip(". ") or "dataset") + SUFFIX
+
+
+def _copies(dataset: Dataset) -> Iterator[tuple[StorageProvider, str | None, str]]:
+    """Provider, bucket and path of each copy, that first which the row names; its bucket is unknown where the application
+    stored it."""
+    first = dataset.copy_at(dataset.storage_provider)
+    yield StorageProvider(dataset.storage_provider), first.bucket if first else None, dataset.storage_path
+    for copy in dataset.copies:
+        if copy is not first:
+            yield StorageProvider(copy.provider), copy.bucket, copy.path
+
+
+def _store(library: Library, provider: StorageProvider, bucket: str | None, user_id: UUID) -> ObjectStore:
+    return library.stores.at(provider, bucket) if bucket else library.stores.home(provider, user_id)
