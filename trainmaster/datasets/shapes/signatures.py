@@ -76,7 +76,8 @@ def _chatml(example: Any) -> str | None:
 
 def _sharegpt(example: Any) -> str | None:
     if isinstance(example, list):
-        return "lists of {from, value}" if _turn_key(example) == "from" else None
+        kind = _turn_key(example)
+        return f"lists of {_TURNS[kind]}" if kind in ("from", "role") else None
     if key := _first(example, *_CONVERSATION_KEYS):
         return f"{_named(key)} of {_TURNS.get(_turn_key(example[key]), '{from, value}')}"
     return None
