@@ -24,7 +24,7 @@ from trainmaster.datasets.formats import Canonical, Detection, Format, Malformed
 from trainmaster.datasets.kinds import ProblemKind
 from trainmaster.datasets.layouts import recognised
 from trainmaster.datasets.limits import DEFAULTS, Limits
-from trainmaster.datasets.parsing import certified, problems_of
+from trainmaster.datasets.parsing import BETWEEN, TooDeepError, certified, line_by_line, problems_of
 from trainmaster.datasets.problems import Findings, Problem
 from trainmaster.datasets.report import Container, DatasetReport, DatasetStatistics
 from trainmaster.datasets.shapes import shape_of
@@ -35,6 +35,7 @@ from trainmaster.datasets.writing import GzipFile
 
 __all__ = ["check_dataset"]
 
+_EXAMPLE = operator.itemgetter(0)
 _MORE = operator.attrgetter("more")
 _SAMPLE = 100  # examples a format is told from
 _SAMPLE_BLOCKS = 8  # how far is read for the first that can be parsed
@@ -145,16 +146,21 @@ class _Check:
         return read, detect(examples)
 
     def _take(self, block: Block) -> None:
-        loads, canonical = orjson.loads, self._shape.canonical
+        """All of a block at once, unless something in it needs a closer look."""
+        loads, canonical, depth = orjson.loads, self._shape.canonical, self._limits.depth
         try:
             parsed = [loads(raw) for raw in block.raws]
-            if block.unheld or not certified(block.text, parsed, self._limits.depth):
-                raise MalformedError
+            as_read = line_by_line(parsed, depth)
             canonicals = [canonical(example) for example in parsed]
-        except (orjson.JSONDecodeError, MalformedError):
+            examples = list(map(_EXAMPLE, canonicals))
+            written = as_read if all(map(operator.is_, examples, parsed)) else line_by_line(examples)
+        except (orjson.JSONDecodeError, MalformedError, TooDeepError):
             self._take_one_by_one(block)
         else:
-            self._accept(canonicals, block.numbers)
+            if block.unheld or any(map(_MORE, canonicals)) or not certified(block.text, as_read):
+                self._take_one_by_one(block)
+            else:
+                self._accept(canonicals, block.numbers, written.split(BETWEEN))
 
     def _take_one_by_one(self, block: Block) -> None:
         canonicals, numbers = list[Canonical](), list[int]()
@@ -164,11 +170,11 @@ class _Check:
         for at, (raw, number) in enumerate(zip(block.raws, block.numbers, strict=True)):
             outcome = self._judged(raw, number)
             if isinstance(outcome, Canonical):
-                canonicals.append(outcome)
-                numbers.append(number)
+                canonicals += [outcome, *outcome.more]
+                numbers += [number] * (1 + len(outcome.more))
             else:
                 self._refuse(number, _cut_off(outcome) if block.cut_off and at == last else outcome, raw)
-        self._accept(canonicals, numbers)
+        self._accept(canonicals, numbers, [orjson.dumps(canonical.example) for canonical in canonicals])
 
     def _judged(self, raw: bytes, number: int) -> Canonical | list[Problem]:
         depth, unit = self._limits.depth, self._unit
@@ -176,7 +182,7 @@ class _Check:
             example = orjson.loads(raw)
         except orjson.JSONDecodeError:
             return problems_of(raw, number, unit, depth)
-        if not certified(raw, [example], depth) and (problems := problems_of(raw, number, unit, depth)):
+        if not _plainly_sound(raw, example, depth) and (problems := problems_of(raw, number, unit, depth)):
             return problems
         try:
             return self._shape.canonical(example)
@@ -195,16 +201,9 @@ class _Check:
         wanted = f"{self._shape.format}, as the others: one format to a file"
         return [Problem(ProblemKind.OTHER_FORMAT, f"an example of {other}", wanted, number, unit=self._unit)]
 
-    def _accept(self, canonicals: list[Canonical], numbers: Sequence[int]) -> None:
-        if any(map(_MORE, canonicals)):
-            pairs = [
-                (each, number) for one, number in zip(canonicals, numbers, strict=True) for each in (one, *one.more)
-            ]
-            canonicals, numbers = [each for each, _ in pairs], [number for _, number in pairs]
+    def _accept(self, canonicals: Sequence[Canonical], numbers: Sequence[int], texts: list[bytes]) -> None:
         if not canonicals:
             return
-        dumps = orjson.dumps
-        texts = [dumps(canonical[0]) for canonical in canonicals]
         self.examples += len(canonicals)
         self._duplicates.add(texts, numbers)
         self._tally.add(canonicals, numbers)
@@ -282,6 +281,13 @@ class _Check:
                 self.notes.add(Problem(kind, said, wanted, number, unit=self._unit))
             if count:
                 self.notes.counts[kind] = count
+
+
+def _plainly_sound(raw: bytes, example: Any, depth: int) -> bool:
+    try:
+        return certified(raw, line_by_line([example], depth))
+    except TooDeepError:
+        return False
 
 
 def _cut_off(problems: Sequence[Problem]) -> list[Problem]:

@@ -15,8 +15,8 @@ from trainmaster.datasets.kinds import ProblemKind
 from trainmaster.datasets.limits import MIB, Limits
 from trainmaster.datasets.problems import Problem
 
-CHUNK = 2 * MIB
-_PACKED_CHUNK = MIB // 4
+CHUNK = MIB
+_PACKED_CHUNK = MIB // 2
 _AHEAD = 3
 _GZIP = b"\x1f\x8b"
 _ZSTD = b"\x28\xb5\x2f\xfd"
@@ -172,7 +172,7 @@ def gunzipped(source: _Source, packed: bytes) -> Iterator[bytes]:
         while not member.eof:
             try:
                 piece = member.decompress(packed, CHUNK)
-            except igzip_lib.IsalError as error:
+            except igzip_lib.IsalError as error:  # type: ignore[misc]  # its stub declares an instance
                 raise UnpackingError(
                     ProblemKind.UNREADABLE, f"damaged gzip data ({error})", "gzip data as it was packed"
                 ) from None
