@@ -384,7 +384,7 @@ def test_a_line_of_another_format_is_one_problem_that_says_so():
     assert problem.kind is Kind.OTHER_FORMAT
     assert str(problem) == (
         "line 8: found a sharegpt example (conversations, id); "
-        "wanted alpaca, as in the rest of the file: an object with instruction, input and output"
+        "wanted alpaca: an object with instruction, input and output"
     )
 
 

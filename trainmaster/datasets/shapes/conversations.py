@@ -8,7 +8,7 @@ from trainmaster.datasets.formats import Canonical, Format
 from trainmaster.datasets.kinds import ProblemKind
 from trainmaster.datasets.shapes.faults import Faults
 from trainmaster.datasets.shapes.lengths import lengths
-from trainmaster.datasets.shapes.rules import Rules, conversation, unclaimed
+from trainmaster.datasets.shapes.rules import Rules, conversation, new_tuple, unclaimed
 from trainmaster.datasets.shapes.turns import (
     ALL_ROLES,
     CHATML_ROLES,
@@ -21,9 +21,6 @@ from trainmaster.datasets.shapes.turns import (
 
 SHORT = 64
 """Turns up to which an order of roles is remembered."""
-
-# A NamedTuple's own constructor is a Python function around this and takes twice as long, once per example.
-_new = tuple.__new__
 
 
 class ChatML(Rules):
@@ -142,7 +139,7 @@ def _plain_messages(example: Any) -> Canonical | None:
     except (KeyError, TypeError):
         return None
     order = tuple(roles)
-    return _new(Canonical, (example, asked, answered, order, ())) if in_order(order) else None
+    return new_tuple(Canonical, (example, asked, answered, order, ())) if in_order(order) else None
 
 
 def _plain_conversations(example: Any) -> Canonical | None:
@@ -174,4 +171,4 @@ def _plain_conversations(example: Any) -> Canonical | None:
     if len(example) > 1:
         canonical.update(example)
         del canonical["conversations"]
-    return _new(Canonical, (canonical, asked, answered, order, ()))
+    return new_tuple(Canonical, (canonical, asked, answered, order, ()))

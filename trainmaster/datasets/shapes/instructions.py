@@ -9,13 +9,10 @@ from trainmaster.datasets.formats import Canonical, Format
 from trainmaster.datasets.kinds import ProblemKind
 from trainmaster.datasets.shapes.conversations import with_system
 from trainmaster.datasets.shapes.faults import Faults
-from trainmaster.datasets.shapes.rules import Rules, conversation
+from trainmaster.datasets.shapes.rules import Rules, conversation, new_tuple
 from trainmaster.datasets.shapes.turns import Message
 
 _ANSWER = "the answer, as text that is not empty"
-
-# Canonical's own constructor is a Python function around this and takes twice as long, once per example.
-_new = tuple.__new__
 
 
 def asked(instruction: str, given: str) -> str:
@@ -43,13 +40,13 @@ class Alpaca(Rules):
             and (len(example) == 3 or self._SPECIAL.isdisjoint(example))
         ):
             return super().canonical(example)
-        question = f"{instruction}\n\n{given}" if given else instruction
+        question = asked(instruction, given)
         messages = [{"role": "user", "content": question}, {"role": "assistant", "content": output}]
         canonical = {"messages": messages}
         if len(example) > 3:
             canonical.update(example)
             del canonical["instruction"], canonical["input"], canonical["output"]
-        return _new(Canonical, (canonical, len(question), len(output), ("user", "assistant"), ()))
+        return new_tuple(Canonical, (canonical, len(question), len(output), ("user", "assistant"), ()))
 
     def read(self, example: Any, faults: Faults) -> Canonical:
         example = self.fields(example, faults)
