@@ -6,12 +6,12 @@ import argparse
 import json
 import os
 import shutil
-import signal
 import sys
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 from trainmaster.commands.progress import Progress
+from trainmaster.commands.reading import StoppedError, stoppable
 from trainmaster.datasets.checking import check_dataset
 from trainmaster.datasets.formats import Format
 from trainmaster.datasets.report import DatasetReport
@@ -24,7 +24,7 @@ from trainmaster.errors import RefusedError
 if TYPE_CHECKING:
     Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]
 
-ACCEPTED, REFUSED, UNREADABLE, INTERRUPTED, TERMINATED = 0, 1, 2, 130, 143
+ACCEPTED, REFUSED, UNREADABLE = 0, 1, 2
 STDIN = "-"
 PIPED_WIDTH = 100
 
@@ -61,12 +61,11 @@ def add_parser(subcommands: Subparsers) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """0 when the dataset is accepted, 1 when it is refused, 2 with a sentence on stderr when it cannot be read."""
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))  # so that unfinished files are removed
     try:
         report = _checked(args)
-    except KeyboardInterrupt:
-        print("\nInterrupted: nothing was written.", file=sys.stderr)
-        return INTERRUPTED
+    except StoppedError as stopped:
+        print("Stopped before the end of the file: nothing was written.", file=sys.stderr)
+        return stopped.exit_code
     except _CannotCheckError as error:
         print(f"trainmaster datasets check: {error}", file=sys.stderr)
         return UNREADABLE
@@ -83,9 +82,9 @@ def dropped_beside(output: Path) -> Path:
 def _checked(args: argparse.Namespace) -> DatasetReport:
     name = "standard input" if args.file == STDIN else args.file
     try:
-        tokenizer = named_tokenizer(args.tokenizer) if args.tokenizer else None
-        with _opened(args.file) as source, Progress(_size(source), sys.stderr) as progress:
+        with stoppable(_opened(args.file)) as source, Progress(_size(source), sys.stderr) as progress:
             _require_writable(args.output, source)
+            tokenizer = named_tokenizer(args.tokenizer) if args.tokenizer else None
             return check_dataset(
                 source,
                 name=name if args.file == STDIN else Path(args.file).name,
@@ -104,13 +103,14 @@ def _checked(args: argparse.Namespace) -> DatasetReport:
         raise _CannotCheckError(f"{where}: {error.strerror or error}") from error
 
 
-def _opened(file: str) -> IO[bytes]:
+def _opened(file: str) -> int:
+    """A descriptor of its own, whatever becomes of the standard input."""
     if file == STDIN:
-        return os.fdopen(os.dup(sys.stdin.fileno()), "rb")
-    if Path(file).is_dir():
-        inside = "give one of the files in it" if any(Path(file).iterdir()) else "and there is nothing in it"
-        raise _CannotCheckError(f"{printable(file)} is a folder: {inside}.")
-    return Path(file).expanduser().open("rb")
+        return os.dup(0)
+    path = Path(file).expanduser()
+    if path.is_dir():
+        raise _CannotCheckError(f"{printable(file)} is a folder: give a file.")
+    return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
 
 
 def _size(source: IO[bytes]) -> int:

@@ -63,7 +63,7 @@ def _figures(report: DatasetReport) -> Iterator[str]:
     yield f"![Lengths of input and output](data:image/png;base64,{png})"
     yield _table(("Characters", *wording.PERCENTILES), _percentiles(statistics))
     yield _table(("", ""), _contents(statistics))
-    points = [f"**−{lost:.1f}** {part}: {plain(why)}" for lost, part, why in wording.lost_points(statistics)]
+    points = [f"**{wording.points(lost)}** {part}: {plain(why)}" for lost, part, why in wording.lost_points(statistics)]
     yield _list(f"Quality: {statistics.quality.score} of 100", points or ["nothing to find fault with"])
 
 

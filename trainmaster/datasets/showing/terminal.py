@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from trainmaster.datasets.report import DatasetReport, DatasetStatistics, Distribution
 from trainmaster.datasets.showing import wording
 
-NARROWEST, WIDEST = 40, 120
+NARROWEST, WIDEST = 48, 120
 _LABEL = 13
 _LEVELS = " ▁▂▃▄▅▆▇█"
 _HIGH = 3
@@ -114,7 +114,7 @@ def _histogram(title: str, distribution: Distribution, page: Page) -> list[str]:
     if distribution.low == distribution.high:
         return []
     counts = [count for *_, count in distribution.histogram]
-    broad = max(1, min(_BROADEST_BAR, (page.columns - 4) // len(counts)))
+    broad = max(1, min(_BROADEST_BAR, (page.columns - 2) // len(counts)))
     highest = max(counts)
     eighths = [max(round(8 * _HIGH * count / highest), 1) if count else 0 for count in counts]
     rows = [
@@ -126,9 +126,9 @@ def _histogram(title: str, distribution: Distribution, page: Page) -> list[str]:
     middle = f"{distribution.histogram[len(counts) // 2][0]:,}"
     room = width - len(low) - len(high) - len(middle)
     axis = f"{low}{middle:^{width - len(low) - len(high)}}{high}" if room > 4 else f"{low}{high:>{width - len(low)}}"
-    most = max(distribution.histogram, key=lambda bin_: bin_[2])
-    span = f"{most[0]:,}" if most[1] - most[0] == 1 else f"{most[0]:,} to {most[1] - 1:,}"
-    caption = page.dim(f" · characters; the highest column is {wording.counted(most[2], 'example')} of {span}")
+    start, end, _ = max(distribution.histogram, key=lambda bin_: bin_[2])
+    often = f"{start:,}" if end - start == 1 else f"{start:,} to {end - 1:,}"
+    caption = page.dim(f" · most often {often} characters")
     return [page.bold(title) + caption, *(f"  {row}".rstrip() for row in rows), page.dim(f"  {axis}")]
 
 
@@ -143,8 +143,7 @@ def _contents(statistics: DatasetStatistics, page: Page) -> Iterator[str]:
 def _quality(statistics: DatasetStatistics, page: Page) -> Iterator[str]:
     yield page.bold(f"Quality: {statistics.quality.score} of 100")
     for lost, part, why in wording.lost_points(statistics):
-        points = f"−{lost:.1f}" if lost >= 0.05 else "−0.0"
-        yield from page.wrapped(f"{points:>7}  {part}: {why}", "", " " * 9)
+        yield from page.wrapped(f"{wording.points(lost):>7}  {part}: {why}", "", " " * 9)
 
 
 def _next(report: DatasetReport, page: Page) -> list[str]:

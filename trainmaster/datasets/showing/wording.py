@@ -142,8 +142,7 @@ def next_steps(report: DatasetReport, option: Callable[[str, str], str]) -> list
     if report.ok:
         return list(_improvements(report.statistics))
     if report.fatal:
-        number = f" at {report.fatal.unit} {report.fatal.number:,}" if report.fatal.number else ""
-        return [f"Mend the file{number}: wanted is {printable(report.fatal.wanted)}."]
+        return [f"Mend the file and check it again: wanted is {printable(report.fatal.wanted)}."]
     return list(_mending(report, option))
 
 
@@ -180,6 +179,10 @@ def lost_points(statistics: DatasetStatistics) -> Iterator[tuple[float, str, str
     """(points, part, why) of what lowered the score, the most first."""
     ranked = sorted(statistics.quality.parts.items(), key=lambda item: -item[1][0])
     return ((lost, name, why) for name, (lost, why) in ranked if lost > 0)
+
+
+def points(lost: float) -> str:
+    return f"−{lost:.1f}" if lost >= 0.1 else f"−{lost:.1g}"
 
 
 def turns(statistics: DatasetStatistics) -> list[str]:
