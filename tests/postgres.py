@@ -30,6 +30,7 @@ class Postgres:
 
     def __init__(self) -> None:
         self._child: subprocess.Popen[str] | None = None
+        self.folder: Path | None = None
         self._made: list[str] = []
         self._templates: dict[str, str] = {}
         self.url = os.environ.get("TEST_DATABASE_URL") or self._start()
@@ -89,9 +90,9 @@ class Postgres:
         return make_url(self.url).set(database=database).render_as_string(hide_password=False)
 
     def _start(self) -> str:
-        folder = Path(tempfile.mkdtemp(prefix="trainmaster-postgres-"))
+        self.folder = Path(tempfile.mkdtemp(prefix="trainmaster-postgres-"))
         self._child = subprocess.Popen(
-            [sys.executable, __file__, str(folder)],
+            [sys.executable, __file__, str(self.folder)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,

@@ -26,6 +26,7 @@ MIGRATIONS = "deployments/supabase/migrations"
 CONNECT_SECONDS = 10
 LOCK_SECONDS = 10
 STATEMENT_SECONDS = 30
+POOL_SECONDS = 30
 BUSY_SECONDS = 30
 """How long a writer waits for the others on SQLite, where there is one at a time."""
 CONNECTIONS = 5
@@ -49,7 +50,7 @@ class Database:
 
     def __init__(self, engine: Engine, where: str) -> None:
         self._engine, self._where = engine, where
-        self._writing_engine = engine.execution_options(writes=True)
+        self._writing_engine = engine.execution_options(sqlite_begin="BEGIN IMMEDIATE")
         self.kind = engine.dialect.name
 
     def __repr__(self) -> str:
@@ -107,7 +108,7 @@ class Database:
                 f"The catalogue ({self._where}) lacks what this version needs: {said.splitlines()[0]}."
                 f" Apply the migrations of {MIGRATIONS} (its README says how)."
             ) from error
-        if state == "42501":
+        if state == "42501" or (not state and isinstance(error.orig, psycopg.ProgrammingError)):
             raise NotConfiguredError(
                 f"The catalogue ({self._where}) refuses us: {said}. Check DATABASE_URL."
             ) from error
@@ -130,6 +131,7 @@ def _open_sqlite(state_dir: Path) -> Database:
         connect_args={"timeout": BUSY_SECONDS, "isolation_level": None, "check_same_thread": False},
         pool_size=CONNECTIONS,
         max_overflow=0,
+        pool_timeout=POOL_SECONDS,
         hide_parameters=True,
     )
     event.listen(engine, "connect", _prepare_sqlite)
@@ -140,8 +142,9 @@ def _open_sqlite(state_dir: Path) -> Database:
         # Several processes may be the first one; SQLite's own waiting does not cover the change to WAL.
         with (state_dir / "catalog.lock").open("a") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
-            with database._failures():
-                _use_wal(engine)
+            with database._failures(), engine.connect() as connection:
+                outside_transactions = connection.execution_options(sqlite_begin="")
+                outside_transactions.exec_driver_sql("PRAGMA journal_mode = WAL")
             with database.writing() as connection:
                 metadata.create_all(connection)
     except OSError as error:
@@ -149,14 +152,6 @@ def _open_sqlite(state_dir: Path) -> Database:
             f"{file} cannot be made: {error.strerror}. Make its folder writable, or set TRAINMASTER_STATE_DIR."
         ) from error
     return database
-
-
-def _use_wal(engine: Engine) -> None:
-    connection = engine.raw_connection()
-    try:
-        connection.cursor().execute("PRAGMA journal_mode = WAL")
-    finally:
-        connection.close()
 
 
 def _prepare_sqlite(connection: sqlite3.Connection, _record: Any) -> None:
@@ -171,8 +166,8 @@ def _lower(value: str | None) -> str | None:
 
 def _begin_sqlite(connection: Connection) -> None:
     # A transaction that reads before it writes cannot wait for another writer half-way: it takes its turn at the start.
-    writes = connection.get_execution_options().get("writes", False)
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+    if statement := connection.get_execution_options().get("sqlite_begin", "BEGIN"):
+        connection.exec_driver_sql(statement)
 
 
 def _open_postgresql(address: str) -> Database:
@@ -182,7 +177,7 @@ def _open_postgresql(address: str) -> Database:
         connect_args=connection_options(url),
         pool_size=CONNECTIONS,
         max_overflow=0,
-        pool_timeout=STATEMENT_SECONDS,
+        pool_timeout=POOL_SECONDS,
         pool_pre_ping=True,
         pool_recycle=1800,
         hide_parameters=True,
