@@ -54,23 +54,25 @@ def test_more_text_than_is_encoded_at_once_counts_whole(words: Path) -> None:
 @pytest.mark.parametrize(
     ("example", "wanted"),
     [
-        ({"text": "a"}, ["a"]),
-        ({"prompt": "a", "chosen": "b", "rejected": "c", "reward": 0.5}, ["a", "b", "c"]),
-        ({"completion": "a", "label": True}, ["a"]),
-        ({"messages": [{"role": "user", "content": [{"type": "text", "text": "a"}]}]}, ["a"]),
+        ({"text": "a", "source": "web"}, ["a"]),
         (
             {
-                "messages": [
-                    {"role": "assistant", "tool_calls": [{"id": "x", "function": {"name": "f", "arguments": "{}"}}]},
-                    {"role": "tool", "tool_call_id": "x", "content": "a"},
-                ]
+                "prompt": [{"role": "user", "content": "a"}],
+                "chosen": [{"content": "b"}],
+                "rejected": [{"content": "c"}],
             },
-            ["f", "{}", "a"],
+            ["a", "b"],
         ),
-        ({"type": {"text": "a"}, "none": None}, ["a"]),
+        ({"prompt": [{"content": "a"}], "completion": [{"content": "b"}], "label": True}, ["a", "b"]),
+        ({"messages": [{"content": [{"type": "text", "text": "a"}, {"type": "image_url"}]}], "id": "7"}, ["a"]),
+        (
+            {"messages": [{"content": None, "tool_calls": [{"id": "é"}]}, {"role": "tool", "content": "a"}]},
+            ['[{"id":"é"}]', "a"],
+        ),
+        ({"question": "a", "n": [1, None]}, ['{"question":"a","n":[1,null]}']),
     ],
 )
-def test_what_counts_is_text_to_learn_from_not_the_form_of_it(example: object, wanted: list[str]) -> None:
+def test_what_counts_is_what_lengths_are_measured_of(example: dict[str, object], wanted: list[str]) -> None:
     assert list(texts(example)) == wanted
 
 

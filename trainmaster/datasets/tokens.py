@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -17,8 +19,7 @@ CHARACTERS_PER_TOKEN = 4
 BATCH_CHARACTERS = 1 << 20
 """Encoded at a time: an encoding takes some hundred bytes for each of its tokens."""
 
-_MARKUP = frozenset({"role", "type", "id", "tool_call_id"})
-"""Keys of a message whose values are its form, not text to be learned."""
+_CONVERSATIONS = ("messages", "prompt", "chosen", "response", "completion")
 
 
 class TokenCounter(Protocol):
@@ -69,17 +70,30 @@ def named_tokenizer(name: str) -> NamedTokenizer:
         ) from error
 
 
-def texts(example: Any) -> Iterator[str]:
-    """Every text of a canonical example that a model would be given or taught, whatever its shape."""
-    if isinstance(example, str):
-        yield example
-    elif isinstance(example, Mapping):
-        for key, value in example.items():
-            if key not in _MARKUP or not isinstance(value, str):
-                yield from texts(value)
-    elif isinstance(example, Sequence):
-        for value in example:
-            yield from texts(value)
+def texts(example: Mapping[str, Any]) -> Iterator[str]:
+    """What the lengths of a canonical example are the lengths of: the text of its turns (of a preference those of prompt and
+    chosen answer) with their tool calls as JSON, its text, or the JSON of an object of no known shape."""
+    conversations = [example[key] for key in _CONVERSATIONS if isinstance(example.get(key), list)]
+    if conversations:
+        for message in chain.from_iterable(conversations):
+            yield from _texts_of(message)
+    elif isinstance(example.get("text"), str):
+        yield example["text"]
+    else:
+        yield _as_json(example)
+
+
+def _texts_of(message: Mapping[str, Any]) -> Iterator[str]:
+    content = message.get("content")
+    if isinstance(content, str):
+        yield content
+    elif isinstance(content, list):
+        yield from (part["text"] for part in content if isinstance(part.get("text"), str))
+    yield from (_as_json(message[key]) for key in ("tool_calls", "function_call") if message.get(key))
+
+
+def _as_json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
 
 def _tokenizer_file(name: str) -> Path:
