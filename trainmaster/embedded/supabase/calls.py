@@ -21,7 +21,10 @@ _KEY = re.compile(r"[\w/!\-.*'() &$@=;:+,?]+", re.ASCII)
 
 @dataclass(frozen=True)
 class Call:
-    """`bucket_id` and `key` are those in its address, or empty. `cut_after` bytes of its body the connection is to break."""
+    """`bucket_id` and `key` are those in its address, or empty.
+
+    After `cut_after` bytes the connection is to break: of the request where it brings an object's bytes, else of the answer.
+    """
 
     request: Request
     store: Store

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field
@@ -16,6 +16,8 @@ from trainmaster.embedded.supabase.store import Row
 
 LISTED_AT_MOST = 1500
 LISTED_AT_MOST_V2 = 1000
+_AFTER_ALL = "\x7f"
+"""What no key has: it sorts after all they may be made of."""
 
 
 class Sorting(BaseModel):
@@ -43,9 +45,9 @@ def list_objects(call: Call) -> Response:
     """One level: folders first, with no id, then objects; names without their folder. A bucket that is not there is empty."""
     asked = call.body(Listing)
     folder = asked.prefix if not asked.prefix or asked.prefix.endswith("/") else f"{asked.prefix}/"
-    start = (folder + asked.search).lower()
+    start = folder + asked.search
     depth = folder.count("/")
-    found = [row for row in _visible(call) if row["name"].lower().startswith(start)]
+    found = _rows(call, "lower(substr(name, 1, ?)) = lower(?)", len(start), start)
     names = sorted({row["name"].split("/")[depth] for row in found if row["name"].count("/") > depth})
     if asked.sort_by.column == "name" and asked.sort_by.order == "desc":
         names.reverse()
@@ -58,25 +60,34 @@ def list_objects(call: Call) -> Response:
 def list_objects_v2(call: Call) -> Response:
     """A page of full keys in the order of their bytes; folders are apart, and end with a slash."""
     asked = call.body(ListingV2)
-    rows = [row for row in _visible(call) if row["name"].startswith(asked.prefix)]
-    entries = _sorted(_grouped(rows, asked.prefix) if asked.with_delimiter else rows, asked.sort_by)
-    start = _position(entries, asked) if asked.cursor else 0
-    stop = start + min(asked.limit, LISTED_AT_MOST_V2)
-    page, more = entries[start:stop], stop < len(entries)
+    last, wanted = _decoded(asked.cursor), min(asked.limit, LISTED_AT_MOST_V2)
+    below, values = "name >= ? and name < ?", (asked.prefix, f"{asked.prefix}{_AFTER_ALL}")
+    if (
+        asked.sort_by == Sorting() and not asked.with_delimiter
+    ):  # the usual one, and as fast on the last page as on the first
+        rest = _rows(call, f"{below} and name > ?", *values, last[1] if last else "", limit=wanted + 1)
+    else:
+        rows = _rows(call, below, *values)
+        entries = _sorted(_grouped(rows, asked.prefix) if asked.with_delimiter else rows, asked.sort_by)
+        rest = [row for row in entries if last is None or _follows(_place(row, asked), last, asked)]
+    page = rest[:wanted]
     answer: dict[str, Any] = {
-        "hasNext": more,
+        "hasNext": len(rest) > wanted,
         "folders": [{"name": row["name"], "key": row["name"]} for row in page if row["id"] is None],
         "objects": [{"name": row["name"], "key": row["name"], **_entry(row)} for row in page if row["id"] is not None],
     }
-    if more:
+    if answer["hasNext"]:
         answer["nextCursor"] = base64.b64encode(json.dumps(_place(page[-1], asked)).encode()).decode()
     return said(answer)
 
 
-def _visible(call: Call) -> Iterator[Row]:
+def _rows(call: Call, condition: str, *values: Any, limit: int = -1) -> list[Row]:
+    """What the caller may see of a bucket, in the order of keys."""
+    if call.caller.folder is None:
+        return []
     columns = "id, name, metadata, created_at, updated_at, last_accessed_at"
-    rows = call.store.rows(f"select {columns} from objects where bucket_id = ? order by name", call.bucket_id)  # noqa: S608
-    return (row for row in rows if call.caller.may_touch(row["name"]))
+    query = f"select {columns} from objects where bucket_id = ? and substr(name, 1, ?) = ? and {condition} order by name limit ?"  # noqa: S608
+    return call.store.rows(query, call.bucket_id, len(call.caller.folder), call.caller.folder, *values, limit)
 
 
 def _grouped(rows: Iterable[Row], prefix: str) -> list[Row]:
@@ -89,7 +100,13 @@ def _grouped(rows: Iterable[Row], prefix: str) -> list[Row]:
             continue
         folder = f"{prefix}{name}/"
         made = min(row["created_at"], entries[folder]["created_at"]) if folder in entries else row["created_at"]
-        entries[folder] = {"id": None, "name": folder, "created_at": made, "updated_at": made}
+        entries[folder] = {
+            "id": None,
+            "name": folder,
+            "created_at": made,
+            "updated_at": made,
+            "last_accessed_at": made,
+        }
     return list(entries.values())
 
 
@@ -101,14 +118,19 @@ def _place(row: Row, asked: ListingV2) -> list[str]:
     return [row[asked.sort_by.column], row["name"]]
 
 
-def _position(entries: list[Row], asked: ListingV2) -> int:
-    """Where the page after the cursor starts; what was added or removed meanwhile shifts nothing."""
+def _follows(place: list[str], last: list[str], asked: ListingV2) -> bool:
+    return place < last if asked.sort_by.order == "desc" else place > last
+
+
+def _decoded(cursor: str | None) -> list[str] | None:
+    """The place of the last entry before: what was added or removed meanwhile shifts nothing."""
+    if cursor is None:
+        return None
     try:
-        last = json.loads(base64.b64decode(asked.cursor or ""))
-    except ValueError:
+        column, name = map(str, json.loads(base64.b64decode(cursor)))
+    except (ValueError, TypeError):
         raise errors.StorageError(400, "InvalidParameter", "Invalid Parameter continuation token") from None
-    descending = asked.sort_by.order == "desc"
-    return sum((_place(row, asked) >= last) if descending else (_place(row, asked) <= last) for row in entries)
+    return [column, name]
 
 
 def _folder(name: str) -> dict[str, Any]:

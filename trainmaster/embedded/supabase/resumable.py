@@ -146,7 +146,6 @@ def _take(call: Call, upload: Row) -> Row:
         raise Refusal(413, "upload's size exceeded\n")
     if size != PART and not (size == left and size < PART):
         raise Refusal(400, f"Every chunk but the last is of {PART} bytes; this one is of {size}\n")
-    cut = call.cut_after is not None and call.cut_after < size
     wanted = min(size, call.cut_after) if call.cut_after is not None else size
     path, md5 = call.store.incoming / upload["version"], hashlib.md5(usedforsecurity=False)
     with path.open("r+b") as file:
@@ -166,7 +165,7 @@ def _take(call: Call, upload: Row) -> Row:
         received = Received(path, upload["length"], _etag(taken["parts"]))
         call.store.add(upload["bucket_id"], upload["name"], upload["owner"], received, described, finishing=taken)
         path.unlink()
-    if cut:
+    if call.cut_after is not None:
         raise ClientDisconnected
     return taken
 

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from enum import Enum
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -104,6 +105,13 @@ _OPERATIONS = (
 )
 
 
+@cache
+def _routes() -> Map:
+    """Made at the first call: it takes longer than all else at the start."""
+    rules = [Rule(f"{_PREFIX}{each.path}", endpoint=each, methods=each.methods.split()) for each in _OPERATIONS]
+    return Map(rules, merge_slashes=False, strict_slashes=False)
+
+
 class Supabase:
     """Its errors are always Storage's; tracebacks go to the log, tokens and signed addresses never do."""
 
@@ -111,8 +119,6 @@ class Supabase:
         folder.mkdir(parents=True, exist_ok=True)
         self._store, self._keys, self._faults = Store(folder), keys, faults
         buckets.create_private_bucket(self._store, DATASETS)
-        rules = [Rule(f"{_PREFIX}{each.path}", endpoint=each, methods=each.methods.split()) for each in _OPERATIONS]
-        self._routes = Map(rules, merge_slashes=False, strict_slashes=False)
 
     def close(self) -> None:
         self._store.close()
@@ -132,7 +138,7 @@ class Supabase:
 
     def _answer(self, request: Request) -> Response:
         try:
-            operation, where = self._routes.bind_to_environ(request.environ).match()
+            operation, where = _routes().bind_to_environ(request.environ).match()
         except HTTPException:
             message = f"Route {request.method}:{request.path} not found"
             raise errors.StorageError(404, "Not Found", message, http=404) from None

@@ -32,11 +32,15 @@ class Caller:
         """Row-level security does not concern it."""
         return self.role == "service_role"
 
+    @property
+    def folder(self) -> str | None:
+        """What all keys it may touch begin with: by the application's policy, a folder named by the user's id."""
+        if self.is_service:
+            return ""
+        return f"{self.user_id}/" if self.role == "authenticated" and self.user_id else None
+
     def may_touch(self, key: str) -> bool:
-        """The application's policy: a user's objects are those below a folder named by the user's id."""
-        return self.is_service or (
-            self.role == "authenticated" and bool(self.user_id) and key.startswith(f"{self.user_id}/")
-        )
+        return self.folder is not None and key.startswith(self.folder)
 
 
 ANYBODY = Caller("anon")

@@ -122,9 +122,12 @@ def _uploaded(call: Call, caller: Caller, *, upsert: bool) -> Row:
         raise ClientDisconnected
     received = call.store.receive(stream, largest(bucket))
     try:
-        return call.store.add(call.bucket_id, call.key, caller.user_id, received, described)
+        row = call.store.add(call.bucket_id, call.key, caller.user_id, received, described)
     finally:
         received.path.unlink(missing_ok=True)
+    if call.cut_after is not None:
+        raise ClientDisconnected
+    return row
 
 
 def _sent(call: Call) -> tuple[IO[bytes], Described]:
