@@ -7,8 +7,13 @@ from pathlib import Path
 
 import pytest
 from embedded_aws import EmbeddedAws
+from hypothesis import HealthCheck, settings
 from postgres import Postgres
 from supabase_project import SupabaseProject
+
+# How long one example takes says more about what else the machine does than about the code.
+settings.register_profile("trainmaster", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("trainmaster")
 
 
 @pytest.fixture(scope="session")
