@@ -17,11 +17,12 @@ LINES = [
     ("trainmaster/datasets", {"boto3", "botocore", "trainmaster.settings", "trainmaster.aws"}),
     ("trainmaster/budget", {"boto3", "botocore", "trainmaster.settings", "trainmaster.aws"}),
     ("trainmaster/training/request.py", {"boto3", "botocore", "trainmaster.settings", "trainmaster.aws"}),
+    ("trainmaster/catalog", {"boto3", "botocore", "trainmaster.settings", "trainmaster.aws"}),
     ("trainmaster/endpoints/plan.py", {"boto3", "trainmaster.settings"}),
     ("trainmaster/endpoints/request.py", {"boto3", "botocore", "trainmaster.settings", "trainmaster.aws"}),
     *(
         (f"trainmaster/{room}", {"trainmaster.embedded"})
-        for room in ("aws", "budget", "datasets", "endpoints", "storage", "training")
+        for room in ("aws", "budget", "catalog", "datasets", "endpoints", "storage", "training")
     ),
 ]
 

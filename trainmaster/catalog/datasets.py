@@ -89,7 +89,7 @@ class Datasets:
     def insert(self, dataset: Dataset, *, claims: Sequence[PendingObject] = ()) -> Dataset:
         """Catalogue a dataset with its `copies` and settle the claims on them, all or nothing; returns it as it is kept.
 
-        Safe to repeat: the same dataset again (user, name, description, format, content) is left as it is and returned. Raises
+        Safe to repeat: the same dataset again (user, name, format, content) is left as it is and returned. Raises
         NameConflictError when its id, or an object of it, is another dataset's; LeaseLostError when a claim was taken over;
         DatasetRefusedError when the database takes no such row.
         """
@@ -280,9 +280,10 @@ def _check_copy(dataset: Dataset, copy: Copy) -> None:
 
 
 def _identity(dataset: Dataset) -> tuple[Any, ...]:
-    """What makes two inserts the same. Not where it lies (it may have moved since) nor figures that follow from the content."""
+    """What makes two inserts the same. Not where it lies or how it is described (that may have changed since), nor figures that
+    follow from the content."""
     content = frozenset((copy.sha256, copy.size_bytes) for copy in dataset.copies)
-    return dataset.user_id, dataset.name, dataset.description, str(dataset.format), content
+    return dataset.user_id, dataset.name, str(dataset.format), content
 
 
 def _is(dataset_id: UUID, user_id: UUID) -> ColumnElement[bool]:
