@@ -204,7 +204,7 @@ class S3Store:
     def _verified(self, key: str, body: AnnouncedBody, token: str, checksum: str | None) -> bool:
         """Whether what is there is ours (True) or as good (False); raises for anything else."""
         if not (head := self._head(key)):
-            raise StorageUnavailableError(f"{self._at(key)}: others create and remove it at the same time. Try again.")
+            raise StorageUnavailableError(f"{self._at(key)} was sent and is not there. Try again later.")
         found, ours = _described(key, head), head["Metadata"].get("upload") == token
         there = head.get("ChecksumSHA256", "").partition("-")[0]  # "-N" follows in that of N parts
         as_sent = not (ours and checksum and there) or there == checksum

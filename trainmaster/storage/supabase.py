@@ -94,7 +94,7 @@ class SupabaseStore:
                     return self._verified(found, announced, token)
                 except ObjectChangedError:
                     continue  # somebody overwrote it while it was read back: look again whose it is now
-        raise StorageUnavailableError(f"{self._at(key)}: others create and remove it at the same time. Try again.")
+        raise StorageUnavailableError(f"{self._at(key)} was sent {ROUNDS} times and is not there. Try again later.")
 
     @contextmanager
     def get(self, key: str, *, start: int = 0) -> Iterator[Iterator[bytes]]:
@@ -196,7 +196,7 @@ class SupabaseStore:
         return info
 
     def _send(self, key: str, body: AnnouncedBody, content_type: str, metadata: dict[str, str]) -> None:
-        """Send it, or find by a 409 that somebody was faster."""
+        """Send it, or find that somebody was faster (409) or that the upload was forgotten half-way (404, 410)."""
         try:
             if body.size <= self._largest_raw:
                 self._send_raw(key, body, content_type, metadata)
@@ -205,7 +205,7 @@ class SupabaseStore:
                     self._calls, body, bucket=self.bucket, key=key, content_type=content_type, metadata=metadata
                 )
         except CallRefusedError as error:
-            if error.status != 409:
+            if error.status not in (404, 409, 410):
                 raise
 
     def _send_raw(self, key: str, body: AnnouncedBody, content_type: str, metadata: dict[str, str]) -> None:

@@ -50,7 +50,7 @@ class CallRefusedError(RefusedError):
     """Raised when Storage refuses a call: the status it means, which its HTTP status is mostly not, and its name for that."""
 
     def __init__(self, status: int, code: str, message: str) -> None:
-        super().__init__(f"Supabase Storage refused: {status} {code} {message}")
+        super().__init__(f"Supabase Storage refused: {_said(status, code, message)}")
         self.status, self.code = status, code
 
 
@@ -151,7 +151,7 @@ class SupabaseCalls:
 
     def _refusal(self, answer: Answer) -> Exception:
         status, code, message = _meaning(answer)
-        said = f"{status} {code} {message}".strip()
+        said = _said(status, code, message)
         if status in PASSING:
             return CallFailedError(
                 f"Supabase Storage at {self.base} answers {said}. Try again later.", status, _retry_after(answer)
@@ -247,6 +247,10 @@ def _meaning(answer: Answer) -> tuple[int, str, str]:
         str(said.get("code") or said.get("error") or ""),
         str(said.get("message") or "")[:200],
     )
+
+
+def _said(status: int, code: str, message: str) -> str:
+    return " ".join(filter(None, (str(status), code, message)))
 
 
 def _retry_after(answer: Answer) -> float | None:
