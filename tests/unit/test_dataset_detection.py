@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from dataset_examples import JSON, SOUND, Sound
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trainmaster.datasets.detection import detect, is_turn, looks_like
@@ -81,6 +81,7 @@ def test_well_known_datasets_are_recognised_and_sound(name: str):
 
 
 @pytest.mark.parametrize("form", [form for form in Format if form is not Format.JSONL])
+@settings(max_examples=40)
 @given(data=st.data())
 def test_a_sound_example_is_taken_for_its_own_format(form: Format, data: st.DataObject):
     sound: Sound = data.draw(SOUND[form])

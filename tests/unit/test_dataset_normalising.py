@@ -9,7 +9,7 @@ from typing import Any
 import orjson
 import pytest
 from dataset_examples import JSON, SOUND, Sound
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trainmaster.datasets.formats import Canonical, Format, MalformedError
@@ -19,6 +19,7 @@ FORMATS = pytest.mark.parametrize("form", Format)
 
 
 @FORMATS
+@settings(max_examples=40)
 @given(data=st.data())
 def test_a_sound_example_becomes_its_turns_letter_by_letter_and_keeps_its_other_keys(form: Format, data: st.DataObject):
     sound = data.draw(SOUND[form])
@@ -30,6 +31,7 @@ def test_a_sound_example_becomes_its_turns_letter_by_letter_and_keeps_its_other_
 
 
 @FORMATS
+@settings(max_examples=40)
 @given(data=st.data())
 def test_a_canonical_example_is_its_own_canonical_example_after_writing_and_reading_too(
     form: Format, data: st.DataObject
@@ -45,6 +47,7 @@ def test_a_canonical_example_is_its_own_canonical_example_after_writing_and_read
 
 
 @pytest.mark.parametrize("form", [Format.CHATML, Format.SHAREGPT, Format.ALPACA, Format.OPENORCA, Format.UNNATURAL])
+@settings(max_examples=40)
 @given(data=st.data())
 def test_lengths_are_the_characters_of_the_assistants_turns_and_of_all_others(form: Format, data: st.DataObject):
     first = shape_of(form).canonical(data.draw(SOUND[form]).example)
@@ -93,6 +96,7 @@ def _places(value: Any) -> Any:
             yield from _places(value[key])
 
 
+@settings(max_examples=300)
 @given(mutated())
 def test_exactly_those_examples_are_refused_of_which_problems_are_told(case: tuple[Format, Any]):
     form, example = case
@@ -122,6 +126,7 @@ def _stable(form: Format, canonical: Canonical) -> None:
 
 
 @FORMATS
+@settings(max_examples=40)
 @given(value=JSON | st.lists(JSON))
 def test_no_value_at_all_brings_a_shape_down(form: Format, value: Any):
     problems = shape_of(form).problems(value, 1, "line")
