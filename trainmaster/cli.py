@@ -5,24 +5,48 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from trainmaster import laptop
-from trainmaster.commands import datasets
-from trainmaster.embedded import command as embedded
+if TYPE_CHECKING:
+    Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The exit code of the command given by `argv`, or by the command line."""
+    asked = list(sys.argv[1:] if argv is None else argv)
     parser = argparse.ArgumentParser(
         prog="trainmaster", description="From dataset to trained, served model on SageMaker, within budget."
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    laptop.add_parsers(commands)
-    embedded.add_parser(commands)
-    datasets.add_parser(commands)
-    args = parser.parse_args(argv)
+    for add in [_ADD[asked[0]]] if asked and asked[0] in _ADD else dict.fromkeys(_ADD.values()):
+        add(commands, asked[1:])
+    args = parser.parse_args(asked)
     code: int = args.run(args)
     return code
+
+
+# Only what is asked for is loaded: together the commands take more than a second and 100 MB.
+
+
+def _laptop(commands: Subparsers, _asked: Sequence[str]) -> None:
+    from trainmaster import laptop  # noqa: PLC0415
+
+    laptop.add_parsers(commands)
+
+
+def _embedded(commands: Subparsers, _asked: Sequence[str]) -> None:
+    from trainmaster.embedded import command  # noqa: PLC0415
+
+    command.add_parser(commands)
+
+
+def _datasets(commands: Subparsers, asked: Sequence[str]) -> None:
+    from trainmaster.commands import datasets  # noqa: PLC0415
+
+    datasets.add_parser(commands, asked)
+
+
+_ADD = {"run": _laptop, "up": _laptop, "embedded": _embedded, "datasets": _datasets}
 
 
 if __name__ == "__main__":

@@ -239,3 +239,16 @@ def test_a_terminal_gets_colour_unless_the_user_wants_none(sound: Path, flawed: 
     plain = on_terminal(sound, NO_COLOR="1")
     assert "\033" not in plain
     assert max(map(len, plain.splitlines())) <= 60
+
+
+def test_a_check_loads_nothing_that_only_other_commands_need(sound: Path) -> None:
+    program = f"""
+import sys
+from trainmaster import cli
+assert cli.main(["datasets", "check", {str(sound)!r}]) == 0
+heavy = {{"boto3", "botocore", "sqlalchemy", "psycopg", "httpx", "pydantic", "prefect", "pandas", "matplotlib", "pyarrow",
+  "tokenizers", "rich"}}
+sys.exit(f"loaded {{heavy & set(sys.modules)}}" if heavy & set(sys.modules) else 0)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, timeout=WITHIN, check=False)
+    assert (done.returncode, done.stderr) == (0, b"")

@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from trainmaster.commands import dataset_library, datasets_check
+from trainmaster.commands import datasets_check
 
 if TYPE_CHECKING:
     Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]
 
-SUBCOMMANDS = (datasets_check.add_parser, dataset_library.add_parsers)
+CHECK = "check"
 
 
-def add_parser(commands: Subparsers) -> None:
+def add_parser(commands: Subparsers, asked: Sequence[str]) -> None:
+    """`asked` is what follows on the command line. A check of a file needs neither catalogue nor stores, and with them would
+    take a second and 60 MB more."""
     about = "Datasets: checked, normalised, stored where you choose."
     parser = commands.add_parser(
         "datasets", help="check, upload, list, download and delete fine-tuning datasets", description=about
     )
     subcommands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for add in SUBCOMMANDS:
-        add(subcommands)
+    datasets_check.add_parser(subcommands)
+    if asked[:1] != [CHECK]:
+        from trainmaster.commands import dataset_library  # noqa: PLC0415
+
+        dataset_library.add_parsers(subcommands)
