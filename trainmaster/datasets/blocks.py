@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from trainmaster.datasets.problems import Problem
+
+_PIECE = 256 * 1024
+"""Bytes: what becomes of them then fits in a processor's own memory, which makes it a fifth faster."""
 
 
 @dataclass(slots=True)
@@ -29,6 +32,15 @@ class Layout(Protocol):
 
     name: str
     unit: str
+    fatal: Problem | None
+    """Why its examples could not be told apart to the end, once `blocks` has ended."""
 
     def blocks(self) -> Iterator[Block]:
         """All of them in order, each number once."""
+
+
+def pieces(chunks: Iterable[bytes]) -> Iterator[bytes]:
+    """The same text in shorter chunks."""
+    for chunk in chunks:
+        for start in range(0, len(chunk), _PIECE):
+            yield chunk[start : start + _PIECE]

@@ -24,7 +24,7 @@ from trainmaster.datasets.formats import Canonical, Detection, Format, Malformed
 from trainmaster.datasets.kinds import ProblemKind
 from trainmaster.datasets.layouts import recognised
 from trainmaster.datasets.limits import DEFAULTS, Limits
-from trainmaster.datasets.parsing import BETWEEN, TooDeepError, certified, line_by_line, problems_of
+from trainmaster.datasets.parsing import TooDeepError, certified, line_by_line, lines_of, problems_of
 from trainmaster.datasets.problems import Findings, Problem
 from trainmaster.datasets.report import Container, DatasetReport, DatasetStatistics
 from trainmaster.datasets.shapes import shape_of
@@ -76,7 +76,7 @@ def check_dataset(
             bad=stack.enter_context(GzipFile(dropped)) if dropped and max_bad_fraction else None,
             strict=not max_bad_fraction,
         )
-        layout = recognised(unpacked, limits, check.notes)
+        layout = recognised(unpacked, limits, check.notes, demanded)
         if isinstance(layout, Problem):
             check.end(layout)
         else:
@@ -130,6 +130,8 @@ class _Check:
             self._take(block)
             if progress:
                 progress()
+        if layout.fatal:
+            self.end(layout.fatal)
 
     def _sample(self, blocks: Iterator[Block]) -> tuple[list[Block], Detection]:
         """Tell the format from the first examples that can be parsed; gives back what was read for it too."""
@@ -160,7 +162,7 @@ class _Check:
             if block.unheld or any(map(_MORE, canonicals)) or not certified(block.text, as_read):
                 self._take_one_by_one(block)
             else:
-                self._accept(canonicals, block.numbers, written.split(BETWEEN))
+                self._accept(canonicals, block.numbers, lines_of(written))
 
     def _take_one_by_one(self, block: Block) -> None:
         canonicals, numbers = list[Canonical](), list[int]()
@@ -223,7 +225,7 @@ class _Check:
 
     def report(self, name: str, layout: Layout | Problem, unpacked: Unpacked, max_bad_fraction: float) -> DatasetReport:
         """Add what only the end shows, judge, and let what was written stand or fall."""
-        if unpacked.fatal and not self.fatal:
+        if unpacked.fatal:
             self.end(unpacked.fatal)
         if not (self.fatal or self.examples or self.bad_examples):
             self.end(Problem(ProblemKind.EMPTY_FILE, "no example in it", "at least one"))

@@ -19,7 +19,6 @@ from trainmaster.datasets.problems import Problem
 
 _SHOWN = 40
 _QUOTE = ord('"')
-BETWEEN = b",\n,"
 _SEPARATOR = orjson.Fragment(b"\n")
 _ORJSON_DEEPEST = 254  # lists and objects within one another that orjson writes
 _STRING = re.compile(r'"(?:[^"\\]|\\.)*(?:"|$)', re.DOTALL)
@@ -39,20 +38,25 @@ def certified(raw: bytes, written: bytes) -> bool:
 
 
 def line_by_line(examples: Sequence[Any], depth: int | None = None) -> bytes:
-    """Examples as canonical JSON, joined by `BETWEEN`, which is nowhere within one: a line feed never is.
+    """Examples as canonical JSON, for `lines_of` to take apart. Written in one go, for that takes half the time.
 
     Raises TooDeepError for one that is nested deeper than `depth`: orjson writes nothing nested more than 254 deep, and wrapped in lists of
-    our own that is as deep as we like. Written in one go, for that takes half the time.
+    our own that is as deep as we like.
     """
-    spaced: list[Any] = [_SEPARATOR] * (2 * len(examples) - 1)
-    spaced[::2] = examples
+    spaced: list[Any] = [_SEPARATOR] * (2 * len(examples) + 1)
+    spaced[1::2] = examples
     wrapping = 1 if depth is None else _ORJSON_DEEPEST - depth
     for _ in range(wrapping - 1):
         spaced = [spaced]
     try:
-        return orjson.dumps(spaced)[wrapping:-wrapping]
+        return orjson.dumps(spaced)
     except orjson.JSONEncodeError as error:
         raise TooDeepError from error
+
+
+def lines_of(written: bytes) -> list[bytes]:
+    """The examples, each as its own line without its end: line feeds are nowhere within them, and commas on both sides."""
+    return [line[1:-1] for line in written.split(b"\n")[1:-1]]
 
 
 def _quotes(text: bytes) -> int:

@@ -8,7 +8,7 @@ import io
 import re
 from collections.abc import Iterator
 from enum import StrEnum
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, Any
 
 from trainmaster.datasets.foreign import other_encoding, other_kind
 from trainmaster.datasets.problems import Findings, Problem
@@ -54,8 +54,9 @@ class _UnreadableError(Exception):
 class Lines(Iterator[str]):
     """The lines of a file in UTF-8, whatever ends them; what is not UTF-8 is passed on escaped and noted once."""
 
-    def __init__(self, content: io.BufferedReader[Hashed]) -> None:
+    def __init__(self, content: io.BufferedReader[Any], longest: int = _LONGEST_RECORD) -> None:
         self._text = io.TextIOWrapper(content, encoding="utf-8-sig", errors="surrogateescape")
+        self._longest = longest
         self._number = 0
         self._pending = 0
         self.undecodable: Problem | None = None
@@ -64,14 +65,14 @@ class Lines(Iterator[str]):
         self._pending = 0
 
     def __next__(self) -> str:
-        line = self._text.readline(_LONGEST_RECORD)
+        line = self._text.readline(self._longest)
         if not line:
             raise StopIteration
         self._number += 1
         self._pending += len(line)
-        if self._pending >= _LONGEST_RECORD:
-            found = f"a row that does not end within {_LONGEST_RECORD:,} characters"
-            raise _UnreadableError(ProblemKind.NOT_CSV, found, "rows of figures; is a quote never closed?")
+        if self._pending >= self._longest:
+            found = f"a row that does not end within {self._longest:,} characters"
+            raise _UnreadableError(ProblemKind.NOT_CSV, found, "a row; is a quote never closed?")
         if "\0" in line:
             raise _UnreadableError(ProblemKind.NOT_CSV, "a NUL byte, as in binary data", "text")
         if not (line.isascii() or self.undecodable) and (escaped := _UNDECODABLE.search(line)):
