@@ -137,6 +137,13 @@ def test_problems_stand_by_kind_and_those_alike_share_a_line() -> None:
     )
 
 
+def test_of_a_file_that_ended_early_it_is_said_how_much_the_figures_are_of() -> None:
+    broken = report(sound=12, fatal=Problem(ProblemKind.TRUNCATED, "no end", "a whole file", 13))
+    for text in (as_text(broken, Page()), as_markdown(broken)):
+        assert "12 sound examples, then no further" in text
+        assert "Mend the file, as said above, and check it again." in text
+
+
 def test_what_is_beyond_the_cap_is_counted() -> None:
     kept = [replace(MISSING, found=f"{n}", number=n) for n in (1, 2)]
     found = report(*kept, bad=9, counts={ProblemKind.MISSING_KEY: 9, ProblemKind.EMPTY_TEXT: 5_000})

@@ -37,6 +37,8 @@ def _facts(report: DatasetReport) -> Iterator[tuple[str, str]]:
     yield "Format", plain(wording.recognised(report.detection))
     yield "File", plain(wording.packed(report))
     yield "SHA-256 of the file", f"`{report.source_sha256}`"
+    if report.fatal and report.examples:
+        yield "Read", f"{wording.counted(report.examples, 'sound example')}, then no further"
     if report.normalised:
         yield "Normalised", plain(wording.written(report.normalised))
         yield "SHA-256 normalised", f"`{report.normalised.sha256}`"

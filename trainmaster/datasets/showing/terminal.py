@@ -73,6 +73,8 @@ def _verdict(report: DatasetReport, page: Page) -> Iterator[str]:
 def _file(report: DatasetReport, page: Page) -> Iterator[str]:
     yield from page.labelled("format", wording.recognised(report.detection))
     yield from page.labelled("file", wording.packed(report))
+    if report.fatal and report.examples:
+        yield from page.labelled("read", f"{wording.counted(report.examples, 'sound example')}, then no further")
     if report.normalised:
         yield from page.labelled("normalised", wording.written(report.normalised))
     if report.dropped:

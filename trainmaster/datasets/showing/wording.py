@@ -142,7 +142,7 @@ def next_steps(report: DatasetReport, option: Callable[[str, str], str]) -> list
     if report.ok:
         return list(_improvements(report.statistics))
     if report.fatal:
-        return [f"Mend the file and check it again: wanted is {printable(report.fatal.wanted)}."]
+        return ["Mend the file, as said above, and check it again."]
     return list(_mending(report, option))
 
 
