@@ -18,12 +18,14 @@ class CuttingProxy:
     """Passes bytes on to `upstream` (a URL) until a limit is reached in one direction, then resets the connection or holds it.
 
     `cut_up`, `cut_down`: after so many bytes towards, or from, the server, over whatever connections, the one in use is cut; then
-    the next number counts anew. `hold_up`: nothing more goes to the server after that many bytes.
+    the next number counts anew. `cut_down_on` waits with those from the server for its event. `hold_up`: nothing more goes to the
+    server after that many bytes.
     """
 
     upstream: str
     cut_up: list[int] = field(default_factory=list)
     cut_down: list[int] = field(default_factory=list)
+    cut_down_on: threading.Event | None = None
     hold_up: int | None = None
     held: threading.Event = field(default_factory=threading.Event)
     cuts: int = 0
@@ -68,6 +70,8 @@ class CuttingProxy:
                     return
                 if (left := self._left(cuts, len(piece))) is not None:
                     sink.sendall(piece[:left])
+                    if self.cut_down_on and cuts is self.cut_down:
+                        self.cut_down_on.wait(60)
                     _reset(source)
                     _reset(sink)
                     return

@@ -23,6 +23,7 @@ from trainmaster.errors import (
     CorruptedUploadError,
     NameConflictError,
     NotConfiguredError,
+    ObjectChangedError,
     ObjectMissingError,
     StorageUnavailableError,
 )
@@ -250,6 +251,23 @@ class TestObjectStore:
         with CuttingProxy(server.url, cut_down=[2 << 20, 3 << 20]) as proxy:
             assert read(server.store(proxy.url), key) == data
             assert proxy.cuts == 2
+
+    def test_an_object_replaced_while_it_is_read_is_not_mixed_with_its_successor(self, server: Server) -> None:
+        key, store, replaced = folder() + "a.jsonl.gz", server.store(), threading.Event()
+        put(store, key, content(LARGE))
+
+        with (
+            CuttingProxy(server.url, cut_down=[2 << 20], cut_down_on=replaced) as proxy,
+            server.store(proxy.url).get(key) as chunks,
+        ):
+            first = next(chunks)
+            store.delete(key)
+            put(store, key, bytes(LARGE))
+            replaced.set()
+            with pytest.raises(ObjectChangedError, match="replaced"):
+                list(chunks)
+
+        assert content(LARGE).startswith(first)
 
     def test_storing_goes_on_after_a_cut(self, server: Server) -> None:
         key, data = folder() + "a.jsonl.gz", content(LARGE)
