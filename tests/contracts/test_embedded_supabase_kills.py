@@ -60,15 +60,14 @@ def killed_at(line: int, served: Callable[[], Folder], act: Callable[[Folder], A
     """Do this in a process that is killed as it comes to its nth line that stores something; False when it has fewer."""
     pid = os.fork()
     if pid == 0:
-        left = line
+        come_to = set()
 
         def trace(frame: FrameType, event: str, _: Any) -> Any:
-            nonlocal left
             if frame.f_code not in TRACED:
                 return None
             if event == "line":
-                left -= 1
-                if left == 0:
+                come_to.add((frame.f_code, frame.f_lineno))
+                if len(come_to) == line:
                     os.kill(os.getpid(), signal.SIGKILL)
             return trace
 

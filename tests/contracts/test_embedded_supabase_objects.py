@@ -8,6 +8,7 @@ import json
 import time
 import uuid
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 import pytest
@@ -123,6 +124,32 @@ class TestAnUpload:
         listed = service.post(f"/object/list-v2/{bucket}", json={"prefix": name}).json()["objects"]
         assert [each["name"] for each in listed] == [name]
         assert service.get(address).content == b"odd"
+
+    def test_needs_no_length_announced(self, service: httpx.Client, bucket: str, key: str) -> None:
+        parts = (b"x" * 100_000 for _ in range(8))
+        assert service.post(f"/object/{bucket}/{key}", content=parts).status_code == 200
+        assert service.get(f"/object/info/{bucket}/{key}").json()["size"] == 800_000
+
+    def test_of_several_at_once_to_one_key_leaves_one_whole(self, service: httpx.Client, bucket: str, key: str) -> None:
+        bodies = [bytes([number]) * 200_000 for number in range(8)]
+        with ThreadPoolExecutor(8) as pool:
+            done = list(pool.map(lambda body: service.put(f"/object/{bucket}/{key}", content=body).status_code, bodies))
+        assert done == [200] * 8
+        found = service.get(f"/object/authenticated/{bucket}/{key}")
+        assert found.content in bodies
+        assert found.headers["ETag"] == f'"{hashlib.md5(found.content, usedforsecurity=False).hexdigest()}"'
+
+    def test_does_not_disturb_who_is_reading_what_it_replaces(
+        self, service: httpx.Client, bucket: str, key: str
+    ) -> None:
+        path = f"/object/{bucket}/{key}"
+        service.put(path, content=b"a" * 5_000_000).raise_for_status()
+        with service.stream("GET", path) as reading:
+            parts = reading.iter_raw()
+            first = next(parts)
+            service.put(path, content=b"b" * 5_000_000).raise_for_status()
+            assert first + b"".join(parts) == b"a" * 5_000_000
+        assert service.get(path).content == b"b" * 5_000_000
 
     def test_into_a_bucket_that_is_not_there_is_refused(self, service: httpx.Client) -> None:
         assert refused(service.post("/object/nowhere-at-all/a", content=b"x"), "404", "Bucket not found")

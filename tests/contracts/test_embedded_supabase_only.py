@@ -191,6 +191,10 @@ class TestStrictness:
         with project.client() as client:
             assert client.get(f"/object/authenticated/{BUCKET}/{key}").json()["statusCode"] == "404"
 
+    def test_a_request_in_json_is_a_mebibyte_at_most(self, service: httpx.Client) -> None:
+        body = b'{"prefixes": ["' + b"x" * (1 << 20) + b'"]}'
+        assert service.request("DELETE", f"/object/{BUCKET}", content=body).status_code == 413
+
     def test_what_is_not_there_says_so(self, service: httpx.Client) -> None:
         assert service.get("/nothing/of/the/kind").status_code == 404
         assert service.post("/object/move", content=b"{").status_code == 400

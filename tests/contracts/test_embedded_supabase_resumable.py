@@ -83,6 +83,15 @@ class TestAResumableUpload:
         assert (answer.status_code, answer.headers["Upload-Offset"]) == (201, "5")
         assert service.get(f"/object/authenticated/{BUCKET}/{key}").content == b"whole"
 
+    def test_can_be_asked_about_once_it_is_done(self, service: httpx.Client, key: str) -> None:
+        where = address(created(service, key, 5))
+        patched(service, where, 0, b"whole").raise_for_status()
+        seen = service.head(where, headers=TUS)
+        assert (seen.headers["Upload-Offset"], seen.headers["Upload-Length"]) == ("5", "5")
+        assert patched(service, where, 0, b"other").status_code == 409
+        assert service.delete(where, headers=TUS).status_code == 400
+        assert service.get(f"/object/authenticated/{BUCKET}/{key}").content == b"whole"
+
     def test_refuses_a_chunk_for_another_place(self, service: httpx.Client, key: str) -> None:
         where = address(created(service, key))
         assert patched(service, where, 10, BODY[10:20]).status_code == 409

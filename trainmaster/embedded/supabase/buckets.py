@@ -18,7 +18,7 @@ _UNITS = {"gb": 10**9, "mb": 10**6, "kb": 1000, "b": 1}
 
 
 class BucketChange(BaseModel):
-    public: bool | None = None
+    public: bool = False
     file_size_limit: Annotated[int, Field(ge=0)] | str | None = None
     allowed_mime_types: list[str] | None = None
 
@@ -164,7 +164,7 @@ def _new(asked: NewBucket, owner: str | None) -> Row:
         "id": asked.id or asked.name,
         "name": asked.name,
         "owner": owner,
-        "public": bool(asked.public),
+        "public": asked.public,
         "file_size_limit": _limit(asked.file_size_limit),
         "allowed_mime_types": asked.allowed_mime_types,
         "created_at": now,

@@ -16,6 +16,7 @@ from trainmaster.embedded.supabase.tokens import Caller, Keys
 
 Body = TypeVar("Body", bound=BaseModel)
 
+_LARGEST_JSON = 1 << 20
 _KEY = re.compile(r"[\w/!\-.*'() &$@=;:+,?]+", re.ASCII)
 
 
@@ -41,7 +42,9 @@ class Call:
         return f"{self.bucket_id}/{self.key}"
 
     def body(self, model: type[Body]) -> Body:
-        """The JSON body; raises StorageError (400) for one that is malformed."""
+        """The JSON body; raises StorageError for one that is malformed (400) or over a mebibyte (413)."""
+        if (self.request.content_length or 0) > _LARGEST_JSON:
+            raise errors.StorageError(413, "FastifyError", "Request body is too large", http=413)
         try:
             return model.model_validate_json(self.request.get_data() or b"{}")
         except ValidationError as error:

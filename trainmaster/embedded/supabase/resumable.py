@@ -123,7 +123,9 @@ def patch_upload(call: Call) -> Response:
         upload = _upload(call)  # another may have added to it meanwhile
         if offset != upload["received"]:
             raise Refusal(409, "Upload-Offset conflict\n")
-        return _said(204, **_progress(_take(call, upload)))
+        if upload["received"] < upload["length"]:
+            upload = _take(call, upload)
+        return _said(204, **_progress(upload))
 
 
 @_refusing
