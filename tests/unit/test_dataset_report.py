@@ -284,17 +284,17 @@ def test_markdown_carries_its_picture() -> None:
 
 
 @pytest.mark.parametrize(
-    "lengths",
+    ("name", "lengths"),
     [
-        [(5, 5)],
-        [(0, 0)],
-        [(0, 0), (1 << 26, 1)],
-        [(n * n * n, 5000 + n % 37) for n in range(200)],
-        [(1 << 40, 7), ((1 << 40) + 5, 8)],
+        ("plain.jsonl", [(n * n * n, 5000 + n % 37) for n in range(200)]),
+        ("$x_{2$ \\frac \x1b[31m", [(5, 5)]),
+        ("n" * 500, [(0, 0), (1 << 26, 1)]),
+        ("", [(0, 0)]),
+        ("漢字.jsonl", [(1 << 40, 7), ((1 << 40) + 5, 8)]),
     ],
 )
-@pytest.mark.parametrize("name", ["plain.jsonl", "$x_{2$ \\frac \x1b[31m", "n" * 500])
-def test_any_lengths_and_any_name_make_a_picture_of_one_size(lengths: list[tuple[int, int]], name: str) -> None:
+@pytest.mark.filterwarnings("error")
+def test_any_name_and_any_lengths_make_a_picture_of_one_size(name: str, lengths: list[tuple[int, int]]) -> None:
     with Image.open(io.BytesIO(picture(counted(lengths), name))) as image:
         image.load()
         assert image.size == (900, 342)

@@ -35,30 +35,45 @@ class Lengths:
     exact below 256 and for up to 16,384 different lengths, otherwise within half a per cent."""
 
     def __init__(self) -> None:
-        self.count = 0
-        self.total = 0
-        self.low, self.high = 0, 0
-        self._counts: Counter[int] = Counter()
-        self._folded = False
+        self._alone: Counter[int] = Counter()
+        self._together: Counter[int] = Counter()
+        self._count = self._total = 0  # of those counted together
+        self._ends: tuple[int, ...] = ()
 
-    def add(self, values: Sequence[int]) -> None:
-        """`values` is not empty."""
-        low, high = min(values), max(values)
-        self.low = min(self.low, low) if self.count else low
-        self.high = max(self.high, high)
-        self.count += len(values)
-        self.total += sum(values)
-        self._counts.update(values)
-        if len(self._counts) > MOST_DISTINCT:
+    def add(self, values: Iterable[int]) -> None:
+        self._alone.update(values)
+        if len(self._alone) > MOST_DISTINCT:
             self._fold()
+
+    @property
+    def count(self) -> int:
+        return self._count + sum(self._alone.values())
+
+    @property
+    def total(self) -> int:
+        return self._total + sum(value * count for value, count in self._alone.items())
+
+    @property
+    def mean(self) -> float:
+        """0 when there are none, as are the lowest and the highest."""
+        return self.total / max(self.count, 1)
+
+    @property
+    def low(self) -> int:
+        return min((*self._alone, *self._ends), default=0)
+
+    @property
+    def high(self) -> int:
+        return max((*self._alone, *self._ends), default=0)
 
     def percentile(self, percent: float) -> int:
         """0 when there are none."""
         rank, seen = math.ceil(percent / 100 * self.count), 0
+        low, high = self.low, self.high
         for value, count in self._buckets():
             seen += count
             if seen >= rank:
-                return min(max(self._middle(value), self.low), self.high)
+                return min(max(self._middle(value), low), high)
         return 0
 
     def below(self, bound: float) -> int:
@@ -71,34 +86,35 @@ class Lengths:
 
     def counted_as(self, value: int) -> int:
         """The length by which `below` and `above` judge one of `value`: its own, or the shortest it is counted with."""
-        return _bucket(value) if self._folded else value
+        return _bucket(value) if self._together else value
 
     @property
     def uncertainty(self) -> float:
         """By what share of itself a percentile can be off, at most."""
-        return 0.01 if self._folded else 0.0
+        return 0.01 if self._together else 0.0
 
     def distribution(self) -> Distribution:
         p5, p25, p50, p75, p95, p99 = map(self.percentile, (5, 25, 50, 75, 95, 99))
-        mean = self.total / self.count if self.count else 0.0
         return Distribution(
-            self.count, mean, self.low, p5, p25, p50, p75, p95, p99, self.high, histogram=tuple(self._bins())
+            self.count, self.mean, self.low, p5, p25, p50, p75, p95, p99, self.high, histogram=tuple(self._bins())
         )
 
     def _fold(self) -> None:
-        """What was folded before stays where it is: a bucket goes by its shortest length."""
-        folded: Counter[int] = Counter()
-        for value, count in self._counts.items():
-            folded[_bucket(value)] += count
-        self._counts, self._folded = folded, True
+        """Count together what was counted alone."""
+        self._ends = self.low, self.high
+        for value, count in self._alone.items():
+            self._count += count
+            self._total += value * count
+            self._together[_bucket(value)] += count
+        self._alone.clear()
 
     def _buckets(self) -> list[tuple[int, int]]:
-        if self._folded:
+        if self._together and self._alone:
             self._fold()
-        return sorted(self._counts.items())
+        return sorted((self._together or self._alone).items())
 
     def _middle(self, start: int) -> int:
-        width = 1 << max(start.bit_length() - _FOLDED_BITS, 0) if self._folded else 1
+        width = 1 << max(start.bit_length() - _FOLDED_BITS, 0) if self._together else 1
         return start + width // 2
 
     def _bins(self) -> Iterator[tuple[int, int, int]]:
@@ -217,8 +233,8 @@ class Tally:
         )
         return DatasetStatistics(
             total_examples=both.count,
-            avg_input_length=self._input.total / max(both.count, 1),
-            avg_output_length=self._output.total / max(both.count, 1),
+            avg_input_length=self._input.mean,
+            avg_output_length=self._output.mean,
             input_length=self._input.distribution(),
             output_length=self._output.distribution(),
             estimated_tokens=round(both.total / CHARACTERS_PER_TOKEN),

@@ -24,15 +24,25 @@ def picture(statistics: DatasetStatistics, name: str) -> bytes:
 
     figure = Figure(figsize=(10, 3.8), dpi=90, layout="constrained")
     FigureCanvasAgg(figure)
-    named = printable(name) if len(name) <= LONGEST_TITLE else f"{printable(name[:LONGEST_TITLE])}…"
-    title = f"{named}: {counted(statistics.total_examples, 'example')}"
-    figure.suptitle(title, parse_math=False)
+    figure.suptitle(_drawable(f"{_short(name)}: {counted(statistics.total_examples, 'example')}"), parse_math=False)
     shown = measured(statistics)
     for axes, (what, distribution) in zip(figure.subplots(1, len(shown), squeeze=False)[0], shown.items(), strict=True):
         _draw(axes, distribution, what)
     png = io.BytesIO()
     figure.savefig(png, format="png")
     return png.getvalue()
+
+
+def _short(name: str) -> str:
+    return printable(name if len(name) <= LONGEST_TITLE else f"{name[:LONGEST_TITLE]}…")
+
+
+def _drawable(text: str) -> str:
+    """Text in which what the font lacks, such as Chinese, is a question mark: matplotlib would draw a box and warn."""
+    from matplotlib.font_manager import FontProperties, findfont, get_font  # noqa: PLC0415 - as above
+
+    font = get_font(findfont(FontProperties()))
+    return "".join(letter if font.get_char_index(ord(letter)) else "?" for letter in text)
 
 
 def _draw(axes: Axes, distribution: Distribution, what: str) -> None:
