@@ -10,6 +10,7 @@ import importlib
 import json
 import logging
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -132,8 +133,8 @@ def _train_and_serve(
 
 
 def _point_at(aws: Mapping[str, str]) -> None:
-    """Nothing of this run may reach the real AWS: a profile, token or endpoint left in the shell would win over ours."""
-    for name in [name for name in os.environ if name.startswith("AWS_")]:
+    """Nothing of this run may reach the real AWS or Supabase: what the shell holds for them would win over ours."""
+    for name in [name for name in os.environ if name.startswith(("AWS_", "SUPABASE_"))]:
         del os.environ[name]
     os.environ.update({**aws, "AWS_CONFIG_FILE": os.devnull, "AWS_SHARED_CREDENTIALS_FILE": os.devnull})
 
@@ -277,7 +278,8 @@ def stay_up(args: argparse.Namespace) -> int:
             )
             stack.callback(worker.stop, 10)
             exports = "\n".join(
-                f"  export {name}={value}" for name, value in sorted({**aws, "PREFECT_API_URL": server.api_url}.items())
+                f"  export {name}={shlex.quote(value)}"
+                for name, value in sorted({**aws, "PREFECT_API_URL": server.api_url}.items())
             )
             print(
                 f"Prefect UI: {server.ui_url}/deployments\n\nFor another terminal, the embedded AWS and this Prefect server:\n{exports}\n\nCtrl-C stops everything.",

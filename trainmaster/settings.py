@@ -14,9 +14,9 @@ from trainmaster.errors import NotConfiguredError
 
 class Settings(BaseSettings):
     """The settings of one process. Environment variables: `TRAINMASTER_*` and the standard `AWS_REGION`,
-    `DATABASE_URL`, `SUPABASE_URL`, `SUPABASE_SERVICE_ROLE_KEY`."""
+    `DATABASE_URL`, `SUPABASE_URL`, `SUPABASE_SERVICE_ROLE_KEY`. An empty one is as if unset."""
 
-    model_config = SettingsConfigDict(env_prefix="TRAINMASTER_", extra="ignore", frozen=True)
+    model_config = SettingsConfigDict(env_prefix="TRAINMASTER_", env_ignore_empty=True, extra="ignore", frozen=True)
 
     region: Annotated[
         str, Field(validation_alias=AliasChoices("TRAINMASTER_REGION", "AWS_REGION", "AWS_DEFAULT_REGION"))

@@ -41,6 +41,14 @@ if TYPE_CHECKING:
 
 THREADS = INVOCATIONS + 32
 _PORTS = ("front", "inside", "supabase")
+_ELSEWHERE = (
+    "DATABASE_URL",
+    "TRAINMASTER_DATASET_BUCKET",
+    "TRAINMASTER_S3_ENCRYPTION",
+    "TRAINMASTER_S3_KMS_KEY_ID",
+    "TRAINMASTER_AWS_CREDENTIALS_BLOCK",
+)
+"""What a shell may hold for the real services, and would mix them with these. Empty is as if unset."""
 # Its default bucket the SageMaker SDK would otherwise ask of AWS itself, at an address it has written into its code.
 _SDK_CONFIG = """\
 SchemaVersion: '1.0'
@@ -150,6 +158,8 @@ class Host:
             "TRAINMASTER_USER_ID": self._keys.user_id,
             "SUPABASE_URL": self.supabase_url,
             "SUPABASE_SERVICE_ROLE_KEY": self._keys.service_role_key,
+            "TRAINMASTER_STATE_DIR": str(self.account.state),
+            **dict.fromkeys(_ELSEWHERE, ""),
             "SAGEMAKER_ADMIN_CONFIG_OVERRIDE": str(config),
             "NO_PROXY": os.environ["NO_PROXY"],
             "no_proxy": os.environ["no_proxy"],  # where both are set, Python reads this one
