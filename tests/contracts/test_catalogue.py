@@ -559,7 +559,7 @@ class TestClaiming:
     def test_only_abandoned_ones_are_listed_the_longest_abandoned_first(
         self, catalogue: Catalogue, user: uuid.UUID
     ) -> None:
-        first, second, live = (new_dataset(user) for _ in range(3))
+        second, first, live = sorted((new_dataset(user) for _ in range(3)), key=lambda one: one.storage_path)
         held(catalogue, second, lease=-timedelta(hours=1))
         held(catalogue, first, lease=-timedelta(hours=2))
         held(catalogue, live)

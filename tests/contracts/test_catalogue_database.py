@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import fcntl
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
 import uuid
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
 
@@ -22,6 +26,7 @@ from sqlalchemy.engine import make_url
 from trainmaster.catalog import database
 from trainmaster.catalog.catalogue import Catalogue, open_catalogue
 from trainmaster.catalog.database import connection_options
+from trainmaster.catalog.datasets import DatasetPage
 from trainmaster.errors import CatalogueUnavailableError, NotConfiguredError
 
 PASSWORD = "s3cr3t-pa55"
@@ -47,21 +52,47 @@ def catalogue(url: str, tmp_path: Path) -> Iterator[Catalogue]:
 
 
 class TestSqlite:
-    def test_the_first_use_makes_it_whoever_is_first(self, tmp_path: Path) -> None:
-        place = Place(None, tmp_path / "not" / "there")
-        script = "import uuid; print(catalogue.datasets.page(uuid.uuid4()).datasets)"
-        started = [place.start(script) for _ in range(4)]
-        assert [process.communicate(timeout=60)[0] for process in started] == ["[]\n"] * 4
-        with sqlite3.connect(place.state_dir / "catalog.db") as connection:
-            assert connection.execute("pragma journal_mode").fetchone() == ("wal",)
-        connection.close()
+    def test_the_first_use_makes_it_whoever_is_first(self, tmp_path: Path, user: uuid.UUID) -> None:
+        for n in range(5):
+            place, gate = Place(None, tmp_path / "not" / "there" / str(n)), threading.Barrier(8)
+
+            def use(place: Place, gate: threading.Barrier) -> DatasetPage:
+                gate.wait()
+                opened = place.open()
+                try:
+                    return opened.datasets.page(user)
+                finally:
+                    opened.close()
+
+            with ThreadPoolExecutor(8) as threads:
+                assert set(map(str, threads.map(use, [place] * 8, [gate] * 8))) == {str(DatasetPage([], None))}
+            with closing(sqlite3.connect(place.state_dir / "catalog.db")) as connection:
+                assert connection.execute("pragma journal_mode").fetchone() == ("wal",)
+
+    def test_who_is_second_waits_until_the_first_has_made_it(self, tmp_path: Path) -> None:
+        """Of processes that switch a new file to WAL at once, a few in a thousand are told that it is locked."""
+        with ThreadPoolExecutor(1) as threads:
+            with (tmp_path / "catalog.lock").open("a") as first:
+                fcntl.flock(first, fcntl.LOCK_EX)
+                second = threads.submit(Place(None, tmp_path).open)
+                assert not wait([second], timeout=0.3).done
+                assert not (tmp_path / "catalog.db").exists()
+            second.result(timeout=60).close()
+
+    def test_names_are_found_whatever_the_case_of_any_alphabet(self, tmp_path: Path, user: uuid.UUID) -> None:
+        catalogue = Place(None, tmp_path).open()
+        catalogue.datasets.insert(new_dataset(user, name="ÄTNA кошки"))
+        assert len(catalogue.datasets.page(user, name="ätna КОШКИ").datasets) == 1
+        catalogue.close()
 
     def test_what_one_wrote_another_reads(self, tmp_path: Path, user: uuid.UUID) -> None:
         dataset = new_dataset(user)
         first = Place(None, tmp_path).open()
         first.datasets.insert(dataset)
         first.close()
-        assert Place(None, tmp_path).open().datasets.get(dataset.id, user) == dataset
+        second = Place(None, tmp_path).open()
+        assert second.datasets.get(dataset.id, user) == dataset
+        second.close()
 
     def test_it_waits_for_another_writer_and_then_says_later(
         self, tmp_path: Path, user: uuid.UUID, monkeypatch: pytest.MonkeyPatch
@@ -75,6 +106,7 @@ class TestSqlite:
         assert catalogue.datasets.page(user).datasets == []  # readers need not wait
         other.close()
         catalogue.datasets.insert(new_dataset(user))
+        catalogue.close()
 
     def test_a_folder_that_cannot_be_made_is_a_clear_refusal(self, tmp_path: Path) -> None:
         (tmp_path / "file").touch()
