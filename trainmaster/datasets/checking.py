@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import itertools
 import operator
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
@@ -166,16 +167,19 @@ class _Check:
 
     def _take_one_by_one(self, block: Block) -> None:
         canonicals, numbers = list[Canonical](), list[int]()
-        for problem in block.unheld:
-            self._refuse(problem.number or 0, [problem], b"")
+        unheld = deque(block.unheld)
         last = len(block.raws) - 1
         for at, (raw, number) in enumerate(zip(block.raws, block.numbers, strict=True)):
+            while unheld and (unheld[0].number or 0) < number:
+                self._refuse_unheld(unheld.popleft())
             outcome = self._judged(raw, number)
             if isinstance(outcome, Canonical):
                 canonicals += [outcome, *outcome.more]
                 numbers += [number] * (1 + len(outcome.more))
             else:
                 self._refuse(number, _cut_off(outcome) if block.cut_off and at == last else outcome, raw)
+        for problem in unheld:
+            self._refuse_unheld(problem)
         self._accept(canonicals, numbers, [orjson.dumps(canonical.example) for canonical in canonicals])
 
     def _judged(self, raw: bytes, number: int) -> Canonical | list[Problem]:
@@ -212,6 +216,9 @@ class _Check:
         if self._sound:
             texts.append(b"")
             self._sound.write(b"\n".join(texts), len(canonicals))
+
+    def _refuse_unheld(self, problem: Problem) -> None:
+        self._refuse(problem.number or 0, [problem], b"")
 
     def _refuse(self, number: int, problems: Sequence[Problem], raw: bytes) -> None:
         self.bad_examples += 1

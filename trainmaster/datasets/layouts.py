@@ -22,6 +22,7 @@ from trainmaster.datasets.tabular import CsvRows, ParquetRows, header
 
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _PARQUET = b"PAR1"
+_PACKED = {b"\x1f\x8b": "gzip data within packed data", b"\x28\xb5": "zstd data within packed data"}
 _WANTED = "JSON Lines, a JSON array or object, CSV or Parquet, in UTF-8, plain or packed with gzip or zstd"
 _COLUMNS = "columns of one of the formats, such as messages, prompt and completion, instruction and output, or text"
 _WRAPPERS = {"examples", "data", "train", "rows", "items", "records", "samples"}
@@ -38,7 +39,7 @@ def recognised(
     head = next(chunks, b"")
     if head.startswith(_PARQUET):
         return ParquetRows(itertools.chain([head], chunks), lambda names: _unknown(names, demanded))
-    if found := other_kind(head):
+    if found := _PACKED.get(head[:2]) or other_kind(head):
         return Problem(ProblemKind.UNREADABLE, found, _WANTED)
     if found := other_encoding(head):
         return Problem(ProblemKind.WRONG_ENCODING, found, "UTF-8: save it as such")
