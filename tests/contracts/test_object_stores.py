@@ -31,7 +31,7 @@ from trainmaster.storage.store import ObjectStore
 
 HOSTED = {"SUPABASE_URL", "SUPABASE_SERVICE_ROLE_KEY"} <= os.environ.keys()
 SERVERS = ["seaweedfs", "moto", "supabase", *(["hosted_supabase"] if HOSTED else [])]
-GROWTH = 60 << 10
+GROWTH = 25 << 10
 """KiB: a part of 5 or 6 MiB in the hands of one library after another, and what Python keeps of it."""
 
 

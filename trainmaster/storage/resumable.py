@@ -68,6 +68,7 @@ class _Upload:
                 if isinstance(error, CallRefusedError) and there == offset:
                     raise  # the offset was right: it is the object that is in the way
                 offset = there
+            del piece  # before the next is read
             if offset > reached:
                 reached, failures = offset, 0
 

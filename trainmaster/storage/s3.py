@@ -41,7 +41,7 @@ _log = logging.getLogger(__name__)
 
 
 class S3Store:
-    """A bucket. Holds one part (16 MiB, more from 160 GB on) while storing, a chunk of 1 MiB while reading.
+    """A bucket. Holds three parts at most (of 16 MiB; larger from 160 GB on) while storing, a chunk of 1 MiB while reading.
 
     `client` decides on timeouts and retries. It may be shared between threads, and so may this.
     """

@@ -50,7 +50,7 @@ class ObjectStore(Protocol):
         """Create an object from a seekable stream of `size` bytes, and verify it there; False when it was there already.
 
         Raises NameConflictError when other bytes are there, CorruptedUploadError when what arrived is not what was sent
-        (it is then removed). No more than one part (16 MiB) is held; what is cut off leaves no object and, where it can, no
+        (it is then removed). No more than three parts (48 MiB) are held; what is cut off leaves no object and, where it can, no
         parts; those of a process that was killed go when next the same key is stored.
         """
 

@@ -23,7 +23,7 @@ from trainmaster.errors import NotConfiguredError, RefusedError, StorageUnavaila
 from trainmaster.storage.bodies import CHUNK
 
 PASSING = frozenset({408, 423, 425, 429, 500, 502, 503, 504, 520, 521, 522, 523, 524, 544})
-LONGEST_ERROR = 64 << 10
+LONGEST_ERROR, SLICE = 64 << 10, 256 << 10
 T = TypeVar("T")
 
 
@@ -184,14 +184,22 @@ class Uplink:
     def __exit__(self, *_: object) -> None:
         self._client.close()
 
-    def once(self, method: str, path: str, headers: Mapping[str, str], content: bytes | None = None) -> Answer:
+    def once(self, method: str, path: str, headers: Mapping[str, str], content: bytes = b"") -> Answer:
         """The answer to one try."""
-        try:
-            return self._calls.once(self._client, method, path, headers=headers, content=content)
-        except BaseException:
-            self._client.close()
-            self._client = self._calls.new_client()
-            raise
+        length = {"Content-Length": str(len(content))}
+        # In slices, and the rest let go at once: httpx's answers hold what was sent until the garbage collector comes by.
+        with closing(_slices(content)) as slices:
+            try:
+                return self._calls.once(self._client, method, path, headers={**headers, **length}, content=slices)
+            except BaseException:
+                self._client.close()
+                self._client = self._calls.new_client()
+                raise
+
+
+def _slices(content: bytes) -> Generator[bytes]:
+    for start in range(0, len(content), SLICE):
+        yield content[start : start + SLICE]
 
 
 class _Key(httpx.Auth):
