@@ -241,6 +241,25 @@ def test_a_terminal_gets_colour_unless_the_user_wants_none(sound: Path, flawed: 
     assert max(map(len, plain.splitlines())) <= 60
 
 
+def test_a_terminal_shows_how_far_a_long_reading_is_and_then_forgets_it() -> None:
+    terminal, process_end = pty.openpty()
+    sent, block = b"", good(10_000)
+    with subprocess.Popen(
+        [*COMMAND, "-"], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=process_end, env=environment()
+    ) as process:
+        os.close(process_end)
+        assert process.stdin
+        while b"MB a second" not in sent:
+            process.stdin.write(block)
+            while select.select([terminal], [], [], 0)[0]:
+                sent += os.read(terminal, 65536)
+        process.stdin.close()
+        assert process.wait(WITHIN) == 0
+        while not sent.endswith(b"\r\033[K"):
+            sent += os.read(terminal, 65536)
+    os.close(terminal)
+
+
 def test_a_check_loads_nothing_that_only_other_commands_need(sound: Path) -> None:
     program = f"""
 import sys

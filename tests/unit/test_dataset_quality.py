@@ -68,5 +68,9 @@ def test_an_example_that_is_malformed_costs_no_less_than_one_that_is_sound_with_
 
 
 def test_the_reason_gives_both_numbers_and_the_price() -> None:
-    _, why = assess(Defects(1000, malformed=3)).parts["malformed"]
-    assert why == "3 of 1,000 (0.3%) are malformed; each 1% costs 4"
+    def why(found: Defects) -> str:
+        return assess(found).parts["malformed"][1]
+
+    assert why(Defects(1000, malformed=3)) == "3 of 1,000 (0.3%) are malformed; each 1% costs 4"
+    assert why(Defects(1, malformed=1)) == "1 of 1 (100%) is malformed; each 1% costs 4"
+    assert why(Defects(100_000, malformed=99_999)) == "99,999 of 100,000 (100%) are malformed; each 1% costs 4"

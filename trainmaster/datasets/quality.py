@@ -40,7 +40,7 @@ def assess(defects: Defects) -> Quality:
 def _share(count: int, total: int, what: str, each: float) -> tuple[float, str]:
     share = 100 * count / total if total else 0.0
     verb = "is" if count == 1 else "are"
-    return each * share, f"{count:,} of {total:,} ({share:.2g}%) {verb} {what}; each 1% costs {each:g}"
+    return each * share, f"{count:,} of {total:,} ({share:.3g}%) {verb} {what}; each 1% costs {each:g}"
 
 
 def _size(distinct: int) -> tuple[float, str]:

@@ -14,6 +14,8 @@ _LABEL = 13
 _LEVELS = " ▁▂▃▄▅▆▇█"
 _HIGH = 3
 _BROADEST_BAR = 4
+_FEW_BINS = 8
+"""No more than these need only their ends named."""
 
 
 @dataclass(frozen=True)
@@ -127,7 +129,11 @@ def _histogram(title: str, distribution: Distribution, page: Page) -> list[str]:
     width = max(broad * len(counts), len(low) + len(high) + 1)
     middle = f"{distribution.histogram[len(counts) // 2][0]:,}"
     room = width - len(low) - len(high) - len(middle)
-    axis = f"{low}{middle:^{width - len(low) - len(high)}}{high}" if room > 4 else f"{low}{high:>{width - len(low)}}"
+    axis = (
+        f"{low}{middle:^{width - len(low) - len(high)}}{high}"
+        if room > 4 and len(counts) > _FEW_BINS
+        else f"{low}{high:>{width - len(low)}}"
+    )
     start, end, _ = max(distribution.histogram, key=lambda bin_: bin_[2])
     often = f"{start:,}" if end - start == 1 else f"{start:,} to {end - 1:,}"
     caption = page.dim(f" · most often {often} characters")
