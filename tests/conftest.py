@@ -25,7 +25,7 @@ def embedded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedAws]:
 
 
 @pytest.fixture(scope="session")
-def supabase(request: pytest.FixtureRequest) -> SupabaseProject:
+def supabase_project(request: pytest.FixtureRequest) -> SupabaseProject:
     """A Supabase project, shared: name what you make uniquely. The embedded one, or with TEST_SUPABASE set a real one."""
     real = SupabaseProject.of_environment()
     if real is not None:

@@ -16,8 +16,8 @@ KEYS = ["B.txt", "a.txt", "c/1.txt", "c/2.txt", "c/d/3.txt", "e/4.txt"]
 
 
 @pytest.fixture(scope="module")
-def service(supabase: SupabaseProject) -> Iterator[httpx.Client]:
-    with supabase.client() as client:
+def service(supabase_project: SupabaseProject) -> Iterator[httpx.Client]:
+    with supabase_project.client() as client:
         yield client
 
 

@@ -18,8 +18,8 @@ WITHIN = 15.0
 
 
 @pytest.fixture(scope="module")
-def service(supabase: SupabaseProject) -> Iterator[httpx.Client]:
-    with supabase.client() as client:
+def service(supabase_project: SupabaseProject) -> Iterator[httpx.Client]:
+    with supabase_project.client() as client:
         yield client
 
 
@@ -200,11 +200,11 @@ class TestADownload:
             assert refused(service.get(f"/object/{path}/not-there"), "404"), path
         assert service.head(f"/object/authenticated/{bucket}/not-there").status_code == 400
 
-    def test_of_a_public_bucket_needs_no_token(self, supabase: SupabaseProject, service: httpx.Client) -> None:
+    def test_of_a_public_bucket_needs_no_token(self, supabase_project: SupabaseProject, service: httpx.Client) -> None:
         name = f"public-{uuid.uuid4().hex}"
         service.post("/bucket", json={"name": name, "public": True}).raise_for_status()
         service.post(f"/object/{name}/a/b.txt", content=b"to all").raise_for_status()
-        with supabase.client("") as anybody:
+        with supabase_project.client("") as anybody:
             for path in (f"/object/public/{name}/a/b.txt", f"/object/{name}/a/b.txt"):
                 assert anybody.get(path).content == b"to all", path
             assert anybody.get(f"/object/info/public/{name}/a/b.txt").json()["size"] == 6
@@ -217,8 +217,8 @@ class TestADownload:
 
 class TestASignedAddress:
     @pytest.fixture
-    def anybody(self, supabase: SupabaseProject) -> Iterator[httpx.Client]:
-        with supabase.client("") as client:
+    def anybody(self, supabase_project: SupabaseProject) -> Iterator[httpx.Client]:
+        with supabase_project.client("") as client:
             yield client
 
     def test_reads_its_object_and_no_other(

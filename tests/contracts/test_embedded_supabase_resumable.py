@@ -18,8 +18,8 @@ BODY = bytes(range(256)) * (PART // 256) + b"and a rest"
 
 
 @pytest.fixture(scope="module")
-def service(supabase: SupabaseProject) -> Iterator[httpx.Client]:
-    with supabase.client() as client:
+def service(supabase_project: SupabaseProject) -> Iterator[httpx.Client]:
+    with supabase_project.client() as client:
         yield client
 
 
@@ -136,31 +136,33 @@ class TestAResumableUpload:
 
 
 class TestWhoMayResume:
-    def test_a_user_uploads_into_their_own_folder_only(self, supabase: SupabaseProject, key: str) -> None:
+    def test_a_user_uploads_into_their_own_folder_only(self, supabase_project: SupabaseProject, key: str) -> None:
         user = key.partition("/")[0]
-        with supabase.client(supabase.token(user)) as client:
+        with supabase_project.client(supabase_project.token(user)) as client:
             where = address(created(client, key, 4))
             assert patched(client, where, 0, b"mine").status_code == 204
             assert created(client, f"{uuid.uuid4()}/private/x").status_code == 403
-        with supabase.client(supabase.token(str(uuid.uuid4()))) as another:
+        with supabase_project.client(supabase_project.token(str(uuid.uuid4()))) as another:
             assert created(another, f"{key}.2").status_code == 403
-        with supabase.client("") as anybody:
+        with supabase_project.client("") as anybody:
             assert created(anybody, f"{key}.2").status_code == 400
 
     def test_another_cannot_add_to_it_or_end_it(
-        self, supabase: SupabaseProject, service: httpx.Client, key: str
+        self, supabase_project: SupabaseProject, service: httpx.Client, key: str
     ) -> None:
-        with supabase.client(supabase.token(key.partition("/")[0])) as owner:
+        with supabase_project.client(supabase_project.token(key.partition("/")[0])) as owner:
             where = address(created(owner, key, 4))
-            with supabase.client(supabase.token(str(uuid.uuid4()))) as another:
+            with supabase_project.client(supabase_project.token(str(uuid.uuid4()))) as another:
                 assert patched(another, where, 0, b"evil").status_code == 403
                 assert another.delete(where, headers=TUS).status_code == 403
             assert patched(owner, where, 0, b"good").status_code == 204
         assert service.get(f"/object/authenticated/{BUCKET}/{key}").content == b"good"
 
-    def test_a_signed_address_is_enough(self, supabase: SupabaseProject, service: httpx.Client, key: str) -> None:
+    def test_a_signed_address_is_enough(
+        self, supabase_project: SupabaseProject, service: httpx.Client, key: str
+    ) -> None:
         token = service.post(f"/object/upload/sign/{BUCKET}/{key}").json()["token"]
-        with supabase.client("") as anybody:
+        with supabase_project.client("") as anybody:
             signed = {"x-signature": token}
             assert created(anybody, f"{key}.2", 6, **signed).status_code == 400
             where = address(created(anybody, key, 6, **signed))

@@ -11,8 +11,8 @@ from supabase_project import BUCKET, SupabaseProject
 
 
 @pytest.fixture(scope="module")
-def service(supabase: SupabaseProject) -> Iterator[httpx.Client]:
-    with supabase.client() as client:
+def service(supabase_project: SupabaseProject) -> Iterator[httpx.Client]:
+    with supabase_project.client() as client:
         yield client
 
 
@@ -27,8 +27,8 @@ def bert() -> str:
 
 
 @pytest.fixture(scope="module")
-def as_anna(supabase: SupabaseProject, anna: str) -> Iterator[httpx.Client]:
-    with supabase.client(supabase.token(anna)) as client:
+def as_anna(supabase_project: SupabaseProject, anna: str) -> Iterator[httpx.Client]:
+    with supabase_project.client(supabase_project.token(anna)) as client:
         yield client
 
 
@@ -99,8 +99,8 @@ class TestAUser:
 
 
 class TestAToken:
-    def test_is_needed(self, supabase: SupabaseProject, berts: str) -> None:
-        with supabase.client("") as anybody:
+    def test_is_needed(self, supabase_project: SupabaseProject, berts: str) -> None:
+        with supabase_project.client("") as anybody:
             for answer in (
                 anybody.get(f"/object/authenticated/{BUCKET}/{berts}"),
                 anybody.get(f"/object/{BUCKET}/{berts}"),
@@ -112,19 +112,21 @@ class TestAToken:
                 assert answer.status_code == 400, answer.request.url
                 assert isinstance(answer.json()["statusCode"], str)
 
-    def test_that_has_expired_is_refused(self, supabase: SupabaseProject, bert: str, berts: str) -> None:
-        with supabase.client(supabase.token(bert, seconds=-10)) as client:
+    def test_that_has_expired_is_refused(self, supabase_project: SupabaseProject, bert: str, berts: str) -> None:
+        with supabase_project.client(supabase_project.token(bert, seconds=-10)) as client:
             assert refused(client.get(f"/object/authenticated/{BUCKET}/{berts}"), "403")
 
-    def test_signed_with_another_secret_is_refused(self, supabase: SupabaseProject, bert: str, berts: str) -> None:
-        forged = supabase.token(bert, secret="a secret of somebody else, long enough for SHA-256")
-        for token in (forged, "not-a-token", supabase.token(bert) + "x"):
-            with supabase.client(token) as client:
+    def test_signed_with_another_secret_is_refused(
+        self, supabase_project: SupabaseProject, bert: str, berts: str
+    ) -> None:
+        forged = supabase_project.token(bert, secret="a secret of somebody else, long enough for SHA-256")
+        for token in (forged, "not-a-token", supabase_project.token(bert) + "x"):
+            with supabase_project.client(token) as client:
                 assert refused(client.get(f"/object/authenticated/{BUCKET}/{berts}"), "403")
 
-    def test_without_a_signature_is_refused(self, supabase: SupabaseProject, berts: str) -> None:
+    def test_without_a_signature_is_refused(self, supabase_project: SupabaseProject, berts: str) -> None:
         import jwt
 
         unsigned = jwt.encode({"role": "service_role", "exp": 4_000_000_000}, "", algorithm="none")
-        with supabase.client(unsigned) as client:
+        with supabase_project.client(unsigned) as client:
             assert refused(client.get(f"/object/authenticated/{BUCKET}/{berts}"), "403")
