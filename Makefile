@@ -8,10 +8,11 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 AWSCLI := $(VENV)/awscli
 SDK := $(VENV)/sagemaker-train
+PEERS := $(VENV)/validation-peers
 LOCK := $(BIN)/uv pip compile --upgrade --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
   --no-annotate --no-header --quiet
 
-.PHONY: help run up test e2e-sdk check lint types bench lock clean
+.PHONY: help run up test e2e-sdk check lint types bench bench-validation fuzz lock clean
 
 help:  ## what there is
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
@@ -41,6 +42,14 @@ types: $(INSTALLED)
 
 bench: $(INSTALLED)  ## how long the main job takes, and where the time goes
 	@$(BIN)/python -m benchmarks.main_job
+
+bench-validation: $(INSTALLED)  ## a million examples checked, beside what else checks or loads them (newest releases); EXAMPLES=50000 for fewer
+	@test -x $(PEERS)/bin/python || $(BIN)/python -m venv --without-pip $(PEERS)
+	@$(BIN)/uv pip install --quiet --upgrade --python $(PEERS)/bin/python datasets together
+	@$(BIN)/python -m benchmarks.validation --peers $(PEERS)/bin/python $(if $(value EXAMPLES),--examples '$(value EXAMPLES)')
+
+fuzz: $(INSTALLED)  ## damaged datasets for MINUTES=30, until one brings the check down
+	@PYTHONPATH=tests/unit $(BIN)/python tests/unit/test_dataset_fuzz.py $(or $(MINUTES),30)
 
 lock: $(INSTALLED)  ## all locks anew: requirements.lock from pyproject.toml, that of the AWS CLI
 	@$(LOCK) --all-extras --output-file requirements.lock pyproject.toml
