@@ -4,18 +4,26 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import threading
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from sqlalchemy import insert
+
 from trainmaster.catalog.catalogue import Catalogue, open_catalogue
 from trainmaster.catalog.datasets import Copy, Dataset
 from trainmaster.catalog.pending import PendingObject
+from trainmaster.catalog.tables import training_datasets
+from trainmaster.errors import DatasetMissingError, LeaseLostError, NameConflictError, UploadUnderWayError
 
 LEASE = timedelta(minutes=5)
+NOW = timedelta(0)
+"""A lease that has run out as soon as it is had."""
 BUCKETS = {"supabase": "training-datasets", "s3": "user-bucket"}
 
 
@@ -98,3 +106,25 @@ def held(catalogue: Catalogue, dataset: Dataset, holder: str = "mine", lease: ti
     had = claim(catalogue, dataset, holder, lease=lease)
     assert had
     return had
+
+
+def at_once(count: int, call: Callable[[int], Any]) -> list[Any]:
+    """What `count` threads that start together come to; what one raises is among it."""
+    gate = threading.Barrier(count)
+
+    def one(n: int) -> Any:
+        gate.wait()
+        try:
+            return call(n)
+        except (UploadUnderWayError, NameConflictError, LeaseLostError, DatasetMissingError) as error:
+            return error
+
+    with ThreadPoolExecutor(count) as threads:
+        return list(threads.map(one, range(count)))
+
+
+def insert_as_the_application(catalogue: Catalogue, dataset: Dataset) -> None:
+    """A row without copies, as the application writes its own."""
+    values = {column.name: getattr(dataset, column.name) for column in training_datasets.columns}
+    with catalogue.database.writing() as connection:
+        connection.execute(insert(training_datasets).values(values))

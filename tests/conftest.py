@@ -6,10 +6,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from catalogues import Place
 from embedded_aws import EmbeddedAws
 from hypothesis import HealthCheck, settings
 from postgres import Postgres
 from supabase_project import SupabaseProject
+
+from trainmaster.catalog.catalogue import Catalogue
 
 # How long one example takes says more about what else the machine does than about the code.
 settings.register_profile("trainmaster", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -55,3 +58,23 @@ def postgres() -> Iterator[Postgres]:
     server = Postgres()
     yield server
     server.close()
+
+
+@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+def catalogue_place(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
+    """One database for the module: what a test makes is a new user's."""
+    folder = tmp_path_factory.mktemp("catalogue")
+    if request.param == "sqlite":
+        yield Place(None, folder)
+        return
+    postgres: Postgres = request.getfixturevalue("postgres")
+    url = postgres.migrated()
+    yield Place(url, folder)
+    postgres.drop(url)
+
+
+@pytest.fixture(scope="module")
+def catalogue(catalogue_place: Place) -> Iterator[Catalogue]:
+    opened = catalogue_place.open()
+    yield opened
+    opened.close()
