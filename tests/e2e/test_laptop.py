@@ -20,6 +20,9 @@ FOREIGN = {
     "AWS_PROFILE": "of-another-job",
     "AWS_SESSION_TOKEN": "left-by-single-sign-on",
     "AWS_ENDPOINT_URL_SAGEMAKER": "http://127.0.0.1:9",
+    "SUPABASE_URL": "http://127.0.0.1:9",
+    "SUPABASE_SERVICE_ROLE_KEY": "of-a-real-project",
+    "DATABASE_URL": "postgresql://somebody@127.0.0.1:9/real",
 }
 """What may be left in a user's shell; none of it may matter."""
 
@@ -147,12 +150,24 @@ def test_up_serves_every_deployment_and_a_run_started_there_works(tmp_path: Path
         assert first.startswith("Prefect UI: http://127.0.0.1:"), first + up.stdout.read()
         api = first.split()[2].removesuffix("/deployments") + "/api"
         deployments = {one["name"]: one["id"] for one in call(f"{api}/deployments/filter", {})}
-        assert set(deployments) == {"train-and-serve", "train-model", "deploy-endpoint", "remove-endpoint"}
-        started = call(
-            f"{api}/deployments/{deployments['train-and-serve']}/create_flow_run", {"parameters": {"request": {}}}
-        )
-        ended = until(lambda: finished(f"{api}/flow_runs/{started['id']}"), why="the run never ended")
-        assert ended["state_type"] == "COMPLETED", ended
+        assert set(deployments) == {
+            "train-and-serve",
+            "train-model",
+            "deploy-endpoint",
+            "remove-endpoint",
+            "upload-dataset",
+        }
+        chats = tmp_path / "chats.jsonl"
+        chats.write_text('{"text": "Something to learn from."}\n' * 3)
+        upload = {"file": str(chats), "name": "chats", "storage": "both"}
+        started = [
+            call(f"{api}/deployments/{deployments[name]}/create_flow_run", {"parameters": {"request": request}})["id"]
+            for name, request in (("train-and-serve", {}), ("upload-dataset", upload))
+        ]
+        for run_id in started:
+            ended = until(lambda: finished(f"{api}/flow_runs/{run_id}"), why="the run never ended")  # noqa: B023
+            assert ended["state_type"] == "COMPLETED", ended
+        assert (tmp_path / "state" / "catalog.db").exists()
     finally:
         up.send_signal(signal.SIGINT)
         code = up.wait(30)

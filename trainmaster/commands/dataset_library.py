@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import re
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from datetime import timedelta
@@ -16,6 +17,7 @@ from pydantic_core import to_jsonable_python
 
 from trainmaster.aws.clients import default_s3_client
 from trainmaster.catalog.datasets import TRAINING_PROVIDERS, Dataset
+from trainmaster.commands.progress import Progress
 from trainmaster.datasets.request import FormatChoice, StorageChoice, UploadDatasetRequest
 from trainmaster.datasets.showing.wording import counted, printable, size, verdict
 from trainmaster.errors import (
@@ -37,7 +39,7 @@ from trainmaster.storage.working_folder import working_folder
 if TYPE_CHECKING:
     Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]
 
-DONE, REFUSED, FAILED = 0, 1, 2
+DONE, REFUSED, FAILED, INTERRUPTED, TERMINATED = 0, 1, 2, 130, 143
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _NOTHING_SET = "On a laptop, `trainmaster embedded --print-env` starts AWS and Supabase here and says what to set."
 
@@ -112,6 +114,7 @@ def _parser(
 
 def _exit_code(run: Callable[[argparse.Namespace, Settings], int], args: argparse.Namespace) -> int:
     """0 when done, 1 when refused, 2 when it could not be read or done now."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))  # so that what is half done is taken back
     try:
         return run(args, Settings())
     except ValidationError as error:
@@ -125,7 +128,7 @@ def _exit_code(run: Callable[[argparse.Namespace, Settings], int], args: argpars
         return REFUSED if isinstance(error, RefusedError) else FAILED
     except KeyboardInterrupt:
         print("\nInterrupted. The same command goes on from here.", file=sys.stderr)
-        return 130
+        return INTERRUPTED
 
 
 def _upload(args: argparse.Namespace, settings: Settings) -> int:
@@ -146,9 +149,10 @@ def _upload(args: argparse.Namespace, settings: Settings) -> int:
         except DatasetRefusedError as error:
             print(error, file=sys.stderr)
             return FAILED
-        report = intake.check_source(request, source, folder)
+        with Progress(source.path.stat().st_size, sys.stderr) as progress:
+            report = intake.check_source(request, source, folder, progress.show)
         new = intake.accepted(request, source, report, folder, settings)
-        print(verdict(report), file=sys.stderr)
+        print(f"{verdict(report)}\nStoring {size(new.written.size)} …", file=sys.stderr, flush=True)
         sweep(library, sparing=new.id)
         uploaded = upload(library, new, intake.providers_of(request))
     for warning in uploaded.warnings:

@@ -131,7 +131,7 @@ def uploaded(dataset: Dataset, *, sent: set[StorageProvider], found: bool, warni
         storage_provider=dataset.storage_provider,
         copies=[
             StoredCopy(provider=copy.provider, uri=copy_uri(copy), sent=copy.provider in sent)
-            for copy in dataset.copies
+            for copy in sorted(dataset.copies, key=lambda copy: copy.provider != dataset.storage_provider)
         ],
         examples=dataset.total_examples or 0,
         dropped_examples=(about.get("dropped") or {}).get("examples", 0),
