@@ -23,6 +23,8 @@ from uuid import uuid4
 
 import pytest
 from embedded_aws import EmbeddedAws, Served
+from supabase_project import BUCKET as DATASETS
+from supabase_project import SupabaseProject
 from waiting import ENDS_WITHIN, IMAGE, TRUST, until
 
 from trainmaster.embedded import launch
@@ -71,17 +73,17 @@ class Killed:
     before: dict[str, str]
     after: Served
     survivors: list[str]
-    ports: tuple[int, int]
+    ports: tuple[int, ...]
 
 
 @pytest.fixture(scope="module")
 def killed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Killed]:
-    with socket.socket() as one, socket.socket() as other:
-        one.bind(("127.0.0.1", 0))
-        other.bind(("127.0.0.1", 0))
-        ports = (one.getsockname()[1], other.getsockname()[1])
+    with socket.socket() as one, socket.socket() as another, socket.socket() as third:
+        for each in (one, another, third):
+            each.bind(("127.0.0.1", 0))
+        ports = tuple(each.getsockname()[1] for each in (one, another, third))
     state = tmp_path_factory.mktemp("killed") / "state"
-    aws = EmbeddedAws(state, port=ports[0], s3_port=ports[1])
+    aws = EmbeddedAws(state, port=ports[0], s3_port=ports[1], supabase_port=ports[2])
     bucket, iam = aws.environment["TRAINMASTER_BUCKET"], aws.client("iam")
     aws.client("s3").put_object(Bucket=bucket, Key="kept", Body=BYTES)
     aws.client("sagemaker").create_model(
@@ -92,8 +94,14 @@ def killed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Killed]:
     iam.create_role(RoleName="MyRole", AssumeRolePolicyDocument=TRUST)
     allow = {"Version": "2012-10-17", "Statement": {"Effect": "Allow", "Action": "s3:*", "Resource": "*"}}
     iam.put_role_policy(RoleName="MyRole", PolicyName="p", PolicyDocument=json.dumps(allow))
+    project = SupabaseProject.embedded(state, aws.environment)
+    with project.client() as client:
+        client.post(f"/object/{DATASETS}/a/whole", content=BYTES).raise_for_status()
     sleeping_job(aws)
-    aws.kill()
+    with socket.create_connection(("127.0.0.1", ports[2]), timeout=10) as upload:
+        head = f"POST /storage/v1/object/{DATASETS}/a/half HTTP/1.1\r\nHost: localhost\r\nContent-Length: {2 * len(BYTES)}\r\n"
+        upload.sendall(f"{head}Authorization: Bearer {project.service_role_key}\r\n\r\n".encode() + BYTES)
+        aws.kill()
     with (state / "roles.jsonl").open("a") as journal:
         journal.write('\n"Action=CreateRo')  # killed while it wrote this
     deadline = time.monotonic() + ENDS_WITHIN
@@ -109,12 +117,19 @@ class TestKilled:
 
     def test_the_next_has_the_same_addresses_and_credentials(self, killed: Killed) -> None:
         same = [name for name in killed.before if name.startswith(("AWS_", "TRAINMASTER_", "SUPABASE_"))]
-        assert len(same) == 12
+        assert {"AWS_SECRET_ACCESS_KEY", "SUPABASE_SERVICE_ROLE_KEY", "TRAINMASTER_USER_ID"} < set(same)
         assert [killed.after.environment[name] for name in same] == [killed.before[name] for name in same]
 
+    def test_the_next_has_the_objects_of_supabase_and_nothing_of_a_half_sent_one(self, killed: Killed) -> None:
+        with SupabaseProject.embedded(killed.after.state, killed.after.environment).client() as client:
+            assert client.get(f"/object/authenticated/{DATASETS}/a/whole").content == BYTES
+            assert client.get(f"/object/authenticated/{DATASETS}/a/half").json()["statusCode"] == "404"
+        files = [path for path in (killed.after.state / "supabase").rglob("*") if path.is_file()]
+        assert [path.stat().st_size for path in files if path.stat().st_size > 1_000_000] == [len(BYTES)]
+
     def test_given_ports_are_used_and_kept(self, killed: Killed) -> None:
-        urls = (killed.before["AWS_ENDPOINT_URL"], killed.before["AWS_ENDPOINT_URL_S3"])
-        assert urls == tuple(f"http://127.0.0.1:{port}" for port in killed.ports)
+        urls = [killed.before[name] for name in ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "SUPABASE_URL")]
+        assert urls == [f"http://127.0.0.1:{port}" for port in killed.ports]
 
     def test_objects_are_still_there(self, killed: Killed) -> None:
         kept = killed.after.client("s3").get_object(Bucket=killed.before["TRAINMASTER_BUCKET"], Key="kept")
