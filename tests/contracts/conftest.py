@@ -7,9 +7,11 @@ import json
 import tarfile
 import time
 import uuid
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from object_stores import Server
 
 FINISH_WITHIN = 60.0
 GROUP = "/aws/sagemaker/TrainingJobs"
@@ -148,3 +150,34 @@ def jobs(embedded: Any) -> Jobs:
 def jobs_of() -> type[Jobs]:
     """Makes the client of another embedded AWS than the session's."""
     return Jobs
+
+
+@pytest.fixture(scope="session")
+def seaweedfs(embedded: Any) -> Server:
+    environment = embedded.environment
+    return Server(
+        "seaweedfs", "s3", environment["AWS_ENDPOINT_URL_S3"], environment["TRAINMASTER_BUCKET"],
+        environment["AWS_ACCESS_KEY_ID"], environment["AWS_SECRET_ACCESS_KEY"],
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def moto() -> Iterator[Server]:
+    from moto.server import ThreadedMotoServer  # heavy, and few need it
+
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    reached = Server("moto", "s3", f"http://{host}:{port}", "datasets-of-tests", "any", "any")
+    reached.client().create_bucket(Bucket=reached.bucket)
+    yield reached
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def supabase(embedded: Any) -> Server:
+    environment = embedded.environment
+    return Server(
+        "supabase", "supabase", environment["SUPABASE_URL"], "training-datasets", "",
+        environment["SUPABASE_SERVICE_ROLE_KEY"],
+    )  # fmt: skip

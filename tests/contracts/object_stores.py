@@ -111,9 +111,14 @@ def read(store: ObjectStore, key: str, start: int = 0) -> bytes:
         return b"".join(chunks)
 
 
+FOLDERS: list[str] = []
+"""All that were given out, for who has to tidy up."""
+
+
 def folder() -> str:
     """A prefix nobody else uses."""
-    return f"{uuid.uuid4()}/datasets/"
+    FOLDERS.append(f"{uuid.uuid4()}/datasets/")
+    return FOLDERS[-1]
 
 
 def _main(server: str, url: str, task: str, key: str, size: str) -> None:

@@ -12,12 +12,10 @@ import urllib.request
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 import pytest
 from cutting_proxy import CuttingProxy, silent_server
-from moto.server import ThreadedMotoServer
-from object_stores import LARGE, Server, body, content, folder, put, read, sha256
+from object_stores import FOLDERS, LARGE, Server, body, content, folder, put, read, sha256
 
 from trainmaster.errors import (
     CorruptedUploadError,
@@ -36,39 +34,15 @@ GROWTH = 25 << 10
 
 
 @pytest.fixture(scope="session")
-def seaweedfs(embedded: Any) -> Server:
-    environment = embedded.environment
-    return Server(
-        "seaweedfs", "s3", environment["AWS_ENDPOINT_URL_S3"], environment["TRAINMASTER_BUCKET"],
-        environment["AWS_ACCESS_KEY_ID"], environment["AWS_SECRET_ACCESS_KEY"],
-    )  # fmt: skip
-
-
-@pytest.fixture(scope="session")
-def moto() -> Iterator[Server]:
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    reached = Server("moto", "s3", f"http://{host}:{port}", "datasets-of-tests", "any", "any")
-    reached.client().create_bucket(Bucket=reached.bucket)
-    yield reached
-    server.stop()
-
-
-@pytest.fixture(scope="session")
-def supabase(embedded: Any) -> Server:
-    environment = embedded.environment
-    return Server(
-        "supabase", "supabase", environment["SUPABASE_URL"], "training-datasets", "",
-        environment["SUPABASE_SERVICE_ROLE_KEY"],
-    )  # fmt: skip
-
-
-@pytest.fixture(scope="session")
-def hosted_supabase() -> Server:
-    """Whatever project whoever runs the tests names, with a bucket `training-datasets`; run with --allow-hosts of it."""
+def hosted_supabase() -> Iterator[Server]:
+    """Whatever project whoever runs the tests names, with a bucket `training-datasets`; pytest needs --allow-hosts of it."""
     secret = os.environ["SUPABASE_SERVICE_ROLE_KEY"]
-    return Server("hosted_supabase", "supabase", os.environ["SUPABASE_URL"], "training-datasets", "", secret)
+    project = Server("hosted_supabase", "supabase", os.environ["SUPABASE_URL"], "training-datasets", "", secret)
+    yield project
+    store = project.store()
+    for each in FOLDERS:
+        for found in list(store.list(each)):
+            store.delete(found.key)
 
 
 @pytest.fixture(params=SERVERS)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import subprocess
 import threading
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import Any
@@ -14,7 +13,6 @@ from urllib.parse import parse_qs, urlsplit
 import boto3
 import pytest
 from cutting_proxy import CuttingProxy
-from moto.server import ThreadedMotoServer
 from object_stores import LARGE, Noise, Server, content, folder, put, read, sha256
 
 from tasks.aws import may_pass
@@ -28,26 +26,6 @@ from trainmaster.storage.s3 import S3Store
 
 SIZES = pytest.mark.parametrize("size", [1000, LARGE], ids=["whole", "in parts"])
 PARTS = {"part_size": 5 << 20, "multipart_from": 6 << 20}
-
-
-@pytest.fixture(scope="session")
-def seaweedfs(embedded: Any) -> Server:
-    environment = embedded.environment
-    return Server(
-        "seaweedfs", "s3", environment["AWS_ENDPOINT_URL_S3"], environment["TRAINMASTER_BUCKET"],
-        environment["AWS_ACCESS_KEY_ID"], environment["AWS_SECRET_ACCESS_KEY"],
-    )  # fmt: skip
-
-
-@pytest.fixture(scope="session")
-def moto() -> Iterator[Server]:
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    reached = Server("moto", "s3", f"http://{host}:{port}", "datasets-of-tests", "any", "any")
-    reached.client().create_bucket(Bucket=reached.bucket)
-    yield reached
-    server.stop()
 
 
 @pytest.fixture
