@@ -15,7 +15,7 @@ from typing import Any
 import httpx
 import pytest
 from cutting_proxy import CuttingProxy, silent_server
-from object_stores import LARGE, Noise, body, content, folder, put, read, sha256
+from object_stores import LARGE, Noise, Server, body, content, folder, put, read, sha256
 from pydantic import SecretStr
 from storage_between import StorageBetween, altering, answering, meanwhile
 
@@ -23,6 +23,7 @@ from trainmaster.errors import (
     CorruptedUploadError,
     NameConflictError,
     NotConfiguredError,
+    ObjectChangedError,
     ObjectMissingError,
     RefusedError,
     StorageUnavailableError,
@@ -307,6 +308,19 @@ class TestResumableUpload:
 
         assert len(between.called("DELETE", "upload/resumable/")) == 1
 
+    def test_one_that_storage_is_still_putting_together_is_waited_for(self, between: StorageBetween, key: str) -> None:
+        """It has all pieces, answers too late, and knows the object a moment later."""
+        upload = PiecemealUpload(between, shown=False)
+        between.befall("POST", "upload/resumable", upload.begin)
+        between.befall("PATCH", UPLOAD, upload.take, times=99)
+        between.befall("HEAD", UPLOAD, upload.say, times=99)
+        between.befall("GET", "object/info/", lambda _: None, times=2)
+        between.befall("GET", "object/info/", meanwhile(upload.show))
+
+        assert put(between.store(), key, content(LARGE))
+
+        assert len(between.called("POST", "upload/resumable")) == 1
+
     def test_each_piece_is_six_mebibytes(self, between: StorageBetween, key: str) -> None:
         put(between.store(), key, content(LARGE))
 
@@ -324,6 +338,16 @@ class TestReading:
             read(between.store(), key)
 
         assert 1 <= len(between.called("GET", DOWNLOAD)[1:]) <= 3
+
+    def test_another_version_of_the_same_size_is_not_taken_for_what_was_asked(
+        self, between: StorageBetween, key: str
+    ) -> None:
+        """Replaced between the look at it and its download, which for itself is whole."""
+        put(between.store(), key, b"first")
+        between.befall("GET", DOWNLOAD, meanwhile(lambda: _overwrite(between, key, b"other")))
+
+        with pytest.raises(ObjectChangedError):
+            read(between.store(), key)
 
     def test_no_cache_and_no_decoding_is_asked_for(self, between: StorageBetween, key: str) -> None:
         put(between.store(), key, b"x")
@@ -370,6 +394,21 @@ class TestListing:
 
         assert [each.key for each in found] == sorted(filled + name for name in self.NAMES)
         assert [each.size for each in found] == [len(each.key) - len(filled) for each in found]
+
+
+class TestConnections:
+    def test_an_upload_has_a_connection_of_its_own(self, supabase: Server, key: str) -> None:
+        """One that was refused with its body unread would hang whatever came next on it."""
+        with CuttingProxy(supabase.url) as proxy:
+            store = supabase.store(proxy.url)
+            store.stat(key)
+            store.stat(key)
+            assert proxy.connections == 1
+
+            put(store, key, content(1_000_000))
+            store.stat(key)
+
+            assert proxy.connections == 2
 
 
 class TestDeleting:
@@ -480,8 +519,8 @@ class TestSecrets:
 class PiecemealUpload:
     """An upload at a server that keeps what has arrived of a piece."""
 
-    def __init__(self, between: StorageBetween) -> None:
-        self._between, self._arrived, self._headers = between, bytearray(), {}
+    def __init__(self, between: StorageBetween, *, shown: bool = True) -> None:
+        self._between, self._shown, self._arrived, self._headers = between, shown, bytearray(), {}
 
     def begin(self, request: Any) -> Any:
         self._headers = dict(request.headers)
@@ -495,11 +534,14 @@ class PiecemealUpload:
     def take(self, request: Any) -> Any:
         assert int(request.headers["Upload-Offset"]) == len(self._arrived)
         self._arrived += request.get_data()
-        if len(self._arrived) == int(self._headers["Upload-Length"]):
-            described = dict(each.split(" ") for each in self._headers["Upload-Metadata"].split(","))
-            key = base64.b64decode(described["objectName"]).decode()
-            _overwrite(self._between, key, bytes(self._arrived), described["metadata"])
+        if self._shown and len(self._arrived) == int(self._headers["Upload-Length"]):
+            self.show()
         return self.say(request)
+
+    def show(self) -> None:
+        described = dict(each.split(" ") for each in self._headers["Upload-Metadata"].split(","))
+        key = base64.b64decode(described["objectName"]).decode()
+        _overwrite(self._between, key, bytes(self._arrived), described["metadata"])
 
     def say(self, request: Any) -> Any:
         return answering(204, Upload_Offset=str(len(self._arrived)))(request)

@@ -58,7 +58,7 @@ class _Upload:
             try:
                 offset = self._send_piece(offset, piece)
             except (CallFailedError, CallRefusedError) as error:
-                if isinstance(error, CallRefusedError) and error.status not in (409, 460):
+                if isinstance(error, CallRefusedError) and error.status != 409:
                     raise
                 failures += 1
                 if failures >= self._calls.timing.tries:

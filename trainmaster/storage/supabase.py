@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import re
+import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -88,7 +89,7 @@ class SupabaseStore:
         for _ in range(ROUNDS):
             if not (found := self.stat(key)):
                 self._send(key, announced, content_type, {"sha256": sha256, "size": str(size), "upload": token})
-                found = self.stat(key)
+                found = self._appeared(key)
             if found:
                 try:
                     return self._verified(found, announced, token)
@@ -194,6 +195,14 @@ class SupabaseStore:
             self.require_bucket()
             return None
         return info
+
+    def _appeared(self, key: str) -> StoredObject | None:
+        """What was sent. Storage may still be putting a large one together when it has not answered in time."""
+        for failures in range(1, self._calls.timing.tries + 1):
+            if found := self.stat(key):
+                return found
+            time.sleep(self._calls.pause(failures))
+        return None
 
     def _send(self, key: str, body: AnnouncedBody, content_type: str, metadata: dict[str, str]) -> None:
         """Send it, or find that somebody was faster (409) or that the upload was forgotten half-way (404, 410)."""
