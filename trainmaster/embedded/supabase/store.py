@@ -58,7 +58,7 @@ class Received:
 
 
 class Store:
-    """Safe to share between threads. What a call has done is on disk when it returns.
+    """Safe to share between threads. What a call has done outlives this process, however it ends.
 
     An object's row is written after its bytes, and what the row replaces is removed after that: a process killed at any
     moment leaves the object as it was or as it was to be. Bytes no row knows are removed at the next start.
