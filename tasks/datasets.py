@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from prefect import get_run_logger
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
@@ -12,7 +13,7 @@ from tasks.aws import client, step
 from trainmaster.datasets.report import DatasetReport
 from trainmaster.datasets.request import UploadDatasetRequest, UploadedDataset
 from trainmaster.datasets.showing.markdown import as_markdown
-from trainmaster.datasets.showing.wording import verdict
+from trainmaster.datasets.showing.wording import printable, verdict
 from trainmaster.settings import Settings
 from trainmaster.storage import intake
 from trainmaster.storage.library import open_library
@@ -50,8 +51,10 @@ def check_source(request: UploadDatasetRequest, source: Source, folder: Path) ->
 
 @step(task_run_name="report on the check")
 def report_check(report: DatasetReport) -> None:
-    """The verdict, every problem, what is in the dataset and a picture of it."""
+    """A page with the verdict, what is in the dataset and a picture of it; and the problems as a table to search."""
     create_markdown_artifact(as_markdown(report), key="dataset-check", description=verdict(report))
+    if report.problems:
+        create_table_artifact(_problems(report), key="dataset-problems", description=verdict(report))
 
 
 @step(task_run_name="store", retries=OTHERS_MAY_BE_DONE)
@@ -72,3 +75,16 @@ def report_upload(uploaded: UploadedDataset) -> None:
     """Where the dataset is now, and what did not work."""
     get_run_logger().info("%s", uploaded.sentence())
     create_table_artifact(key="dataset", table=uploaded.table(), description=uploaded.sentence())
+
+
+def _problems(report: DatasetReport) -> list[dict[str, Any]]:
+    return [
+        {
+            "where": f"{problem.unit} {problem.number or ''}".strip(),
+            "place": printable(problem.place or ""),
+            "kind": problem.kind,
+            "found": printable(problem.found),
+            "wanted": printable(problem.wanted),
+        }
+        for problem in report.problems
+    ]

@@ -80,11 +80,11 @@ def test_a_bad_file_is_refused_with_every_problem_and_nothing_is_stored(stack: A
     state = run(written(tmp_path, [*chats(3), BAD, "{"]), user_id=str(shelves.user_id))
     with pytest.raises(DatasetRefusedError) as refusal:
         state.result()
-    page = str(artifacts(state)["dataset-check"].data)
-    for said in (str(refusal.value), page):
+    shown = artifacts(state)
+    for said in (str(refusal.value), str(shown["dataset-check"].data), str(shown["dataset-problems"].data)):
         assert "line 4" in said
         assert "line 5" in said
-    assert "dataset" not in artifacts(state)
+    assert "dataset" not in shown
     assert shelves.objects() == set()
     assert left_to_work_on() == []
     shelves.catalogue.close()

@@ -86,7 +86,12 @@ def _add_upload(datasets: Subparsers) -> None:
     parser.add_argument(
         "--max-bad-fraction", type=float, default=0.0, metavar="SHARE", help="drop so many malformed examples knowingly"
     )
-    parser.add_argument("--tokenizer", default="", metavar="FILE", help="a tokenizer.json, for exact token counts")
+    parser.add_argument(
+        "--tokenizer",
+        default="",
+        metavar="NAME",
+        help="counts tokens exactly: a tokenizer.json, or a Hugging Face Hub id",
+    )
     parser.add_argument("--json", action="store_true", help="print the result as one JSON object")
 
 

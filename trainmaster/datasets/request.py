@@ -66,7 +66,7 @@ class UploadDatasetRequest(BaseModel):
         str,
         Field(
             title="Tokenizer",
-            description="A tokenizer.json on the worker, for exact token counts; an estimate without it.",
+            description="For exact token counts: a tokenizer.json on the worker, or a Hugging Face Hub id; an estimate without it.",
             max_length=1024,
         ),
     ] = ""
