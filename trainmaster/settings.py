@@ -51,6 +51,10 @@ class Settings(BaseSettings):
     allow_private_addresses: Annotated[
         bool, Field(description="Let datasets be fetched from addresses inside the worker's own network.")
     ] = False
+    source_folder: Annotated[
+        Path | None,
+        Field(description="Only files below it may be named by path for upload; any the worker can read without it."),
+    ] = None
     largest_fetch_bytes: Annotated[
         int, Field(gt=0, description="The largest dataset fetched from an s3:// or https:// address.")
     ] = 50 << 30

@@ -297,6 +297,21 @@ class TestFiles:
         with pytest.raises(DatasetRefusedError, match="is empty"):
             fetched("/proc/self/environ", tmp_path)
 
+    def test_where_a_folder_is_set_nothing_outside_it_is_read_by_whatever_way(self, tmp_path: Path) -> None:
+        inside, outside = tmp_path / "inside", tmp_path / "outside.jsonl"
+        inside.mkdir()
+        for file in (inside / "mine.jsonl", outside):
+            file.write_bytes(CONTENT)
+        (inside / "link.jsonl").symlink_to(outside)
+
+        def fetch_below(path: str) -> Source:
+            return fetch(path, tmp_path, user_id=ME, limits=limits(), s3=lambda: None, only_below=inside)
+
+        assert fetch_below(f"{inside}/mine.jsonl").name == "mine.jsonl"
+        for path in (str(outside), f"{inside}/../outside.jsonl", f"{inside}/link.jsonl", "/etc/passwd", "/not/there"):
+            with pytest.raises(DatasetRefusedError, match=f"is not below {inside}"):
+                fetch_below(path)
+
     def test_an_impossible_path_is_refused(self, tmp_path: Path) -> None:
         for path in ("a\0b", "x" * 5000):
             with pytest.raises(DatasetRefusedError, match="cannot be read"):

@@ -370,6 +370,24 @@ class TestClaims:
         assert sweep(shelves.library).objects == []
         assert (shelves.rows(), shelves.pending(), len(shelves.objects())) == (1, 0, 2)
 
+    def test_a_sweep_that_slept_while_the_same_was_uploaded_anew_removes_nothing(self, shelves: Shelves) -> None:
+        new = shelves.sound(shelves.request([*chats(9), BAD], max_bad_fraction=0.1))
+        upload(shelves.library, new, [S3])
+        library = shelves.library
+        shelves.catalogue.datasets.delete(new.id, shelves.user_id, holder="dead", lease=library.lease, buckets={})
+        shelves.run_out()
+
+        class Sleeping(WatchedStores):
+            def at(self, provider: StorageProvider, bucket: str) -> Any:
+                shelves.run_out()
+                upload(library, new, [S3])
+                return super().at(provider, bucket)
+
+        asleep: Any = Sleeping(library.stores, {})
+        removed = sweep(replace(library, stores=asleep))
+        assert (removed.objects, removed.left) == ([], [])
+        assert (shelves.rows(), shelves.pending(), len(shelves.objects())) == (1, 0, 2)
+
     def test_a_dataset_deleted_while_a_copy_is_added_takes_that_with_it(self, shelves: Shelves) -> None:
         new = shelves.sound(shelves.request(chats()))
         upload(shelves.library, new, [SUPABASE])

@@ -47,7 +47,9 @@ def fetch_source(request: UploadDatasetRequest, folder: Path, settings: Settings
     limits = WebLimits(settings.largest_fetch_bytes, settings.allow_private_addresses)
     user_id = str(owner_of(request.user_id, settings))
     try:
-        return sources.fetch(request.file, folder, user_id=user_id, limits=limits, s3=s3)
+        return sources.fetch(
+            request.file, folder, user_id=user_id, limits=limits, s3=s3, only_below=settings.source_folder
+        )
     except OSError as error:
         raise _no_room(folder, error) from error
 

@@ -58,13 +58,18 @@ class Library:
             renewal.join()
 
     def remove(self, claim: PendingObject) -> bool:
-        """Remove a claimed object with what is beside it, and give the claim up; True when something was there."""
-        store = self.store_of(claim)
+        """Remove a claimed object with what is beside it, and give the claim up; True when something was there.
+
+        Raises LeaseLostError when somebody else has taken the claim over: what becomes of the object is up to them.
+        """
+        store, removed = self.store_of(claim), False
         with self.renewing(claim):
-            dropped = store.delete(dropped_path(claim.path))
-            removed = store.delete(claim.path)
+            for path in (dropped_path(claim.path), claim.path):
+                # At the last moment: who slept through his lease must not remove what another has put there since.
+                claim = self.catalogue.pending.renew(claim, self.lease)
+                removed |= store.delete(path)
         self.catalogue.pending.release(claim)
-        return dropped or removed
+        return removed
 
     def _renew(self, claim: PendingObject, done: threading.Event) -> None:
         while not done.wait(self.lease.total_seconds() / 4):

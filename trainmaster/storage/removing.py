@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from trainmaster.catalog.pending import PendingObject
-from trainmaster.errors import DatasetMissingError, TrainmasterError, UploadUnderWayError
+from trainmaster.errors import DatasetMissingError, LeaseLostError, TrainmasterError, UploadUnderWayError
 from trainmaster.storage.library import Library, new_holder
 from trainmaster.storage.store import StorageProvider
 
@@ -72,6 +72,8 @@ def _remove(library: Library, claims: Sequence[PendingObject]) -> Removed:
         try:
             if library.remove(claim):
                 objects.append(where)
+        except LeaseLostError as error:
+            _log.warning("%s is in other hands: %s", where, error)
         except TrainmasterError as error:
             _log.warning("%s is left for a later sweep: %s", where, error)
             left.append(f"{where}: {error}")

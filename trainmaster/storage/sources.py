@@ -38,16 +38,24 @@ class Source:
     uri: str
 
 
-def fetch(file: str, folder: Path, *, user_id: str, limits: WebLimits, s3: Callable[[], S3Client]) -> Source:
+def fetch(
+    file: str,
+    folder: Path,
+    *,
+    user_id: str,
+    limits: WebLimits,
+    s3: Callable[[], S3Client],
+    only_below: Path | None = None,
+) -> Source:
     """The source, downloaded into the folder unless it is on this machine already.
 
-    `file` is a path as it stands (nothing in it is expanded), `s3://bucket/key` or `https://…`. Raises DatasetRefusedError for
-    what is not there, no regular file, empty, too large, or not the user's to read; StorageUnavailableError when later may do.
+    `file` is a path as it stands (nothing in it is expanded; below `only_below`, if that is given, links followed),
+    `s3://bucket/key` or `https://…`. Raises DatasetRefusedError for what is not there, no regular file, empty, too large, or not the user's to read; StorageUnavailableError when later may do.
     """
     scheme = _SCHEME.match(file)
     match scheme.group(1).lower() if scheme else "":
         case "":
-            return _local(file)
+            return _local(file, only_below)
         case "s3":
             return _from_s3(file, folder, user_id=user_id, limits=limits, s3=s3())
         case "https" | "http":
@@ -62,9 +70,13 @@ def fetch(file: str, folder: Path, *, user_id: str, limits: WebLimits, s3: Calla
             )
 
 
-def _local(file: str) -> Source:
+def _local(file: str, only_below: Path | None) -> Source:
     path = Path(file)
     try:
+        if only_below and not path.resolve().is_relative_to(only_below.resolve()):
+            raise DatasetRefusedError(
+                f"{file} is not below {only_below}, and only what is there may be uploaded by path."
+            )
         status = path.stat()  # before it is opened: opening a FIFO would wait for ever
         if not stat.S_ISREG(status.st_mode):
             what = "folder" if stat.S_ISDIR(status.st_mode) else "device, pipe or socket"
