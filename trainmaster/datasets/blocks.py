@@ -39,8 +39,14 @@ class Layout(Protocol):
         """All of them in order, each number once."""
 
 
-def pieces(chunks: Iterable[bytes]) -> Iterator[bytes]:
-    """The same text in shorter chunks."""
+def parts(chunks: Iterable[bytes]) -> Iterator[tuple[bytes, int, int]]:
+    """Where the chunks can be cut into short pieces: (chunk, from, up to but excluding)."""
     for chunk in chunks:
         for start in range(0, len(chunk), _PIECE):
-            yield chunk[start : start + _PIECE]
+            yield chunk, start, min(start + _PIECE, len(chunk))
+
+
+def pieces(chunks: Iterable[bytes]) -> Iterator[bytes]:
+    """The same text in shorter chunks."""
+    for chunk, start, stop in parts(chunks):
+        yield chunk[start:stop]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from trainmaster.datasets.blocks import Block, pieces
+from trainmaster.datasets.blocks import Block, parts
 from trainmaster.datasets.kinds import ProblemKind
 from trainmaster.datasets.problems import Findings, Problem
 
@@ -22,21 +22,21 @@ class JsonLines:
     def blocks(self) -> Iterator[Block]:
         held: list[bytes] = []
         size = skipped = 0
-        for piece in pieces(self._chunks):
-            start = 0
+        for chunk, start, stop in parts(self._chunks):
+            at = start
             if skipped:
-                end = piece.find(b"\n")
-                skipped += len(piece) if end < 0 else end
+                end = chunk.find(b"\n", start, stop)
+                skipped += (stop if end < 0 else end) - start
                 if end < 0:
                     continue
                 yield self._skip(skipped)
-                start, skipped = end + 1, 0
-            end = piece.rfind(b"\n", start)
+                at, skipped = end + 1, 0
+            end = chunk.rfind(b"\n", at, stop)
             if end >= 0:
-                yield from self._cut(b"".join([*held, memoryview(piece)[start:end]]))
-                held, size, start = [], 0, end + 1
-            held.append(piece[start:])
-            size += len(piece) - start
+                yield from self._cut(b"".join([*held, memoryview(chunk)[at:end]]))
+                held, size, at = [], 0, end + 1
+            held.append(chunk[at:stop])
+            size += stop - at
             if size > self._longest:
                 held, size, skipped = [], 0, size
         if skipped:

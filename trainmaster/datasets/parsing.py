@@ -18,7 +18,7 @@ from trainmaster.datasets.kinds import ProblemKind
 from trainmaster.datasets.problems import Problem
 
 _SHOWN = 40
-_QUOTE = ord('"')
+_QUOTE, _BACKSLASH, _U = b'"\\u'
 _SEPARATOR = orjson.Fragment(b"\n")
 _ORJSON_DEEPEST = 254  # lists and objects within one another that orjson writes
 _STRING = re.compile(r'"(?:[^"\\]|\\.)*(?:"|$)', re.DOTALL)
@@ -34,7 +34,7 @@ def certified(raw: bytes, written: bytes) -> bool:
     string and one for each escaped mark within. A key that is there twice is written once, so two marks are missing, unless a mark
     was spelled \\u0022 and made up for it.
     """
-    return b"\\u0022" not in raw and _quotes(raw) == _quotes(written)
+    return _quotes(raw) == _quotes(written) and not (_escapes_by_number(raw) and b"\\u0022" in raw)
 
 
 def line_by_line(examples: Sequence[Any], depth: int | None = None) -> bytes:
@@ -96,6 +96,12 @@ def problems_of(raw: bytes, number: int, unit: str, depth: int) -> list[Problem]
         except orjson.JSONDecodeError as error:
             add(ProblemKind.INVALID_JSON, _ORJSON_POSITION.sub("", str(error)), "JSON", f"column {error.colno}")
     return problems
+
+
+def _escapes_by_number(text: bytes) -> bool:
+    """Whether there is a \\u anywhere: asked like this it takes half the time that searching for \\u0022 does."""
+    letters = np.frombuffer(text, np.uint8)
+    return bool(np.any(letters.take(np.flatnonzero(letters == _BACKSLASH) + 1, mode="clip") == _U))
 
 
 class TooDeepError(Exception):

@@ -40,6 +40,7 @@ class GzipFile:
         self._size = self._text_size = self._examples = 0
         self._texts: queue.Queue[bytes | None] = queue.Queue(_AHEAD)
         self._error: BaseException | None = None
+        self._rest = list[bytes]()
         self._thread = threading.Thread(target=self._run, name="pack", daemon=True)
         self._thread.start()
 
@@ -55,6 +56,7 @@ class GzipFile:
         self._end()
         if self._error:
             raise self._error
+        self._pack(b"".join(self._rest))
         self._put(self._compressor.flush())
         self._file.flush()
         os.fsync(self._file.fileno())
@@ -82,24 +84,31 @@ class GzipFile:
 
     def _run(self) -> None:
         """Takes texts to the end whatever happens: whoever writes must never wait for a thread that is gone."""
-        held = bytearray()
-        while (text := self._texts.get()) is not None:
-            if self._error:
-                continue
-            held += text
-            try:
-                while len(held) >= _PIECE:
-                    self._pack(bytes(held[:_PIECE]))
-                    del held[:_PIECE]
-            except BaseException as error:  # noqa: BLE001 - handed to the writer, who raises it
-                self._error = error
-        if held and not self._error:
-            try:
-                self._pack(bytes(held))
-            except OSError as error:
-                self._error = error
+        try:
+            self._pack_all()
+        except BaseException as error:  # noqa: BLE001 - handed to the writer, who raises it
+            self._error = error
+            while self._texts.get() is not None:
+                pass
 
-    def _pack(self, piece: bytes) -> None:
+    def _pack_all(self) -> None:
+        held, size = list[bytes](), 0
+        while (text := self._texts.get()) is not None:
+            held.append(text)
+            size += len(text)
+            if size >= _PIECE:
+                held = [self._pack_pieces(b"".join(held))]
+                size = len(held[0])
+        self._rest = held
+
+    def _pack_pieces(self, text: bytes) -> bytes:
+        """Pack as many whole pieces as there are; gives back the rest."""
+        whole = len(text) - len(text) % _PIECE
+        for at in range(0, whole, _PIECE):
+            self._pack(memoryview(text)[at : at + _PIECE])
+        return text[whole:]
+
+    def _pack(self, piece: bytes | memoryview) -> None:
         self._text_size += len(piece)
         self._put(self._compressor.compress(piece))
 
