@@ -8,10 +8,12 @@ import tarfile
 import time
 import uuid
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
-from object_stores import Server
+from object_stores import Server, folder
+from storage_between import StorageBetween
 
 FINISH_WITHIN = 60.0
 GROUP = "/aws/sagemaker/TrainingJobs"
@@ -181,3 +183,16 @@ def supabase(embedded: Any) -> Server:
         "supabase", "supabase", environment["SUPABASE_URL"], "training-datasets", "",
         environment["SUPABASE_SERVICE_ROLE_KEY"],
     )  # fmt: skip
+
+
+@pytest.fixture
+def between(tmp_path: Path) -> Iterator[StorageBetween]:
+    storage = StorageBetween(tmp_path / "storage")
+    yield storage
+    storage.close()
+
+
+@pytest.fixture
+def key() -> str:
+    """Where nothing is yet."""
+    return folder() + "a.jsonl.gz"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import json
 import re
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
+import httpx
 from pydantic import SecretStr
 from werkzeug.serving import make_server
 from werkzeug.wrappers import Request, Response
@@ -24,6 +26,8 @@ from trainmaster.embedded.supabase.tokens import Keys
 from trainmaster.storage.supabase import SupabaseStore
 from trainmaster.storage.supabase_calls import Timing
 
+UPLOAD = r"object/training-datasets/|upload/resumable"
+DOWNLOAD = "object/authenticated/"
 Step = Callable[[Request], Response | None]
 """What happens to a call on its way: it is answered, or altered and let through."""
 
@@ -97,6 +101,39 @@ class StorageBetween:
         for _ in self._app(request.environ, lambda *_: None):
             pass
 
+    def losing_the_answer(self, status: int = 502, said: str = "<html></html>") -> Step:
+        """The call is carried out, and something else answered."""
+
+        def step(request: Request) -> Response | None:
+            self.let_through(request)
+            return answering(status, said, Content_Type="text/html")(request)
+
+        return step
+
+    def overwrite(self, key: str, data: bytes, metadata: str = "") -> None:
+        """As the application does it, which records no checksum; `metadata` is base64."""
+        httpx.post(
+            f"{self.url}/storage/v1/object/training-datasets/{key}",
+            content=data,
+            headers={
+                "Authorization": f"Bearer {self.keys.service_role_key}",
+                "x-upsert": "true",
+                "x-metadata": metadata,
+            },
+        ).raise_for_status()
+
+    def lose_bytes(self) -> None:
+        """Of all objects; their rows stay."""
+        for file in self._files():
+            file.unlink()
+
+    def spoil_bytes(self) -> None:
+        for file in self._files():
+            file.write_bytes(file.read_bytes()[::-1])
+
+    def _files(self) -> list[Path]:
+        return [each for each in (self.folder / "supabase" / "objects").rglob("*") if each.is_file()]
+
     def _step(self, method: str, path: str) -> Step:
         for rule in self._rules:
             if rule[0] == method and rule[1].match(path) and rule[3] > 0:
@@ -130,3 +167,34 @@ def meanwhile(happens: Callable[[], Any]) -> Step:
         happens()
 
     return step
+
+
+class PiecemealUpload:
+    """An upload at a server that keeps what has arrived of a piece."""
+
+    def __init__(self, between: StorageBetween, *, shown: bool = True) -> None:
+        self._between, self._shown, self._arrived, self._headers = between, shown, bytearray(), {}
+
+    def begin(self, request: Request) -> Response | None:
+        self._headers = dict(request.headers)
+        return answering(201, Location="https://elsewhere.example/upload/resumable/piecemeal")(request)
+
+    def take_half(self, request: Request) -> Response | None:
+        data = request.get_data()
+        self._arrived += data[: len(data) // 2]
+        return answering(502)(request)
+
+    def take(self, request: Request) -> Response | None:
+        assert int(request.headers["Upload-Offset"]) == len(self._arrived)
+        self._arrived += request.get_data()
+        if self._shown and len(self._arrived) == int(self._headers["Upload-Length"]):
+            self.show()
+        return self.say(request)
+
+    def show(self) -> None:
+        described = dict(each.split(" ") for each in self._headers["Upload-Metadata"].split(","))
+        key = base64.b64decode(described["objectName"]).decode()
+        self._between.overwrite(key, bytes(self._arrived), described["metadata"])
+
+    def say(self, request: Request) -> Response | None:
+        return answering(204, Upload_Offset=str(len(self._arrived)))(request)

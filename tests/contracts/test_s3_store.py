@@ -13,7 +13,7 @@ from urllib.parse import parse_qs, urlsplit
 import boto3
 import pytest
 from cutting_proxy import CuttingProxy
-from object_stores import LARGE, Noise, Server, content, folder, put, read, sha256
+from object_stores import LARGE, Noise, Server, content, put, read, sha256
 
 from tasks.aws import may_pass
 from trainmaster.errors import (
@@ -26,11 +26,6 @@ from trainmaster.storage.s3 import S3Store
 
 SIZES = pytest.mark.parametrize("size", [1000, LARGE], ids=["whole", "in parts"])
 PARTS = {"part_size": 5 << 20, "multipart_from": 6 << 20}
-
-
-@pytest.fixture
-def key() -> str:
-    return folder() + "a.jsonl.gz"
 
 
 def uploads(server: Server, key: str) -> list[str]:
@@ -72,6 +67,25 @@ class TestCreation:
 
         with ThreadPoolExecutor(4) as threads:
             assert sum(threads.map(race, [seaweedfs.store() for _ in range(4)])) == 1
+
+    def test_who_was_faster_while_we_sent_parts_is_not_overwritten(self, seaweedfs: Server, key: str) -> None:
+        class Slow(Noise):
+            def readinto(self, buffer: bytearray) -> int:  # type: ignore[override]
+                if self.tell() > 5 << 20:
+                    put(seaweedfs.store(), key, b"theirs")
+                return super().readinto(buffer)
+
+        with pytest.raises(NameConflictError):
+            seaweedfs.store().put(
+                key,
+                io.BufferedReader(Slow(LARGE)),
+                size=LARGE,
+                sha256=sha256(content(LARGE)),
+                content_type="text/plain",
+            )
+
+        assert read(seaweedfs.store(), key) == b"theirs"
+        assert uploads(seaweedfs, key) == []
 
     @SIZES
     def test_an_answer_lost_on_its_way_back_does_not_make_our_object_another_s(

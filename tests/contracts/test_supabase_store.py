@@ -1,12 +1,10 @@
-"""What only Supabase does to a store: its errors, its races, its resumable uploads, its silence about wrong bytes."""
+"""What only Supabase does to a store: its errors, its listings, its addresses, its key that nobody may see."""
 
 from __future__ import annotations
 
-import base64
-import io
 import logging
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from pathlib import Path
@@ -15,13 +13,11 @@ from typing import Any
 import httpx
 import pytest
 from cutting_proxy import CuttingProxy, silent_server
-from object_stores import LARGE, Noise, Server, body, content, folder, put, read, sha256
+from object_stores import LARGE, Server, content, folder, put, read
 from pydantic import SecretStr
-from storage_between import StorageBetween, altering, answering, meanwhile
+from storage_between import DOWNLOAD, UPLOAD, StorageBetween, answering, meanwhile
 
 from trainmaster.errors import (
-    CorruptedUploadError,
-    NameConflictError,
     NotConfiguredError,
     ObjectChangedError,
     ObjectMissingError,
@@ -31,22 +27,6 @@ from trainmaster.errors import (
 )
 from trainmaster.storage.supabase import SupabaseStore
 from trainmaster.storage.supabase_calls import Timing
-
-SIZES = pytest.mark.parametrize("size", [1000, LARGE], ids=["raw", "resumable"])
-UPLOAD = r"object/training-datasets/|upload/resumable"
-DOWNLOAD = "object/authenticated/"
-
-
-@pytest.fixture
-def between(tmp_path: Path) -> Iterator[StorageBetween]:
-    storage = StorageBetween(tmp_path / "storage")
-    yield storage
-    storage.close()
-
-
-@pytest.fixture
-def key() -> str:
-    return folder() + "a.jsonl.gz"
 
 
 def error_body(status: int, error: str, message: str) -> dict[str, str]:
@@ -150,189 +130,12 @@ class TestErrors:
         assert "secret" not in str(refused.value)
 
 
-class TestStoring:
-    @SIZES
-    def test_bytes_that_change_on_their_way_are_found_out_and_removed(
-        self, between: StorageBetween, key: str, size: int
-    ) -> None:
-        spoil = altering(lambda data: bytes([data[0] ^ 1]) + data[1:])
-        between.befall("POST", "object/training-datasets/", spoil)
-        between.befall("PATCH", "upload/resumable/", spoil)
-
-        with pytest.raises(CorruptedUploadError, match=f"sent {size} bytes.*Supabase holds {size} bytes.*removed"):
-            put(between.store(), key, content(size))
-
-        assert between.store().stat(key) is None
-
-    @SIZES
-    def test_bytes_that_were_lost_after_they_were_stored_are_found_out(
-        self, between: StorageBetween, key: str, size: int
-    ) -> None:
-        between.befall("GET", DOWNLOAD, meanwhile(lambda: _lose_bytes(between)))
-
-        with pytest.raises(CorruptedUploadError, match="removed"):
-            put(between.store(), key, content(size))
-
-        assert between.store().stat(key) is None
-
-    @SIZES
-    @pytest.mark.parametrize("same", [True, False])
-    def test_who_was_faster_while_we_sent_is_seen(
-        self, between: StorageBetween, key: str, size: int, same: bool
-    ) -> None:
-        theirs = content(size) if same else b"theirs"
-        other = between.store()
-        method, path = ("POST", UPLOAD) if size == 1000 else ("PATCH", UPLOAD)
-        between.befall(method, path, meanwhile(lambda: put(other, key, theirs)))
-
-        if same:
-            assert not put(between.store(), key, content(size))
-        else:
-            with pytest.raises(NameConflictError, match=f"6 bytes with SHA-256 {sha256(theirs)}"):
-                put(between.store(), key, content(size))
-
-        assert read(between.store(), key) == theirs
-
-    @SIZES
-    def test_who_overwrote_us_before_we_looked_is_seen(self, between: StorageBetween, key: str, size: int) -> None:
-        between.befall("GET", DOWNLOAD, meanwhile(lambda: _overwrite(between, key, b"theirs")))
-
-        with pytest.raises(NameConflictError, match="Nothing was replaced"):
-            put(between.store(), key, content(size))
-
-        assert read(between.store(), key) == b"theirs"
-
-    @SIZES
-    def test_an_answer_lost_on_its_way_back_does_not_make_our_object_another_s(
-        self, between: StorageBetween, key: str, size: int
-    ) -> None:
-        """Storage has all of it; what it said never arrives, and the next try finds the object in its way."""
-        data = content(size)
-        between.befall("POST", "object/training-datasets/", _answer_lost(between))
-        between.befall("PATCH", "upload/resumable/", _answer_lost(between), times=2)
-
-        assert put(between.store(), key, data)
-
-        assert read(between.store(), key) == data
-
-    def test_what_the_application_stored_without_a_checksum_is_compared_by_its_bytes(
-        self, between: StorageBetween, key: str
-    ) -> None:
-        _overwrite(between, key, b"stored by the application")
-
-        assert not put(between.store(), key, b"stored by the application")
-        with pytest.raises(NameConflictError):
-            put(between.store(), key, b"stored by its adversary..")
-
-    def test_what_claims_to_be_the_same_is_not_believed(self, between: StorageBetween, key: str) -> None:
-        put(between.store(), key, b"given")
-        _spoil_bytes(between)
-
-        with pytest.raises(NameConflictError):
-            put(between.store(), key, b"given")
-
-
-class TestResumableUpload:
-    def test_it_goes_on_where_it_was_cut_and_sends_no_piece_twice_but_that_one(
-        self, between: StorageBetween, key: str
-    ) -> None:
-        size = 20 << 20
-        with CuttingProxy(between.url, cut_up=[15 << 20]) as proxy:
-            store = SupabaseStore(
-                proxy.url,
-                SecretStr(between.keys.service_role_key),
-                "training-datasets",
-                timing=Timing(pause_seconds=0.01),
-            )
-            assert store.put(key, body(size), size=size, sha256=sha256(content(size)), content_type="application/gzip")
-            assert proxy.cuts == 1
-
-        assert [call.headers["Upload-Offset"] for call in between.called("PATCH", UPLOAD)] == [
-            str(piece * (6 << 20)) for piece in (0, 1, 2, 2, 3)
-        ]
-        assert len(between.called("POST", "upload/resumable")) == 1
-
-    def test_it_goes_on_in_the_middle_of_a_piece_where_storage_kept_the_beginning_of_it(
-        self, between: StorageBetween, key: str
-    ) -> None:
-        """As Supabase's own server does of a piece whose connection broke."""
-        data = content(LARGE)
-        upload = PiecemealUpload(between)
-        between.befall("POST", "upload/resumable", upload.begin)
-        between.befall("PATCH", UPLOAD, upload.take_half, times=1)
-        between.befall("PATCH", UPLOAD, upload.take, times=99)
-        between.befall("HEAD", UPLOAD, upload.say, times=99)
-
-        assert put(between.store(), key, data)
-
-        assert read(between.store(), key) == data
-        assert [call.headers["Upload-Offset"] for call in between.called("PATCH", UPLOAD)] == ["0", str(3 << 20)]
-
-    def test_a_wrong_offset_is_set_right_by_asking(self, between: StorageBetween, key: str) -> None:
-        data = content(LARGE)
-        between.befall("PATCH", UPLOAD, _answer_lost(between, 409, "Upload-Offset conflict\n"))
-
-        assert put(between.store(), key, data)
-
-        assert read(between.store(), key) == data
-
-    def test_one_that_storage_has_forgotten_is_begun_anew(self, between: StorageBetween, key: str) -> None:
-        data = content(LARGE)
-        between.befall("PATCH", UPLOAD, answering(410, "The file for this url no longer exists\n"))
-
-        assert put(between.store(), key, data)
-
-        assert read(between.store(), key) == data
-        assert len(between.called("POST", "upload/resumable")) == 2
-
-    def test_one_that_fails_for_good_is_taken_back(self, between: StorageBetween, key: str) -> None:
-        between.befall("PATCH", UPLOAD, answering(503, b"{}"), times=99)
-
-        with pytest.raises(StorageUnavailableError):
-            put(between.store(), key, content(LARGE))
-
-        assert len(between.called("PATCH", UPLOAD)) == 3
-        assert len(between.called("DELETE", "upload/resumable/")) == 1
-        assert between.store().stat(key) is None
-
-    def test_one_that_is_interrupted_is_taken_back(self, between: StorageBetween, key: str) -> None:
-        class Interrupted(Noise):
-            def readinto(self, buffer: bytearray) -> int:  # type: ignore[override]
-                if self.tell() > 6 << 20:
-                    raise KeyboardInterrupt
-                return super().readinto(buffer)
-
-        given = io.BufferedReader(Interrupted(LARGE))
-        with pytest.raises(KeyboardInterrupt):
-            between.store().put(key, given, size=LARGE, sha256=sha256(b""), content_type="application/gzip")
-
-        assert len(between.called("DELETE", "upload/resumable/")) == 1
-
-    def test_one_that_storage_is_still_putting_together_is_waited_for(self, between: StorageBetween, key: str) -> None:
-        """It has all pieces, answers too late, and knows the object a moment later."""
-        upload = PiecemealUpload(between, shown=False)
-        between.befall("POST", "upload/resumable", upload.begin)
-        between.befall("PATCH", UPLOAD, upload.take, times=99)
-        between.befall("HEAD", UPLOAD, upload.say, times=99)
-        between.befall("GET", "object/info/", lambda _: None, times=2)
-        between.befall("GET", "object/info/", meanwhile(upload.show))
-
-        assert put(between.store(), key, content(LARGE))
-
-        assert len(between.called("POST", "upload/resumable")) == 1
-
-    def test_each_piece_is_six_mebibytes(self, between: StorageBetween, key: str) -> None:
-        put(between.store(), key, content(LARGE))
-
-        assert [call.sent for call in between.called("PATCH", UPLOAD)] == [6 << 20, LARGE - (6 << 20)]
-
-
 class TestReading:
     def test_a_row_without_bytes_is_said_to_have_none_and_not_asked_for_ever(
         self, between: StorageBetween, key: str
     ) -> None:
         put(between.store(), key, b"to be lost")
-        _lose_bytes(between)
+        between.lose_bytes()
 
         with pytest.raises(ObjectMissingError, match=r"bytes of .* are missing"):
             read(between.store(), key)
@@ -344,7 +147,7 @@ class TestReading:
     ) -> None:
         """Replaced between the look at it and its download, which for itself is whole."""
         put(between.store(), key, b"first")
-        between.befall("GET", DOWNLOAD, meanwhile(lambda: _overwrite(between, key, b"other")))
+        between.befall("GET", DOWNLOAD, meanwhile(lambda: between.overwrite(key, b"other")))
 
         with pytest.raises(ObjectChangedError):
             read(between.store(), key)
@@ -514,71 +317,3 @@ class TestSecrets:
 
         assert len(token) > 50
         assert token not in caplog.text
-
-
-class PiecemealUpload:
-    """An upload at a server that keeps what has arrived of a piece."""
-
-    def __init__(self, between: StorageBetween, *, shown: bool = True) -> None:
-        self._between, self._shown, self._arrived, self._headers = between, shown, bytearray(), {}
-
-    def begin(self, request: Any) -> Any:
-        self._headers = dict(request.headers)
-        return answering(201, Location="https://elsewhere.example/upload/resumable/piecemeal")(request)
-
-    def take_half(self, request: Any) -> Any:
-        data = request.get_data()
-        self._arrived += data[: len(data) // 2]
-        return answering(502)(request)
-
-    def take(self, request: Any) -> Any:
-        assert int(request.headers["Upload-Offset"]) == len(self._arrived)
-        self._arrived += request.get_data()
-        if self._shown and len(self._arrived) == int(self._headers["Upload-Length"]):
-            self.show()
-        return self.say(request)
-
-    def show(self) -> None:
-        described = dict(each.split(" ") for each in self._headers["Upload-Metadata"].split(","))
-        key = base64.b64decode(described["objectName"]).decode()
-        _overwrite(self._between, key, bytes(self._arrived), described["metadata"])
-
-    def say(self, request: Any) -> Any:
-        return answering(204, Upload_Offset=str(len(self._arrived)))(request)
-
-
-def _overwrite(between: StorageBetween, key: str, data: bytes, metadata: str = "") -> None:
-    """As the application does it, which records no checksum; `metadata` is base64."""
-    httpx.post(
-        f"{between.url}/storage/v1/object/training-datasets/{key}",
-        content=data,
-        headers={
-            "Authorization": f"Bearer {between.keys.service_role_key}",
-            "x-upsert": "true",
-            "x-metadata": metadata,
-        },
-    ).raise_for_status()
-
-
-def _files(between: StorageBetween) -> list[Path]:
-    return [each for each in (between.folder / "supabase" / "objects").rglob("*") if each.is_file()]
-
-
-def _lose_bytes(between: StorageBetween) -> None:
-    for file in _files(between):
-        file.unlink()
-
-
-def _spoil_bytes(between: StorageBetween) -> None:
-    for file in _files(between):
-        file.write_bytes(file.read_bytes()[::-1])
-
-
-def _answer_lost(between: StorageBetween, status: int = 502, said: str = "<html></html>") -> Any:
-    """The call goes through, and its answer is replaced."""
-
-    def step(request: Any) -> Any:
-        between.let_through(request)
-        return answering(status, said, Content_Type="text/html")(request)
-
-    return step
