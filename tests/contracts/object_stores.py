@@ -56,9 +56,9 @@ class Server:
             ),
         )
 
-    def child(self, url: str, *task: object) -> list[str]:
-        """The command of a process that puts (`"put", key, size`) or reads (`"get", key`) what `Noise` makes."""
-        return [sys.executable, __file__, json.dumps(asdict(self)), url, *map(str, task)]
+    def child(self, url: str, key: str, size: int) -> list[str]:
+        """The command of a process that stores what `Noise` makes, reads it, and prints by how many KiB that made it grow."""
+        return [sys.executable, __file__, json.dumps(asdict(self)), url, key, str(size)]
 
 
 class Noise(io.RawIOBase):
@@ -121,17 +121,14 @@ def folder() -> str:
     return FOLDERS[-1]
 
 
-def _main(server: str, url: str, task: str, key: str, size: str) -> None:
-    """Prints by how many KiB the task made the process grow, once it is done."""
+def _main(server: str, url: str, key: str, size: str) -> None:
     store = Server(**json.loads(server)).store(url)
     store.stat("warm/up")
     announced, _ = measured(body(int(size)))
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    if task == "put":
-        store.put(key, body(int(size)), size=int(size), sha256=announced, content_type="application/gzip")
-    else:
-        with store.get(key) as chunks:
-            assert hashed(chunks)[0] == announced
+    store.put(key, body(int(size)), size=int(size), sha256=announced, content_type="application/gzip")
+    with store.get(key) as chunks:
+        assert hashed(chunks)[0] == announced
     print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
 
 

@@ -15,7 +15,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from cutting_proxy import CuttingProxy, silent_server
-from object_stores import FOLDERS, LARGE, Server, body, content, folder, put, read, sha256
+from object_stores import FOLDERS, LARGE, Server, content, folder, put, read, sha256
 
 from trainmaster.errors import (
     CorruptedUploadError,
@@ -273,7 +273,7 @@ class TestObjectStore:
     def test_a_process_killed_while_storing_leaves_no_object_and_nothing_in_the_way(self, server: Server) -> None:
         key, data = folder() + "a.jsonl.gz", content(LARGE)
         with CuttingProxy(server.url, hold_up=LARGE - (1 << 20)) as proxy:
-            child = subprocess.Popen(server.child(proxy.url, "put", key, LARGE))
+            child = subprocess.Popen(server.child(proxy.url, key, LARGE))
             assert proxy.held.wait(60)
             child.kill()
             child.wait(10)
@@ -284,14 +284,11 @@ class TestObjectStore:
         assert put(store, key, data)
         assert read(store, key) == data
 
-    @pytest.mark.parametrize("size", [64 << 20])
-    def test_storing_and_reading_take_no_more_memory_than_a_few_parts(self, server: Server, size: int) -> None:
+    def test_storing_and_reading_take_no_more_memory_than_a_few_parts(self, server: Server) -> None:
         key = folder() + "a.jsonl.gz"
 
-        for task in ("put", "get"):
-            done = subprocess.run(
-                server.child("", task, key, size), check=True, capture_output=True, text=True, timeout=120
-            )
-            assert int(done.stdout) < GROWTH, task
+        command = server.child("", key, 64 << 20)
+        done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=200)
+
+        assert int(done.stdout) < GROWTH
         assert server.store().delete(key)
-        assert body(size).seekable()

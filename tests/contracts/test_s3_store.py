@@ -168,7 +168,7 @@ class TestParts:
 
     def test_parts_left_by_a_killed_process_go_when_next_the_key_is_stored(self, server: Server, key: str) -> None:
         with CuttingProxy(server.url, hold_up=6 << 20) as proxy:
-            child = subprocess.Popen(server.child(proxy.url, "put", key, LARGE))
+            child = subprocess.Popen(server.child(proxy.url, key, LARGE))
             assert proxy.held.wait(60)
             child.kill()
             child.wait(10)
