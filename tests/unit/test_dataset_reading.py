@@ -71,6 +71,14 @@ def test_cells_of_csv_may_be_long_and_of_many_lines_and_are_numbered_by_their_li
     assert (report.examples, report.bad_examples, report.detection.format) == (2, 2, Format.KTO)
 
 
+def test_cells_that_are_no_utf8_are_told_by_their_line() -> None:
+    turns = json.dumps(chat()["messages"]).replace('"', '""').encode()
+    content = b'messages\n"%b"\n"%b"\n' % (turns, turns.replace(b"this", b"th\xeds"))
+    report = check(content)
+    assert (report.examples, report.problem_counts) == (1, {ProblemKind.INVALID_UTF8: 1})
+    assert told(report)[0].startswith("line 3, byte ")
+
+
 def test_numbers_no_json_has_are_found_in_parquet() -> None:
     rows = [{"text": "one", "score": 1.0}, {"text": "two", "score": float("nan")}, {"text": "three", "score": None}]
     report = check(LAYOUTS["parquet"](rows))

@@ -109,6 +109,12 @@ class ParquetRows:
             yield Block(b"\n".join(raws), raws, numbers, unheld)
 
 
+class _Json(str):
+    """A cell that says a list or an object."""
+
+    __slots__ = ()
+
+
 class _Chunks(io.RawIOBase):
     """Chunks of bytes as a file."""
 
@@ -155,13 +161,13 @@ def _value(name: str, cell: str) -> Any:
     if not cell.lstrip().startswith(("[", "{")):
         return cell
     if name in _CONVERSATIONS:
-        return orjson.Fragment(cell)
+        return _Json(cell)
     try:
         said = orjson.loads(cell)
     except orjson.JSONDecodeError:
         return cell
     turns = said if isinstance(said, list) else [said]
-    return orjson.Fragment(cell) if turns and all(isinstance(turn, dict) for turn in turns) else cell
+    return _Json(cell) if turns and all(isinstance(turn, dict) for turn in turns) else cell
 
 
 def _number(cell: str) -> Any:
@@ -176,17 +182,15 @@ def _as_json(row: Mapping[str, Any]) -> bytes:
     """A row as a line of JSON; what JSON has no way to say is written so that the parser will refuse it."""
     try:
         if not _has_nonfinite(row):
-            return orjson.dumps(row, default=_otherwise)
+            return orjson.dumps({name: _said(value) for name, value in row.items()}, default=_otherwise)
     except orjson.JSONEncodeError as error:
         if "surrogates" not in str(error):
             raise TypeError(str(error)) from None
-    plain = {name: _text(value) if isinstance(value, orjson.Fragment) else value for name, value in row.items()}
-    return json.dumps(plain, ensure_ascii=False, default=str).encode(errors="surrogateescape")
+    return json.dumps(row, ensure_ascii=False, default=str).encode(errors="surrogateescape")
 
 
-def _text(fragment: orjson.Fragment) -> str:
-    contents = fragment.contents
-    return contents if isinstance(contents, str) else contents.decode()
+def _said(value: object) -> object:
+    return orjson.Fragment(value.encode(errors="surrogateescape")) if isinstance(value, _Json) else value
 
 
 def _otherwise(value: object) -> object:
