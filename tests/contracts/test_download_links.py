@@ -152,6 +152,11 @@ def test_no_link_is_logged_or_shown_by_accident(shelves: Shelves, caplog: pytest
         assert secret not in caplog.text + repr(link) + str(link)
 
 
+@pytest.mark.parametrize("name", ["chats", "chats.jsonl", "chats.jsonl.gz", " chats. "])
+def test_a_name_that_has_the_ending_already_gets_no_second(name: str) -> None:
+    assert file_name(name) == "chats.jsonl.gz"
+
+
 @given(st.text(min_size=1, max_size=150))
 def test_any_name_makes_a_file_name_that_is_one(name: str) -> None:
     made = file_name(name)

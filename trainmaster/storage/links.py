@@ -64,7 +64,7 @@ def download_link(library: Library, dataset_id: UUID, user_id: UUID, expires_in:
 
 def file_name(name: str) -> str:
     """What a browser saves a dataset as: its name, without what some file system or shell trips over."""
-    plain = re.sub(r"[^\w.+ -]+", "_", name).strip(". ")
+    plain = re.sub(r"[^\w.+ -]+", "_", name.removesuffix(".gz").removesuffix(".jsonl")).strip(". ")
     return (plain[:100].strip(". ") or "dataset") + SUFFIX
 
 
