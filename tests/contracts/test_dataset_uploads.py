@@ -7,7 +7,7 @@ import json
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -19,6 +19,7 @@ from botocore.config import Config
 from library_shelves import BAD, S3, SUPABASE, Shelves, chats
 from sqlalchemy import text
 
+from trainmaster.catalog.pending import PendingObject, PendingObjects
 from trainmaster.errors import (
     DatasetMissingError,
     DatasetRefusedError,
@@ -369,6 +370,35 @@ class TestClaims:
         shelves.run_out()
         assert sweep(shelves.library).objects == []
         assert (shelves.rows(), shelves.pending(), len(shelves.objects())) == (1, 0, 2)
+
+    def test_one_overtaken_by_another_provider_adds_its_copy_to_that_row(self, shelves: Shelves) -> None:
+        new = shelves.sound(shelves.request(chats()))
+
+        def put(real: Callable[..., bool], *args: Any, **kwargs: Any) -> bool:
+            upload(shelves.library, new, [SUPABASE])
+            return real(*args, **kwargs)
+
+        done = upload(watched(shelves, put=put), new, [S3])
+        assert (done.storage_provider, [copy.provider for copy in done.copies]) == ("supabase", ["supabase", "s3"])
+        assert (shelves.rows(), shelves.pending(), len(shelves.objects())) == (1, 0, 2)
+
+    def test_a_sweep_leaves_alone_what_was_taken_up_again_a_moment_ago(self, shelves: Shelves) -> None:
+        new, library = shelves.sound(shelves.request(chats())), shelves.library
+        upload(library, new, [S3])
+        [held] = shelves.catalogue.datasets.delete(
+            new.id, shelves.user_id, holder="me", lease=library.lease, buckets={}
+        )
+        shelves.run_out()
+
+        class TakenUp(PendingObjects):
+            def expired(self, limit: int = 100) -> Sequence[PendingObject]:
+                found = super().expired(limit)
+                self.renew(held, library.lease)
+                return found
+
+        catalogue = replace(library.catalogue, pending=TakenUp(library.catalogue.database))
+        removed = sweep(replace(library, catalogue=catalogue))
+        assert (removed.objects, removed.left, len(shelves.objects())) == ([], [], 1)
 
     def test_a_sweep_that_slept_while_the_same_was_uploaded_anew_removes_nothing(self, shelves: Shelves) -> None:
         new = shelves.sound(shelves.request([*chats(9), BAD], max_bad_fraction=0.1))
