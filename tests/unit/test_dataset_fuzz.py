@@ -32,7 +32,7 @@ CANONICAL = {Format.DPO, Format.RLHF, Format.KTO, Format.RAW_TEXT, Format.JSONL}
 JSON_LAYOUTS = [name for name in LAYOUTS if name not in ("csv", "parquet")]
 TOKENS = [
     b'"', b"\\", b"{", b"}", b"[", b"]", b",", b":", b"\n", b"\r\n", b" ", b"\0", b"null", b"NaN", b"-Infinity", b"1e999", b"true",
-    b"\xff", b"\xed\xa0\x80", b"\xef\xbb\xbf", b"\\ud800", b"\\u0022", b'"a":1,"a":2,', b"[[" * 30, b"{}", b"[]", b"],[", b"}\n{", b'"messages":[',
+    b"\xff", b"\xed\xa0\x80", b"\xef\xbb\xbf", b"\\ud800", b"\\u0022", b'"a":1,"a":2,', b'"":1,', b"[[" * 30, b"{}", b"[]", b"],[", b"}\n{", b'"messages":[',
     b'"role":"user"', b"x" * 20_001, b"9" * 400, b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"\x50\x2a\x4d\x18\0\0\0\0", b"PAR1", b"\n" * 300,
 ]  # fmt: skip
 WHERE = st.floats(0, 1, exclude_max=True)

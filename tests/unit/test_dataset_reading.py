@@ -71,6 +71,11 @@ def test_cells_of_csv_may_be_long_and_of_many_lines_and_are_numbered_by_their_li
     assert (report.examples, report.bad_examples, report.detection.format) == (2, 2, Format.KTO)
 
 
+def test_a_column_without_a_name_is_kept_under_none() -> None:
+    report, text = normalised(b",text\n0,Hello there\n1,Good bye\n")
+    assert (report.ok, text.splitlines()[0]) == (True, b'{"":"0","text":"Hello there"}')
+
+
 def test_cells_that_are_no_utf8_are_told_by_their_line() -> None:
     turns = json.dumps(chat()["messages"]).replace('"', '""').encode()
     content = b'messages\n"%b"\n"%b"\n' % (turns, turns.replace(b"this", b"th\xeds"))
@@ -110,6 +115,7 @@ FOREIGN = {
     "prose": (b"Dear all,\nhere it is.\n" * 99, ProblemKind.MISSING_COLUMN, "columns"),
     "word": (b"hello", ProblemKind.UNREADABLE, "text that is no JSON"),
     "other columns": (b"a,b\n1,2\n", ProblemKind.MISSING_COLUMN, "the columns a, b"),
+    "a column twice": (b"text,text\na,b\n", ProblemKind.CONFLICTING_KEYS, "several columns named 'text'"),
     "packed twice": (gzip.compress(gzip.compress(LINES)), ProblemKind.UNREADABLE, "gzip data within"),
     "nothing": (b"", ProblemKind.EMPTY_FILE, "no example"),
     "white space": (b"\n \n", ProblemKind.EMPTY_FILE, "no example"),

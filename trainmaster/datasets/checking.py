@@ -301,9 +301,12 @@ def _plainly_sound(raw: bytes, example: Any, depth: int) -> bool:
 
 def _cut_off(problems: Sequence[Problem]) -> list[Problem]:
     """What is wrong with the last line when it does not even end."""
-    wanted = "a whole example and a line end: was the file copied whole?"
     return [
-        replace(problem, kind=ProblemKind.PARTIAL_LINE, wanted=wanted)
+        replace(
+            problem,
+            kind=ProblemKind.PARTIAL_LINE,
+            wanted=f"{problem.wanted} and a line end: was the file copied whole?",
+        )
         if problem.kind is ProblemKind.INVALID_JSON
         else problem
         for problem in problems

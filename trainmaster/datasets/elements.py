@@ -185,7 +185,8 @@ class Elements:
             self.fatal = self._broken_off(self._number + 1)
 
     def _broken_off(self, number: int) -> Problem:
-        wanted = f"the rest of it{' and the end of the array' if self._array else ''}: was the file copied whole?"
+        wanted = f"the rest of it{' and the end of the array' if self._array else ''}: was the file copied whole, and"
+        wanted += " does every string and bracket in that element end?"
         return Problem(ProblemKind.TRUNCATED, f"the end of the file within element {number:,}", wanted)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
@@ -58,6 +59,9 @@ def recognised(
 
 
 def _unknown(names: Sequence[str], demanded: Format | None) -> Problem | None:
+    """What is wrong with the names of a table's columns."""
+    if twice := [name for name, times in Counter(names).items() if times > 1]:
+        return Problem(ProblemKind.CONFLICTING_KEYS, f"several columns named {twice[0]!r}", "each name once")
     if demanded or looks_like(dict.fromkeys(names, "")) not in {None, Format.JSONL}:
         return None
     shown = ", ".join(name[:_LOOKED_AT] for name in names[:8])

@@ -35,7 +35,7 @@ def _first(example: Any, *keys: str) -> str | None:
 
 
 def _named(*keys: str | None) -> str:
-    names = [f"`{key}`" for key in keys if key]
+    names = [f"`{key}`" for key in keys if key is not None]
     return " and ".join(filter(None, (", ".join(names[:-1]), names[-1])))
 
 
