@@ -43,6 +43,14 @@ def test_one_object_in_several_lines_is_one_example() -> None:
     assert (report.ok, report.examples, report.container.layout) == (True, 1, "json object")
 
 
+def test_what_stands_beside_a_list_of_examples_is_left_out_and_noted() -> None:
+    report = check(json.dumps({"version": 1, "data": chats(3), "licence": "CC0"}).encode())
+    assert (report.ok, report.examples) == (True, 3)
+    assert [str(note) for note in report.notes] == [
+        "left out: found 'version', 'licence' beside the list of examples; wanted examples alone"
+    ]
+
+
 @pytest.mark.parametrize("indent", [None, 2])
 def test_an_array_of_turns_is_one_example_and_an_array_of_such_arrays_many(indent: int | None) -> None:
     turns = chat()["messages"]
@@ -199,6 +207,25 @@ def test_a_source_that_fails_is_the_callers_error_and_leaves_no_thread(tmp_path:
         check_dataset(tmp_path / "nothing.jsonl", normalised=tmp_path / "out.gz")
     assert threading.active_count() == before
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_check_that_is_interrupted_reads_no_further() -> None:
+    read = 0
+
+    class Endless(io.RawIOBase):
+        def read(self, _: int = -1) -> bytes:
+            nonlocal read
+            read += 1
+            return LINES
+
+    def interrupt(_: int) -> None:
+        raise KeyboardInterrupt
+
+    before = threading.active_count()
+    with pytest.raises(KeyboardInterrupt):
+        check_dataset(Endless(), progress=interrupt)
+    assert read < 1000
+    assert threading.active_count() == before
 
 
 # --- arrays with broken elements

@@ -65,7 +65,7 @@ def check_dataset(
     with ExitStack() as stack:
         stream = stack.enter_context(source.open("rb")) if isinstance(source, Path) else source
         unpacked = Unpacked(stream, limits)
-        stack.callback(unpacked.close)
+        stack.callback(unpacked.abandon)
         check = _Check(
             demanded,
             limits,
@@ -82,7 +82,7 @@ def check_dataset(
             check.end(layout)
         else:
             check.read(layout, (lambda: progress(unpacked.source_size)) if progress else None)
-        unpacked.close()
+        unpacked.finish()
         return check.report(name or _name(source), layout, unpacked, max_bad_fraction)
 
 

@@ -11,7 +11,7 @@ import orjson
 from trainmaster.datasets.blocks import Block, pieces
 from trainmaster.datasets.brackets import Brackets
 from trainmaster.datasets.kinds import ProblemKind
-from trainmaster.datasets.problems import Problem
+from trainmaster.datasets.problems import Findings, Problem
 
 _LONGEST_REST = 1024 * 1024
 _MOST_LOST = 10_000
@@ -28,10 +28,18 @@ class Elements:
     """
 
     def __init__(
-        self, chunks: Iterable[bytes], longest: int, *, array: bool, start: bytes | None, before: bytes = b"["
+        self,
+        chunks: Iterable[bytes],
+        longest: int,
+        notes: Findings,
+        *,
+        array: bool,
+        start: bytes | None,
+        before: bytes = b"[",
     ) -> None:
         self.name, self.unit = "json array" if array else "json object", "element"
         self.fatal: Problem | None = None
+        self._notes = notes
         self._chunks, self._longest, self._array, self._start, self._before = chunks, longest, array, start, before
         self._brackets = self._fresh()
         self._held = bytearray()
@@ -173,9 +181,11 @@ class Elements:
     def _finish(self) -> Iterator[Block]:
         if self._ended:
             try:
-                orjson.loads(self._before + b"]" + self._rest)
+                around = orjson.loads(self._before + b"]" + self._rest)
             except orjson.JSONDecodeError:
                 self._refuse_rest()
+            else:
+                self._note_beside(around)
         elif self._lost and not self.fatal:
             raw = bytes(self._held).rstrip()
             yield self._given_up(raw.removesuffix(b"]") if self._array else raw)
@@ -183,6 +193,12 @@ class Elements:
                 self.fatal = self._broken_off(self._number)
         elif self._array or self._held.strip():
             self.fatal = self._broken_off(self._number + 1)
+
+    def _note_beside(self, around: object) -> None:
+        """Say what stood beside the list of examples."""
+        if isinstance(around, dict) and len(around) > 1:
+            names = ", ".join(repr(key) for key, value in around.items() if value != [])
+            self._notes.add(Problem(ProblemKind.LEFT_OUT, f"{names} beside the list of examples", "examples alone"))
 
     def _broken_off(self, number: int) -> Problem:
         wanted = f"the rest of it{' and the end of the array' if self._array else ''}: was the file copied whole, and"

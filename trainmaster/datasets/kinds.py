@@ -48,6 +48,7 @@ class ProblemKind(StrEnum):
     BYTE_ORDER_MARK = "byte order mark"
     CRLF = "CRLF line ends"
     EMPTY_LINE = "empty line"
+    LEFT_OUT = "left out"
     DUPLICATE = "duplicate"
     LONG_EXAMPLE = "very long example"
     SHORT_EXAMPLE = "very short example"

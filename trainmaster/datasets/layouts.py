@@ -75,24 +75,24 @@ def _of_json(head: bytes, text: Iterable[bytes], whole: bool, longest: int, note
     alone = whole and not after.strip()
     others = sum(map(_is_example, after.splitlines()[:_LOOKED_AT]))
     lines = JsonLines(text, longest, notes)
-    in_order = Elements(text, longest, array=False, start=start_of(b"\n" + head.lstrip()))
+    in_order = Elements(text, longest, notes, array=False, start=start_of(b"\n" + head.lstrip()))
     if end and not alone and _is_example(line):
         return lines
     if line.startswith(b"["):
         one_example = is_turn(_first_element(head.lstrip()[1:]))
         if others > 1 or (one_example and (alone or not end)):
             return lines
-        return in_order if one_example else _array(head, text, head.index(b"[") + 1, longest)
+        return in_order if one_example else _array(head, text, head.index(b"[") + 1, longest, notes)
     if not others and (inside := _wrapped_from(head)):
-        return _array(head, text, inside, longest)
+        return _array(head, text, inside, longest, notes)
     return lines if alone or others or not line.rstrip().endswith(_GOES_ON) else in_order
 
 
-def _array(head: bytes, text: Iterable[bytes], inside: int, longest: int) -> Elements:
+def _array(head: bytes, text: Iterable[bytes], inside: int, longest: int, notes: Findings) -> Elements:
     rest = iter(text)
     next(rest, None)
     chunks = itertools.chain([head[inside:]], rest)
-    return Elements(chunks, longest, array=True, start=start_of(head[inside:]), before=head[:inside])
+    return Elements(chunks, longest, notes, array=True, start=start_of(head[inside:]), before=head[:inside])
 
 
 def _is_example(line: bytes) -> bool:

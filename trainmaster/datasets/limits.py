@@ -18,7 +18,7 @@ class Limits:
     example: int = 64 * MIB
     """The longest line, element of an array, or row."""
     depth: int = 64
-    """Objects and lists within one another."""
+    """Objects and lists within one another; at most 250."""
     unpacked: int = 1024 * 1024 * MIB
     ratio: int = 200
     free: int = 64 * MIB

@@ -6,6 +6,7 @@ certified is gone through example by example, by the slow and exact rules of `pr
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 from collections.abc import Iterator, Sequence
@@ -18,6 +19,8 @@ from trainmaster.datasets.kinds import ProblemKind
 from trainmaster.datasets.problems import Problem
 
 _SHOWN = 40
+_MOST_FLAWS = 1000
+"""Of one example: there are lines with millions."""
 _QUOTE, _BACKSLASH, _U = b'"\\u'
 _SEPARATOR = orjson.Fragment(b"\n")
 _ORJSON_DEEPEST = 254  # lists and objects within one another that orjson writes
@@ -64,7 +67,7 @@ def _quotes(text: bytes) -> int:
 
 
 def problems_of(raw: bytes, number: int, unit: str, depth: int) -> list[Problem]:
-    """Everything wrong with an example as JSON, whatever its format."""
+    """Everything wrong with an example as JSON, whatever its format; the first thousand of keys and values."""
     problems: list[Problem] = []
 
     def add(kind: ProblemKind, found: str, wanted: str, place: str | None = None) -> None:
@@ -88,7 +91,7 @@ def problems_of(raw: bytes, number: int, unit: str, depth: int) -> list[Problem]
     except json.JSONDecodeError as error:
         add(ProblemKind.INVALID_JSON, *_syntax(text, error))
         return problems
-    for kind, path, found, wanted in _flaws(value, ""):
+    for kind, path, found, wanted in itertools.islice(_flaws(value, ""), _MOST_FLAWS):
         add(kind, found, wanted, path)
     if not problems:
         try:

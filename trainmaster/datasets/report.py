@@ -117,7 +117,7 @@ class DatasetReport:
     """Bytes of it unpacked."""
     source_sha256: str
     normalised: Written | None
-    """None when the dataset was refused."""
+    """None when the dataset was refused, or nowhere to write it was given."""
     dropped: Written | None
     """The bad examples as they stood, with their numbers and problems, when some were dropped knowingly."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import queue
 import threading
@@ -18,6 +19,7 @@ from trainmaster.datasets.problems import Problem
 CHUNK = MIB
 _PACKED_CHUNK = MIB // 2
 _AHEAD = 3
+_LONGEST_WAIT = 5.0  # seconds
 _GZIP = b"\x1f\x8b"
 _ZSTD = b"\x28\xb5\x2f\xfd"
 _ZSTD_SKIPPABLE = b"\x2a\x4d\x18"  # after a first byte of 0x50 to 0x5f
@@ -37,14 +39,14 @@ class Unpacked(Iterator[bytes]):
     """The text of a binary stream, in chunks of about two megabytes, made by a thread of its own a few chunks ahead.
 
     It ends early when the source is damaged or asks too much: `fatal` then says why. Sizes and the SHA-256 of the source are those of all
-    of it once `close` has returned. Raises OSError as the source does.
+    of it once `finish` has returned. Raises OSError as the source does.
     """
 
     def __init__(self, source: IO[bytes], limits: Limits) -> None:
         self._source = _Counted(source)
         self._limits = limits
         self._chunks: queue.Queue[bytes | None] = queue.Queue(_AHEAD)
-        self._left_early = threading.Event()
+        self._left_early, self._abandoned = threading.Event(), threading.Event()
         self._error: BaseException | None = None
         self.compression = "none"
         self.fatal: Problem | None = None
@@ -70,12 +72,21 @@ class Unpacked(Iterator[bytes]):
         self.text_size += len(chunk)
         return chunk
 
-    def close(self) -> None:
+    def finish(self) -> None:
         """Read what is left of the source, for its size and hash, without unpacking it."""
         self._left_early.set()
         for _ in self:
             pass
         self._thread.join()
+
+    def abandon(self) -> None:
+        """Stop reading, at the latest after the read that is under way; one that waits for others is not waited for."""
+        self._abandoned.set()
+        self._left_early.set()
+        with contextlib.suppress(queue.Empty):
+            while True:
+                self._chunks.get_nowait()
+        self._thread.join(_LONGEST_WAIT)
 
     def _run(self) -> None:
         try:
@@ -83,7 +94,8 @@ class Unpacked(Iterator[bytes]):
                 if self._left_early.is_set():
                     break
                 self._chunks.put(chunk)
-            self._source.read_to_end()
+            while not self._abandoned.is_set() and self._source.read(_PACKED_CHUNK):
+                pass
         except BaseException as error:  # noqa: BLE001 - handed to the reader, who raises it
             self._error = error
         self._chunks.put(None)
@@ -152,10 +164,6 @@ class _Counted:
         self.size += len(chunk)
         self.digest.update(chunk)
         return chunk
-
-    def read_to_end(self) -> None:
-        while self.read(_PACKED_CHUNK):
-            pass
 
 
 def _plain(source: _Source, head: bytes) -> Iterator[bytes]:
