@@ -26,7 +26,7 @@ from trainmaster.errors import (
     TrainmasterError,
 )
 from trainmaster.storage.supabase import SupabaseStore
-from trainmaster.storage.supabase_calls import Timing
+from trainmaster.storage.supabase_calls import CallRefusedError, SupabaseCalls, Timing
 
 
 def error_body(status: int, error: str, message: str) -> dict[str, str]:
@@ -212,6 +212,16 @@ class TestConnections:
             store.stat(key)
 
             assert proxy.connections == 2
+
+    def test_an_upload_that_was_refused_goes_on_over_another_connection(self, supabase: Server) -> None:
+        with CuttingProxy(supabase.url) as proxy:
+            calls = SupabaseCalls(proxy.url, SecretStr(supabase.secret), Timing(answer_seconds=10))
+            with calls.uplink() as uplink:
+                for _ in range(3):
+                    with pytest.raises(CallRefusedError, match="Bucket not found"):
+                        uplink.once("POST", "object/no-such-bucket/a.gz", {"x-upsert": "false"}, content(500_000))
+
+            assert proxy.connections == 3
 
 
 class TestDeleting:

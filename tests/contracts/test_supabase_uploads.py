@@ -57,6 +57,7 @@ class TestStoring:
         else:
             with pytest.raises(NameConflictError, match=f"6 bytes with SHA-256 {sha256(theirs)}"):
                 put(between.store(), key, content(size))
+            assert len(between.called(method, path)) == (2 if method == "POST" else 1)  # the first is theirs
 
         assert read(between.store(), key) == theirs
 
