@@ -11,7 +11,7 @@ from prefect.artifacts import create_markdown_artifact, create_table_artifact
 
 from tasks.aws import client, step
 from trainmaster.datasets.report import DatasetReport
-from trainmaster.datasets.request import UploadDatasetRequest, UploadedDataset
+from trainmaster.datasets.request import SweepRequest, SweptUploads, UploadDatasetRequest, UploadedDataset
 from trainmaster.datasets.showing.markdown import as_markdown
 from trainmaster.datasets.showing.wording import printable, verdict
 from trainmaster.settings import Settings
@@ -75,6 +75,25 @@ def report_upload(uploaded: UploadedDataset) -> None:
     """Where the dataset is now, and what did not work."""
     get_run_logger().info("%s", uploaded.sentence())
     create_table_artifact(key="dataset", table=uploaded.table(), description=uploaded.sentence())
+
+
+@step(task_run_name="sweep")
+def sweep_stores(request: SweepRequest, settings: Settings) -> SweptUploads:
+    """Remove objects that nobody vouches for or works on any more."""
+    with open_library(settings, partial(client, settings, "s3")) as library:
+        removed = sweep(library, request.limit)
+    swept = SweptUploads(removed=list(removed.objects), left=list(removed.left))
+    get_run_logger().info("%s", swept.sentence())
+    return swept
+
+
+@step(task_run_name="report on the sweep")
+def report_sweep(swept: SweptUploads) -> None:
+    """A table of what is left to be removed, if anything is."""
+    if swept.left:
+        create_table_artifact(
+            key="swept-uploads", table=[{"left": one} for one in swept.left], description=swept.sentence()
+        )
 
 
 def _problems(report: DatasetReport) -> list[dict[str, Any]]:

@@ -80,6 +80,35 @@ class UploadDatasetRequest(BaseModel):
     ] = ""
 
 
+class SweepRequest(BaseModel):
+    """How much abandoned uploads may be cleared away at once."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    limit: Annotated[
+        int,
+        Field(
+            title="Objects",
+            description="How many abandoned objects to remove at most, those abandoned longest first.",
+            ge=1,
+            le=100_000,
+        ),
+    ] = 1000
+
+
+class SweptUploads(BaseModel):
+    """What abandoned uploads had left: objects that were removed, and those a later sweep will try again, with the reason."""
+
+    model_config = ConfigDict(frozen=True)
+
+    removed: list[str]
+    left: list[str]
+
+    def sentence(self) -> str:
+        left = f"; {len(self.left):,} could not be removed yet" if self.left else ""
+        return f"Removed {len(self.removed):,} objects of abandoned uploads{left}."
+
+
 class StoredCopy(BaseModel):
     """One verified copy: which provider has it, and where."""
 
