@@ -25,6 +25,9 @@ TrainmasterError
 from __future__ import annotations
 
 from decimal import Decimal
+from difflib import get_close_matches
+
+_NAMED = 8  # of the instance types a refusal lists
 
 
 class TrainmasterError(Exception):
@@ -44,8 +47,13 @@ class UnknownPriceError(RefusedError):
 
     def __init__(self, instance_type: str, use: str, region: str, known: list[str]) -> None:
         self.instance_type, self.use, self.region, self.known = instance_type, use, region, known
-        there = f"Known there: {', '.join(known)}." if known else f"No {use} price is known for {region} at all."
-        super().__init__(f"No {use} price is known for {instance_type!r} in {region}, so it is refused. {there}")
+        near = get_close_matches(instance_type, known, _NAMED, cutoff=0.7) or known[:_NAMED]
+        more = f" and {len(known) - len(near)} more" if len(known) > len(near) else ""
+        there = f"Known there: {', '.join(near)}{more}." if known else f"No {use} price is known for {region} at all."
+        super().__init__(
+            f"No {use} price is known for {instance_type!r} in {region}, so it is refused. {there} `trainmaster prices"
+            f" show --use {use} --region {region}` lists what is known, `trainmaster prices refresh --region {region}` asks AWS."
+        )
 
 
 class OverBudgetError(RefusedError):

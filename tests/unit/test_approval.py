@@ -50,8 +50,8 @@ def test_no_approved_job_can_cost_more_than_its_budget(
 def test_a_job_within_budget_keeps_the_runtime_it_asked_for() -> None:
     approval = approve()
     assert (approval.max_runtime_seconds, approval.is_cut) == (3600, False)
-    # $0.115 for the instance and 30 GB × $0.14 / 730 h for its disk
-    hourly = Decimal("0.115") + Decimal(30) * Decimal("0.14") / 730
+    # $0.115 for the instance and 30 GB × $0.14 / 672 h, of the shortest month, for its disk
+    hourly = Decimal("0.115") + Decimal(30) * Decimal("0.14") / 672
     assert approval.worst_case == hourly * 3900 / 3600, "AWS bills the stop and the upload too"
 
 
