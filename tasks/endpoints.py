@@ -10,7 +10,7 @@ from prefect import get_run_logger
 from tasks.aws import client, step
 from tasks.progress import Teller
 from trainmaster.aws.polling import Patience
-from trainmaster.budget.prices import shipped_prices
+from trainmaster.budget.prices import known_prices
 from trainmaster.endpoints import removing, smoke
 from trainmaster.endpoints.deploying import apply_plan, describe_endpoint, note_proof, require_serving, settle
 from trainmaster.endpoints.package import ModelPackage
@@ -28,7 +28,7 @@ from trainmaster.training.image import sklearn_image_uri
 @step(task_run_name="approve cost of {choices.endpoint_name}", retries=0)
 def approve_endpoint_cost(choices: EndpointChoices, settings: Settings) -> None:
     """Refused when an hour of serving costs more than was approved."""
-    hourly = approve_hosting(choices, shipped_prices(), settings.region)
+    hourly = approve_hosting(choices, known_prices(settings.refreshed_prices), settings.region)
     get_run_logger().info("%s will cost $%s an hour until it is removed.", choices.endpoint_name, hourly)
 
 
@@ -49,7 +49,7 @@ def desire_endpoint(request: EndpointRequest, package: ModelPackage, settings: S
         image_uri=sklearn_image_uri(settings.region, request.instance_type),
         role_arn=settings.required("execution_role_arn"),
         region=settings.region,
-        prices=shipped_prices(),
+        prices=known_prices(settings.refreshed_prices),
     )
 
 

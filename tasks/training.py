@@ -16,6 +16,7 @@ from tasks.progress import Teller
 from trainmaster.aws.polling import Patience
 from trainmaster.budget.approval import ENDING_SECONDS, Approval
 from trainmaster.budget.money import shown
+from trainmaster.budget.prices import known_prices
 from trainmaster.errors import DatasetRefusedError
 from trainmaster.settings import Settings
 from trainmaster.storage.address import S3Address
@@ -36,7 +37,7 @@ UPLOAD_SLACK_SECONDS = 3600
 @step(task_run_name="approve cost of {request.instance_type}", retries=0)
 def approve_cost(request: TrainingRequest, settings: Settings) -> Approval:
     """What the job may cost at worst, within the request's budget; refused when that is too little to be of use."""
-    approval = approve(request, settings.region)
+    approval = approve(request, settings.region, known_prices(settings.refreshed_prices))
     cut = f", cut from {request.max_runtime_seconds} s to what the budget pays for" if approval.is_cut else ""
     get_run_logger().info(
         "At worst %s of %s: %s × %s at %s an hour for at most %s s%s, and %s s to end.",

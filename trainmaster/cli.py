@@ -46,7 +46,13 @@ def _datasets(commands: Subparsers, asked: Sequence[str]) -> None:
     datasets.add_parser(commands, asked)
 
 
-_ADD = {"run": _laptop, "up": _laptop, "embedded": _embedded, "datasets": _datasets}
+def _prices(commands: Subparsers, _asked: Sequence[str]) -> None:
+    from trainmaster.commands import prices  # noqa: PLC0415
+
+    prices.add_parser(commands)
+
+
+_ADD = {"run": _laptop, "up": _laptop, "embedded": _embedded, "datasets": _datasets, "prices": _prices}
 
 
 if __name__ == "__main__":

@@ -27,6 +27,7 @@ from uuid import UUID
 from pydantic import ValidationError
 
 from trainmaster.budget.money import shown
+from trainmaster.budget.prices import known_prices
 from trainmaster.datasets.houses import require_sound_houses
 from trainmaster.embedded import launch, processes
 from trainmaster.errors import TrainingFailedError, TrainmasterError
@@ -85,7 +86,7 @@ def run_once(args: argparse.Namespace) -> int:
     clock, settings = Clock(), Settings()
     try:
         request = TrainAndServeRequest.model_validate({"data": args.data, "training": {"budget_limit": args.budget}})
-        _refuse_early(request)
+        _refuse_early(request, settings)
         with ExitStack() as stack:
             result = _train_and_serve(request, settings, clock, stack)
             said = _as_json(result, clock) if args.json else _summary(result, clock)
@@ -103,9 +104,9 @@ def run_once(args: argparse.Namespace) -> int:
     return 0
 
 
-def _refuse_early(request: TrainAndServeRequest) -> None:
+def _refuse_early(request: TrainAndServeRequest, settings: Settings) -> None:
     """The flow refuses all this as well; here it takes no server to be told."""
-    approve(request.training, EMBEDDED_REGION)
+    approve(request.training, EMBEDDED_REGION, known_prices(settings.refreshed_prices))
     require_sound_houses(request.data, request.training.validation_fraction)
 
 

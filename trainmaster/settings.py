@@ -64,6 +64,12 @@ class Settings(BaseSettings):
     aws_credentials_block: Annotated[
         str | None, Field(description="Name of a prefect-aws AwsCredentials block; AWS's default chain without it.")
     ] = None
+    prices_file: Annotated[
+        Path | None,
+        Field(
+            description="What `trainmaster prices refresh` writes and every process reads; in the state folder without it."
+        ),
+    ] = None
     poll_seconds: Annotated[
         float, Field(gt=0, description="Seconds between two Describes of one job. AWS's own tools take 30.")
     ] = 30.0
@@ -76,6 +82,11 @@ class Settings(BaseSettings):
     state_dir: Annotated[Path, Field(description="Where the embedded services keep their state.")] = Path(
         ".trainmaster"
     )
+
+    @property
+    def refreshed_prices(self) -> Path:
+        """The file of prices that AWS was asked for; it need not be there."""
+        return self.prices_file or self.state_dir / "prices.csv"
 
     def required(self, name: str) -> str:
         """The value of a setting that may be unset; raises NotConfiguredError naming its environment variable."""

@@ -194,3 +194,17 @@ def test_a_trained_model_is_deployed_answers_is_updated_and_removed(
     aws("sagemaker", "delete-model", model_name=model_name)
     with pytest.raises(RefusedError, match=r"\(ValidationException\).*Could not find model"):
         aws("sagemaker", "describe-model", model_name=model_name)
+
+
+def test_the_price_list_is_asked_for_what_an_instance_costs(aws: AwsCli) -> None:
+    filters = [
+        {"Type": "TERM_MATCH", "Field": field, "Value": value}
+        for field, value in {"instanceName": "ml.g5.xlarge", "platoinstancetype": "Training"}.items()
+    ]
+    found = aws("pricing", "get-products", service_code="AmazonSageMaker", filters=filters, region="us-east-1")
+    [product] = map(json.loads, found["PriceList"])
+    assert '"USD": "1.4080000000"' in json.dumps(product["terms"]["OnDemand"])
+    values = aws(
+        "pricing", "get-attribute-values", service_code="AmazonEC2", attribute_name="tenancy", region="us-east-1"
+    )
+    assert values == {"AttributeValues": [{"Value": "Shared"}]}

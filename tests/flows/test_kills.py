@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from trainmaster.budget.prices import shipped_prices
 from trainmaster.errors import NameConflictError
 from trainmaster.training.launching import launch_training
 from trainmaster.training.request import TrainingInputs, TrainingPlan, TrainingRequest, approve, plan_training
@@ -68,7 +69,7 @@ def plan(stack: Any) -> TrainingPlan:
     s3, name = stack.client("s3"), f"plan-{time.time_ns()}"
     s3.put_object(Bucket=stack.bucket, Key=f"{name}/data.csv", Body=b"1")
     request = TrainingRequest(model_name=name, data_uri=f"s3://{stack.bucket}/{name}/")
-    approval = approve(request, "us-east-1")
+    approval = approve(request, "us-east-1", shipped_prices())
     inputs = TrainingInputs(request.data_uri, "checksum", f"s3://{stack.bucket}/no-source.tar.gz", "image")
     role = stack.environment["TRAINMASTER_EXECUTION_ROLE_ARN"]
     return plan_training(

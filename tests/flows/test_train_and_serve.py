@@ -77,7 +77,7 @@ def test_the_model_is_good_cheap_and_answering(done: TrainedAndServed) -> None:
 
 def test_the_bill_is_what_aws_reports_times_its_rate(stack: Any, done: TrainedAndServed) -> None:
     job = stack.client("sagemaker").describe_training_job(TrainingJobName=done.training.job_name)
-    hourly = Decimal("0.115") + Decimal(30) * Decimal("0.14") / 730
+    hourly = Decimal("0.115") + Decimal(30) * Decimal("0.14") / 672
     assert done.training.bill == (hourly * job["BillableTimeInSeconds"] / 3600).quantize(Decimal("0.000001"))
 
 

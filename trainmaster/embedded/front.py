@@ -20,6 +20,7 @@ from trainmaster.embedded.calls import Call
 from trainmaster.embedded.control import Control
 from trainmaster.embedded.faults import Faults
 from trainmaster.embedded.other_services import OtherServices
+from trainmaster.embedded.pricing import PriceListApi
 from trainmaster.embedded.role_journal import RoleJournal
 from trainmaster.embedded.sagemaker.account import Account
 from trainmaster.embedded.sagemaker.api import SageMakerApi
@@ -91,6 +92,8 @@ class Front:
         self._suffer(call)
         if call.service == "sagemaker":
             return self._sagemaker(call)
+        if call.service == "pricing":
+            return PriceListApi(self.account.state).answer(call)
         if call.service == "iam" and call.operation == "SimulatePrincipalPolicy":
             return policies.simulate_principal_policy(self.account, call)
         if call.service == "logs" and call.operation == "FilterLogEvents":

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from trainmaster.budget.approval import Approval, approve_training
 from trainmaster.budget.money import Dollars
-from trainmaster.budget.prices import shipped_prices
+from trainmaster.budget.prices import PriceList, shipped_prices
 from trainmaster.storage.address import S3Uri
 
 FINGERPRINT_TAG = "trainmaster:fingerprint"
@@ -103,10 +103,10 @@ class TrainingRequest(TrainingChoices):
     data_uri: Annotated[S3Uri, Field(title="Training data", description="S3 prefix of CSV files: s3://bucket/prefix/.")]
 
 
-def approve(choices: TrainingChoices, region: str) -> Approval:
+def approve(choices: TrainingChoices, region: str, prices: PriceList) -> Approval:
     """What the job may cost. Raises UnknownPriceError, and OverBudgetError when its budget pays for nothing useful."""
     return approve_training(
-        shipped_prices(),
+        prices,
         instance_type=choices.instance_type,
         instance_count=choices.instance_count,
         volume_gb=choices.volume_size_gb,
