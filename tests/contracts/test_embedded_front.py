@@ -103,7 +103,7 @@ class TestFront:
             ),
             ("lambda", "get_function_recursion_config", {"FunctionName": "x"}),
             ("route53", "list_cidr_collections", {}),
-            ("pricing", "get_products", {"ServiceCode": "AmazonSageMaker"}),
+            ("pricing", "list_price_lists", {"ServiceCode": "AmazonEC2", "EffectiveDate": 0, "CurrencyCode": "USD"}),
         ],
     )
     def test_what_is_not_there_is_told_in_the_protocol_of_the_call_and_not_retried(

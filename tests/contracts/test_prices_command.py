@@ -117,7 +117,7 @@ class TestShow:
 
 class TestRefresh:
     def test_what_aws_charges_is_used_from_then_on_with_its_source_and_todays_date(
-        self, run: Callable[..., Ran], prices_file: Path
+        self, run: Callable[..., Ran], prices_file: Path, embedded: EmbeddedAws
     ) -> None:
         done = run("refresh")
         assert (done.code, done.err) == (0, "")
@@ -125,7 +125,7 @@ class TestRefresh:
             total = len(shipped_prices().of(use, "us-east-1"))
             assert f"us-east-1 {use}: {total} prices, {total} as known." in done.out
         [price] = json.loads(run("show", "ml.p5.48xlarge", "--use", "training", "--json").out)["prices"]
-        assert price["source"] == "AWS Price List API, AmazonSageMaker"
+        assert price["source"] == f"AWS Price List API, AmazonSageMaker, {embedded.environment['AWS_ENDPOINT_URL']}"
         assert price["as_of"] == datetime.now(UTC).date().isoformat()
         assert {p.usd for p in prices_in(prices_file)} == {p.usd for p in shipped_prices()}
 

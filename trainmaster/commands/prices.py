@@ -166,7 +166,9 @@ def _refreshed(client: Any, use: Use, region: str, known: PriceList) -> Refresh:
     asked = queries(use, region)
     for query in asked:
         offers.read(query, products(client, query))
-    offered = offers.offered(datetime.now(UTC).date().isoformat(), f"AWS Price List API, {asked[0].service}")
+    # With its address, for that may be an AWS on this machine.
+    source = f"AWS Price List API, {asked[0].service}, {client.meta.endpoint_url}"
+    offered = offers.offered(datetime.now(UTC).date().isoformat(), source)
     refresh = Refresh.of(use, region, known, offered.prices)
     same = len(offered.prices) - sum(change.new is not None for change in refresh.changes)
     print(f"{region} {use}: {counted(len(offered.prices), 'price')}, {same} as known.")
