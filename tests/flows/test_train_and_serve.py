@@ -162,6 +162,21 @@ def test_a_job_its_budget_cannot_pay_for_is_never_launched(stack: Any) -> None:
     assert jobs_named(stack, "too-dear") == []
 
 
+@pytest.mark.parametrize(
+    ("use", "said"), [("training", r"\$150\.\d\d; \$1\.00 is approved"), ("hosting", r"\$900 an hour")]
+)
+def test_a_job_is_judged_by_the_prices_aws_was_asked_for(
+    stack: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, use: str, said: str
+) -> None:
+    rows = f"us-east-1,{use},ml.m5.large,900", f"us-east-1,{use},storage-gb-month,0.14"
+    asked = "\n".join(["region,use,item,usd,as_of,source", *(f"{row},2036-01-01,the test" for row in rows)])
+    (tmp_path / "asked.csv").write_text(asked)
+    monkeypatch.setenv("TRAINMASTER_PRICES_FILE", str(tmp_path / "asked.csv"))
+    with pytest.raises(OverBudgetError, match=said):
+        train_and_serve(request(f"{use}-costs-more-now"))
+    assert jobs_named(stack, f"{use}-costs-more-now") == []
+
+
 def test_an_endpoint_that_costs_too_much_an_hour_is_refused_before_training_is_paid_for(stack: Any) -> None:
     asked = request("dear-endpoint")
     endpoint = asked.endpoint.model_copy(update={"instance_count": 20})

@@ -147,11 +147,11 @@ def known_prices(refreshed: Path) -> PriceList:
         return shipped_prices()
     except OSError as error:
         raise _unreadable(refreshed, error) from error
-    return _layered(refreshed, about.st_mtime_ns, about.st_size)
+    return _layered(refreshed, (about.st_ino, about.st_mtime_ns, about.st_size))
 
 
 @lru_cache(maxsize=8)
-def _layered(refreshed: Path, _changed_ns: int, _size: int) -> PriceList:
+def _layered(refreshed: Path, _version: tuple[int, int, int]) -> PriceList:
     return shipped_prices().under(prices_in(refreshed))
 
 
