@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import uuid
-from dataclasses import replace
+from dataclasses import asdict, replace
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
 import pytest
 from catalogues import BUCKETS, LEASE, NOW, Place, at_once, claim, copy_of, held, insert_as_the_application, new_dataset
+from sqlalchemy import insert
 
 from trainmaster.catalog.catalogue import Catalogue
+from trainmaster.catalog.tables import dataset_copies
 from trainmaster.errors import (
     DatasetMissingError,
     DatasetRefusedError,
@@ -65,7 +67,8 @@ class TestInserting:
         dataset = new_dataset(user)
         had = held(catalogue, dataset)
         insert_as_the_application(catalogue, dataset)
-        catalogue.datasets.add_copy(dataset.id, user, dataset.copies[0])
+        with catalogue.database.writing() as connection:
+            connection.execute(insert(dataset_copies).values(dataset_id=dataset.id, **asdict(dataset.copies[0])))
         catalogue.datasets.insert(dataset, claims=[had])
         assert catalogue.pending.release(had) is False
 
@@ -126,6 +129,41 @@ class TestInserting:
             catalogue.datasets.insert(dataset, claims=[mine])
         assert catalogue.datasets.get(dataset.id, user) is None
         catalogue.datasets.insert(dataset, claims=[theirs])
+
+    def test_nothing_is_catalogued_while_somebody_else_is_at_its_object(
+        self, catalogue: Catalogue, user: uuid.UUID
+    ) -> None:
+        """He may be about to remove it: a deletion of the dataset, or a sweep."""
+        dataset = new_dataset(user, ("supabase", "s3"))
+        catalogue.datasets.insert(dataset)
+        catalogue.datasets.delete(dataset.id, user, holder="the deletion", lease=LEASE, buckets={})
+        with pytest.raises(UploadUnderWayError, match=r"runs out in \d+ s"):
+            catalogue.datasets.insert(dataset)
+        assert catalogue.datasets.get(dataset.id, user) is None
+
+        other = new_dataset(user, ("supabase", "s3"))
+        catalogue.datasets.insert(replace(other, copies=[other.copies[1]]))
+        assert claim(catalogue, other, "the sweep", provider="s3")
+        with pytest.raises(UploadUnderWayError):
+            catalogue.datasets.add_copy(other.id, user, other.copies[0])
+        assert catalogue.datasets.get(other.id, user) == replace(other, copies=(other.copies[1],))
+
+    def test_of_a_deletion_and_an_insert_at_once_none_leaves_a_row_whose_object_is_to_go(
+        self, catalogue: Catalogue, user: uuid.UUID
+    ) -> None:
+        for _ in range(10):
+            dataset = new_dataset(user)
+            catalogue.datasets.insert(dataset)
+            steps = [
+                lambda dataset=dataset: catalogue.datasets.delete(
+                    dataset.id, user, holder="the deletion", lease=LEASE, buckets={}
+                ),
+                lambda dataset=dataset: catalogue.datasets.insert(dataset),
+            ]
+            (left,), inserted = at_once(2, lambda n, steps=steps: steps[n]())
+            assert inserted == dataset or isinstance(inserted, UploadUnderWayError)
+            assert catalogue.datasets.get(dataset.id, user) is None
+            assert catalogue.pending.release(left) is True
 
     def test_a_lease_that_ran_out_unnoticed_is_still_good(self, catalogue: Catalogue, user: uuid.UUID) -> None:
         dataset = new_dataset(user)
@@ -279,11 +317,24 @@ class TestDeleting:
         (left,) = catalogue.datasets.delete(dataset.id, user, holder="me", lease=LEASE, buckets=BUCKETS)
         assert (left.provider, left.bucket, left.path) == ("supabase", "training-datasets", dataset.storage_path)
 
+    def test_a_row_that_names_another_user_s_object_takes_only_itself_away(
+        self, catalogue: Catalogue, user: uuid.UUID
+    ) -> None:
+        """The application lets people write rows of their own, and our key may remove whatever they name."""
+        theirs = new_dataset(uuid.uuid4())
+        catalogue.datasets.insert(theirs)
+        for path in (theirs.storage_path, f"{user}/../{theirs.storage_path}", f"{user}x/private/a.jsonl.gz"):
+            row = replace(new_dataset(user), copies=(), storage_path=path)
+            insert_as_the_application(catalogue, row)
+            assert not row.names_its_own
+            assert catalogue.datasets.delete(row.id, user, holder="me", lease=LEASE, buckets=BUCKETS) == []
+            assert catalogue.datasets.get(row.id, user) is None
+
     def test_who_had_claimed_its_object_before_holds_it_no_more(self, catalogue: Catalogue, user: uuid.UUID) -> None:
         dataset = new_dataset(user)
         theirs = held(catalogue, dataset, "theirs")
-        catalogue.datasets.insert(dataset)
-        catalogue.datasets.delete(dataset.id, user, holder="me", lease=LEASE, buckets={})
+        insert_as_the_application(catalogue, replace(dataset, copies=()))
+        catalogue.datasets.delete(dataset.id, user, holder="me", lease=LEASE, buckets=BUCKETS)
         with pytest.raises(LeaseLostError):
             catalogue.pending.renew(theirs, LEASE)
 

@@ -20,14 +20,14 @@ import pytest
 from catalogues import Place, held, new_dataset
 from postgres import Postgres, migrations, run
 from pydantic import SecretStr
-from sqlalchemy import text
+from sqlalchemy import Engine, event, text
 from sqlalchemy.engine import make_url
 
 from trainmaster.catalog import database
 from trainmaster.catalog.catalogue import Catalogue, open_catalogue
 from trainmaster.catalog.database import connection_options
 from trainmaster.catalog.datasets import DatasetPage
-from trainmaster.errors import CatalogueUnavailableError, NotConfiguredError
+from trainmaster.errors import CatalogueUnavailableError, NotConfiguredError, UploadUnderWayError
 
 PASSWORD = "s3cr3t-pa55"
 
@@ -182,6 +182,24 @@ class TestPostgres:
                 opened.datasets.flip(dataset.id, user, "s3", dataset.updated_at)  # type: ignore[arg-type]
         assert opened.datasets.flip(dataset.id, user, "s3", dataset.updated_at)  # type: ignore[arg-type]
         opened.close()
+
+    def test_a_dataset_deleted_while_it_is_found_to_be_there_already_may_be_inserted_later(
+        self, url: str, catalogue: Catalogue, user: uuid.UUID
+    ) -> None:
+        dataset = new_dataset(user)
+        catalogue.datasets.insert(dataset)
+
+        def delete_it(connection: object, cursor: object, statement: str, *_: object) -> None:
+            if statement.startswith("INSERT INTO training_datasets"):
+                run(url, f"delete from training_datasets where id = '{dataset.id}'")  # noqa: S608
+
+        event.listen(Engine, "after_cursor_execute", delete_it)
+        try:
+            with pytest.raises(UploadUnderWayError, match="deleted at this moment"):
+                catalogue.datasets.insert(dataset)
+        finally:
+            event.remove(Engine, "after_cursor_execute", delete_it)
+        assert catalogue.datasets.insert(dataset) == dataset
 
     def test_a_statement_that_takes_too_long_may_pass(
         self, url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import random
 import threading
 import uuid
@@ -16,6 +17,10 @@ from trainmaster.catalog.catalogue import Catalogue
 from trainmaster.catalog.datasets import TRAINING_PROVIDERS, Dataset
 from trainmaster.errors import (
     UnknownChoiceError,
+)
+
+BEFORE_ALL_TIME = (
+    base64.urlsafe_b64encode(f"0001-01-01T00:00:00+23:59|{uuid.UUID(int=0)}".encode()).decode().rstrip("=")
 )
 
 
@@ -121,7 +126,8 @@ class TestPages:
                 catalogue.datasets.page(user, limit=limit)
 
     @pytest.mark.parametrize(
-        "cursor", ["", "x", "ü", "AAAA", "MjAyNi0wMS0wMXxub3QtYS11dWlk", "\0", "=" * 5, "fA", "a" * 10_000]
+        "cursor",
+        ["", "x", "ü", "AAAA", "MjAyNi0wMS0wMXxub3QtYS11dWlk", "\0", "=" * 5, "fA", "a" * 10_000, BEFORE_ALL_TIME],
     )
     def test_a_cursor_that_is_none_is_refused(self, catalogue: Catalogue, user: uuid.UUID, cursor: str) -> None:
         with pytest.raises(UnknownChoiceError, match="Start without a cursor") as refusal:

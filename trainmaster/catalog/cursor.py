@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
-from datetime import datetime
+from datetime import UTC, datetime
 from uuid import UUID
 
 from trainmaster.errors import UnknownChoiceError
@@ -23,6 +23,6 @@ def read_cursor(cursor: str) -> tuple[datetime, UUID]:
         created_at = datetime.fromisoformat(moment)
         if not bar or created_at.tzinfo is None:
             raise ValueError(written)
-        return created_at, UUID(id_)
-    except (ValueError, binascii.Error):
+        return created_at.astimezone(UTC), UUID(id_)
+    except (ValueError, OverflowError, binascii.Error):
         raise UnknownChoiceError(f"{cursor[:100]!r} is not where a page ended. Start without a cursor.") from None

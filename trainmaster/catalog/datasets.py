@@ -14,10 +14,16 @@ from sqlalchemy.sql import ColumnElement
 from trainmaster.catalog.columns import Moment
 from trainmaster.catalog.cursor import read_cursor, write_cursor
 from trainmaster.catalog.database import Database
-from trainmaster.catalog.pending import PendingObject, orphan, settle
+from trainmaster.catalog.pending import PendingObject, forget, orphan, require_unheld, settle
 from trainmaster.catalog.refusals import check_text, integrity_refused
-from trainmaster.catalog.tables import dataset_copies, pending_objects, training_datasets
-from trainmaster.errors import DatasetMissingError, NameConflictError, ObjectMissingError, UnknownChoiceError
+from trainmaster.catalog.tables import dataset_copies, training_datasets
+from trainmaster.errors import (
+    DatasetMissingError,
+    NameConflictError,
+    ObjectMissingError,
+    UnknownChoiceError,
+    UploadUnderWayError,
+)
 from trainmaster.storage.store import StorageProvider
 
 TRAINING_PROVIDERS: Mapping[str, StorageProvider] = {
@@ -67,6 +73,14 @@ class Dataset:
     metadata: Mapping[str, Any] | None = None
     copies: Sequence[Copy] = ()
 
+    @property
+    def names_its_own(self) -> bool:
+        """Whether `storage_path` lies in its user's folder.
+
+        People can write rows of the application's table; ours are read and removed with a key that may do everything.
+        """
+        return self.storage_path.startswith(f"{self.user_id}/") and ".." not in self.storage_path.split("/")
+
     def copy_at(self, provider: str) -> Copy | None:
         """The copy at a provider, if one is recorded. Of datasets the application stored itself none is."""
         return next((copy for copy in self.copies if copy.provider == provider), None)
@@ -91,7 +105,7 @@ class Datasets:
 
         Safe to repeat: the same dataset again (user, name, format, content) is left as it is and returned. Raises
         NameConflictError when its id, or an object of it, is another dataset's; LeaseLostError when a claim was taken over;
-        DatasetRefusedError when the database takes no such row.
+        UploadUnderWayError when somebody else holds an object of it; DatasetRefusedError when the database takes no such row.
         """
         _check(dataset, claims)
         with integrity_refused(f"Dataset {dataset.name!r} ({dataset.id})"), self._database.writing() as connection:
@@ -105,6 +119,8 @@ class Datasets:
             connection.execute(insert(dataset_copies), [_copy_columns(dataset.id, copy) for copy in dataset.copies])
             for claim in claims:
                 settle(connection, claim)
+            for copy in dataset.copies:
+                require_unheld(self._database, connection, copy.provider, copy.bucket, copy.path)
             return _one(connection, dataset.id, dataset.user_id)
 
     def get(self, dataset_id: UUID, user_id: UUID) -> Dataset | None:
@@ -116,7 +132,8 @@ class Datasets:
     def add_copy(self, dataset_id: UUID, user_id: UUID, copy: Copy, *, claim: PendingObject | None = None) -> Dataset:
         """Record a verified copy and settle the claim on it; one recorded already is as good as verified again.
 
-        Raises DatasetMissingError, LeaseLostError, and NameConflictError when the dataset has another object or other bytes there.
+        Raises DatasetMissingError, LeaseLostError, UploadUnderWayError when somebody else holds the object, and NameConflictError
+        when the dataset has another object or other bytes there.
         """
         with integrity_refused(f"A copy of dataset {dataset_id}"), self._database.writing() as connection:
             dataset = self._locked(connection, dataset_id, user_id)
@@ -131,6 +148,7 @@ class Datasets:
                 connection.execute(insert(dataset_copies).values(_copy_columns(dataset_id, copy)))
             if claim:
                 settle(connection, claim)
+            require_unheld(self._database, connection, copy.provider, copy.bucket, copy.path)
             return _one(connection, dataset_id, user_id)
 
     def flip(
@@ -162,14 +180,15 @@ class Datasets:
     ) -> Sequence[PendingObject]:
         """Take a dataset out of the catalogue; its objects become pending, held by `holder`, who removes and releases them.
 
-        Where the application stored an object itself no bucket is recorded: `buckets` says it, by provider. Whatever a crash
-        leaves is found among the expired ones when the lease has run out. Raises DatasetMissingError.
+        Where the application stored an object itself no bucket is recorded: `buckets` says it, by provider; one outside the user's
+        folder is left alone. Whatever a crash leaves is found among the expired ones when the lease has run out. Raises
+        DatasetMissingError.
         """
         with self._database.writing() as connection:
             dataset = self._locked(connection, dataset_id, user_id)
             now = self._database.now(connection)
             places = [(copy.provider, copy.bucket, copy.path) for copy in dataset.copies]
-            if dataset.copy_at(dataset.storage_provider) is None:
+            if dataset.copy_at(dataset.storage_provider) is None and dataset.names_its_own:
                 places.append((dataset.storage_provider, buckets[dataset.storage_provider], dataset.storage_path))
             claims = [PendingObject(*place, dataset_id, user_id, holder, now + lease, now) for place in places]
             for claim in claims:
@@ -219,7 +238,10 @@ class Datasets:
 
     def _found(self, connection: Connection, dataset: Dataset, claims: Sequence[PendingObject]) -> Dataset:
         """What is kept under the id already, when it is the same dataset."""
-        kept = _fetch(connection, select(training_datasets).where(training_datasets.c.id == dataset.id))[0]
+        found = _fetch(connection, select(training_datasets).where(training_datasets.c.id == dataset.id))
+        if not found:
+            raise UploadUnderWayError(f"Dataset {dataset.id} was deleted at this moment. Try again later.")
+        kept = found[0]
         if _identity(kept) != _identity(dataset):
             raise NameConflictError(
                 f"Dataset id {dataset.id} belongs to another dataset than {dataset.name!r}. Choose another name."
@@ -227,7 +249,7 @@ class Datasets:
         objects = {(copy.provider, copy.bucket, copy.path) for copy in kept.copies}
         for claim in claims:
             if (claim.provider, claim.bucket, claim.path) in objects:  # any other object stays pending: nobody knows it
-                connection.execute(delete(pending_objects).where(_pending(claim)))
+                forget(connection, claim)
         return kept
 
     def _locked(self, connection: Connection, dataset_id: UUID, user_id: UUID) -> Dataset:
@@ -288,11 +310,6 @@ def _identity(dataset: Dataset) -> tuple[Any, ...]:
 
 def _is(dataset_id: UUID, user_id: UUID) -> ColumnElement[bool]:
     return and_(training_datasets.c.id == dataset_id, training_datasets.c.user_id == user_id)
-
-
-def _pending(claim: PendingObject) -> ColumnElement[bool]:
-    table = pending_objects.c
-    return and_(table.provider == claim.provider, table.bucket == claim.bucket, table.path == claim.path)
 
 
 def _has_bytes_at(provider: StorageProvider) -> ColumnElement[bool]:

@@ -7,13 +7,14 @@ by `Datasets.insert`; who deletes one gets the claim from `Datasets.delete` and 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
 from sqlalchemy import Connection, Row, and_, delete, exists, or_, select, update
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.sql import ColumnElement
 
 from trainmaster.catalog.database import Database
@@ -53,12 +54,15 @@ class PendingObjects:
             now = self._database.now(connection)
             wanted = PendingObject(provider, bucket, path, dataset_id, user_id, holder, now + lease, now)
             if not self._take(connection, wanted, now):
-                self._raise_under_way(connection, wanted, now)
+                # There still: a conflict locks the row even where it changes nothing.
+                raise _under_way(
+                    _read(connection.execute(select(pending_objects).where(_is(provider, bucket, path))).one()), now
+                )
             # Looked at only now: whoever catalogued it in the meantime had to settle his claim, and ours waited for that.
             if connection.execute(select(_vouched(provider, bucket, path))).scalar_one():
-                connection.execute(delete(pending_objects).where(_is(wanted)))
+                forget(connection, wanted)
                 return None
-            return _read(connection.execute(select(pending_objects).where(_is(wanted))).one())
+            return _read(connection.execute(select(pending_objects).where(_is_held(wanted))).one())
 
     def renew(self, claim: PendingObject, lease: timedelta) -> PendingObject:
         """The same claim for longer, from now. Raises LeaseLostError when it was taken over or settled."""
@@ -89,25 +93,9 @@ class PendingObjects:
         return [_read(row) for row in rows]
 
     def _take(self, connection: Connection, wanted: PendingObject, now: datetime) -> bool:
-        insert = self._database.insert(pending_objects).values(**_columns(wanted))
-        insert = insert.on_conflict_do_update(
-            index_elements=[pending_objects.c.provider, pending_objects.c.bucket, pending_objects.c.path],
-            set_={
-                name: insert.excluded[name] for name in ("dataset_id", "user_id", "holder", "lease_until", "started_at")
-            },
-            where=or_(pending_objects.c.lease_until <= now, pending_objects.c.holder == wanted.holder),
-        )
-        return connection.execute(insert.returning(pending_objects.c.path)).first() is not None
-
-    def _raise_under_way(self, connection: Connection, wanted: PendingObject, now: datetime) -> None:
-        other = connection.execute(select(pending_objects).where(_is(wanted))).one_or_none()
-        when = f" since {other.started_at:%Y-%m-%d %H:%M:%S} UTC" if other else ""
-        left = (
-            f"; its claim runs out in {(other.lease_until - now).total_seconds():.0f} s unless renewed" if other else ""
-        )
-        raise UploadUnderWayError(
-            f"Another run has been at {wanted.provider} object {wanted.bucket}/{wanted.path}{when}{left}. Try again later."
-        )
+        free = or_(pending_objects.c.lease_until <= now, pending_objects.c.holder == wanted.holder)
+        taken = _written(self._database, wanted, free).returning(pending_objects.c.path)
+        return connection.execute(taken).first() is not None
 
 
 def settle(connection: Connection, claim: PendingObject) -> None:
@@ -118,15 +106,25 @@ def settle(connection: Connection, claim: PendingObject) -> None:
 
 def orphan(database: Database, connection: Connection, claim: PendingObject) -> None:
     """Make an object pending in the transaction that withdraws its catalogue row, whoever held it before."""
-    insert = database.insert(pending_objects).values(**_columns(claim))
-    connection.execute(
-        insert.on_conflict_do_update(
-            index_elements=[pending_objects.c.provider, pending_objects.c.bucket, pending_objects.c.path],
-            set_={
-                name: insert.excluded[name] for name in ("dataset_id", "user_id", "holder", "lease_until", "started_at")
-            },
-        )
-    )
+    connection.execute(_written(database, claim))
+
+
+def forget(connection: Connection, claim: PendingObject) -> None:
+    """Whoever holds it: the object is catalogued."""
+    connection.execute(delete(pending_objects).where(_is(claim.provider, claim.bucket, claim.path)))
+
+
+def require_unheld(database: Database, connection: Connection, provider: str, bucket: str, path: str) -> None:
+    """Of an object catalogued in this transaction, its claim settled: raises UploadUnderWayError when somebody else holds it, who
+    may be about to remove it. A claim that has run out is forgotten."""
+    now = database.now(connection)
+    row = select(pending_objects).where(_is(provider, bucket, path))
+    # For update: who takes the object over at this moment is waited for, and then seen.
+    other = connection.execute(row.with_for_update()).one_or_none()
+    if other is not None and other.lease_until > now:
+        raise _under_way(_read(other), now)
+    if other is not None:
+        forget(connection, _read(other))
 
 
 def lost(claim: PendingObject) -> LeaseLostError:
@@ -148,17 +146,31 @@ def _vouched(provider: str, bucket: str, path: str) -> ColumnElement[bool]:
     )
 
 
-def _is(claim: PendingObject) -> ColumnElement[bool]:
+def _under_way(other: PendingObject, now: datetime) -> UploadUnderWayError:
+    left = (other.lease_until - now).total_seconds()
+    return UploadUnderWayError(
+        f"Another run has been at {other.provider} object {other.bucket}/{other.path} since"
+        f" {other.started_at:%Y-%m-%d %H:%M:%S} UTC; its claim runs out in {left:.0f} s unless renewed. Try again later."
+    )
+
+
+def _written(
+    database: Database, claim: PendingObject, replacing: ColumnElement[bool] | None = None
+) -> postgresql.Insert | sqlite.Insert:
+    """Its row, in place of one that is there, if that is `replacing`."""
+    insert = database.insert(pending_objects).values(asdict(claim))
+    key = list(pending_objects.primary_key)
+    others = {column.name: insert.excluded[column.name] for column in pending_objects.c if column not in key}
+    return insert.on_conflict_do_update(index_elements=key, set_=others, where=replacing)
+
+
+def _is(provider: str, bucket: str, path: str) -> ColumnElement[bool]:
     table = pending_objects.c
-    return and_(table.provider == claim.provider, table.bucket == claim.bucket, table.path == claim.path)
+    return and_(table.provider == provider, table.bucket == bucket, table.path == path)
 
 
 def _is_held(claim: PendingObject) -> ColumnElement[bool]:
-    return and_(_is(claim), pending_objects.c.holder == claim.holder)
-
-
-def _columns(claim: PendingObject) -> Mapping[str, Any]:
-    return {column.name: getattr(claim, column.name) for column in pending_objects.columns}
+    return and_(_is(claim.provider, claim.bucket, claim.path), pending_objects.c.holder == claim.holder)
 
 
 def _read(row: Row[Any]) -> PendingObject:
