@@ -53,11 +53,12 @@ class Duplicates:
             return self._count, self._pairs
         self._spill()
         earlier: dict[int, int] = {}
+        shown = {first for _, first in self._pairs}
         for records in self._partitions(self._file):
             _, repeats, firsts = _told_apart(records)
             self._count += len(repeats)
             pairs = list(zip(repeats.tolist(), firsts.tolist(), strict=True))
-            earlier.update((number, first) for number, first in pairs if number in {f for _, f in self._pairs})
+            earlier.update((number, first) for number, first in pairs if number in shown)
             self._pairs = sorted(self._pairs + pairs)[: self._shown]
         return self._count, [(number, earlier.get(first, first)) for number, first in self._pairs]
 
