@@ -72,8 +72,8 @@ class ParquetRows:
 
     name, unit = "parquet", "row"
 
-    def __init__(self, chunks: Iterable[bytes], named: Callable[[Sequence[str]], Problem | None]) -> None:
-        self._chunks, self._named = chunks, named
+    def __init__(self, chunks: Iterable[bytes], longest: int, named: Callable[[Sequence[str]], Problem | None]) -> None:
+        self._chunks, self._longest, self._named = chunks, longest, named
         self.fatal: Problem | None = None
 
     def blocks(self) -> Iterator[Block]:
@@ -101,8 +101,13 @@ class ParquetRows:
             for row in batch.to_pylist():
                 number += 1
                 try:
-                    raws.append(_as_json(_without_nulls(row)))
-                    numbers.append(number)
+                    raw = _as_json(_without_nulls(row))
+                    if len(raw) <= self._longest:
+                        raws.append(raw)
+                        numbers.append(number)
+                    else:
+                        found, wanted = f"a row of {len(raw):,} bytes", f"at most {self._longest:,}"
+                        unheld.append(Problem(ProblemKind.TOO_LONG, found, wanted, number, unit=self.unit))
                 except TypeError as error:
                     wanted = "text, numbers, booleans, lists and objects of these"
                     unheld.append(Problem(ProblemKind.WRONG_TYPE, str(error), wanted, number, unit=self.unit))
@@ -185,7 +190,7 @@ def _as_json(row: Mapping[str, Any]) -> bytes:
             return orjson.dumps({name: _said(value) for name, value in row.items()}, default=_otherwise)
     except orjson.JSONEncodeError as error:
         if "surrogates" not in str(error):
-            raise TypeError(str(error)) from None
+            raise TypeError(str(error.__cause__ or error)) from None
     return json.dumps(row, ensure_ascii=False, default=str).encode(errors="surrogateescape")
 
 
