@@ -7,11 +7,13 @@ import subprocess
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
+from types import SimpleNamespace
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import boto3
 import pytest
+from botocore.awsrequest import AWSResponse
 from cutting_proxy import CuttingProxy
 from object_stores import LARGE, Noise, Server, content, put, read, sha256
 
@@ -117,6 +119,29 @@ class TestCreation:
 
 
 class TestVerification:
+    def test_bytes_that_change_between_two_tries_are_refused(self, seaweedfs: Server, key: str) -> None:
+        """S3 asks for a second try when others create the same key; each part then has the checksum of what it holds."""
+        given, client, asked = io.BytesIO(content(LARGE)), seaweedfs.client(), []
+
+        def conflict(request: Any, **_: Any) -> AWSResponse | None:
+            asked.append(request)
+            if len(asked) > 1:
+                return None
+            given.getbuffer()[:5] = b"other"
+            answer = io.BytesIO(b"<Error><Code>ConditionalRequestConflict</Code><Message/></Error>")
+            return AWSResponse(request.url, 409, {}, SimpleNamespace(stream=lambda: [answer.read()]))
+
+        client.meta.events.register("before-send.s3.CompleteMultipartUpload", conflict)
+
+        with pytest.raises(CorruptedUploadError, match="changed"):
+            S3Store(client, seaweedfs.bucket, **PARTS).put(
+                key, given, size=LARGE, sha256=sha256(content(LARGE)), content_type="application/gzip"
+            )
+
+        assert len(asked) == 1
+        assert seaweedfs.store().stat(key) is None
+        assert uploads(seaweedfs, key) == []
+
     @SIZES
     def test_bytes_that_change_on_their_way_are_refused(self, seaweedfs: Server, key: str, size: int) -> None:
         client = seaweedfs.client(tries=1)
@@ -178,6 +203,15 @@ class TestParts:
         assert put(server.store(), key, content(LARGE))
 
         assert uploads(server, key) == [other]
+
+    def test_parts_left_by_a_killed_process_go_when_its_object_is_removed(self, server: Server, key: str) -> None:
+        """As a sweep does, which is all that ever comes back to an upload nobody tries again."""
+        for each in (key, f"{key}.not-ours"):
+            server.client().create_multipart_upload(Bucket=server.bucket, Key=each)
+
+        assert not server.store().delete(key)
+
+        assert uploads(server, key) == uploads(server, f"{key}.not-ours") != []
 
     @pytest.mark.parametrize("failure", [KeyboardInterrupt, OSError])
     def test_parts_of_a_failure_are_taken_back_at_once(

@@ -31,7 +31,7 @@ class AnnouncedBody:
     """A seekable stream whose size and SHA-256 were announced: its last piece is handed out only if the whole is that.
 
     So what is sent in pieces and turns out to be something else is never completed. Pieces may be read again, which is how an
-    upload goes on after a cut; each byte is hashed once.
+    upload goes on after a cut; one that starts again at the beginning is hashed again.
     """
 
     def __init__(self, body: IO[bytes], *, size: int, sha256: str) -> None:
@@ -45,6 +45,8 @@ class AnnouncedBody:
 
         Raises CorruptedUploadError when the stream is shorter, longer or other than announced.
         """
+        if offset == 0:
+            self._digest, self._hashed = hashlib.sha256(), 0
         self.stream.seek(offset)
         wanted = min(length, self.size - offset)
         piece = self._read(wanted)

@@ -134,12 +134,12 @@ class S3Store:
                     yield StoredObject(found["Key"], found["Size"], found["ETag"], found["LastModified"])
 
     def delete(self, key: str) -> bool:
-        """True when it was there and is gone, False when nothing was there."""
+        """True when it was there and is gone, False when nothing was there but, perhaps, parts of broken uploads: they go too."""
         with s3_failures(self._at(key)):
-            if not self.stat(key):
-                return False
-            self._client.delete_object(Bucket=self.bucket, Key=key)
-            return True
+            if there := self.stat(key) is not None:
+                self._client.delete_object(Bucket=self.bucket, Key=key)
+            self._abort_all(key)
+            return there
 
     def _at(self, key: str) -> S3Address:
         return S3Address(self.bucket, key)
@@ -181,17 +181,17 @@ class S3Store:
         except BaseException:
             self._abort(key, begun["UploadId"])
             raise
-        self._abort_others(key)
+        self._abort_all(key)
         digests = b"".join(base64.b64decode(part["ChecksumSHA256"]) for part in parts)
         return _base64(hashlib.sha256(digests).digest())
 
     def _abort(self, key: str, upload_id: str) -> None:
-        """As well as can be: what is left is aborted when next somebody stores this key, or by a lifecycle rule."""
+        """As well as can be: what is left is aborted when next somebody stores or deletes this key, or by a lifecycle rule."""
         with suppress(ClientError, BotoCoreError):
             self._client.abort_multipart_upload(Bucket=self.bucket, Key=key, UploadId=upload_id)
 
-    def _abort_others(self, key: str) -> None:
-        """Parts of uploads that died, or lost the race: now that the object is there none of them can create it."""
+    def _abort_all(self, key: str) -> None:
+        """Uploads of this key that died, or whose object is there or to go: none of them is to create it any more."""
         try:
             found = self._client.list_multipart_uploads(Bucket=self.bucket, Prefix=key)
         except (ClientError, BotoCoreError) as error:

@@ -49,7 +49,7 @@ def s3_failures(address: S3Address, *, reading: bool = False) -> Iterator[None]:
         if status_of(error) in (401, 403) or code.startswith("KMS."):
             raise NotConfiguredError(
                 f"{address}: AWS refused it ({code}). Allow the worker's credentials s3:GetObject, s3:PutObject,"
-                " s3:DeleteObject and s3:ListBucket there, and the use of the KMS key if there is one."
+                " s3:DeleteObject, s3:AbortMultipartUpload, s3:ListBucket and s3:ListBucketMultipartUploads there, and the use of the KMS key if there is one."
             ) from error
         if reading and is_missing(error):
             raise ObjectMissingError(f"{address} is not there.") from error

@@ -51,7 +51,7 @@ class ObjectStore(Protocol):
 
         Raises NameConflictError when other bytes are there, CorruptedUploadError when what arrived is not what was sent
         (it is then removed). No more than three parts (48 MiB) are held; what is cut off leaves no object and, where it can, no
-        parts; those of a process that was killed go when next the same key is stored.
+        parts; those of a process that was killed go when next the same key is stored or deleted.
         """
 
     def get(self, key: str, *, start: int = 0) -> AbstractContextManager[Iterator[bytes]]:
