@@ -123,6 +123,12 @@ class TestSupabase:
         assert stores.home(SUPABASE, USER) is stores.home(SUPABASE, USER)
         assert stores.at(SUPABASE, "another").bucket == "another"
 
+    def test_a_bucket_has_one_store_whose_connections_are_used_again(self) -> None:
+        settings = configured(supabase_url="https://abc.supabase.co", supabase_service_role_key=SecretStr("k"))
+        stores = Stores(settings, unreachable)
+        assert stores.at(SUPABASE, "a") is stores.at(SUPABASE, "a")
+        assert stores.at(SUPABASE, "a") is not stores.at(SUPABASE, "b")
+
     @pytest.mark.parametrize(
         ("settings", "missing"),
         [

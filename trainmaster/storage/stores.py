@@ -31,7 +31,8 @@ class Stores:
         self._settings = settings
         self._new_s3_client = s3_client or (lambda: default_s3_client(settings.region))
         self._s3_client: S3Client | None = None
-        self._homes: dict[tuple[StorageProvider, str], ObjectStore] = {}
+        self._stores: dict[tuple[StorageProvider, str], ObjectStore] = {}
+        self._found: set[str] = set()
 
     def home(self, provider: StorageProvider, user_id: UUID) -> ObjectStore:
         """Where a user's datasets go at a provider; known to be there and usable, before anything is sent.
@@ -39,17 +40,21 @@ class Stores:
         Raises NotConfiguredError saying what to set.
         """
         bucket = SUPABASE_BUCKET if provider is StorageProvider.SUPABASE else self._s3_bucket(user_id)
-        if (provider, bucket) not in self._homes:
-            store = self.at(provider, bucket)
-            if isinstance(store, SupabaseStore):
-                store.require_bucket()
-            else:
-                require_bucket(self._s3(), bucket)
-            self._homes[provider, bucket] = store
-        return self._homes[provider, bucket]
+        store = self.at(provider, bucket)
+        if isinstance(store, SupabaseStore):
+            store.require_bucket()
+        elif bucket not in self._found:
+            require_bucket(self._s3(), bucket)
+            self._found.add(bucket)
+        return store
 
     def at(self, provider: StorageProvider, bucket: str) -> ObjectStore:
         """A bucket that the catalogue names. Raises NotConfiguredError when its provider is not configured."""
+        if (provider, bucket) not in self._stores:
+            self._stores[provider, bucket] = self._new(provider, bucket)
+        return self._stores[provider, bucket]
+
+    def _new(self, provider: StorageProvider, bucket: str) -> ObjectStore:
         settings = self._settings
         if provider is StorageProvider.S3:
             encryption, key = settings.s3_encryption, settings.s3_kms_key_id
