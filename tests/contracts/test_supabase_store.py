@@ -142,6 +142,22 @@ class TestReading:
 
         assert 1 <= len(between.called("GET", DOWNLOAD)[1:]) <= 3
 
+    def test_an_empty_object_is_asked_for_as_any_other(self, between: StorageBetween, key: str) -> None:
+        put(between.store(), key, b"")
+        assert read(between.store(), key) == b""
+        between.lose_bytes()
+
+        with pytest.raises(ObjectMissingError, match=r"bytes of .* are missing"):
+            read(between.store(), key)
+
+    def test_a_row_that_says_no_size_is_not_taken_for_an_empty_object(self, between: StorageBetween, key: str) -> None:
+        put(between.store(), key, b"cats")
+        row = {"name": key, "version": "1", "size": None, "etag": None, "metadata": None}
+        between.befall("GET", "object/info/", answering(200, row), times=9)
+
+        with pytest.raises(ObjectMissingError, match=r"bytes of .* are missing"):
+            read(between.store(), key)
+
     def test_another_version_of_the_same_size_is_not_taken_for_what_was_asked(
         self, between: StorageBetween, key: str
     ) -> None:

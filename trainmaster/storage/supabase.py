@@ -107,10 +107,12 @@ class SupabaseStore:
         before = self._info(key)
         if not before:
             raise ObjectMissingError(f"{self._at(key)} is not there.")
-        size, etags = int(before["size"] or 0), set[str]()
+        if before["size"] is None:
+            raise self._without_bytes(key)
+        size, etags = int(before["size"]), set[str]()
 
         def open_at(position: int) -> Opened:
-            if position >= size:
+            if position >= size and position:  # nothing to ask for; but of an empty object whether it can be had
                 return Opened(iter(()), lambda: None)
             return self._open(key, position, size, etags)
 
