@@ -145,6 +145,16 @@ class TestPostgres:
             assert connection.execute(query).fetchone() == (0,)
         postgres.drop(url)
 
+    @pytest.mark.parametrize("wrong", [{"username": "nobody"}, {"database": "nowhere"}])
+    def test_a_login_that_fails_is_said_with_what_to_check(
+        self, url: str, tmp_path: Path, user: uuid.UUID, wrong: dict[str, str]
+    ) -> None:
+        """It may be a server that is starting, or an address that was never right: PostgreSQL's library does not say which."""
+        opened = open_catalogue(make_url(url).set(**wrong).render_as_string(hide_password=False), tmp_path)
+        with pytest.raises(CatalogueUnavailableError, match=r"(?s)FATAL.*check DATABASE_URL"):
+            opened.datasets.page(user)
+        opened.close()
+
     def test_a_connection_lost_between_two_uses_is_made_anew(
         self, url: str, catalogue: Catalogue, user: uuid.UUID
     ) -> None:

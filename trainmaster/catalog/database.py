@@ -97,7 +97,10 @@ class Database:
     def _raise_meaning(self, error: DBAPIError) -> None:
         said = str(error.orig).strip()
         if _is_passing(error):
-            raise CatalogueUnavailableError(f"The catalogue ({self._where}) fails: {said}. Try again later.") from error
+            hint = "" if _sqlstate(error) or self.kind == "sqlite" else " If that does not help, check DATABASE_URL."
+            raise CatalogueUnavailableError(
+                f"The catalogue ({self._where}) fails: {said}. Try again later.{hint}"
+            ) from error
         if _sqlite_code(error) in _UNUSABLE_SQLITE:
             raise NotConfiguredError(
                 f"{self._where} cannot be used as the catalogue: {said}. Make it writable, or set TRAINMASTER_STATE_DIR."
