@@ -16,8 +16,10 @@ begin
 
   select string_agg(conname, ', ') into left_over
   from pg_constraint
+  join pg_attribute platform on platform.attrelid = conrelid and platform.attname = 'platform'
   where conrelid = 'public.cloud_deployments'::regclass
     and contype = 'c'
+    and conkey = array[platform.attnum]
     and pg_get_constraintdef(oid) like '%''lambda%';
   if left_over is not null then
     raise exception 'a CHECK of cloud_deployments still lets Lambda Labs in: %', left_over;

@@ -310,6 +310,30 @@ def test_whatever_check_the_application_had_comes_back(url: str, checks: list[st
     assert (deployments(url), schema(url)) == (rows, definitions)
 
 
+def test_a_check_that_only_mentions_lambda_is_left_alone_and_no_alarm(url: str) -> None:
+    ask(url, "alter table cloud_deployments add constraint theirs check (platform <> 'lambda' or url is null)")
+    up(url)
+    run(url, VERIFY)
+    assert ask(url, "select convalidated from pg_constraint where conname = 'theirs'") == [(True,)]
+
+
+def test_a_storage_provider_the_application_had_already_says_something_of_every_dataset(url: str, apply: Run) -> None:
+    ask(url, "alter table training_datasets add column storage_provider text")
+    insert = "insert into training_datasets (user_id, name, format, storage_path, storage_provider) values (gen_random_uuid(), %s, 'b', 'c', %s)"
+    ask(url, insert, "old", None)
+    ask(url, insert, "new", "s3")
+    for _ in range(2):
+        up(url, apply)
+    ask(
+        url,
+        "insert into training_datasets (user_id, name, format, storage_path) values (gen_random_uuid(), 'newest', 'b', 'c')",
+    )
+    providers = dict(ask(url, "select name, storage_provider from training_datasets"))
+    assert providers == {"old": "supabase", "new": "s3", "newest": "supabase"}
+    with pytest.raises(psycopg.errors.NotNullViolation):
+        ask(url, insert, "nowhere", None)
+
+
 def test_a_platform_column_of_limited_length_is_checked_for_the_same_values_again(url: str) -> None:
     """PostgreSQL writes the casts in such a CHECK differently each time it reads what it wrote; what it takes stays the same."""
     ask(url, "alter table cloud_deployments alter column platform type varchar(50)")

@@ -9,6 +9,16 @@ alter table public.training_datasets add column if not exists storage_provider t
 
 do $$
 begin
+  -- The application may have made the column itself, and say nothing of the datasets that are older.
+  if exists (
+    select from pg_attribute
+    where attrelid = 'public.training_datasets'::regclass and attname = 'storage_provider' and not attnotnull
+  ) then
+    update public.training_datasets set storage_provider = 'supabase' where storage_provider is null;
+    alter table public.training_datasets
+      alter column storage_provider set default 'supabase', alter column storage_provider set not null;
+  end if;
+
   if not exists (
     select from pg_constraint
     where conrelid = 'public.training_datasets'::regclass and conname = 'training_datasets_storage_provider_check'
