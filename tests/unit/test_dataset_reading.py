@@ -103,9 +103,7 @@ def test_a_row_too_long_and_one_that_json_cannot_say_are_told() -> None:
     rows = [{"text": "one"}, {"text": "x" * 5000}, {"text": "three"}]
     assert told(check(LAYOUTS["parquet"](rows), limits=Limits(example=1000)))[0].startswith("row 2: found a row of 5,0")
     binary = check(LAYOUTS["parquet"]([{"text": "one", "picture": b"\x89"}]))
-    assert (
-        told(binary)[0].startswith("row 1: found Type is not JSON serializable: bytes") or "binary" in told(binary)[0]
-    )
+    assert told(binary)[0].startswith("row 1: found binary data; wanted text")
 
 
 def test_damaged_parquet_is_refused_and_not_a_failure() -> None:
