@@ -392,3 +392,17 @@ def test_long_values_are_cut_in_messages():
     example = {"messages": [{"role": "r" * 10_000, "content": "x"}], **{"k" * 500 + str(n): n for n in range(100)}}
     assert max(len(str(problem)) for problem in shape_of(Format.CHATML).problems(example, 1, "line")) < 300
     assert max(len(str(problem)) for problem in shape_of(Format.ALPACA).problems({"k" * 9000: 1}, 1, "line")) < 300
+
+
+@pytest.mark.parametrize("form", [Format.CHATML, Format.DPO])
+def test_an_example_with_endless_problems_is_told_to_have_more_than_were_looked_for(form: Format):
+    turns = [0] * 200_000
+    example = {"messages": turns} if form is Format.CHATML else {"prompt": turns, "chosen": "a", "rejected": "b"}
+    with pytest.raises(MalformedError):
+        shape_of(form).canonical(example)
+    problems = shape_of(form).problems(example, 7, "line")
+    assert [problem.place for problem in problems[:2]] == [f"{next(iter(example))}[{n}]" for n in range(2)]
+    assert len(problems) == 1001
+    assert str(problems[-1]) == (
+        "line 7: found more than 1,000 problems in this one example; wanted an example with fewer: the rest of it was not read"
+    )

@@ -43,6 +43,7 @@ class ProblemKind(StrEnum):
     TOOL_CALL = "tool call and answer do not match"
     SAME_ANSWERS = "chosen is rejected"
     DIFFERENT_PROMPTS = "prompts differ"
+    TOO_MANY = "more problems in one example"
 
     # Accepted, and noted
     BYTE_ORDER_MARK = "byte order mark"

@@ -7,26 +7,31 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from trainmaster.datasets.formats import MalformedError
 from trainmaster.datasets.kinds import ProblemKind
 from trainmaster.datasets.problems import Problem
 
+MOST = 1000
+"""Problems told of one example: one line can hold as many as it has characters, each a hundred times its size in memory."""
 _SHOWN_CHARACTERS = 40
 _SHOWN_KEYS = 6
 
 
 class Faults:
-    """Collects the problems of the example with this number."""
+    """Collects the problems of the example with this number; raises MalformedError for one more than `most`."""
 
-    __slots__ = ("number", "problems", "unit")
+    __slots__ = ("most", "number", "problems", "unit")
 
-    def __init__(self, number: int | None = None, unit: str = "line") -> None:
-        self.number, self.unit = number, unit
+    def __init__(self, number: int | None = None, unit: str = "line", *, most: int = MOST) -> None:
+        self.number, self.unit, self.most = number, unit, most
         self.problems: list[Problem] = []
 
     def __bool__(self) -> bool:
         return bool(self.problems)
 
     def add(self, kind: ProblemKind, place: str | None, found: str, wanted: str) -> None:
+        if len(self.problems) == self.most:
+            raise MalformedError
         self.problems.append(Problem(kind, found, wanted, self.number, place or None, self.unit))
 
     def missing(self, container: Mapping[str, Any], place: str, wanted: str) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 from trainmaster.datasets.formats import Canonical, Format, MalformedError
 from trainmaster.datasets.kinds import ProblemKind
 from trainmaster.datasets.problems import Problem
-from trainmaster.datasets.shapes.faults import Faults, keys_of
+from trainmaster.datasets.shapes.faults import MOST, Faults, keys_of
 from trainmaster.datasets.shapes.lengths import lengths
 from trainmaster.datasets.shapes.signatures import SIGNATURES, looks_like
 from trainmaster.datasets.shapes.turns import Message, roles_of
@@ -30,21 +30,25 @@ class Rules(ABC):
         """The canonical example; worth nothing when there are faults. Nothing that the signature does not fit is without any."""
 
     def canonical(self, example: Any) -> Canonical:
-        faults = Faults()
-        canonical = self.read(example, faults)
-        if faults:
-            raise MalformedError
-        return canonical
+        return self.read(example, Faults(most=0))
 
     def problems(self, example: Any, number: int, unit: str) -> list[Problem]:
         faults = Faults(number, unit)
         other = None if SIGNATURES[self.format](example) else looks_like(example)
         if other in (None, Format.JSONL):
-            self.read(example, faults)
+            self._read_to_find(example, faults)
         else:
             found = f"a {other} example ({keys_of(example) if isinstance(example, dict) else 'a list of turns'})"
             faults.add(ProblemKind.OTHER_FORMAT, None, found, f"{self.format}: {self.wanted}")
         return faults.problems
+
+    def _read_to_find(self, example: Any, faults: Faults) -> None:
+        try:
+            self.read(example, faults)
+        except MalformedError:
+            found = f"more than {MOST:,} problems in this one example"
+            wanted = "an example with fewer: the rest of it was not read"
+            faults.problems.append(Problem(ProblemKind.TOO_MANY, found, wanted, faults.number, unit=faults.unit))
 
     def fields(self, example: Any, faults: Faults) -> dict[str, Any]:
         """The example itself, or a fault and an empty object when it is none."""
