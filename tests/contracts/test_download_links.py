@@ -165,3 +165,35 @@ def test_any_name_makes_a_file_name_that_is_one(name: str) -> None:
     assert not set(made) & set('/\\:*?"<>|\0\n\r')
     assert len(made) <= 100 + len(SUFFIX)
     assert not made.endswith(DROPPED_SUFFIX) or ".dropped" in name
+
+
+class TestRowsSomebodyElseWrote:
+    """Rows of `training_datasets` are the application's, whose users may write them; we sign with a key that reads everything."""
+
+    def forge(self, shelves: Shelves, own: NewDataset, path: str, *, with_copies: bool) -> None:
+        with shelves.catalogue.database.writing() as connection:
+            connection.execute(
+                text("UPDATE training_datasets SET storage_path = :path WHERE user_id = :user"),
+                {"path": path, "user": shelves.user_id.hex},
+            )
+            if not with_copies:
+                connection.execute(text("DELETE FROM dataset_copies WHERE dataset_id = :id"), {"id": own.id.hex})
+
+    def test_a_row_that_names_another_users_object_links_to_nothing(
+        self, embedded: Any, shelves: Shelves, tmp_path: Path
+    ) -> None:
+        other = Shelves(embedded.environment, tmp_path / "other")
+        theirs = stored(other, [SUPABASE])
+        mine = stored(shelves, [SUPABASE])
+        path = f"{other.user_id}/private/{theirs.id}.jsonl.gz"
+        for sneaky in (path, f"{shelves.user_id}/../{path}"):
+            self.forge(shelves, mine, sneaky, with_copies=False)
+            with pytest.raises(ObjectMissingError, match="names no object of"):
+                download_link(shelves.library, mine.id, shelves.user_id)
+        other.catalogue.close()
+
+    def test_a_recorded_copy_is_where_we_put_it_whatever_the_row_says_since(self, shelves: Shelves) -> None:
+        mine = stored(shelves, [SUPABASE])
+        self.forge(shelves, mine, f"{uuid4()}/private/{uuid4()}.jsonl.gz", with_copies=True)
+        link = download_link(shelves.library, mine.id, shelves.user_id)
+        assert downloaded(link).read() == mine.normalised.read_bytes()

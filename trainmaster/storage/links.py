@@ -59,7 +59,7 @@ def download_link(library: Library, dataset_id: UUID, user_id: UUID, expires_in:
             if failures:
                 _log.warning("Dataset %s: the link leads to the copy in %s instead.", dataset_id, provider)
             return DownloadLink(url, provider, name, expires_at)
-    raise failures[0]
+    raise next(iter(failures), ObjectMissingError(f"Dataset {dataset_id} names no object of user {user_id}."))
 
 
 def file_name(name: str) -> str:
@@ -69,13 +69,16 @@ def file_name(name: str) -> str:
 
 
 def _copies(dataset: Dataset) -> Iterator[tuple[StorageProvider, str | None, str]]:
-    """Provider, bucket and path of each copy, that first which the row names; its bucket is unknown where the application
-    stored it."""
+    """Provider, bucket and path of each copy, that first which readers get.
+
+    Where the application stored it none is recorded: the row's own path counts if it is in the user's folder, and the bucket is
+    unknown.
+    """
     first = dataset.copy_at(dataset.storage_provider)
-    yield StorageProvider(dataset.storage_provider), first.bucket if first else None, dataset.storage_path
-    for copy in dataset.copies:
-        if copy is not first:
-            yield StorageProvider(copy.provider), copy.bucket, copy.path
+    if first is None and dataset.names_its_own:
+        yield StorageProvider(dataset.storage_provider), None, dataset.storage_path
+    for copy in sorted(dataset.copies, key=lambda copy: copy is not first):
+        yield StorageProvider(copy.provider), copy.bucket, copy.path
 
 
 def _store(library: Library, provider: StorageProvider, bucket: str | None, user_id: UUID) -> ObjectStore:
