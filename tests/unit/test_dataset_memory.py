@@ -113,6 +113,19 @@ def test_bombs_are_refused_in_little_memory(bomb: str) -> None:
     assert int(str(report["text"])) < 220_000_000  # 200 times what is read at a time
 
 
+@pytest.mark.parametrize("value", ["0", "{}", "[]", "[[[]]]", '{"a":{}}'])
+def test_a_line_of_millions_of_values_is_refused_without_making_them(value: str) -> None:
+    """Each of its bytes would take forty in memory."""
+    report = child(f"""
+        values = b",".join([b'{value}'] * (60_000_000 // {len(value) + 1}))
+        parts = [chat(1) + b"\\n", b'{{"messages": [', values, b"]}}\\n", chat(3) + b"\\n"]
+        address_space(600 << 20)
+        show(check_dataset(Made(parts)))
+    """)
+    assert report["problems"] == [[2, "too many values in one example"]]
+    assert report["examples"] == 2
+
+
 def test_a_file_four_times_as_large_takes_no_more_memory() -> None:
     script = """
         import tempfile

@@ -140,6 +140,8 @@ class _Check:
         for block in itertools.islice(blocks, _SAMPLE_BLOCKS):
             read.append(block)
             for raw in block.raws[:_SAMPLE]:
+                if self._is_too_dense(raw):
+                    continue
                 try:
                     examples.append(orjson.loads(raw))
                 except orjson.JSONDecodeError:
@@ -150,6 +152,9 @@ class _Check:
 
     def _take(self, block: Block) -> None:
         """All of a block at once, unless something in it needs a closer look."""
+        if len(block.text) > self._limits.values:
+            self._take_one_by_one(block)
+            return
         loads, canonical, depth = orjson.loads, self._shape.canonical, self._limits.depth
         try:
             parsed = [loads(raw) for raw in block.raws]
@@ -184,6 +189,9 @@ class _Check:
 
     def _judged(self, raw: bytes, number: int) -> Canonical | list[Problem]:
         depth, unit = self._limits.depth, self._unit
+        if self._is_too_dense(raw):
+            wanted = f"at most {self._limits.values:,}"
+            return [Problem(ProblemKind.TOO_DENSE, f"{len(raw):,} bytes with more values", wanted, number, unit=unit)]
         try:
             example = orjson.loads(raw)
         except orjson.JSONDecodeError:
@@ -194,6 +202,10 @@ class _Check:
             return self._shape.canonical(example)
         except MalformedError:
             return self._of_another_format(example, number) or self._shape.problems(example, number, unit)
+
+    def _is_too_dense(self, raw: bytes) -> bool:
+        most = self._limits.values
+        return len(raw) > most and sum(map(raw.count, (b",", b"[", b"{"))) > most
 
     def _of_another_format(self, example: Any, number: int) -> list[Problem]:
         """What to say of an example that is sound, but of another format than the rest."""

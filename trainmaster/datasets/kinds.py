@@ -25,6 +25,7 @@ class ProblemKind(StrEnum):
     DUPLICATE_KEY = "duplicate key"
     TOO_DEEP = "nested too deeply"
     TOO_LONG = "line too long"
+    TOO_DENSE = "too many values in one example"
     PARTIAL_LINE = "incomplete last line"
 
     # An example, as one of its format

@@ -17,6 +17,8 @@ class Limits:
 
     example: int = 64 * MIB
     """The longest line, element of an array, or row."""
+    values: int = 4_000_000
+    """Texts, numbers, objects … in one example, counted by the commas and brackets in it: each takes up to 200 bytes of memory."""
     depth: int = 64
     """Objects and lists within one another; at most 250."""
     unpacked: int = 1024 * 1024 * MIB

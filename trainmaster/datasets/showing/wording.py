@@ -20,7 +20,7 @@ SHOWN_PAIRS, SHOWN_TURNS = 10, 5
 PERCENTILES = ("shortest", "5%", "25%", "median", "75%", "95%", "99%", "longest", "mean")
 _UNPRINTABLE = re.compile(r"[^\x20-\x7e\xa0-\U0010ffff]|[\u200b-\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff\ufeff]")
 _OF_THE_TEXT = {
-    ProblemKind.INVALID_JSON, ProblemKind.INVALID_UTF8, ProblemKind.TOO_DEEP, ProblemKind.TOO_LONG, ProblemKind.PARTIAL_LINE,
+    ProblemKind.INVALID_JSON, ProblemKind.INVALID_UTF8, ProblemKind.TOO_DEEP, ProblemKind.TOO_LONG, ProblemKind.TOO_DENSE, ProblemKind.PARTIAL_LINE,
 }  # fmt: skip
 
 
