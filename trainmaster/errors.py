@@ -57,12 +57,19 @@ class UnknownPriceError(RefusedError):
 
 
 class OverBudgetError(RefusedError):
-    """Raised when something would cost more than was approved for it; `choices` are instance types that would fit."""
+    """Raised when something would cost more than was approved for it, or than is left of a budget, as `stands` says then.
 
-    def __init__(self, subject: str, cost: str, approved: Decimal, choices: list[str], remedy: str) -> None:
-        self.subject, self.approved, self.choices = subject, approved, choices
+    `approved` is what may be spent on it; `choices` are what that would pay for.
+    """
+
+    def __init__(
+        self, subject: str, cost: str, approved: Decimal, choices: list[str], remedy: str, *, stands: str = ""
+    ) -> None:
+        self.subject, self.cost, self.approved, self.choices = subject, cost, approved, choices
         cheaper = f" Choose {' or '.join(choices)}, or" if choices else ""
-        super().__init__(f"{subject} would cost {cost}; ${approved} is approved.{cheaper or ' Please'} {remedy}.")
+        super().__init__(
+            f"{subject} would cost {cost}; {stands or f'${approved} is approved'}.{cheaper or ' Please'} {remedy}."
+        )
 
 
 class NotConfiguredError(RefusedError):

@@ -439,7 +439,9 @@ def test_the_way_back_is_refused_while_it_would_forget_where_bytes_lie(url: str)
         """insert into pending_objects
            values ('s3', 'b', 'p', gen_random_uuid(), gen_random_uuid(), 'me', now(), now())""",
     )
-    copies, column = (SUPABASE / "down" / name for name in (ways_back()[2].name, ways_back()[4].name))
+    copies, column = (
+        next(file for file in ways_back() if file.stem.endswith(name)) for name in ("_dataset_copies", "_storage_provider")
+    )
     for refusal, remedy in (
         ("1 pending object", "delete from pending_objects"),
         ("1 second cop", "delete from dataset_copies where provider = 'supabase'"),
@@ -453,8 +455,27 @@ def test_the_way_back_is_refused_while_it_would_forget_where_bytes_lie(url: str)
     assert ask(url, "select storage_provider from training_datasets") == [("s3",)]
 
 
+def test_the_way_back_is_refused_while_it_would_forget_what_was_spent(url: str) -> None:
+    up(url)
+    ask(
+        url,
+        """insert into budget_entries
+           values (1, 'reserved', 'job-1', 'arn:x', gen_random_uuid(), null, '2026-11', 1.10, 0, 0.115, now())""",
+    )
+    with pytest.raises(psycopg.errors.RaiseException, match="budget_entries is append-only"):
+        ask(url, "delete from budget_entries")
+    with pytest.raises(psycopg.errors.RaiseException, match=r"1 entr\(ies\) of the ledger"):
+        run(url, ways_back()[0].read_text())
+    ask(url, "truncate budget_entries")
+    down(url)
+
+
 @pytest.mark.parametrize("role", ["anon", "authenticated"])
-@pytest.mark.parametrize("table", ["dataset_copies", "pending_objects", "retired_platforms", "retired_platform_checks"])
+@pytest.mark.parametrize(
+    "table",
+    ["dataset_copies", "pending_objects", "retired_platforms", "retired_platform_checks", "budget_entries", "budget_limits",
+     "budget_crossings"],
+)  # fmt: skip
 def test_visitors_of_the_application_cannot_read_our_tables(url: str, role: str, table: str) -> None:
     up(url)
     with psycopg.connect(url) as connection:

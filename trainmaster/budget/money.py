@@ -20,6 +20,11 @@ def rounded_up(dollars: Decimal) -> Decimal:
     return dollars.quantize(CENT, ROUND_UP)
 
 
+def micro_up(dollars: Decimal) -> Decimal:
+    """To millionths, never less than the exact amount: for what is reserved."""
+    return dollars.quantize(MICRO, ROUND_UP)
+
+
 def rounded(dollars: Decimal) -> Decimal:
     """To millionths: for what was spent, since a short job costs less than a cent."""
     return dollars.quantize(MICRO, ROUND_HALF_UP)

@@ -7,18 +7,20 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import psycopg
 from pydantic import SecretStr
-from sqlalchemy import Connection, Engine, Table, create_engine, event, func, select, text
+from sqlalchemy import Connection, Engine, Table, create_engine, event, func, literal, select, text
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError
 from sqlalchemy.exc import TimeoutError as NoFreeConnectionError
+from sqlalchemy.sql import ColumnElement
 
-from trainmaster.catalog.columns import Moment
+from trainmaster.catalog.columns import Amount, Moment
 from trainmaster.catalog.tables import metadata
 from trainmaster.errors import CatalogueUnavailableError, NotConfiguredError
 
@@ -52,6 +54,9 @@ class Database:
         self._engine, self._where = engine, where
         self._writing_engine = engine.execution_options(sqlite_begin="BEGIN IMMEDIATE")
         self.kind = engine.dialect.name
+        # Whatever the server's default: a stricter one would see what there was before the wait.
+        after_waiting = {} if self.kind == "sqlite" else {"isolation_level": "READ COMMITTED"}
+        self._turn_engine = self._writing_engine.execution_options(**after_waiting)
 
     def __repr__(self) -> str:
         return f"Database({self._where})"
@@ -68,6 +73,14 @@ class Database:
         with self._failures(), self._writing_engine.begin() as connection:
             yield connection
 
+    @contextmanager
+    def writing_in_turn(self, name: str) -> Iterator[Connection]:
+        """A writing transaction that waits until no other of this name is under way, and sees all that those before it did."""
+        with self._failures(), self._turn_engine.begin() as connection:
+            if self.kind != "sqlite":  # there writers take turns anyway
+                connection.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(f"trainmaster.{name}", 0))))
+            yield connection
+
     def now(self, connection: Connection) -> datetime:
         """The time all holders of leases agree on: the database server's; of SQLite, this machine's."""
         if self.kind == "sqlite":
@@ -77,6 +90,11 @@ class Database:
     def insert(self, table: Table) -> postgresql.Insert | sqlite.Insert:
         """An INSERT that can say what becomes of a conflict."""
         return sqlite.insert(table) if self.kind == "sqlite" else postgresql.insert(table)
+
+    def total(self, amounts: ColumnElement[Decimal]) -> ColumnElement[Decimal]:
+        """The exact sum of amounts in a query, 0 of none."""
+        sum_of = func.decimal_sum if self.kind == "sqlite" else func.sum
+        return func.coalesce(sum_of(amounts), literal(Decimal(0), Amount), type_=Amount)
 
     def close(self) -> None:
         """Close the connections. Using it again opens new ones."""
@@ -160,11 +178,25 @@ def _open_sqlite(state_dir: Path) -> Database:
 def _prepare_sqlite(connection: sqlite3.Connection, _record: Any) -> None:
     connection.execute("PRAGMA foreign_keys = ON")
     connection.create_function("lower", 1, _lower, deterministic=True)
+    connection.create_aggregate("decimal_sum", 1, _DecimalSum)  # type: ignore[arg-type]
 
 
 def _lower(value: str | None) -> str | None:
     """SQLite's own knows ASCII only."""
     return None if value is None else value.lower()
+
+
+class _DecimalSum:
+    """SQLite's own makes binary fractions of amounts."""
+
+    def __init__(self) -> None:
+        self._sum = Decimal(0)
+
+    def step(self, amount: str | None) -> None:
+        self._sum += Decimal(amount or 0)
+
+    def finalize(self) -> str:
+        return str(self._sum)
 
 
 def _begin_sqlite(connection: Connection) -> None:

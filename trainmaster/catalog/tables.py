@@ -1,12 +1,26 @@
 """The tables this project reads or writes, for SQLite and PostgreSQL alike.
 
 The first four belong to the application (deployments/supabase/migrations adds what we need to them, and never more);
-`dataset_copies` and `pending_objects` are ours. A test holds this file against what the migrations leave on PostgreSQL.
+the others are ours. A test holds this file against what the migrations leave on PostgreSQL.
 """
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, CheckConstraint, Column, Double, ForeignKey, Index, MetaData, Table, Text, Uuid
+from sqlalchemy import (
+    DDL,
+    BigInteger,
+    CheckConstraint,
+    Column,
+    Double,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    Table,
+    Text,
+    Uuid,
+    event,
+)
 
 from trainmaster.catalog.columns import Amount, Json, Moment, TextList
 
@@ -128,3 +142,64 @@ pending_objects = Table(
 )
 """Objects no catalogue row vouches for: on their way in, or to be removed. Whose lease has run out may be removed by anybody."""
 pending_objects_lease = Index("pending_objects_lease_until_idx", pending_objects.c.lease_until)
+
+ENTRY_KINDS = ("reserved", "settled", "released")
+
+budget_entries = Table(
+    "budget_entries",
+    metadata,
+    Column("position", BigInteger, primary_key=True, autoincrement=False),
+    Column("kind", Text, nullable=False),
+    Column("key", Text, nullable=False),
+    Column("resource", Text, nullable=False),
+    Column("user_id", Uuid),
+    Column("team", Text),
+    Column("month", Text, nullable=False),
+    Column("reserved", Amount, nullable=False),
+    Column("settled", Amount, nullable=False),
+    Column("hourly", Amount, nullable=False),
+    Column("at", Moment, nullable=False),
+    _one_of("kind", ENTRY_KINDS, "budget_entries_kind_check"),
+)
+"""The books. `reserved` and `settled` are what an entry adds to the open reservations and to the bills, in US dollars.
+
+Each entry takes the position after the last: of two writers that did not see each other only one can be in.
+"""
+budget_entries_key = Index("budget_entries_key_idx", budget_entries.c.key, budget_entries.c.position)
+budget_entries_month = Index("budget_entries_month_idx", budget_entries.c.month)
+
+budget_limits = Table(
+    "budget_limits",
+    metadata,
+    Column("position", BigInteger, primary_key=True, autoincrement=False),
+    Column("budget", Text, nullable=False),
+    Column("month", Text, nullable=False),
+    Column("amount", Amount),
+    Column("set_by", Text, nullable=False),
+    Column("at", Moment, nullable=False),
+)
+"""What may be spent in a month and in those after it, until a later month says otherwise; NULL is as much as there is."""
+budget_limits_budget = Index("budget_limits_budget_idx", budget_limits.c.budget, budget_limits.c.month)
+
+budget_crossings = Table(
+    "budget_crossings",
+    metadata,
+    Column("budget", Text, primary_key=True),
+    Column("month", Text, primary_key=True),
+    Column("percent", Integer, primary_key=True, autoincrement=False),
+    Column("committed", Amount, nullable=False),
+    Column("amount", Amount, nullable=False),
+    Column("at", Moment, nullable=False),
+)
+"""Which thresholds of which budget have been passed, so that each is told of once a month."""
+
+for _books in (budget_entries, budget_limits, budget_crossings):
+    for _change in ("update", "delete"):
+        event.listen(
+            _books,
+            "after_create",
+            DDL(
+                f"create trigger {_books.name}_no_{_change} before {_change} on {_books.name}"
+                f" begin select raise(abort, '{_books.name} is append-only'); end"
+            ).execute_if(dialect="sqlite"),
+        )

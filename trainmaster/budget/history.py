@@ -1,0 +1,47 @@
+"""What happened to the budgets, in people's order: every entry of the books, every limit that was set, every threshold passed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+
+from sqlalchemy import Row, select
+
+from trainmaster.budget.budgets import Budget, Payer
+from trainmaster.catalog.database import Database
+from trainmaster.catalog.tables import budget_crossings, budget_entries, budget_limits
+
+
+@dataclass(frozen=True)
+class Happening:
+    """One thing that happened. `amount` is in US dollars, None for a limit taken away; `of` says whose budgets it touched."""
+
+    at: datetime
+    what: str
+    amount: Decimal | None
+    subject: str
+    of: list[Budget]
+    month: str
+
+
+def history(database: Database, month: str, budget: Budget | None = None, *, limit: int = 50) -> list[Happening]:
+    """The newest happenings that concern a month, of one budget or of all, newest first."""
+    entries, limits, crossings = budget_entries, budget_limits, budget_crossings
+    with database.reading() as connection:
+        rows = connection.execute(select(entries).where(entries.c.month == month).order_by(entries.c.position)).all()
+        found = [_of_entry(row) for row in rows]
+        rows = connection.execute(select(limits).where(limits.c.month == month).order_by(limits.c.position)).all()
+        found += [Happening(row.at, "limit", row.amount, row.set_by, [Budget.read(row.budget)], month) for row in rows]
+        rows = connection.execute(select(crossings).where(crossings.c.month == month)).all()
+        found += [
+            Happening(row.at, "passed", row.committed, f"{row.percent} %", [Budget.read(row.budget)], month) for row in rows
+        ]
+    touching = [one for one in found if budget is None or budget in one.of]
+    return sorted(touching, key=lambda one: one.at, reverse=True)[:limit]
+
+
+def _of_entry(row: Row[Any]) -> Happening:
+    amount = {"reserved": row.reserved, "settled": row.settled, "released": -row.reserved}[row.kind]
+    return Happening(row.at, row.kind, amount, row.key, Payer(row.user_id, row.team or "").budgets(), row.month)
