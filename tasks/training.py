@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 from typing import cast
 from uuid import UUID
 
@@ -12,9 +13,10 @@ from prefect.artifacts import create_progress_artifact, update_progress_artifact
 from prefect.exceptions import PrefectException
 
 from tasks.aws import client, step
+from tasks.budget import ledger_of, tell_standing
 from tasks.progress import Teller
 from trainmaster.aws.polling import Patience
-from trainmaster.budget.approval import ENDING_SECONDS, Approval
+from trainmaster.budget.approval import ENDING_SECONDS, Approval, Rate
 from trainmaster.budget.money import shown
 from trainmaster.budget.prices import known_prices
 from trainmaster.errors import DatasetRefusedError
@@ -22,11 +24,12 @@ from trainmaster.settings import Settings
 from trainmaster.storage.address import S3Address
 from trainmaster.storage.bodies import measured
 from trainmaster.storage.s3 import S3Store, prefix_checksum, require_bucket
-from trainmaster.training.following import follow_training
+from trainmaster.training.following import Ending, follow_training
 from trainmaster.training.image import sklearn_image_uri
 from trainmaster.training.launching import launch_training
 from trainmaster.training.logs import LogReader
 from trainmaster.training.outcome import LOG_TAIL, TrainingOutcome, outcome_of
+from trainmaster.training.reconciling import settle_training
 from trainmaster.training.request import TrainingInputs, TrainingPlan, TrainingRequest, approve, plan_training
 from trainmaster.training.source import source_archive, source_name
 
@@ -77,16 +80,18 @@ def plan_job(request: TrainingRequest, approval: Approval, settings: Settings) -
 
 @step(task_run_name="launch {plan.job_name}")
 def launch_job(plan: TrainingPlan, settings: Settings) -> bool:
-    """Make sure the job runs, once; True when an earlier run had launched it."""
-    found = launch_training(client(settings, "sagemaker"), plan) == "found"
-    said = "was launched before; following it" if found else "launched"
-    get_run_logger().info("Training job %s %s.", plan.job_name, said)
+    """Make sure the job runs, once, with its worst case reserved in every budget; True when an earlier run had launched it."""
+    with ledger_of(settings) as ledger:
+        found = launch_training(client(settings, "sagemaker"), ledger, plan) == "found"
+        said = "was launched before; following it" if found else "launched"
+        get_run_logger().info("Training job %s %s.", plan.job_name, said)
+        tell_standing(ledger, plan.job_name)
     return found
 
 
 @step(task_run_name="follow {plan.job_name}")
-def follow_job(plan: TrainingPlan, found: bool, settings: Settings) -> TrainingOutcome:
-    """Show the job's log, state and cost until it ends; its outcome, or TrainingFailedError."""
+def follow_job(plan: TrainingPlan, settings: Settings) -> Ending:
+    """Show the job's log, state and cost until it ends, however it does."""
     logger = get_run_logger()
     reader = LogReader(client(settings, "logs"), plan.job_name, plan.create_request["ResourceConfig"]["InstanceCount"])
     patience = Patience(
@@ -110,4 +115,21 @@ def follow_job(plan: TrainingPlan, found: bool, settings: Settings) -> TrainingO
             update_progress_artifact(bar, now.percent, sentence)
         except (httpx.HTTPError, PrefectException) as error:  # the job costs money whether Prefect is there or not
             complainer.tell("no progress artifact", f"The progress cannot be shown: {error}")
-    return outcome_of(update.description, plan.approval, region=settings.region, found=found, log_tail=tail)
+    return Ending(update.description, tail)
+
+
+@step(task_run_name="settle {plan.job_name}")
+def settle_job(plan: TrainingPlan, ending: Ending, found: bool, settings: Settings) -> TrainingOutcome:
+    """Put the bill in the place of what was reserved; the job's outcome, or TrainingFailedError."""
+    with ledger_of(settings) as ledger:
+        settled = settle_training(ledger, plan.job_name, ending.description)
+        if settled.excess:
+            get_run_logger().warning(
+                "The bill of %s is %s, %s above what was reserved. It is booked as it is.",
+                plan.job_name, shown(settled.bill or settled.excess), shown(settled.excess),
+            )  # fmt: skip
+        tell_standing(ledger, plan.job_name)
+    approval = replace(
+        plan.approval, rate=Rate(settled.charge.hourly)
+    )  # which the job was reserved at, and is billed at
+    return outcome_of(ending.description, approval, region=settings.region, found=found, log_tail=ending.log_tail)

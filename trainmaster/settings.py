@@ -9,6 +9,7 @@ from uuid import UUID
 from pydantic import AliasChoices, Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from trainmaster.budget.budgets import TEAM_PATTERN
 from trainmaster.errors import NotConfiguredError
 
 
@@ -47,7 +48,13 @@ class Settings(BaseSettings):
             description="The catalogue: Supabase's PostgreSQL (session mode, port 5432); SQLite in the state folder without it.",
         ),
     ] = None
-    user_id: Annotated[UUID | None, Field(description="Whose datasets they are where a request does not say.")] = None
+    user_id: Annotated[
+        UUID | None, Field(description="Whose datasets they are, and whose budget pays, where a request does not say.")
+    ] = None
+    team: Annotated[
+        str,
+        Field(pattern=rf"^({TEAM_PATTERN})?$", description="Whose budget pays as well where a request does not say."),
+    ] = ""
     allow_private_addresses: Annotated[
         bool, Field(description="Let datasets be fetched from addresses inside the worker's own network.")
     ] = False

@@ -440,7 +440,8 @@ def test_the_way_back_is_refused_while_it_would_forget_where_bytes_lie(url: str)
            values ('s3', 'b', 'p', gen_random_uuid(), gen_random_uuid(), 'me', now(), now())""",
     )
     copies, column = (
-        next(file for file in ways_back() if file.stem.endswith(name)) for name in ("_dataset_copies", "_storage_provider")
+        next(file for file in ways_back() if file.stem.endswith(name))
+        for name in ("_dataset_copies", "_storage_provider")
     )
     for refusal, remedy in (
         ("1 pending object", "delete from pending_objects"),

@@ -24,7 +24,11 @@ class Stack:
 
     @property
     def environment(self) -> dict[str, str]:
-        return {**self.aws.environment, **self.prefect.environment}
+        return {
+            **self.aws.environment,
+            **self.prefect.environment,
+            "TRAINMASTER_STATE_DIR": str(self.prefect.home.parent),
+        }
 
     def client(self, service: str) -> Any:
         return self.aws.client(service)
@@ -41,10 +45,11 @@ def stack(embedded: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[S
     try:
         server.wait_until_healthy()
         with pytest.MonkeyPatch.context() as patch:
-            for name, value in embedded.environment.items():
+            stack = Stack(embedded, server)
+            for name, value in {**embedded.environment, "TRAINMASTER_STATE_DIR": str(server.home.parent)}.items():
                 patch.setenv(name, value)
             with temporary_settings({PREFECT_API_URL: server.api_url, PREFECT_HOME: Path(server.home)}):
-                yield Stack(embedded, server)
+                yield stack
                 APILogWorker.drain_all(timeout=10)
                 EventsWorker.drain_all(timeout=10)
     finally:

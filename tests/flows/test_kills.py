@@ -9,11 +9,14 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from trainmaster.budget.prices import shipped_prices
+from trainmaster.budget.ledger import open_ledger
 from trainmaster.errors import NameConflictError
 from trainmaster.training.launching import launch_training
 from trainmaster.training.request import TrainingInputs, TrainingPlan, TrainingRequest, approve, plan_training
@@ -77,13 +80,16 @@ def plan(stack: Any) -> TrainingPlan:
     )
 
 
-def test_of_many_launches_at_once_one_creates_and_all_find_the_job(stack: Any, plan: TrainingPlan) -> None:
+def test_of_many_launches_at_once_one_creates_and_all_find_the_job(
+    stack: Any, plan: TrainingPlan, tmp_path: Path
+) -> None:
     answers: list[str] = []
     gate = threading.Barrier(8)
 
     def launch() -> None:
         gate.wait()
-        answers.append(launch_training(stack.client("sagemaker"), plan))
+        with open_ledger(None, tmp_path) as ledger:
+            answers.append(launch_training(stack.client("sagemaker"), ledger, plan))
 
     threads = [threading.Thread(target=launch) for _ in range(8)]
     for thread in threads:
@@ -94,8 +100,10 @@ def test_of_many_launches_at_once_one_creates_and_all_find_the_job(stack: Any, p
     assert len(jobs(stack, plan.job_name)) == 1
 
 
-def test_a_job_of_that_name_from_another_request_is_a_conflict_not_a_success(stack: Any, plan: TrainingPlan) -> None:
-    launch_training(stack.client("sagemaker"), plan)
-    other = TrainingPlan(plan.job_name, "0" * 64, plan.approval, plan.create_request)
-    with pytest.raises(NameConflictError, match=f"{plan.job_name}.*different request"):
-        launch_training(stack.client("sagemaker"), other)
+def test_a_job_of_that_name_from_another_request_is_a_conflict_not_a_success(
+    stack: Any, plan: TrainingPlan, tmp_path: Path
+) -> None:
+    with open_ledger(None, tmp_path) as ledger:
+        launch_training(stack.client("sagemaker"), ledger, plan)
+        with pytest.raises(NameConflictError, match=f"{plan.job_name}.*different request"):
+            launch_training(stack.client("sagemaker"), ledger, replace(plan, fingerprint="0" * 64))

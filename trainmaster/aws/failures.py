@@ -49,3 +49,8 @@ def is_missing(error: BaseException) -> bool:
 def is_taken(error: BaseException) -> bool:
     """True when a name to be created exists already."""
     return code_of(error) in _TAKEN_CODES
+
+
+def is_refusal(error: BaseException) -> bool:
+    """True when AWS said no to a call and will say no again: what was to be made was not."""
+    return 400 <= status_of(error) < 500 and not is_passing(error)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from decimal import ROUND_DOWN, Decimal
 
-from trainmaster.budget.money import rounded_up
+from trainmaster.budget.money import CENT, rounded_up, shown
 from trainmaster.budget.prices import PriceList
 from trainmaster.errors import OverBudgetError
 
@@ -38,6 +38,15 @@ class Approval:
     approved: Decimal
     max_runtime_seconds: int
     asked_runtime_seconds: int
+    others: tuple[tuple[str, Decimal], ...] = ()
+    """The other instance types this budget pays for with the same runtime, cheapest first, and what each costs at worst."""
+
+    def cheaper(self, left: Decimal) -> list[str]:
+        """What would fit in so many dollars: up to three other types, the dearest, and a smaller budget for this one."""
+        fitting = [f"{kind} ({shown(worst)})" for kind, worst in self.others if worst <= left]
+        least = self.rate.cost(min(SHORTEST_USEFUL_SECONDS, self.asked_runtime_seconds) + ENDING_SECONDS)
+        cents = left.quantize(CENT, ROUND_DOWN)
+        return fitting[-3:] + ([f"a budget_limit of ${cents}"] if least <= cents else [])
 
     @property
     def worst_case(self) -> Decimal:
@@ -68,14 +77,17 @@ def approve_training(
 ) -> Approval:
     """Cut the runtime to what the budget pays for. Raises UnknownPriceError, and OverBudgetError when that is useless."""
 
-    def paid_seconds(kind: str) -> int:
-        return training_rate(prices, kind, instance_count, volume_gb, region).seconds(budget_limit) - ENDING_SECONDS
+    def rate_of(kind: str) -> Rate:
+        return training_rate(prices, kind, instance_count, volume_gb, region)
 
-    rate = training_rate(prices, instance_type, instance_count, volume_gb, region)
+    def paid_seconds(kind: str) -> int:
+        return rate_of(kind).seconds(budget_limit) - ENDING_SECONDS
+
+    rate = rate_of(instance_type)
     paid = paid_seconds(instance_type)
     needed = min(SHORTEST_USEFUL_SECONDS, max_runtime_seconds)
+    fitting = [kind for kind in prices.instance_types("training", region) if paid_seconds(kind) >= needed]
     if paid < needed:
-        fitting = [kind for kind in prices.instance_types("training", region) if paid_seconds(kind) >= needed]
         least = rounded_up(rate.cost(needed + ENDING_SECONDS))
         raise OverBudgetError(
             f"Training on {instance_count} × {instance_type} for the shortest useful time ({needed} s, and {ENDING_SECONDS} s to end)",
@@ -84,4 +96,9 @@ def approve_training(
             fitting[-3:],
             f"raise budget_limit to at least ${least}",
         )
-    return Approval(rate, budget_limit, min(paid, max_runtime_seconds), max_runtime_seconds)
+    others = tuple(
+        (kind, rate_of(kind).cost(min(paid_seconds(kind), max_runtime_seconds) + ENDING_SECONDS))
+        for kind in fitting
+        if kind != instance_type
+    )
+    return Approval(rate, budget_limit, min(paid, max_runtime_seconds), max_runtime_seconds, others)

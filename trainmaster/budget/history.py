@@ -36,7 +36,8 @@ def history(database: Database, month: str, budget: Budget | None = None, *, lim
         found += [Happening(row.at, "limit", row.amount, row.set_by, [Budget.read(row.budget)], month) for row in rows]
         rows = connection.execute(select(crossings).where(crossings.c.month == month)).all()
         found += [
-            Happening(row.at, "passed", row.committed, f"{row.percent} %", [Budget.read(row.budget)], month) for row in rows
+            Happening(row.at, "passed", row.committed, f"{row.percent} %", [Budget.read(row.budget)], month)
+            for row in rows
         ]
     touching = [one for one in found if budget is None or budget in one.of]
     return sorted(touching, key=lambda one: one.at, reverse=True)[:limit]

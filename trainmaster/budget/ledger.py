@@ -89,7 +89,9 @@ class Ledger:
                 raise UnknownChoiceError(f"The ledger has no reservation {key!r} to settle.")
             if known.bill is not None:
                 if known.bill != bill:
-                    raise NameConflictError(f"{key} is settled at {shown(known.bill)} in the ledger, not {shown(bill)}.")
+                    raise NameConflictError(
+                        f"{key} is settled at {shown(known.bill)} in the ledger, not {shown(bill)}."
+                    )
                 return known
             open_ = known.charge.amount if known.is_open else NOTHING
             self._append(connection, "settled", known.charge, known.month, now, reserved=-open_, settled=bill)
@@ -103,6 +105,11 @@ class Ledger:
                 return False
             self._append(connection, "released", known.charge, known.month, now, reserved=-known.charge.amount)
             return True
+
+    def now(self) -> datetime:
+        """The time by which entries are dated."""
+        with self._database.reading() as connection:
+            return self._now(connection)
 
     def find(self, key: str) -> Reservation | None:
         """What is known of a key, whatever became of it."""
@@ -293,7 +300,7 @@ def open_ledger(url: str | SecretStr | None, state_dir: Path) -> Ledger:
     return Ledger(open_database(url, state_dir))
 
 
-def _of(query: Select[Any], budget: Budget) -> Select[Any]:
+def _of(query: Select[Decimal, Decimal], budget: Budget) -> Select[Decimal, Decimal]:
     if budget.scope == "user":
         return query.where(budget_entries.c.user_id == UUID(budget.owner))
     return query.where(budget_entries.c.team == budget.owner) if budget.scope == "team" else query

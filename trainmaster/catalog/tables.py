@@ -195,11 +195,8 @@ budget_crossings = Table(
 
 for _books in (budget_entries, budget_limits, budget_crossings):
     for _change in ("update", "delete"):
-        event.listen(
-            _books,
-            "after_create",
-            DDL(
-                f"create trigger {_books.name}_no_{_change} before {_change} on {_books.name}"
-                f" begin select raise(abort, '{_books.name} is append-only'); end"
-            ).execute_if(dialect="sqlite"),
+        _trigger = (
+            f"create trigger {_books.name}_no_{_change} before {_change} on {_books.name}"
+            f" begin select raise(abort, '{_books.name} is append-only'); end"
         )
+        event.listen(_books, "after_create", DDL(_trigger).execute_if(dialect="sqlite"))  # type: ignore[no-untyped-call]

@@ -53,6 +53,14 @@ class Update:
     log_problem: str = ""
 
 
+@dataclass(frozen=True)
+class Ending:
+    """What was known of a job when it had ended, and the last lines of its log."""
+
+    description: Mapping[str, Any]
+    log_tail: list[str]
+
+
 def next_step(description: Mapping[str, Any], now: datetime, rate: Rate) -> Step:
     """Pure: from a DescribeTrainingJob answer to what is known at this moment."""
     started = description.get("TrainingStartTime")

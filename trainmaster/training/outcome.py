@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-from trainmaster.budget.approval import Approval
+from trainmaster.budget.approval import Approval, Rate
 from trainmaster.budget.money import rounded, shown
 from trainmaster.errors import TrainingFailedError
 
@@ -52,14 +52,22 @@ class TrainingOutcome(BaseModel):
         return [{"what": what, "value": value} for what, value in rows.items()]
 
 
+def bill_of(description: Mapping[str, Any], rate: Rate) -> Decimal:
+    """What AWS bills for a finished job, to the millionth of a dollar: its billable seconds at the on-demand rate."""
+    return rounded(rate.cost(_billable_seconds(description)))
+
+
+def _billable_seconds(description: Mapping[str, Any]) -> int:
+    return int(description.get("BillableTimeInSeconds", description.get("TrainingTimeInSeconds", 0)))
+
+
 def outcome_of(
     description: Mapping[str, Any], approval: Approval, *, region: str, found: bool, log_tail: list[str]
 ) -> TrainingOutcome:
     """The outcome of a finished job; raises TrainingFailedError when it did not complete."""
     name, status = description["TrainingJobName"], description["TrainingJobStatus"]
     training = int(description.get("TrainingTimeInSeconds", 0))
-    billable = int(description.get("BillableTimeInSeconds", training))
-    bill = rounded(approval.rate.cost(billable))
+    billable, bill = _billable_seconds(description), bill_of(description, approval.rate)
     if status != "Completed":
         raise TrainingFailedError(name, status, _reason(description, approval), bill, log_tail[-LOG_TAIL:], found=found)
     model_uri = description["ModelArtifacts"]["S3ModelArtifacts"]

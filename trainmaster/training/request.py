@@ -7,15 +7,19 @@ import json
 import logging
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
+from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from trainmaster.budget.approval import Approval, approve_training
+from trainmaster.budget.budgets import TEAM_PATTERN, Payer
+from trainmaster.budget.charge import Charge
 from trainmaster.budget.money import Dollars
 from trainmaster.budget.prices import PriceList, shipped_prices
 from trainmaster.storage.address import S3Uri
 
+_UUID = "[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}"
 FINGERPRINT_TAG = "trainmaster:fingerprint"
 SPOT_PATIENCE_SECONDS = 3600
 """How much longer than its runtime a spot job may wait for instances. Waiting is not billed."""
@@ -95,12 +99,37 @@ class TrainingChoices(BaseModel):
             le=9999,
         ),
     ] = 1
+    user_id: Annotated[
+        str,
+        Field(
+            title="User",
+            description="Whose budget pays (a UUID); empty for TRAINMASTER_USER_ID.",
+            pattern=rf"^({_UUID})?$",
+        ),
+    ] = ""
+    team: Annotated[
+        str,
+        Field(
+            title="Team",
+            description="Whose budget pays as well; empty for TRAINMASTER_TEAM.",
+            pattern=rf"^({TEAM_PATTERN})?$",
+        ),
+    ] = ""
 
 
 class TrainingRequest(TrainingChoices):
     """One training run on data that is in S3."""
 
     data_uri: Annotated[S3Uri, Field(title="Training data", description="S3 prefix of CSV files: s3://bucket/prefix/.")]
+
+    def paid_by(self, payer: Payer) -> Self:
+        """The same request with nobody left out who pays: those it names, else `payer`."""
+        user_id = self.user_id or str(payer.user_id or "")
+        return self.model_copy(update={"user_id": user_id.lower(), "team": self.team or payer.team})
+
+    @property
+    def payer(self) -> Payer:
+        return Payer(UUID(self.user_id) if self.user_id else None, self.team)
 
 
 def approve(choices: TrainingChoices, region: str, prices: PriceList) -> Approval:
@@ -134,6 +163,8 @@ class TrainingPlan:
     fingerprint: str
     approval: Approval
     create_request: dict[str, Any]
+    charge: Charge
+    """What the ledger reserves for it, by the job's name."""
 
     @property
     def longest_wait_seconds(self) -> int:
@@ -201,7 +232,16 @@ def plan_training(
     if request.use_spot_instances:
         stopping["MaxWaitTimeInSeconds"] = runtime + SPOT_PATIENCE_SECONDS
         create["CheckpointConfig"] = {"S3Uri": f"{output_uri}/{job_name}/checkpoints"}
-    return TrainingPlan(job_name, fingerprint, approval, create)
+    charge = Charge(
+        job_name, approval.worst_case, approval.rate.hourly, job_arn(job_name, role_arn, region), request.payer
+    )
+    return TrainingPlan(job_name, fingerprint, approval, create, charge)
+
+
+def job_arn(job_name: str, role_arn: str, region: str) -> str:
+    """Where a job is, in the account of its role."""
+    _, partition, _, _, account, _ = role_arn.split(":", 5)
+    return f"arn:{partition}:sagemaker:{region}:{account}:training-job/{job_name}"
 
 
 def fingerprint_of(request: TrainingRequest, inputs: TrainingInputs, region: str) -> str:

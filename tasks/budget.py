@@ -1,0 +1,90 @@
+"""Steps on the ledger, and the telling of how budgets stand."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import timedelta
+
+from prefect import get_run_logger
+from prefect.artifacts import create_table_artifact
+from prefect.events import emit_event
+
+from tasks.aws import client, step
+from trainmaster.budget.budgets import Budget, Crossing
+from trainmaster.budget.ledger import Ledger, open_ledger
+from trainmaster.budget.money import shown
+from trainmaster.settings import Settings
+from trainmaster.training.reconciling import CHANGES, ReconcileRequest, Reconciliation, reconcile
+
+
+@contextmanager
+def ledger_of(settings: Settings) -> Iterator[Ledger]:
+    with open_ledger(settings.database_url, settings.state_dir) as ledger:
+        yield ledger
+
+
+def tell_standing(ledger: Ledger, key: str) -> None:
+    """Log how the limited budgets of a charge stand, and send an event for each threshold that is reached for the first time."""
+    reservation = ledger.find(key)
+    if reservation is None:
+        return
+    amount = shown(reservation.charge.amount)
+    booked = f"{shown(reservation.bill)} billed for" if reservation.bill is not None else f"{amount} reserved for"
+    budgets = reservation.charge.payer.budgets()
+    standings = [ledger.standing(budget, reservation.month) for budget in budgets]
+    limited = [standing.sentence() for standing in standings if standing.limit is not None]
+    get_run_logger().info("%s %s. %s.", booked, key, "; ".join(limited) or "Its budgets have no monthly limits")
+    tell_crossed(ledger, budgets, reservation.month)
+
+
+def tell_crossed(ledger: Ledger, budgets: Sequence[Budget], month: str) -> None:
+    """One event, `trainmaster.budget.reached-80-percent` for example, for each threshold nobody was told of yet."""
+    for crossing in ledger.crossed(budgets, month):
+        get_run_logger().warning("%s", crossing.sentence())
+        _emit(crossing)
+
+
+def _emit(crossing: Crossing) -> None:
+    now = crossing.standing
+    emit_event(
+        f"trainmaster.budget.reached-{crossing.percent}-percent",
+        resource={
+            "prefect.resource.id": f"trainmaster.budget.{now.budget.code}",
+            "prefect.resource.name": str(now.budget),
+            "trainmaster.month": now.month,
+        },
+        payload={
+            "percent": crossing.percent,
+            "limit": str(now.limit),
+            "settled": str(now.settled),
+            "reserved": str(now.reserved),
+            "sentence": crossing.sentence(),
+        },
+    )
+
+
+@step(task_run_name="reconcile ledger and jobs")
+def reconcile_ledger(request: ReconcileRequest, settings: Settings) -> Reconciliation:
+    """Bring every open reservation to what AWS says of its job, and tell of thresholds nobody told of."""
+    result = Reconciliation()
+    account = settings.required("execution_role_arn").split(":")[4]
+    with ledger_of(settings) as ledger:
+        for found in reconcile(
+            client(settings, "sagemaker"), ledger,
+            of_account=account, region=settings.region, release_after=timedelta(minutes=request.release_after_minutes),
+        ):  # fmt: skip
+            result.add(found)
+            if found.finding in CHANGES:
+                tell_standing(ledger, found.reservation.key)
+        standings = ledger.standings()
+        tell_crossed(ledger, [standing.budget for standing in standings], standings[0].month)
+    get_run_logger().info("%s", result.sentence())
+    return result
+
+
+@step(task_run_name="report what was reconciled")
+def report_reconciliation(result: Reconciliation) -> None:
+    """A table of what was changed, if anything was."""
+    if result.changed:
+        create_table_artifact(key="reconciled", table=result.table(), description=result.sentence())
