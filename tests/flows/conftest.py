@@ -24,11 +24,7 @@ class Stack:
 
     @property
     def environment(self) -> dict[str, str]:
-        return {
-            **self.aws.environment,
-            **self.prefect.environment,
-            "TRAINMASTER_STATE_DIR": str(self.prefect.home.parent),
-        }
+        return {**self.aws.environment, **self.prefect.environment}
 
     def client(self, service: str) -> Any:
         return self.aws.client(service)
@@ -45,11 +41,10 @@ def stack(embedded: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[S
     try:
         server.wait_until_healthy()
         with pytest.MonkeyPatch.context() as patch:
-            stack = Stack(embedded, server)
-            for name, value in {**embedded.environment, "TRAINMASTER_STATE_DIR": str(server.home.parent)}.items():
+            for name, value in embedded.environment.items():
                 patch.setenv(name, value)
             with temporary_settings({PREFECT_API_URL: server.api_url, PREFECT_HOME: Path(server.home)}):
-                yield stack
+                yield Stack(embedded, server)
                 APILogWorker.drain_all(timeout=10)
                 EventsWorker.drain_all(timeout=10)
     finally:

@@ -191,7 +191,8 @@ class Ledger:
             amount=standing.limit,
             at=now,
         )
-        return connection.execute(statement.on_conflict_do_nothing()).rowcount == 1
+        noted = connection.execute(statement.on_conflict_do_nothing().returning(budget_crossings.c.percent))
+        return noted.first() is not None
 
     @contextmanager
     def _writing(self) -> Iterator[tuple[Connection, datetime]]:
