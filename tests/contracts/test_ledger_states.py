@@ -26,7 +26,7 @@ from trainmaster.catalog.database import Database
 from trainmaster.errors import NameConflictError, OverBudgetError, UnknownChoiceError
 
 KEYS = st.sampled_from([f"job-{number}" for number in range(5)])
-AMOUNTS = st.decimals(min_value=0, max_value=60, places=8)
+AMOUNTS = st.decimals(min_value=0, max_value=30, places=8)
 PAYERS = st.builds(Payer, st.sampled_from([None, uuid.UUID(int=1), uuid.UUID(int=2)]), st.sampled_from(["", "vision"]))
 BUDGETS = st.sampled_from(
     [Budget("account"), Budget("team", "vision"), *(Budget("user", str(uuid.UUID(int=number))) for number in (1, 2))]
@@ -80,8 +80,8 @@ class Books(RuleBasedStateMachine):
         self.past: list[Known] = []
         self.limits: dict[tuple[Budget, str], Decimal | None] = {}
 
-    @initialize()
-    def empty(self) -> None:
+    @initialize(cents=st.integers(0, 6000))
+    def begin(self, cents: int) -> None:
         # Tables that only grow are emptied by making them anew.
         with self.database.writing() as connection:
             for name in ("budget_entries", "budget_limits", "budget_crossings"):
@@ -90,6 +90,7 @@ class Books(RuleBasedStateMachine):
                 else:
                     connection.exec_driver_sql(f"drop trigger if exists {name}_no_delete")
                     connection.exec_driver_sql(f"delete from {name}")
+        self.set_limit(Budget("account"), Decimal(cents) / 100)
 
     def _limit(self, budget: Budget, month: str) -> Decimal | None:
         months = sorted(one for of, one in self.limits if of == budget and one <= month)
@@ -109,7 +110,7 @@ class Books(RuleBasedStateMachine):
             self.ledger = Ledger(self.database, self.clock)
         return call(self.ledger)
 
-    @rule(budget=BUDGETS, amount=st.none() | st.integers(0, 15_000).map(lambda cents: Decimal(cents) / 100))
+    @rule(budget=BUDGETS, amount=st.none() | st.integers(0, 4000).map(lambda cents: Decimal(cents) / 100))
     def set_limit(self, budget: Budget, amount: Decimal | None) -> None:
         self.ledger.set_limit(budget, amount, set_by="a test")
         self.limits[budget, month_of(self.clock.moment)] = amount
