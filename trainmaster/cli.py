@@ -52,7 +52,20 @@ def _prices(commands: Subparsers, _asked: Sequence[str]) -> None:
     prices.add_parser(commands)
 
 
-_ADD = {"run": _laptop, "up": _laptop, "embedded": _embedded, "datasets": _datasets, "prices": _prices}
+def _budget(commands: Subparsers, _asked: Sequence[str]) -> None:
+    from trainmaster.commands import budget  # noqa: PLC0415
+
+    budget.add_parser(commands)
+
+
+_ADD = {
+    "run": _laptop,
+    "up": _laptop,
+    "embedded": _embedded,
+    "datasets": _datasets,
+    "prices": _prices,
+    "budget": _budget,
+}
 
 
 if __name__ == "__main__":

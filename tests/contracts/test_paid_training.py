@@ -16,6 +16,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import paid_launch
 import pytest
 from botocore.exceptions import ClientError
 from paid_launch import DATA, POINTS, finished, plan_of
@@ -87,9 +88,8 @@ def test_killed_anywhere_there_is_one_job_one_reservation_and_one_bill(
     name = f"killed-{uuid.uuid4().hex[:8]}"
 
     def run(at: str) -> subprocess.CompletedProcess[str]:
-        script = Path(__file__).with_name("paid_launch.py")
         return subprocess.run(
-            [sys.executable, str(script), str(tmp_path), name, at],
+            [sys.executable, paid_launch.__file__, str(tmp_path), name, at],
             env={**os.environ, **embedded.environment, "PYTHONPATH": os.pathsep.join(sys.path)},
             stdout=subprocess.PIPE, text=True, timeout=120, check=False,
         )  # fmt: skip

@@ -18,6 +18,7 @@ import pytest
 from trainmaster.budget.prices import shipped_prices
 from trainmaster.budget.ledger import open_ledger
 from trainmaster.errors import NameConflictError
+from trainmaster.settings import Settings
 from trainmaster.training.launching import launch_training
 from trainmaster.training.request import TrainingInputs, TrainingPlan, TrainingRequest, approve, plan_training
 
@@ -65,6 +66,10 @@ def test_a_flow_killed_while_its_job_trains_finds_the_same_job_again(stack: Any)
     assert (outcome["job_name"], outcome["found"]) == (job["TrainingJobName"], True)
     assert [one["TrainingJobName"] for one in jobs(stack, "killed")] == [job["TrainingJobName"]]
     assert stack.client("sagemaker").describe_endpoint(EndpointName="killed")["EndpointStatus"] == "InService"
+    settings = Settings()
+    with open_ledger(settings.database_url, settings.state_dir) as ledger:
+        of_this_job = [one.what for one in ledger.history(limit=1000) if one.subject == job["TrainingJobName"]]
+    assert of_this_job == ["settled", "reserved"]
 
 
 @pytest.fixture

@@ -16,6 +16,7 @@ Scope = Literal["account", "team", "user"]
 THRESHOLDS = (50, 80, 90, 100)
 """Percent of a month's limit that people are told of when it is committed."""
 TEAM_PATTERN = r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}"
+TEAM_NAME = re.compile(TEAM_PATTERN)
 _MONTH = re.compile(r"[0-9]{4}-(0[1-9]|1[0-2])")
 
 

@@ -1,0 +1,142 @@
+"""`trainmaster budget`: what people see and set, and what a script may rely on."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from trainmaster.budget.budgets import Payer, month_name
+from trainmaster.budget.charge import Charge
+from trainmaster.budget.ledger import open_ledger
+from trainmaster.cli import main
+
+ANNA = UUID(int=1)
+
+
+@pytest.fixture(autouse=True)
+def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("TRAINMASTER_STATE_DIR", str(tmp_path))
+    monkeypatch.delenv("DATABASE_URL", raising=False)
+    return tmp_path
+
+
+@pytest.fixture
+def say(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
+    """Exit code, output and complaints of a budget command."""
+
+    def run(*words: str) -> tuple[int, str, str]:
+        try:
+            code = main(["budget", *words])
+        except SystemExit as ended:
+            code = int(str(ended.code))
+        return code, *capsys.readouterr()
+
+    return run
+
+
+def spend(state: Path) -> str:
+    """Two charges of Anna's, one of them billed; the month they count in."""
+    with open_ledger(None, state) as ledger:
+        for key in ("first", "second"):
+            arn = f"arn:aws:sagemaker:us-east-1:123456789012:training-job/{key}"
+            ledger.reserve(Charge(key, Decimal("1.50"), Decimal("0.1"), arn, Payer(ANNA, "vision")))
+        return ledger.settle("first", Decimal("0.000034")).month
+
+
+def test_a_budget_that_was_set_is_shown_with_what_is_left_of_it(state: Path, say: Any) -> None:
+    month = spend(state)
+    assert say("set", "2", "--user", str(ANNA))[0] == 0
+    code, out, err = say("show")
+    assert (code, err) == (0, "")
+    title, header, *rows = out.splitlines()
+    assert title == f"{month_name(month)} (UTC), in US dollars"
+    assert header.split() == ["BUDGET", "LIMIT", "BILLED", "RESERVED", "LEFT", "COMMITTED"]
+    assert [row.split() for row in rows] == [
+        ["the", "account", "none", "$0.000034", "$1.50"],
+        ["team", "vision", "none", "$0.000034", "$1.50"],
+        ["user", str(ANNA), "$2.00", "$0.000034", "$1.50", "$0.5000", "75", "%"],
+    ]
+
+
+def test_machines_get_every_digit(state: Path, say: Any) -> None:
+    month = spend(state)
+    say("set", "2.50", "--team", "vision")
+    code, out, _ = say("show", "--team", "vision", "--json")
+    assert (code, json.loads(out)) == (
+        0,
+        {
+            "month": month,
+            "budgets": [
+                {"budget": "team:vision", "limit": "2.50", "billed": "0.000034", "reserved": "1.500000", "balance": "0.999966"}
+            ],
+        },
+    )  # fmt: skip
+
+
+def test_what_is_overspent_is_shown_as_such(state: Path, say: Any) -> None:
+    spend(state)
+    say("set", "1", "--account")
+    assert "-$0.5000" in say("show", "--account")[1]
+    assert json.loads(say("show", "--account", "--json")[1])["budgets"][0]["balance"] == "-0.500034"
+
+
+def test_a_budget_for_a_later_month_leaves_this_one(say: Any) -> None:
+    say("set", "5", "--account", "--month", "2999-01")
+    assert json.loads(say("show", "--json")[1])["budgets"][0]["limit"] is None
+    assert json.loads(say("show", "--json", "--month", "2999-02")[1])["budgets"][0]["limit"] == "5.00"
+
+
+def test_none_takes_a_limit_away(say: Any) -> None:
+    say("set", "5", "--account")
+    assert json.loads(say("set", "none", "--account", "--json")[1])["budgets"][0]["limit"] is None
+
+
+def test_the_history_says_what_happened_newest_first(state: Path, say: Any) -> None:
+    month = spend(state)
+    say("set", "5", "--account")
+    code, out, _ = say("history")
+    assert code == 0
+    assert [row.split()[2] for row in out.splitlines()[1:]] == ["limit", "settled", "reserved", "reserved"]
+    told = json.loads(say("history", "--json", "--user", str(ANNA), "--limit", "1")[1])["history"]
+    assert [(one["what"], one["amount"], one["subject"], one["month"]) for one in told] == [
+        ("settled", "0.000034", "first", month)
+    ]
+    assert told[0]["budgets"] == ["account", "team:vision", f"user:{ANNA}"]
+
+
+def test_an_empty_history_says_so(say: Any) -> None:
+    assert say("history") == (0, "", "Nothing was reserved, billed or set.\n")
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        (["set", "5"], 2, "one of the arguments --account --team --user is required"),
+        (["set", "5", "--account", "--team", "vision"], 2, "not allowed with"),
+        (["set", "five", "--account"], 2, "'five' is no amount"),
+        (["set", "5", "--user", "anna"], 2, "'anna' is no user's id"),
+        (["set", "5", "--team", "a b"], 2, "'a b' is no team's name"),
+        (["show", "--month", "2026-13"], 2, "'2026-13' is no month"),
+        (["history", "--limit", "0"], 2, "'0' is no number of lines"),
+        (["set", "5.001", "--account"], 1, "A budget of 5.001 cannot be set; give US dollars in whole cents"),
+        (["set", "-5", "--account"], 1, "A budget of -5 cannot be set"),
+        (["set", "5", "--account", "--month", "2020-01"], 1, "January 2020 is over"),
+    ],
+)
+def test_what_cannot_be_set_is_refused_by_name(say: Any, words: list[str], code: int, said: str) -> None:
+    ended, out, err = say(*words)
+    assert (ended, out) == (code, "")
+    assert said in err
+
+
+def test_a_ledger_out_of_reach_is_no_refusal(say: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DATABASE_URL", "postgresql://nobody@127.0.0.1:9/none")
+    code, out, err = say("show")
+    assert (code, out) == (2, "")
+    assert "Try again later" in err

@@ -1,0 +1,202 @@
+"""`trainmaster budget show|set|history`: what may be spent, what was, and who said so."""
+
+from __future__ import annotations
+
+import argparse
+import getpass
+import json
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from decimal import Decimal, InvalidOperation
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+from pydantic import ValidationError
+
+from trainmaster.budget.budgets import ACCOUNT, TEAM_NAME, Budget, Standing, month_name, read_month
+from trainmaster.budget.history import Happening
+from trainmaster.budget.ledger import Ledger, open_ledger
+from trainmaster.budget.money import shown
+from trainmaster.errors import RefusedError, TrainmasterError
+from trainmaster.settings import Settings
+
+if TYPE_CHECKING:
+    Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]
+
+DONE, REFUSED, FAILED = 0, 1, 2
+
+
+def add_parser(commands: Subparsers) -> None:
+    about = "What may be spent in a calendar month (UTC), by the account, a team or a user; what is spent, reserved and left."
+    parser = commands.add_parser("budget", help="show and set budgets, and what was spent of them", description=about)
+    subcommands = parser.add_subparsers(required=True, metavar="COMMAND")
+    show = _parser(subcommands, "show", "how every budget stands", _show)
+    _add_whose(show, required=False)
+    set_ = _parser(subcommands, "set", "what may be spent from a month on, until another is set", _set)
+    set_.add_argument("amount", type=_amount, metavar="USD", help="for each month, such as 50 or 12.50; none: no limit")
+    _add_whose(set_, required=True)
+    history = _parser(
+        subcommands, "history", "reservations, bills, limits and passed thresholds, newest first", _history
+    )
+    _add_whose(history, required=False)
+    history.add_argument("--limit", type=_count, default=50, metavar="N", help="so many at most (default %(default)s)")
+
+
+def _parser(
+    subcommands: Subparsers, name: str, help_line: str, run: Callable[[argparse.Namespace, Ledger], int]
+) -> argparse.ArgumentParser:
+    parser = subcommands.add_parser(name, help=help_line, description=f"{help_line[0].upper()}{help_line[1:]}.")
+    parser.add_argument("--month", type=_month, default="", metavar="YYYY-MM", help="this one (UTC) without it")
+    parser.add_argument("--json", action="store_true", help="as one JSON object")
+    parser.set_defaults(run=lambda args: _exit_code(run, args))
+    return parser
+
+
+def _add_whose(parser: argparse.ArgumentParser, *, required: bool) -> None:
+    whose = parser.add_mutually_exclusive_group(required=required)
+    whose.add_argument("--account", dest="budget", action="store_const", const=ACCOUNT, help="of everybody together")
+    whose.add_argument("--team", dest="budget", type=_team, metavar="NAME")
+    whose.add_argument("--user", dest="budget", type=_user, metavar="UUID")
+
+
+def _exit_code(run: Callable[[argparse.Namespace, Ledger], int], args: argparse.Namespace) -> int:
+    """0 when done, 1 when refused, 2 when it cannot be done now."""
+    try:
+        settings = Settings()
+        with open_ledger(settings.database_url, settings.state_dir) as ledger:
+            return run(args, ledger)
+    except ValidationError as error:
+        for wrong in error.errors():
+            print(f"{wrong['loc'][-1]} cannot be {wrong['input']!r}: {wrong['msg']}.", file=sys.stderr)
+        return FAILED
+    except TrainmasterError as error:
+        print(error, file=sys.stderr)
+        return REFUSED if isinstance(error, RefusedError) else FAILED
+
+
+def _show(args: argparse.Namespace, ledger: Ledger) -> int:
+    standings = [ledger.standing(args.budget, args.month)] if args.budget else ledger.standings(args.month)
+    return _print_standings(args, standings)
+
+
+def _set(args: argparse.Namespace, ledger: Ledger) -> int:
+    standing = ledger.set_limit(args.budget, args.amount, set_by=getpass.getuser(), month=args.month)
+    return _print_standings(args, [standing])
+
+
+def _print_standings(args: argparse.Namespace, standings: Sequence[Standing]) -> int:
+    month = standings[0].month
+    if args.json:
+        print(json.dumps({"month": month, "budgets": [_facts(standing) for standing in standings]}))
+        return DONE
+    print(f"{month_name(month)} (UTC), in US dollars")
+    rows = [("BUDGET", "LIMIT", "BILLED", "RESERVED", "LEFT", "COMMITTED"), *map(_row, standings)]
+    _print_table(rows, left=1)
+    return DONE
+
+
+def _row(standing: Standing) -> tuple[str, ...]:
+    percent = "" if standing.percent is None else f"{standing.percent} %"
+    limit = "none" if standing.limit is None else f"${standing.limit:,}"
+    left = "" if standing.balance is None else _signed(standing.balance)
+    return (str(standing.budget), limit, shown(standing.settled), shown(standing.reserved), left, percent)
+
+
+def _facts(standing: Standing) -> dict[str, Any]:
+    return {
+        "budget": standing.budget.code,
+        "limit": _exact(standing.limit),
+        "billed": _exact(standing.settled),
+        "reserved": _exact(standing.reserved),
+        "balance": _exact(standing.balance),
+    }
+
+
+def _history(args: argparse.Namespace, ledger: Ledger) -> int:
+    happenings = ledger.history(args.month, args.budget, limit=args.limit)
+    if args.json:
+        print(json.dumps({"history": [_told(one) for one in happenings]}))
+        return DONE
+    if not happenings:
+        print("Nothing was reserved, billed or set.", file=sys.stderr)
+        return DONE
+    rows = [("WHEN (UTC)", "WHAT", "FOR, OR BY", "WHOSE", "AMOUNT")]
+    rows += [
+        (
+            f"{one.at:%Y-%m-%d %H:%M:%S}",
+            one.what,
+            one.subject,
+            ", ".join(str(budget) for budget in one.of if budget != ACCOUNT or len(one.of) == 1),
+            "no limit" if one.amount is None else shown(one.amount),
+        )
+        for one in happenings
+    ]
+    _print_table(rows, left=4)
+    return DONE
+
+
+def _told(one: Happening) -> dict[str, Any]:
+    return {
+        "at": one.at.isoformat(),
+        "what": one.what,
+        "amount": _exact(one.amount),
+        "subject": one.subject,
+        "budgets": [budget.code for budget in one.of],
+        "month": one.month,
+    }
+
+
+def _print_table(rows: Sequence[tuple[str, ...]], left: int) -> None:
+    """The first `left` columns begin at one edge, the others, numbers, end at one."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        print("  ".join(_cells(row, widths, left)).rstrip())
+
+
+def _cells(row: tuple[str, ...], widths: Sequence[int], left: int) -> Iterable[str]:
+    for at, (cell, width) in enumerate(zip(row, widths, strict=True)):
+        yield cell.ljust(width) if at < left else cell.rjust(width)
+
+
+def _signed(dollars: Decimal) -> str:
+    return f"-{shown(-dollars)}" if dollars < 0 else shown(dollars)
+
+
+def _exact(dollars: Decimal | None) -> str | None:
+    """For machines: every digit, never an exponent."""
+    return None if dollars is None else f"{dollars:f}"
+
+
+def _amount(text: str) -> Decimal | None:
+    if text == "none":
+        return None
+    try:
+        return Decimal(text.removeprefix("$"))
+    except InvalidOperation:
+        raise argparse.ArgumentTypeError(f"{text!r} is no amount; write 50, 12.50 or none") from None
+
+
+def _count(text: str) -> int:
+    if not (text.isdecimal() and int(text)):
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of lines")
+    return int(text)
+
+
+def _month(text: str) -> str:
+    try:
+        return read_month(text) if text else ""
+    except RefusedError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def _team(text: str) -> Budget:
+    if not TEAM_NAME.fullmatch(text):
+        raise argparse.ArgumentTypeError(f"{text!r} is no team's name: letters, digits, dots, dashes, at most 63")
+    return Budget("team", text)
+
+
+def _user(text: str) -> Budget:
+    try:
+        return Budget("user", str(UUID(text)))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no user's id (a UUID)") from None
