@@ -85,7 +85,7 @@ def known(ledger: Ledger, plan: TrainingPlan) -> Reservation:
 def test_killed_anywhere_there_is_one_job_one_reservation_and_one_bill(
     embedded: Any, sagemaker: Any, tmp_path: Path, point: str
 ) -> None:
-    name = f"killed-{uuid.uuid4().hex[:8]}"
+    name = f"mortal-{uuid.uuid4().hex[:8]}"
 
     def run(at: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(

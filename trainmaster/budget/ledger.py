@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from decimal import Decimal
+from itertools import groupby
 from pathlib import Path
 from typing import Any, Self
 from uuid import UUID
@@ -275,12 +276,14 @@ class Ledger:
         """Reservations by the kind of their newest entry."""
         entries, later = budget_entries.c, budget_entries.alias()
         newest = ~select(later.c.key).where(later.c.key == entries.key, later.c.position > entries.position).exists()
-        query = select(entries.key).where(entries.kind == state, newest).order_by(entries.position)
+        keys = select(entries.key).where(entries.kind == state, newest)
         if since is not None:
-            query = query.where(entries.at > since)
+            keys = keys.where(entries.at > since)
+        query = select(budget_entries).where(entries.key.in_(keys)).order_by(entries.key, entries.position)
         with self._database.reading() as connection:
-            keys = connection.execute(query).scalars().all()
-            return [found for key in keys if (found := self._find(connection, key))]
+            by_key = groupby(connection.execute(query), key=lambda entry: str(entry.key))
+            found = [reservation for _, of_it in by_key if (reservation := _read(list(of_it)))]
+        return sorted(found, key=lambda reservation: reservation.reserved_at)
 
     def _standing(self, connection: Connection, budget: Budget, month: str) -> Standing:
         total, entries = self._database.total, budget_entries.c
