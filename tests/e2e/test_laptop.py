@@ -156,6 +156,8 @@ def test_up_serves_every_deployment_and_a_run_started_there_works(tmp_path: Path
             "deploy-endpoint",
             "remove-endpoint",
             "upload-dataset",
+            "sweep-uploads",
+            "reconcile",
         }
         chats = tmp_path / "chats.jsonl"
         chats.write_text('{"text": "Something to learn from."}\n' * 3)
