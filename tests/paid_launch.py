@@ -14,6 +14,7 @@ from typing import Any
 import boto3
 
 from trainmaster.budget.ledger import Ledger, open_ledger
+from trainmaster.budget.prices import shipped_prices
 from trainmaster.training.following import FINISHED
 from trainmaster.training.launching import launch_training
 from trainmaster.training.reconciling import settle_training
@@ -39,7 +40,7 @@ def plan_of(name: str, environment: Mapping[str, str], **choices: Any) -> Traini
     return plan_training(
         request,
         TrainingInputs(request.data_uri, "checksum", f"s3://{bucket}/no-source.tar.gz", "image"),
-        approve(request, region),
+        approve(request, region, shipped_prices()),
         role_arn=environment["TRAINMASTER_EXECUTION_ROLE_ARN"],
         output_uri=f"s3://{bucket}/{name}/jobs",
         region=region,

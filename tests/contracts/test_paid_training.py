@@ -103,7 +103,7 @@ def test_killed_anywhere_there_is_one_job_one_reservation_and_one_bill(
     with open_ledger(None, tmp_path) as ledger:
         assert Counter(entries(ledger)) == {"reserved": 1, "settled": 1}
         billable = sagemaker.describe_training_job(TrainingJobName=job)["BillableTimeInSeconds"]
-        hourly = Decimal("0.115") + Decimal(30) * Decimal("0.14") / 730
+        hourly = Decimal("0.115") + Decimal(30) * Decimal("0.14") / 672
         assert Decimal(bill) == (hourly * billable / 3600).quantize(Decimal("0.000001"))
         assert ledger.standing(ACCOUNT).settled == Decimal(bill)
         assert ledger.open_reservations() == []
@@ -270,7 +270,7 @@ class TestReconciling:
             earlier.reserve(old)
         result = sweep()
         assert result.counts == {"waiting": 1, "released": 1}
-        assert result.changed == [{"job": old.key, "what": "released", "reserved": "$0.1308", "billed": ""}]
+        assert result.changed == [{"job": old.key, "what": "released", "reserved": "$0.1314", "billed": ""}]
 
     def test_what_another_account_or_region_would_know_is_not_given_up(
         self, ledger: Ledger, plan: TrainingPlan, sweep: Any

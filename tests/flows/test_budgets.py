@@ -85,7 +85,7 @@ def test_a_job_is_reserved_at_its_worst_and_billed_at_its_cost_once(
 
     [told] = events(stack, user)
     assert told["event"] == "trainmaster.budget.reached-50-percent"
-    assert told["payload"]["reserved"].startswith("0.1308")
+    assert told["payload"]["reserved"].startswith("0.1313")
     assert told["payload"]["sentence"].startswith("50 % of ")
 
 
@@ -94,7 +94,7 @@ def test_a_job_its_users_month_has_no_money_for_is_never_launched(
 ) -> None:
     ledger.set_limit(user, Decimal("0.10"), set_by="a test")
     with pytest.raises(
-        OverBudgetError, match=rf"would cost \$0\.1308; \$0\.10 of .* of user {user_id} is left"
+        OverBudgetError, match=rf"would cost \$0\.1314; \$0\.10 of .* of user {user_id} is left"
     ) as refused:
         train_model(request(stack, "no-money", user_id))
     assert refused.value.choices == ["a budget_limit of $0.10"]

@@ -15,8 +15,8 @@ from typing import Any
 
 import pytest
 
-from trainmaster.budget.prices import shipped_prices
 from trainmaster.budget.ledger import open_ledger
+from trainmaster.budget.prices import shipped_prices
 from trainmaster.errors import NameConflictError
 from trainmaster.settings import Settings
 from trainmaster.training.launching import launch_training
