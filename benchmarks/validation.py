@@ -1,6 +1,6 @@
 """How long it takes to check, count, normalise and compress a dataset, beside what else there is, in one run.
 
-A million conversations as JSON Lines, gzip: 1.2 GB of text that packs as well as English chats do. Each engine has a process of its own;
+A million conversations as JSON Lines, gzip: 1 GB of text that packs as well as English chats do. Each engine has a process of its own;
 they take turns, three times; medians are shown.
 """
 
