@@ -12,8 +12,8 @@ from prefect.artifacts import create_markdown_artifact, create_table_artifact
 from tasks.aws import client, step
 from trainmaster.datasets.report import DatasetReport
 from trainmaster.datasets.request import SweepRequest, SweptUploads, UploadDatasetRequest, UploadedDataset
-from trainmaster.datasets.showing.markdown import as_markdown
-from trainmaster.datasets.showing.wording import printable, verdict
+from trainmaster.datasets.showing.markdown import as_markdown, plain
+from trainmaster.datasets.showing.wording import verdict
 from trainmaster.settings import Settings
 from trainmaster.storage import intake
 from trainmaster.storage.library import open_library
@@ -52,9 +52,10 @@ def check_source(request: UploadDatasetRequest, source: Source, folder: Path) ->
 @step(task_run_name="report on the check")
 def report_check(report: DatasetReport) -> None:
     """A page with the verdict, what is in the dataset and a picture of it; and the problems as a table to search."""
-    create_markdown_artifact(as_markdown(report), key="dataset-check", description=verdict(report))
+    said = plain(verdict(report))
+    create_markdown_artifact(as_markdown(report), key="dataset-check", description=said)
     if report.problems:
-        create_table_artifact(_problems(report), key="dataset-problems", description=verdict(report))
+        create_table_artifact(_problems(report), key="dataset-problems", description=said)
 
 
 @step(task_run_name="store", retries=OTHERS_MAY_BE_DONE)
@@ -74,7 +75,8 @@ def store_dataset(request: UploadDatasetRequest, new: NewDataset, settings: Sett
 def report_upload(uploaded: UploadedDataset) -> None:
     """Where the dataset is now, and what did not work."""
     get_run_logger().info("%s", uploaded.sentence())
-    create_table_artifact(key="dataset", table=uploaded.table(), description=uploaded.sentence())
+    table = [{"what": row["what"], "value": plain(row["value"])} for row in uploaded.table()]
+    create_table_artifact(key="dataset", table=table, description=plain(uploaded.sentence()))
 
 
 @step(task_run_name="sweep")
@@ -97,13 +99,14 @@ def report_sweep(swept: SweptUploads) -> None:
 
 
 def _problems(report: DatasetReport) -> list[dict[str, Any]]:
+    """Cells are shown as Markdown, and what is found in a file may be any."""
     return [
         {
             "where": f"{problem.unit} {problem.number or ''}".strip(),
-            "place": printable(problem.place or ""),
+            "place": plain(problem.place or ""),
             "kind": problem.kind,
-            "found": printable(problem.found),
-            "wanted": printable(problem.wanted),
+            "found": plain(problem.found),
+            "wanted": plain(problem.wanted),
         }
         for problem in report.problems
     ]

@@ -77,13 +77,18 @@ def test_a_dataset_named_by_its_path_is_stored_catalogued_and_shown(stack: Any, 
 
 def test_a_bad_file_is_refused_with_every_problem_and_nothing_is_stored(stack: Any, tmp_path: Path) -> None:
     shelves = Shelves(stack.environment, tmp_path)
-    state = run(written(tmp_path, [*chats(3), BAD, "{"]), user_id=str(shelves.user_id))
+    picture = '{"messages": [{"role": "<img src=x>", "content": "[here](http://x)"}]}'
+    state = run(written(tmp_path, [*chats(3), BAD, "{", picture]), user_id=str(shelves.user_id))
     with pytest.raises(DatasetRefusedError) as refusal:
         state.result()
     shown = artifacts(state)
     for said in (str(refusal.value), str(shown["dataset-check"].data), str(shown["dataset-problems"].data)):
         assert "line 4" in said
         assert "line 5" in said
+    for key in ("dataset-check", "dataset-problems"):  # both are shown as Markdown, which knows HTML
+        assert "img src" in str(shown[key].data)
+        assert " <img" not in str(shown[key].data) + str(shown[key].description)
+        assert '"<img' not in str(shown[key].data)
     assert "dataset" not in shown
     assert shelves.objects() == set()
     assert left_to_work_on() == []

@@ -9,11 +9,13 @@ import threading
 import zipfile
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 import zstandard
 from containers import COMPRESSIONS, LAYOUTS, canonical, chat, chats, check, csv_table, json_lines, normalised, told
 from hypothesis import given
 from hypothesis import strategies as st
+from pyarrow import parquet
 
 from trainmaster.datasets.brackets import Brackets
 from trainmaster.datasets.checking import check_dataset
@@ -297,3 +299,18 @@ def test_brackets_find_the_same_elements_wherever_the_text_is_cut(values: list[o
     assert brackets.depth == 0
     cut = [text[a + 1 : b] for a, b in zip([-1, *cuts], [*cuts, len(text) - 1], strict=True)]
     assert [json.loads(each) for each in cut if each.strip()] == values
+
+
+def test_line_ends_within_a_cell_of_csv_are_the_users_text() -> None:
+    said = "one\r\ntwo\rthree\nfour\r\n"
+    report, text = normalised(f'text,id\r\n"{said}",a\r\n"{said}",b\r\n'.encode())
+    assert report.ok, told(report)
+    assert [json.loads(line)["text"] for line in text.splitlines()] == [said, said]
+
+
+def test_a_parquet_file_that_unpacks_to_more_than_text_can_is_refused_unread() -> None:
+    file = io.BytesIO()
+    parquet.write_table(pa.table({"text": ["x" * 2_000_000]}), file, compression="gzip", use_dictionary=False)
+    report = check(file.getvalue(), limits=Limits(free=1_000_000))
+    assert (report.examples, report.fatal and report.fatal.kind) == (0, ProblemKind.GZIP_BOMB)
+    assert "column text" in str(report.fatal)

@@ -39,7 +39,7 @@ def recognised(
     """The layout of a text that comes in chunks, ready to be read; or what it is instead."""
     head = next(chunks, b"")
     if head.startswith(_PARQUET):
-        return ParquetRows(itertools.chain([head], chunks), limits.example, lambda names: _unknown(names, demanded))
+        return ParquetRows(itertools.chain([head], chunks), limits, lambda names: _unknown(names, demanded))
     if found := _PACKED.get(head[:2]) or other_kind(head):
         return Problem(ProblemKind.UNREADABLE, found, _WANTED)
     if found := other_encoding(head):

@@ -55,7 +55,8 @@ class Lines(Iterator[str]):
     """The lines of a file in UTF-8, whatever ends them; what is not UTF-8 is passed on escaped and noted once."""
 
     def __init__(self, content: io.BufferedReader[Any], longest: int = _LONGEST_RECORD) -> None:
-        self._text = io.TextIOWrapper(content, encoding="utf-8-sig", errors="surrogateescape")
+        # newline="": a line end within a quoted cell is the user's text.
+        self._text = io.TextIOWrapper(content, encoding="utf-8-sig", errors="surrogateescape", newline="")
         self._longest = longest
         self._number = 0
         self._pending = 0

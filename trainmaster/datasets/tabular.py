@@ -14,6 +14,7 @@ import orjson
 
 from trainmaster.datasets.blocks import Block
 from trainmaster.datasets.kinds import ProblemKind
+from trainmaster.datasets.limits import Limits
 from trainmaster.datasets.problems import Findings, Problem
 from trainmaster.datasets.rows import Lines, records
 from trainmaster.datasets.rows import ProblemKind as TableProblemKind
@@ -72,8 +73,10 @@ class ParquetRows:
 
     name, unit = "parquet", "row"
 
-    def __init__(self, chunks: Iterable[bytes], longest: int, named: Callable[[Sequence[str]], Problem | None]) -> None:
-        self._chunks, self._longest, self._named = chunks, longest, named
+    def __init__(
+        self, chunks: Iterable[bytes], limits: Limits, named: Callable[[Sequence[str]], Problem | None]
+    ) -> None:
+        self._chunks, self._limits, self._named = chunks, limits, named
         self.fatal: Problem | None = None
 
     def blocks(self) -> Iterator[Block]:
@@ -92,7 +95,7 @@ class ParquetRows:
                 )
 
     def _rows(self, file: Any) -> Iterator[Block]:
-        self.fatal = self._named(file.schema_arrow.names)
+        self.fatal = self._named(file.schema_arrow.names) or self._suspicious(file.metadata)
         if self.fatal:
             return
         number = 0
@@ -102,16 +105,27 @@ class ParquetRows:
                 number += 1
                 try:
                     raw = _as_json(_without_nulls(row))
-                    if len(raw) <= self._longest:
+                    if len(raw) <= self._limits.example:
                         raws.append(raw)
                         numbers.append(number)
                     else:
-                        found, wanted = f"a row of {len(raw):,} bytes", f"at most {self._longest:,}"
+                        found, wanted = f"a row of {len(raw):,} bytes", f"at most {self._limits.example:,}"
                         unheld.append(Problem(ProblemKind.TOO_LONG, found, wanted, number, unit=self.unit))
                 except TypeError as error:
                     wanted = "text, numbers, booleans, lists and objects of these"
                     unheld.append(Problem(ProblemKind.WRONG_TYPE, str(error), wanted, number, unit=self.unit))
             yield Block(b"\n".join(raws), raws, numbers, unheld)
+
+    def _suspicious(self, metadata: Any) -> Problem | None:
+        """A column of a row group that is unpacked at once, and to more than text can have been packed to."""
+        free, ratio = self._limits.free, self._limits.ratio
+        for group in map(metadata.row_group, range(metadata.num_row_groups)):
+            for column in map(group.column, range(group.num_columns)):
+                packed, unpacked = column.total_compressed_size, column.total_uncompressed_size
+                if unpacked > free and unpacked > ratio * packed:
+                    found = f"{unpacked:,} bytes of column {column.path_in_schema} packed into {packed:,}"
+                    return Problem(ProblemKind.GZIP_BOMB, found, f"at most {ratio} times as many, beyond {free:,}")
+        return None
 
 
 class _Json(str):
