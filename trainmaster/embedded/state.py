@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import random
 import secrets
 import socket
 import string
@@ -13,6 +14,9 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+_PORTS = range(20_000, 32_768)
+"""Below those a system gives to outgoing connections, one of which could take a port between our choice and its server's start."""
 
 
 class AlreadyServedError(Exception):
@@ -150,6 +154,7 @@ class _Held:
         return port
 
     def port_or_any(self, wanted: int) -> int:
-        with suppress(PortTakenError):
-            return self.port(wanted)
+        for candidate in filter(None, [wanted, *random.sample(_PORTS, 100)]):
+            with suppress(PortTakenError):
+                return self.port(candidate)
         return self.port(0)
