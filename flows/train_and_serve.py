@@ -15,7 +15,6 @@ from tasks.reports import summarise
 from trainmaster.endpoints.request import EndpointRequest
 from trainmaster.main_job import TrainAndServeRequest, TrainedAndServed
 from trainmaster.settings import Settings
-from trainmaster.training.request import TrainingRequest
 
 
 @flow(name="train-and-serve", flow_run_name="train and serve {request.training.model_name}")
@@ -24,7 +23,7 @@ def train_and_serve(request: TrainAndServeRequest) -> TrainedAndServed:
     approve_endpoint_cost(request.endpoint, settings)  # before training is paid for
     checked = check_data(request.data, request.training.validation_fraction)
     table = upload_data(request.data, checked, request.training.model_name, settings)
-    training = train_model(TrainingRequest(data_uri=table.uri, **request.training.model_dump()))
+    training = train_model(request.training.request(table.uri))
     served = deploy_endpoint(EndpointRequest(model_uri=training.model_uri, **request.endpoint.model_dump()))
     result = TrainedAndServed(table=table, training=training, served=served)
     summarise(f"{request.training.model_name} is trained and serving", result.markdown())

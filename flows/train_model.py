@@ -8,7 +8,7 @@ from __future__ import annotations
 from prefect import flow
 
 from tasks.reports import draw_predictions, report_training
-from tasks.training import approve_cost, follow_job, launch_job, plan_job, settle_job
+from tasks.training import follow_job, launch_job, plan_job, settle_job
 from trainmaster.budget.budgets import Payer
 from trainmaster.settings import Settings
 from trainmaster.training.outcome import TrainingOutcome
@@ -19,8 +19,7 @@ from trainmaster.training.request import TrainingRequest
 def train_model(request: TrainingRequest) -> TrainingOutcome:
     settings = Settings()
     request = request.paid_by(Payer(settings.user_id, settings.team))
-    approval = approve_cost(request, settings)
-    plan = plan_job(request, approval, settings)
+    plan = plan_job(request, settings)
     found = launch_job(plan, settings)
     ending = follow_job(plan, settings)
     outcome = settle_job(plan, ending, found, settings)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
 from typing import Any, ParamSpec, TypeVar
 
 from botocore.config import Config
@@ -22,6 +24,7 @@ from trainmaster.errors import (
     UploadUnderWayError,
 )
 from trainmaster.settings import Settings
+from trainmaster.training.desk import Desk, open_desk
 
 _MAY_PASS = (
     StorageUnavailableError,
@@ -47,6 +50,13 @@ def client(settings: Settings, service: str) -> Any:
     parameters = credentials.aws_client_parameters.get_params_override()
     config = client_config().merge(parameters.pop("config", None) or Config())
     return credentials.get_boto3_session().client(service, config=config, **parameters)  # type: ignore[call-overload]
+
+
+@contextmanager
+def desk_of(settings: Settings) -> Iterator[Desk]:
+    """What training is arranged with, by the configured credentials."""
+    with open_desk(settings, partial(client, settings)) as desk:
+        yield desk
 
 
 def may_pass(_task: Any, _run: TaskRun, state: State[Any]) -> bool:

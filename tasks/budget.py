@@ -2,26 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from datetime import timedelta
 
 from prefect import get_run_logger
 from prefect.artifacts import create_table_artifact
 from prefect.events import emit_event
 
-from tasks.aws import client, step
+from tasks.aws import desk_of, step
 from trainmaster.budget.budgets import Budget, Crossing
-from trainmaster.budget.ledger import Ledger, open_ledger
+from trainmaster.budget.ledger import Ledger
 from trainmaster.budget.money import shown
 from trainmaster.settings import Settings
 from trainmaster.training.reconciling import CHANGES, ReconcileRequest, Reconciliation, reconcile
-
-
-@contextmanager
-def ledger_of(settings: Settings) -> Iterator[Ledger]:
-    with open_ledger(settings.database_url, settings.state_dir) as ledger:
-        yield ledger
 
 
 def tell_standing(ledger: Ledger, key: str) -> None:
@@ -68,17 +61,13 @@ def _emit(crossing: Crossing) -> None:
 def reconcile_ledger(request: ReconcileRequest, settings: Settings) -> Reconciliation:
     """Bring every open reservation to what AWS says of its job, and tell of thresholds nobody told of."""
     result = Reconciliation()
-    account = settings.required("execution_role_arn").split(":")[4]
-    with ledger_of(settings) as ledger:
-        for found in reconcile(
-            client(settings, "sagemaker"), ledger,
-            of_account=account, region=settings.region, release_after=timedelta(minutes=request.release_after_minutes),
-        ):  # fmt: skip
+    with desk_of(settings) as desk:
+        for found in reconcile(desk, release_after=timedelta(minutes=request.release_after_minutes)):
             result.add(found)
             if found.finding in CHANGES:
-                tell_standing(ledger, found.reservation.key)
-        standings = ledger.standings()
-        tell_crossed(ledger, [standing.budget for standing in standings], standings[0].month)
+                tell_standing(desk.ledger, found.reservation.key)
+        standings = desk.ledger.standings()
+        tell_crossed(desk.ledger, [standing.budget for standing in standings], standings[0].month)
     get_run_logger().info("%s", result.sentence())
     return result
 

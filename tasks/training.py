@@ -1,8 +1,7 @@
-"""Steps of training: what it may cost, what is run, running it once, following it."""
+"""Steps of training: what is run and what it may cost, running it once, following it."""
 
 from __future__ import annotations
 
-import io
 from dataclasses import replace
 from typing import cast
 from uuid import UUID
@@ -11,81 +10,51 @@ import httpx
 from prefect import get_run_logger
 from prefect.artifacts import create_progress_artifact, update_progress_artifact
 from prefect.exceptions import PrefectException
+from prefect.runtime import flow_run
 
-from tasks.aws import client, step
-from tasks.budget import ledger_of, tell_standing
+from tasks.aws import client, desk_of, step
+from tasks.budget import tell_standing
 from tasks.progress import Teller
 from trainmaster.aws.polling import Patience
-from trainmaster.budget.approval import ENDING_SECONDS, Approval, Rate
+from trainmaster.budget.approval import ENDING_SECONDS, Rate
 from trainmaster.budget.money import shown
-from trainmaster.budget.prices import known_prices
-from trainmaster.errors import DatasetRefusedError
 from trainmaster.settings import Settings
-from trainmaster.storage.address import S3Address
-from trainmaster.storage.bodies import measured
-from trainmaster.storage.s3 import S3Store, prefix_checksum, require_bucket
 from trainmaster.training.following import Ending, follow_training
-from trainmaster.training.image import sklearn_image_uri
 from trainmaster.training.launching import launch_training
 from trainmaster.training.logs import LogReader
 from trainmaster.training.outcome import LOG_TAIL, TrainingOutcome, outcome_of
-from trainmaster.training.reconciling import settle_training
-from trainmaster.training.request import TrainingInputs, TrainingPlan, TrainingRequest, approve, plan_training
-from trainmaster.training.source import source_archive, source_name
+from trainmaster.training.plan import TrainingPlan
+from trainmaster.training.preparing import prepare_training
+from trainmaster.training.request import TrainingRequest
+from trainmaster.training.tending import tend
 
 UPLOAD_SLACK_SECONDS = 3600
 """How long after its runtime a job may still be uploading its model."""
 
 
-@step(task_run_name="approve cost of {request.instance_type}", retries=0)
-def approve_cost(request: TrainingRequest, settings: Settings) -> Approval:
-    """What the job may cost at worst, within the request's budget; refused when that is too little to be of use."""
-    approval = approve(request, settings.region, known_prices(settings.refreshed_prices))
+@step(task_run_name="plan the job")
+def plan_job(request: TrainingRequest, settings: Settings) -> TrainingPlan:
+    """Everything about the request checked, its code uploaded, and its job's name derived from all that decides what it does."""
+    with desk_of(settings) as desk:
+        plan = prepare_training(desk, request)
+    approval = plan.approval
     cut = f", cut from {request.max_runtime_seconds} s to what the budget pays for" if approval.is_cut else ""
     get_run_logger().info(
-        "At worst %s of %s: %s × %s at %s an hour for at most %s s%s, and %s s to end.",
-        shown(approval.worst_case), shown(request.budget_limit), request.instance_count, request.instance_type,
+        "Job %s, at worst %s of %s: %s × %s at %s an hour for at most %s s%s, and %s s to end.",
+        plan.job_name, shown(approval.worst_case), shown(request.budget_limit), request.instance_count, request.instance_type,
         shown(approval.rate.hourly), approval.max_runtime_seconds, cut, ENDING_SECONDS,
     )  # fmt: skip
-    return approval
-
-
-@step(task_run_name="plan {request.model_name}")
-def plan_job(request: TrainingRequest, approval: Approval, settings: Settings) -> TrainingPlan:
-    """Upload the training code and derive the job's name from all that decides what it does."""
-    s3, bucket, role_arn = client(settings, "s3"), settings.required("bucket"), settings.required("execution_role_arn")
-    require_bucket(s3, bucket)
-    checksum, objects, size = prefix_checksum(s3, S3Address.parse(request.data_uri))
-    if not objects:
-        raise DatasetRefusedError(f"There is nothing below {request.data_uri}. Upload the data first.")
-    source = source_archive()
-    folder = f"trainmaster/{request.model_name}"
-    source_uri = S3Address(bucket, f"{folder}/source/{source_name(source)}")
-    store = S3Store(s3, bucket)
-    if not store.stat(source_uri.key):  # named after what is packed: other gzip bytes there hold the same code
-        sha256, length = measured(io.BytesIO(source))
-        store.put(source_uri.key, io.BytesIO(source), size=length, sha256=sha256, content_type="application/gzip")
-    image = sklearn_image_uri(settings.region, request.instance_type)
-    plan = plan_training(
-        request,
-        TrainingInputs(request.data_uri, checksum, str(source_uri), image),
-        approval,
-        role_arn=role_arn,
-        output_uri=f"s3://{bucket}/{folder}/jobs",
-        region=settings.region,
-    )
-    get_run_logger().info("Job %s will read %s object(s), %s bytes.", plan.job_name, objects, f"{size:,}")
     return plan
 
 
 @step(task_run_name="launch {plan.job_name}")
 def launch_job(plan: TrainingPlan, settings: Settings) -> bool:
     """Make sure the job runs, once, with its worst case reserved in every budget; True when an earlier run had launched it."""
-    with ledger_of(settings) as ledger:
-        found = launch_training(client(settings, "sagemaker"), ledger, plan) == "found"
+    with desk_of(settings) as desk:
+        found = launch_training(desk, plan, run=str(flow_run.id or "")) == "found"
         said = "was launched before; following it" if found else "launched"
         get_run_logger().info("Training job %s %s.", plan.job_name, said)
-        tell_standing(ledger, plan.job_name)
+        tell_standing(desk.ledger, plan.job_name)
     return found
 
 
@@ -121,14 +90,15 @@ def follow_job(plan: TrainingPlan, settings: Settings) -> Ending:
 @step(task_run_name="settle {plan.job_name}")
 def settle_job(plan: TrainingPlan, ending: Ending, found: bool, settings: Settings) -> TrainingOutcome:
     """Put the bill in the place of what was reserved; the job's outcome, or TrainingFailedError."""
-    with ledger_of(settings) as ledger:
-        settled = settle_training(ledger, plan.job_name, ending.description)
+    with desk_of(settings) as desk:
+        settled = tend(desk, plan.job_name, ending.description).reservation
+        assert settled is not None  # noqa: S101 - it was reserved before it was launched
         if settled.excess:
             get_run_logger().warning(
                 "The bill of %s is %s, %s above what was reserved. It is booked as it is.",
                 plan.job_name, shown(settled.bill or settled.excess), shown(settled.excess),
             )  # fmt: skip
-        tell_standing(ledger, plan.job_name)
+        tell_standing(desk.ledger, plan.job_name)
     approval = replace(
         plan.approval, rate=Rate(settled.charge.hourly)
     )  # which the job was reserved at, and is billed at

@@ -13,12 +13,16 @@ from typing import Any
 
 import boto3
 
-from trainmaster.budget.ledger import Ledger, open_ledger
+from trainmaster.budget.ledger import Ledger
 from trainmaster.budget.prices import shipped_prices
+from trainmaster.settings import Settings
+from trainmaster.training.desk import open_desk
 from trainmaster.training.following import FINISHED
 from trainmaster.training.launching import launch_training
-from trainmaster.training.reconciling import settle_training
-from trainmaster.training.request import TrainingInputs, TrainingPlan, TrainingRequest, approve, plan_training
+from trainmaster.training.plan import Channel, Place, TrainingInputs, TrainingPlan, plan_training
+from trainmaster.training.request import TrainingRequest, approve
+from trainmaster.training.tending import settle_training
+from trainmaster.training.trainers import HOUSE_PRICES
 
 POINTS = [
     "before the reservation",
@@ -36,14 +40,18 @@ DATA = "paid-launches"
 def plan_of(name: str, environment: Mapping[str, str], **choices: Any) -> TrainingPlan:
     """Of a job that AWS takes and that fails in its first second, since there is no code for it to run."""
     bucket, region = environment["TRAINMASTER_BUCKET"], environment["AWS_REGION"]
-    request = TrainingRequest(model_name=name, data_uri=f"s3://{bucket}/{DATA}/", **choices)
+    asked = {
+        "budget_limit": Decimal("1.00"),
+        "max_runtime_seconds": 3600,
+        "user_id": environment["TRAINMASTER_USER_ID"],
+    }
+    request = TrainingRequest(**{"model_name": name, "data_uri": f"s3://{bucket}/{DATA}/", **asked, **choices})
+    channel = Channel("training", request.data_uri, "checksum")
     return plan_training(
         request,
-        TrainingInputs(request.data_uri, "checksum", f"s3://{bucket}/no-source.tar.gz", "image"),
+        TrainingInputs(name, HOUSE_PRICES, (channel,), f"s3://{bucket}/no-source.tar.gz", "image"),
         approve(request, region, shipped_prices()),
-        role_arn=environment["TRAINMASTER_EXECUTION_ROLE_ARN"],
-        output_uri=f"s3://{bucket}/{name}/jobs",
-        region=region,
+        Place(region, environment["TRAINMASTER_EXECUTION_ROLE_ARN"], f"s3://{bucket}/{name}/jobs"),
     )
 
 
@@ -69,14 +77,14 @@ def main(folder: Path, name: str, point: str) -> None:
     elif point == "after Create, its answer unheard":
         sagemaker.meta.events.register("after-call.sagemaker.CreateTrainingJob", die)
     plan = plan_of(name, os.environ, budget_limit=Decimal("0.50"))
-    with open_ledger(None, folder) as ledger:
-        print(launch_training(sagemaker, ledger, plan), flush=True)
+    with open_desk(Settings(state_dir=folder), lambda _: sagemaker) as desk:
+        print(launch_training(desk, plan), flush=True)
         if point == "before the first poll":
             die()
         ended = finished(sagemaker, plan.job_name)
         if point == "before the settlement":
             die()
-        print(settle_training(ledger, plan.job_name, ended).bill, flush=True)
+        print(settle_training(desk.ledger, plan.job_name, ended).bill, flush=True)
         if point == "after the settlement":
             die()
 

@@ -9,6 +9,7 @@ TrainmasterError
 │   ├── NameConflictError        the name is taken by something else
 │   ├── DatasetMissingError      this user has no such dataset
 │   ├── UnknownChoiceError       there is nothing of that name to choose
+│   ├── TrainingRefusedError     a request to train has problems, all of them listed
 │   └── ModelRefusedError        the artifact cannot be served
 ├── ObjectMissingError           a catalogued object is not where it should be
 ├── ObjectChangedError           it was replaced while it was read
@@ -24,8 +25,13 @@ TrainmasterError
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from decimal import Decimal
 from difflib import get_close_matches
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from trainmaster.training.problems import Problem
 
 _NAMED = 8  # of the instance types a refusal lists
 
@@ -86,6 +92,18 @@ class DatasetMissingError(RefusedError):
 
 class UnknownChoiceError(RefusedError):
     """Raised when a request chooses something there is not; the message lists what there is."""
+
+
+class TrainingRefusedError(RefusedError):
+    """Raised when a request to train has problems; `problems` are all of them, each with what to do about it."""
+
+    def __init__(self, subject: str, problems: Sequence[Problem]) -> None:
+        self.subject, self.problems = subject, tuple(problems)
+        if len(problems) == 1:
+            said = f" {problems[0].sentence()}"
+        else:
+            said = "".join(f"\n  {number}. {problem.sentence()}" for number, problem in enumerate(problems, 1))
+        super().__init__(f"{subject} was not launched.{said}")
 
 
 class ModelRefusedError(RefusedError):

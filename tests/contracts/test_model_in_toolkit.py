@@ -18,8 +18,8 @@ import pytest
 from sagemaker_inference.transformer import Transformer
 
 from model import inference, train
-from trainmaster.training.request import METRICS
 from trainmaster.training.source import SOURCE_FILES
+from trainmaster.training.trainers import HOUSE_PRICES
 
 MODEL = Path(train.__file__).parent
 HOUSE = {"bedrooms": 3, "bathrooms": 2, "sqft": 1800, "year_built": 1995}
@@ -84,9 +84,9 @@ def test_the_training_toolkit_runs_train_py_to_a_servable_model(job: Job) -> Non
     assert (job.base / "output" / "data" / "predictions.csv").exists()
 
 
-@pytest.mark.parametrize("name", METRICS)
+@pytest.mark.parametrize("name", HOUSE_PRICES.metrics)
 def test_each_metric_definition_finds_its_figure_once_in_the_log(job: Job, name: str) -> None:
-    assert len(re.findall(METRICS[name], job.log)) == 1
+    assert len(re.findall(HOUSE_PRICES.metrics[name], job.log)) == 1
 
 
 def test_bad_data_ends_the_job_with_our_words_as_its_failure(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from typing import Any
 import paid_launch
 import pytest
 from botocore.exceptions import ClientError
+from desks import desk_at
 from paid_launch import DATA, POINTS, finished, plan_of
 
 from trainmaster.budget.budgets import ACCOUNT, Budget
@@ -26,30 +27,36 @@ from trainmaster.budget.charge import Reservation
 from trainmaster.budget.ledger import Ledger, open_ledger
 from trainmaster.catalog.database import open_database
 from trainmaster.errors import NameConflictError, OverBudgetError
+from trainmaster.training.desk import Desk
 from trainmaster.training.launching import launch_training
 from trainmaster.training.outcome import bill_of
+from trainmaster.training.plan import TrainingPlan
 from trainmaster.training.reconciling import Reconciliation, reconcile
-from trainmaster.training.request import TrainingPlan
 
 ANNA = uuid.UUID(int=1)
 HALF_AN_HOUR = timedelta(minutes=30)
 
 
 @pytest.fixture
-def ledger(tmp_path: Path) -> Iterator[Ledger]:
-    with open_ledger(None, tmp_path) as opened:
-        yield opened
+def sagemaker(embedded: Any) -> Any:
+    return embedded.client("sagemaker")
+
+
+@pytest.fixture
+def desk(embedded: Any, sagemaker: Any, tmp_path: Path) -> Iterator[Desk]:
+    with desk_at(tmp_path, embedded.environment) as opened:
+        yield replace(opened, client=lambda _: sagemaker)
+
+
+@pytest.fixture
+def ledger(desk: Desk) -> Ledger:
+    return desk.ledger
 
 
 @pytest.fixture(scope="module", autouse=True)
 def data(embedded: Any) -> None:
     bucket = embedded.environment["TRAINMASTER_BUCKET"]
     embedded.client("s3").put_object(Bucket=bucket, Key=f"{DATA}/data.csv", Body=b"1")
-
-
-@pytest.fixture
-def sagemaker(embedded: Any) -> Any:
-    return embedded.client("sagemaker")
 
 
 @pytest.fixture
@@ -116,9 +123,9 @@ def test_of_many_launches_at_once_there_is_one_job_and_one_reservation(
     gate = threading.Barrier(8)
 
     def launch() -> None:
-        with open_ledger(None, tmp_path) as ledger:
+        with desk_at(tmp_path, embedded.environment) as desk:
             gate.wait()
-            answers.append(launch_training(embedded.client("sagemaker"), ledger, plan))
+            answers.append(launch_training(desk, plan))
 
     threads = [threading.Thread(target=launch) for _ in range(8)]
     for thread in threads:
@@ -132,20 +139,22 @@ def test_of_many_launches_at_once_there_is_one_job_and_one_reservation(
 
 
 class TestLaunching:
-    def test_the_worst_case_is_reserved_for_who_pays(self, ledger: Ledger, sagemaker: Any, plan: TrainingPlan) -> None:
-        assert launch_training(sagemaker, ledger, plan) == "created"
+    def test_the_worst_case_is_reserved_for_who_pays(
+        self, desk: Desk, ledger: Ledger, sagemaker: Any, plan: TrainingPlan
+    ) -> None:
+        assert launch_training(desk, plan) == "created"
         worst = plan.approval.worst_case.quantize(Decimal("0.000001"), "ROUND_UP")
         assert ledger.standing(Budget("user", str(ANNA))).reserved == ledger.standing(ACCOUNT).reserved == worst
         arn = sagemaker.describe_training_job(TrainingJobName=plan.job_name)["TrainingJobArn"]
         assert known(ledger, plan).charge.resource == arn
 
     def test_over_budget_nothing_is_launched_and_what_would_fit_is_said(
-        self, ledger: Ledger, sagemaker: Any, embedded: Any
+        self, desk: Desk, ledger: Ledger, sagemaker: Any, embedded: Any
     ) -> None:
         ledger.set_limit(Budget("user", str(ANNA)), Decimal("2.00"), set_by="a test")
         plan = new_plan(embedded, instance_type="ml.g5.xlarge", max_runtime_seconds=7200, budget_limit=Decimal(5))
         with pytest.raises(OverBudgetError) as refused:
-            launch_training(sagemaker, ledger, plan)
+            launch_training(desk, plan)
         assert f"{plan.job_name} would cost $2.95; $2.00 of " in str(refused.value)
         assert f"$2.00 of user {ANNA} is left" in str(refused.value)
         assert refused.value.choices[-1] == "a budget_limit of $2.00"
@@ -161,46 +170,48 @@ class TestLaunching:
         smaller = new_plan(
             embedded, instance_type="ml.g5.xlarge", max_runtime_seconds=7200, budget_limit=Decimal("2.00")
         )
-        assert launch_training(sagemaker, ledger, smaller) == "created"
+        assert launch_training(desk, smaller) == "created"
 
-    def test_what_aws_refuses_is_released(self, ledger: Ledger, sagemaker: Any, plan: TrainingPlan, fault: Any) -> None:
+    def test_what_aws_refuses_is_released(
+        self, desk: Desk, ledger: Ledger, sagemaker: Any, plan: TrainingPlan, fault: Any
+    ) -> None:
         fault(operation="CreateTrainingJob", error="ResourceLimitExceeded", count=1)
         with pytest.raises(ClientError, match="ResourceLimitExceeded"):
-            launch_training(sagemaker, ledger, plan)
+            launch_training(desk, plan)
         assert entries(ledger) == ["reserved", "released"]
-        assert launch_training(sagemaker, ledger, plan) == "created"
+        assert launch_training(desk, plan) == "created"
         assert entries(ledger) == ["reserved", "released", "reserved"]
 
     @pytest.mark.parametrize("rule", [{"error": "ThrottlingException"}, {"error": "InternalFailure"}, {"reset": True}])
     def test_what_may_have_been_launched_stays_reserved_and_is_found_by_the_next_try(
-        self, ledger: Ledger, sagemaker: Any, plan: TrainingPlan, fault: Any, rule: dict[str, Any]
+        self, desk: Desk, ledger: Ledger, sagemaker: Any, plan: TrainingPlan, fault: Any, rule: dict[str, Any]
     ) -> None:
         fault(operation="CreateTrainingJob", count=1, **rule)
         with pytest.raises(Exception, match=r"Throttl|Internal|onnection"):
-            launch_training(sagemaker, ledger, plan)
+            launch_training(desk, plan)
         assert entries(ledger) == ["reserved"]
-        assert launch_training(sagemaker, ledger, plan) == "created"
+        assert launch_training(desk, plan) == "created"
         assert entries(ledger) == ["reserved"]
 
     def test_a_job_launched_before_there_was_a_ledger_is_counted_when_it_is_found(
-        self, ledger: Ledger, sagemaker: Any, plan: TrainingPlan
+        self, desk: Desk, ledger: Ledger, sagemaker: Any, plan: TrainingPlan
     ) -> None:
         ledger.set_limit(ACCOUNT, Decimal("0.01"), set_by="a test")
         sagemaker.create_training_job(**plan.create_request)
-        assert launch_training(sagemaker, ledger, plan) == "found"
+        assert launch_training(desk, plan) == "found"
         assert known(ledger, plan).is_open
 
     def test_what_a_refused_twin_released_meanwhile_is_reserved_again(
-        self, ledger: Ledger, sagemaker: Any, plan: TrainingPlan
+        self, desk: Desk, ledger: Ledger, sagemaker: Any, plan: TrainingPlan
     ) -> None:
         sagemaker.meta.events.register(
             "before-call.sagemaker.CreateTrainingJob", lambda **_: ledger.release(plan.job_name) and None
         )
-        assert launch_training(sagemaker, ledger, plan) == "created"
+        assert launch_training(desk, plan) == "created"
         assert entries(ledger) == ["reserved", "released", "reserved"]
 
     def test_where_the_money_is_gone_by_then_the_job_is_stopped_and_counted(
-        self, ledger: Ledger, sagemaker: Any, plan: TrainingPlan
+        self, desk: Desk, ledger: Ledger, sagemaker: Any, plan: TrainingPlan
     ) -> None:
         ledger.set_limit(ACCOUNT, Decimal("0.20"), set_by="a test")
 
@@ -210,45 +221,46 @@ class TestLaunching:
 
         sagemaker.meta.events.register("before-call.sagemaker.CreateTrainingJob", spend_elsewhere)
         with pytest.raises(OverBudgetError):
-            launch_training(sagemaker, ledger, plan)
+            launch_training(desk, plan)
         assert finished(sagemaker, plan.job_name)["TrainingJobStatus"] in {"Stopped", "Failed"}
         assert known(ledger, plan).is_open
 
     def test_a_billed_job_that_aws_has_forgotten_is_not_run_again_on_the_same_bill(
-        self, ledger: Ledger, sagemaker: Any, plan: TrainingPlan
+        self, desk: Desk, ledger: Ledger, sagemaker: Any, plan: TrainingPlan
     ) -> None:
         ledger.reserve(plan.charge)
         ledger.settle(plan.job_name, Decimal("0.01"))
         with pytest.raises(NameConflictError, match="was run and billed, but AWS does not know it"):
-            launch_training(sagemaker, ledger, plan)
+            launch_training(desk, plan)
         assert jobs_named(sagemaker, plan.job_name) == []
 
 
 class TestReconciling:
     @pytest.fixture
-    def sweep(self, ledger: Ledger, sagemaker: Any) -> Callable[..., Reconciliation]:
-        def run(
-            release_after: timedelta = HALF_AN_HOUR, account: str = "123456789012", region: str = "us-east-1"
-        ) -> Reconciliation:
+    def sweep(self, desk: Desk) -> Callable[..., Reconciliation]:
+        def run(release_after: timedelta = HALF_AN_HOUR, **elsewhere: str) -> Reconciliation:
             result = Reconciliation()
-            for found in reconcile(sagemaker, ledger, of_account=account, region=region, release_after=release_after):
+            settings = desk.settings.model_copy(update=elsewhere)
+            for found in reconcile(replace(desk, settings=settings), release_after=release_after):
                 result.add(found)
             return result
 
         return run
 
     def test_a_finished_job_nobody_followed_is_settled_at_its_bill(
-        self, ledger: Ledger, sagemaker: Any, plan: TrainingPlan, sweep: Any
+        self, desk: Desk, ledger: Ledger, sagemaker: Any, plan: TrainingPlan, sweep: Any
     ) -> None:
-        launch_training(sagemaker, ledger, plan)
+        launch_training(desk, plan)
         ended = finished(sagemaker, plan.job_name)
         assert sweep().counts == {"settled": 1}
         assert known(ledger, plan).bill == bill_of(ended, plan.approval.rate)
         assert sweep().counts == {}
         assert entries(ledger) == ["reserved", "settled"]
 
-    def test_a_running_job_is_left_alone(self, ledger: Ledger, sagemaker: Any, plan: TrainingPlan, sweep: Any) -> None:
-        launch_training(sagemaker, ledger, plan)
+    def test_a_running_job_is_left_alone(
+        self, desk: Desk, ledger: Ledger, sagemaker: Any, plan: TrainingPlan, sweep: Any
+    ) -> None:
+        launch_training(desk, plan)
         job = finished(sagemaker, plan.job_name)
         sagemaker.meta.events.register(
             "after-call.sagemaker.DescribeTrainingJob",
@@ -276,7 +288,9 @@ class TestReconciling:
         self, ledger: Ledger, plan: TrainingPlan, sweep: Any
     ) -> None:
         ledger.reserve(plan.charge)
-        assert sweep(timedelta(0), account="999999999999").counts == {"elsewhere": 1}
+        assert sweep(timedelta(0), execution_role_arn="arn:aws:iam::999999999999:role/another").counts == {
+            "elsewhere": 1
+        }
         assert sweep(timedelta(0), region="eu-west-1").counts == {"elsewhere": 1}
         assert known(ledger, plan).is_open
 
@@ -292,11 +306,11 @@ class TestReconciling:
         assert entries(ledger) == ["reserved", "released", "reserved", "settled"]
 
     def test_two_at_once_change_everything_once(
-        self, ledger: Ledger, sagemaker: Any, embedded: Any, sweep: Any
+        self, desk: Desk, ledger: Ledger, sagemaker: Any, embedded: Any, sweep: Any
     ) -> None:
         plans = [new_plan(embedded) for _ in range(3)]
         for plan in plans:
-            launch_training(sagemaker, ledger, plan)
+            launch_training(desk, plan)
             finished(sagemaker, plan.job_name)
         never = replace(plans[0].charge, key="never-launched")
         ledger.reserve(never)

@@ -21,6 +21,7 @@ from trainmaster.budget.budgets import Budget
 from trainmaster.budget.ledger import Ledger, open_ledger
 from trainmaster.errors import OverBudgetError, TrainingFailedError
 from trainmaster.settings import Settings
+from trainmaster.training.desk import open_desk
 from trainmaster.training.launching import launch_training
 from trainmaster.training.reconciling import ReconcileRequest
 from trainmaster.training.request import TrainingRequest
@@ -49,7 +50,8 @@ def ledger(stack: Any) -> Iterator[Ledger]:
 def request(stack: Any, name: str, user_id: UUID, data: bytes = HOUSES.read_bytes(), **choices: Any) -> TrainingRequest:
     stack.client("s3").put_object(Bucket=stack.bucket, Key=f"{name}/data.csv", Body=data)
     uri = f"s3://{stack.bucket}/{name}/"
-    return TrainingRequest(model_name=name, data_uri=uri, user_id=str(user_id), **choices)
+    asked = {"budget_limit": Decimal("1.00"), "max_runtime_seconds": 3600, **choices}
+    return TrainingRequest(model_name=name, data_uri=uri, user_id=str(user_id), **asked)
 
 
 def jobs_named(stack: Any, name: str) -> list[str]:
@@ -113,7 +115,8 @@ def test_reconcile_settles_what_nobody_followed_and_tells_of_thresholds(
 ) -> None:
     stack.client("s3").put_object(Bucket=stack.bucket, Key=f"{DATA}/data.csv", Body=b"1")
     plan = plan_of("nobody-follows", stack.environment, user_id=str(user_id))
-    launch_training(stack.client("sagemaker"), ledger, plan)
+    with open_desk(Settings(), stack.client) as desk:
+        launch_training(desk, plan)
     finished(stack.client("sagemaker"), plan.job_name)
     ledger.reserve(replace(plan.charge, key="launched-any-moment"))
     ledger.set_limit(user, Decimal("0.20"), set_by="a test")

@@ -14,13 +14,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from desks import desk_at
+from paid_launch import DATA, plan_of
 
 from trainmaster.budget.ledger import open_ledger
-from trainmaster.budget.prices import shipped_prices
 from trainmaster.errors import NameConflictError
 from trainmaster.settings import Settings
 from trainmaster.training.launching import launch_training
-from trainmaster.training.request import TrainingInputs, TrainingPlan, TrainingRequest, approve, plan_training
+from trainmaster.training.plan import TrainingPlan
 
 RUN = """
 import sys
@@ -74,15 +75,9 @@ def test_a_flow_killed_while_its_job_trains_finds_the_same_job_again(stack: Any)
 
 @pytest.fixture
 def plan(stack: Any) -> TrainingPlan:
-    s3, name = stack.client("s3"), f"plan-{time.time_ns()}"
-    s3.put_object(Bucket=stack.bucket, Key=f"{name}/data.csv", Body=b"1")
-    request = TrainingRequest(model_name=name, data_uri=f"s3://{stack.bucket}/{name}/")
-    approval = approve(request, "us-east-1", shipped_prices())
-    inputs = TrainingInputs(request.data_uri, "checksum", f"s3://{stack.bucket}/no-source.tar.gz", "image")
-    role = stack.environment["TRAINMASTER_EXECUTION_ROLE_ARN"]
-    return plan_training(
-        request, inputs, approval, role_arn=role, output_uri=f"s3://{stack.bucket}/{name}/jobs", region="us-east-1"
-    )
+    name = f"plan-{time.time_ns()}"
+    stack.client("s3").put_object(Bucket=stack.bucket, Key=f"{DATA}/data.csv", Body=b"1")
+    return plan_of(name, stack.environment)
 
 
 def test_of_many_launches_at_once_one_creates_and_all_find_the_job(
@@ -93,8 +88,8 @@ def test_of_many_launches_at_once_one_creates_and_all_find_the_job(
 
     def launch() -> None:
         gate.wait()
-        with open_ledger(None, tmp_path) as ledger:
-            answers.append(launch_training(stack.client("sagemaker"), ledger, plan))
+        with desk_at(tmp_path, stack.environment) as desk:
+            answers.append(launch_training(desk, plan))
 
     threads = [threading.Thread(target=launch) for _ in range(8)]
     for thread in threads:
@@ -108,7 +103,7 @@ def test_of_many_launches_at_once_one_creates_and_all_find_the_job(
 def test_a_job_of_that_name_from_another_request_is_a_conflict_not_a_success(
     stack: Any, plan: TrainingPlan, tmp_path: Path
 ) -> None:
-    with open_ledger(None, tmp_path) as ledger:
-        launch_training(stack.client("sagemaker"), ledger, plan)
+    with desk_at(tmp_path, stack.environment) as desk:
+        launch_training(desk, plan)
         with pytest.raises(NameConflictError, match=f"{plan.job_name}.*different request"):
-            launch_training(stack.client("sagemaker"), ledger, replace(plan, fingerprint="0" * 64))
+            launch_training(desk, replace(plan, fingerprint="0" * 64))

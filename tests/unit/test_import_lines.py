@@ -16,7 +16,10 @@ LINES = [
     ("model", {"trainmaster", "tasks", "flows", "prefect", "boto3"}),
     ("trainmaster/datasets", {"boto3", "botocore", "trainmaster.settings", "trainmaster.aws"}),
     ("trainmaster/budget", {"boto3", "botocore", "trainmaster.settings", "trainmaster.aws"}),
-    ("trainmaster/training/request.py", {"boto3", "botocore", "trainmaster.settings", "trainmaster.aws"}),
+    *(
+        (f"trainmaster/training/{part}.py", {"boto3", "botocore", "trainmaster.settings", "trainmaster.aws"})
+        for part in ("request", "plan", "trainers", "problems")
+    ),
     ("trainmaster/catalog", {"boto3", "botocore", "trainmaster.settings", "trainmaster.aws"}),
     ("trainmaster/endpoints/plan.py", {"boto3", "trainmaster.settings"}),
     ("trainmaster/endpoints/request.py", {"boto3", "botocore", "trainmaster.settings", "trainmaster.aws"}),

@@ -3,6 +3,7 @@
 import gzip
 import json
 import re
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
@@ -11,21 +12,25 @@ from pydantic import ValidationError
 
 from trainmaster.budget.approval import Approval, Rate
 from trainmaster.embedded.sagemaker import wire
-from trainmaster.training.request import METRICS, TrainingInputs, TrainingPlan, TrainingRequest, plan_training
+from trainmaster.training.plan import Channel, Place, TrainingInputs, TrainingPlan, plan_training
+from trainmaster.training.request import TrainingRequest
 from trainmaster.training.source import source_archive, source_name
+from trainmaster.training.trainers import HOUSE_PRICES
 
 REQUEST = TrainingRequest(data_uri="s3://bucket-1/data/")
-INPUTS = TrainingInputs("s3://bucket-1/data/", "checksum", "s3://bucket-1/source.tar.gz", "image:1")
+INPUTS = TrainingInputs(
+    "house-prices",
+    HOUSE_PRICES,
+    (Channel("training", "s3://bucket-1/data/", "checksum"),),
+    "s3://bucket-1/source.tar.gz",
+    "image:1",
+)
+PLACE = Place("us-east-1", "arn:aws:iam::123456789012:role/r", "s3://bucket-1/jobs")
 APPROVAL = Approval(Rate(Decimal("0.12")), Decimal("1.00"), 1800, 3600)
 
 
-def plan(request: TrainingRequest = REQUEST, inputs: TrainingInputs = INPUTS, **changes: Any) -> TrainingPlan:
-    given: dict[str, Any] = {
-        "role_arn": "arn:aws:iam::123456789012:role/r",
-        "output_uri": "s3://bucket-1/jobs",
-        "region": "us-east-1",
-    }
-    return plan_training(request, inputs, APPROVAL, **{**given, **changes})
+def plan(request: TrainingRequest = REQUEST, inputs: TrainingInputs = INPUTS) -> TrainingPlan:
+    return plan_training(request, inputs, APPROVAL, PLACE)
 
 
 def test_the_same_request_gives_the_same_plan() -> None:
@@ -34,8 +39,7 @@ def test_the_same_request_gives_the_same_plan() -> None:
 
 @pytest.mark.parametrize(
     "change",
-    [{"instance_type": "ml.m5.xlarge"}, {"budget_limit": Decimal("2.00")}, {"seed": 1}, {"model_version": "v2"},
-     {"validation_fraction": 0.3}, {"use_spot_instances": False}, {"max_runtime_seconds": 60}, {"volume_size_gb": 31}],
+    [{"instance_type": "ml.m5.xlarge"}, {"budget_limit": Decimal("2.00")}, {"hyperparameters": {"seed": 1}}, {"environment": {"A": "1"}}, {"use_spot_instances": False}, {"max_runtime_seconds": 60}, {"volume_size_gb": 31}],
 )  # fmt: skip
 def test_whatever_decides_the_result_or_the_cost_changes_the_name(change: dict[str, Any]) -> None:
     assert plan(REQUEST.model_copy(update=change)).job_name != plan().job_name
@@ -43,7 +47,7 @@ def test_whatever_decides_the_result_or_the_cost_changes_the_name(change: dict[s
 
 def test_other_data_under_the_same_address_is_another_job() -> None:
     assert (
-        plan(inputs=TrainingInputs(INPUTS.data_uri, "other", INPUTS.source_uri, INPUTS.image_uri)).job_name
+        plan(inputs=replace(INPUTS, channels=(replace(INPUTS.channels[0], checksum="other"),))).job_name
         != plan().job_name
     )
 
@@ -80,7 +84,7 @@ def test_every_hyperparameter_is_a_string_as_sagemaker_wants_it() -> None:
 
 def test_the_metrics_are_read_from_the_line_train_py_prints() -> None:
     line = "r2=0.9312; mae=21034.11; rmse=26001.50; train_rows=160; validation_rows=40;"
-    found = {name: float(match[1]) for name, regex in METRICS.items() if (match := re.search(regex, line))}
+    found = {name: float(match[1]) for name, regex in HOUSE_PRICES.metrics.items() if (match := re.search(regex, line))}
     assert found == {"validation:r2": 0.9312, "validation:mae": 21034.11, "validation:rmse": 26001.5}
 
 

@@ -9,6 +9,7 @@ from pydantic import SecretStr
 
 from trainmaster.catalog.database import Database, open_database
 from trainmaster.catalog.datasets import Datasets
+from trainmaster.catalog.deployments import Deployments
 from trainmaster.catalog.pending import PendingObjects
 
 
@@ -19,6 +20,7 @@ class Catalogue:
     database: Database
     datasets: Datasets
     pending: PendingObjects
+    deployments: Deployments
 
     def close(self) -> None:
         """Close the connections."""
@@ -28,4 +30,4 @@ class Catalogue:
 def open_catalogue(url: str | SecretStr | None, state_dir: Path) -> Catalogue:
     """The catalogue at a PostgreSQL address, or in the state folder. Raises NotConfiguredError."""
     database = open_database(url, state_dir)
-    return Catalogue(database, Datasets(database), PendingObjects(database))
+    return Catalogue(database, Datasets(database), PendingObjects(database), Deployments(database))

@@ -143,6 +143,17 @@ pending_objects = Table(
 """Objects no catalogue row vouches for: on their way in, or to be removed. Whose lease has run out may be removed by anybody."""
 pending_objects_lease = Index("pending_objects_lease_until_idx", pending_objects.c.lease_until)
 
+log_positions = Table(
+    "log_positions",
+    metadata,
+    Column("job", Text, primary_key=True),
+    Column("reader", Text, primary_key=True),
+    Column("stream", Text, primary_key=True),
+    Column("token", Text),
+    Column("at", Moment, nullable=False),
+)
+"""How far each reader of a job's log has come in each of its streams, so that the next one goes on from there."""
+
 ENTRY_KINDS = ("reserved", "settled", "released")
 
 budget_entries = Table(

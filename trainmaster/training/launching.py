@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Literal
 
 from botocore.exceptions import ClientError
 
 from trainmaster.aws.failures import is_missing, is_refusal, is_taken
-from trainmaster.budget.ledger import Ledger
-from trainmaster.errors import NameConflictError, OverBudgetError
-from trainmaster.training.request import FINGERPRINT_TAG, TrainingPlan
+from trainmaster.budget.money import rounded
+from trainmaster.catalog.deployments import Deployment, Job, deployment_id_of
+from trainmaster.errors import NameConflictError, OverBudgetError, TrainmasterError
+from trainmaster.training.desk import Desk
+from trainmaster.training.plan import FINGERPRINT_TAG, TrainingPlan
 from trainmaster.training.stopping import stop_training
 
 if TYPE_CHECKING:
@@ -19,24 +22,55 @@ Launch = Literal["created", "found", "joined"]
 """Joined: the job appeared while we were creating it, by a twin of ours or by a call of ours whose answer was lost."""
 
 
-def launch_training(sagemaker: SageMakerClient, ledger: Ledger, plan: TrainingPlan) -> Launch:
-    """Reserve the worst case and create the job, or find the one created earlier with what was reserved for it then.
+def launch_training(desk: Desk, plan: TrainingPlan, *, run: str = "") -> Launch:
+    """Note the deployment, reserve the worst case and create the job, or find the one created earlier with what was reserved
+    for it then. `run` is the flow run that launches it, if one does.
 
-    Whoever dies on the way leaves a reservation, or a job with one; the next launch goes on from there. Raises
+    Whoever dies on the way leaves a row, a reservation, or a job with both; the next launch goes on from there. Raises
     OverBudgetError, and NameConflictError when the name is another request's; of what AWS refused nothing stays reserved.
     """
-    if _exists(sagemaker, plan):
-        ledger.adopt(plan.charge)
-        return "found"
-    reservation = ledger.reserve(plan.charge, plan.approval.cheaper)
-    if not reservation.is_open:
-        return _require_exists(sagemaker, plan)
-    launch = _create(sagemaker, ledger, plan, reservation.position)
-    _require_paid(sagemaker, ledger, plan)
+    sagemaker, ledger = desk.client("sagemaker"), desk.ledger
+    deployment = desk.deployments.begin(deployment_of(plan, run))
+    try:
+        if _exists(sagemaker, plan):
+            ledger.adopt(plan.charge)
+            return "found"
+        reservation = ledger.reserve(plan.charge, plan.approval.cheaper)
+        if not reservation.is_open:
+            return _require_exists(sagemaker, plan)
+        launch = _create(desk, plan, reservation.position)
+        _require_paid(desk, plan)
+    except (ClientError, TrainmasterError) as error:
+        if isinstance(error, TrainmasterError) or is_refusal(error):
+            _note_refusal(desk, deployment, str(error))
+        raise
     return launch
 
 
-def _create(sagemaker: SageMakerClient, ledger: Ledger, plan: TrainingPlan, position: int) -> Launch:
+def deployment_of(plan: TrainingPlan, run: str) -> Deployment:
+    """The row of a job that is about to be created. Raises NotConfiguredError when nobody is said whose it is."""
+    user_id = plan.request.payer.user_id
+    assert user_id is not None  # noqa: S101 - a request without a user is refused before it becomes a plan
+    config_id = plan.request.training_config_id
+    return Deployment(
+        id=deployment_id_of(plan.charge.resource),
+        user_id=user_id,
+        deployment_id=plan.job_name,
+        status="creating",
+        created_at=datetime.now(UTC),
+        training_config_id=None if not config_id else type(user_id)(config_id),
+        job=Job(arn=plan.charge.resource, request=plan.request.model_dump(mode="json"), runs=(run,) if run else ()),
+        estimated_cost=rounded(plan.approval.worst_case),
+        budget_limit=plan.request.budget_limit,
+    )
+
+
+def _note_refusal(desk: Desk, deployment: Deployment, why: str) -> None:
+    desk.deployments.change(deployment.id, status="failed", error_message=why, completed_at=datetime.now(UTC))
+
+
+def _create(desk: Desk, plan: TrainingPlan, position: int) -> Launch:
+    sagemaker = desk.client("sagemaker")
     try:
         sagemaker.create_training_job(**plan.create_request)
     except ClientError as error:
@@ -44,18 +78,18 @@ def _create(sagemaker: SageMakerClient, ledger: Ledger, plan: TrainingPlan, posi
             return "joined"
         # Of any other failure nobody knows whether the job was made. The next try finds out, or reconcile does.
         if is_refusal(error) and not is_taken(error):
-            ledger.release(plan.job_name, position)
+            desk.ledger.release(plan.job_name, position)
         raise
     return "created"
 
 
-def _require_paid(sagemaker: SageMakerClient, ledger: Ledger, plan: TrainingPlan) -> None:
+def _require_paid(desk: Desk, plan: TrainingPlan) -> None:
     """A twin that AWS refused may have released our common reservation between our two calls, and another taken the money."""
     try:
-        ledger.reserve(plan.charge, plan.approval.cheaper)
+        desk.ledger.reserve(plan.charge, plan.approval.cheaper)
     except OverBudgetError:
-        stop_training(sagemaker, plan.job_name)
-        ledger.adopt(plan.charge)
+        stop_training(desk.client("sagemaker"), plan.job_name)
+        desk.ledger.adopt(plan.charge)
         raise
 
 

@@ -5,19 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from decimal import Decimal
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from botocore.exceptions import ClientError
 from pydantic import BaseModel, ConfigDict, Field
 
 from trainmaster.aws.failures import is_missing
-from trainmaster.budget.approval import Rate
 from trainmaster.budget.charge import Reservation
 from trainmaster.budget.ledger import Ledger
 from trainmaster.budget.money import shown
+from trainmaster.training.desk import Desk
 from trainmaster.training.following import FINISHED
-from trainmaster.training.outcome import bill_of
+from trainmaster.training.tending import tend
 
 if TYPE_CHECKING:
     from mypy_boto3_sagemaker import SageMakerClient
@@ -73,37 +72,27 @@ class Reconciliation(BaseModel):
         return [dict(row) for row in self.changed]
 
 
-def reconcile(
-    sagemaker: SageMakerClient, ledger: Ledger, *, of_account: str, region: str, release_after: timedelta
-) -> Iterator[Reconciled]:
+def reconcile(desk: Desk, *, release_after: timedelta) -> Iterator[Reconciled]:
     """Settle what has ended, release what was never launched, book anew what runs although it was released.
 
     One Describe for each open reservation, and for those released lately. Any number of these may run at once.
     """
-    now = ledger.now()
+    sagemaker, ledger = desk.client("sagemaker"), desk.ledger
+    of_account, region, now = desk.account, desk.settings.region, ledger.now()
     for reservation in ledger.open_reservations():
         if not _is_at(reservation, of_account, region):
             yield Reconciled("elsewhere", reservation)
         elif (description := _describe(sagemaker, reservation.key)) is None:
             yield _unlaunched(ledger, reservation, now - release_after)
         elif description["TrainingJobStatus"] in FINISHED:
-            yield Reconciled("settled", settle_training(ledger, reservation.key, description))
+            tended = tend(desk, reservation.key, description)
+            yield Reconciled("settled", tended.reservation or reservation)
         else:
             yield Reconciled("running", reservation)
     for reservation in ledger.released_since(now - 2 * release_after):
         # A launch that was asleep when it was given up; in the next round it is settled like any other.
         if _is_at(reservation, of_account, region) and _describe(sagemaker, reservation.key):
             yield Reconciled("adopted", ledger.adopt(reservation.charge))
-
-
-def settle_training(ledger: Ledger, job_name: str, description: Mapping[str, Any]) -> Reservation:
-    """Book what AWS bills for a finished job, at the rate it was reserved at: whoever does it, the bill is the same.
-
-    Raises UnknownChoiceError for a job nothing was ever reserved for.
-    """
-    reservation = ledger.find(job_name)
-    rate = Rate(reservation.charge.hourly if reservation else Decimal(0))
-    return ledger.settle(job_name, bill_of(description, rate))
 
 
 def _unlaunched(ledger: Ledger, reservation: Reservation, given_up_before: datetime) -> Reconciled:

@@ -1,34 +1,24 @@
-"""What a user asks for when training, and the CreateTrainingJob request that says it to SageMaker."""
+"""What a user asks for when training: what is trained, on which machines, within which budget."""
 
 from __future__ import annotations
 
-import hashlib
-import json
-import logging
-from dataclasses import dataclass
 from decimal import Decimal
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from trainmaster.budget.approval import Approval, approve_training
 from trainmaster.budget.budgets import TEAM_PATTERN, Payer
-from trainmaster.budget.charge import Charge
 from trainmaster.budget.money import Dollars
 from trainmaster.budget.prices import PriceList, shipped_prices
-from trainmaster.storage.address import S3Uri
 
 _UUID = "[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}"
-FINGERPRINT_TAG = "trainmaster:fingerprint"
+_S3_FOLDER = r"^(s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/.*)?)?$"
 SPOT_PATIENCE_SECONDS = 3600
 """How much longer than its runtime a spot job may wait for instances. Waiting is not billed."""
 
-METRICS = {
-    "validation:r2": r"r2=([-+0-9.eE]+);",
-    "validation:mae": r"mae=([-+0-9.eE]+);",
-    "validation:rmse": r"rmse=([-+0-9.eE]+);",
-}
+_KNOWN_TYPES = list[JsonValue](shipped_prices().instance_types("training", "us-east-1"))
 
 ModelName = Annotated[
     str,
@@ -41,32 +31,21 @@ ModelName = Annotated[
 ]
 
 
-class TrainingChoices(BaseModel):
-    """How to train: the same for every way of starting a run."""
+class JobChoices(BaseModel):
+    """Which machines, for how long, for how much, and who pays: the same for every way of starting a run."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
 
-    model_name: ModelName = "house-prices"
-    model_version: Annotated[
-        str,
-        Field(
-            title="Model version",
-            description="Told with every prediction.",
-            pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,39}$",
-        ),
-    ] = "v1"
     instance_type: Annotated[
         str,
         Field(
             title="Instance type",
             description="SageMaker training instance; those with a known price, cheapest first.",
-            pattern=r"^ml\.\S+$",
-            json_schema_extra={"enum": list[JsonValue](shipped_prices().instance_types("training", "us-east-1"))},
+            max_length=64,
+            json_schema_extra={"enum": _KNOWN_TYPES},
         ),
     ] = "ml.m5.large"
-    instance_count: Annotated[
-        int, Field(title="Instances", description="scikit-learn trains on one instance.", ge=1, le=1)
-    ] = 1
+    instance_count: Annotated[int, Field(title="Instances", description="How many train together.", ge=1, le=20)] = 1
     volume_size_gb: Annotated[
         int, Field(title="Volume (GB)", description="Disk of each instance, billed with it.", ge=1, le=16384)
     ] = 30
@@ -78,18 +57,14 @@ class TrainingChoices(BaseModel):
             ge=60,
             le=28 * 86400,
         ),
-    ] = 3600
+    ] = 86400
     budget_limit: Annotated[
         Dollars,
         Field(title="Budget (USD)", description="The most this job may cost.", gt=0, le=1_000_000, decimal_places=2),
-    ] = Decimal("1.00")
+    ] = Decimal("10.00")
     use_spot_instances: Annotated[
         bool, Field(title="Spot instances", description="Cheaper; the job may wait or be interrupted and resumed.")
     ] = True
-    validation_fraction: Annotated[
-        float, Field(title="Validation fraction", description="Part of the rows held out to measure.", gt=0, lt=1)
-    ] = 0.2
-    seed: Annotated[int, Field(title="Seed", description="Of the random split.", ge=0, le=2**31 - 1)] = 42
     attempt: Annotated[
         int,
         Field(
@@ -103,7 +78,7 @@ class TrainingChoices(BaseModel):
         str,
         Field(
             title="User",
-            description="Whose budget pays (a UUID); empty for TRAINMASTER_USER_ID.",
+            description="Whose run it is and whose budget pays (a UUID); empty for TRAINMASTER_USER_ID.",
             pattern=rf"^({_UUID})?$",
         ),
     ] = ""
@@ -116,12 +91,6 @@ class TrainingChoices(BaseModel):
         ),
     ] = ""
 
-
-class TrainingRequest(TrainingChoices):
-    """One training run on data that is in S3."""
-
-    data_uri: Annotated[S3Uri, Field(title="Training data", description="S3 prefix of CSV files: s3://bucket/prefix/.")]
-
     def paid_by(self, payer: Payer) -> Self:
         """The same request with nobody left out who pays: those it names, else `payer`."""
         user_id = self.user_id or str(payer.user_id or "")
@@ -132,7 +101,211 @@ class TrainingRequest(TrainingChoices):
         return Payer(UUID(self.user_id) if self.user_id else None, self.team)
 
 
-def approve(choices: TrainingChoices, region: str, prices: PriceList) -> Approval:
+class TrainingChoices(JobChoices):
+    """How to train the model of house prices."""
+
+    model_name: ModelName = "house-prices"
+    model_version: Annotated[
+        str,
+        Field(
+            title="Model version",
+            description="Told with every prediction.",
+            pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,39}$",
+        ),
+    ] = "v1"
+    instance_count: Annotated[
+        int, Field(title="Instances", description="scikit-learn trains on one instance.", ge=1, le=1)
+    ] = 1
+    max_runtime_seconds: Annotated[
+        int,
+        Field(
+            title="Longest runtime (s)",
+            description="SageMaker stops the job after this; cut further to what the budget pays for.",
+            ge=60,
+            le=28 * 86400,
+        ),
+    ] = 3600
+    budget_limit: Annotated[
+        Dollars,
+        Field(title="Budget (USD)", description="The most this job may cost.", gt=0, le=1_000_000, decimal_places=2),
+    ] = Decimal("1.00")
+    validation_fraction: Annotated[
+        float, Field(title="Validation fraction", description="Part of the rows held out to measure.", gt=0, lt=1)
+    ] = 0.2
+    seed: Annotated[int, Field(title="Seed", description="Of the random split.", ge=0, le=2**31 - 1)] = 42
+
+    def request(self, data_uri: str) -> TrainingRequest:
+        """The request to train the model on a table in S3."""
+        hyperparameters: dict[str, JsonValue] = {
+            "validation-fraction": self.validation_fraction,
+            "seed": self.seed,
+            "model-version": self.model_version,
+        }
+        job = self.model_dump(include=set(JobChoices.model_fields) | {"model_name"})
+        return TrainingRequest(data_uri=data_uri, hyperparameters=hyperparameters, **job)
+
+
+class TrainingRequest(JobChoices):
+    """One training run: of a training config on its datasets, or of house prices on a table in S3."""
+
+    training_config_id: Annotated[
+        str,
+        Field(
+            title="Training config",
+            description="Id (a UUID) of the training config to run, on the datasets it names.",
+            pattern=rf"^({_UUID})?$",
+        ),
+    ] = ""
+    data_uri: Annotated[
+        str,
+        Field(
+            title="Training data",
+            description="Instead of a training config: S3 prefix of CSV files of houses, s3://bucket/prefix/.",
+            pattern=_S3_FOLDER,
+            max_length=1024,
+        ),
+    ] = ""
+    model_name: Annotated[
+        str,
+        Field(
+            title="Model name",
+            description="Jobs are named after it; the training config's name when empty.",
+            pattern=r"^([a-zA-Z0-9](-?[a-zA-Z0-9])*)?$",
+            max_length=40,
+        ),
+    ] = ""
+    instance_types: Annotated[
+        list[str],
+        Field(
+            title="Fallback instance types",
+            description="Tried when there is no capacity for the first: the cheapest that fits the budget next, one at a time.",
+            max_length=8,
+            json_schema_extra={"items": {"type": "string", "enum": _KNOWN_TYPES}},
+        ),
+    ] = []
+    fall_back_to_on_demand: Annotated[
+        bool,
+        Field(
+            title="Fall back to on-demand",
+            description="When no spot instances become free in time, train on instances that are not spot.",
+        ),
+    ] = False
+    max_wait_seconds: Annotated[
+        int,
+        Field(
+            title="Longest wait (s)",
+            description="Spot only: runtime and waiting for instances together; 0 for the longest runtime and an hour.",
+            ge=0,
+            le=35 * 86400,
+        ),
+    ] = 0
+    on_over_budget: Annotated[
+        Literal["refuse", "ask"],
+        Field(
+            title="When a monthly budget has too little left",
+            description="Refuse the run, or suspend it until somebody approves it or not.",
+        ),
+    ] = "refuse"
+    migrate_missing: Annotated[
+        bool, Field(title="Migrate datasets", description="Copy datasets to S3 first that are not there yet.")
+    ] = False
+    dry_run: Annotated[
+        bool,
+        Field(title="Dry run", description="Check everything and show the plan with its cost; launch nothing."),
+    ] = False
+    wait: Annotated[
+        bool,
+        Field(
+            title="Wait for the end",
+            description="Off: the run ends when the job is launched, and the schedule follow-jobs follows it.",
+        ),
+    ] = True
+    hyperparameters: Annotated[
+        dict[str, JsonValue],
+        Field(
+            title="Hyperparameters",
+            description="In addition to the training config's and instead of those of the same name.",
+        ),
+    ] = {}
+    checkpoint_s3_uri: Annotated[
+        str,
+        Field(
+            title="Checkpoints",
+            description="S3 prefix that checkpoints are kept in and resumed from; the job's own folder when empty.",
+            pattern=_S3_FOLDER,
+            max_length=1024,
+        ),
+    ] = ""
+    enable_profiler: Annotated[
+        bool, Field(title="Profiler", description="SageMaker's system metrics of CPU, GPU, memory and disk.")
+    ] = False
+    enable_tensorboard: Annotated[
+        bool, Field(title="TensorBoard", description="Keep what the job writes for TensorBoard in S3.")
+    ] = False
+    warm_pool_seconds: Annotated[
+        int,
+        Field(
+            title="Warm pool (s)",
+            description="Keep the instances for the next job for so long; billed, and not with spot.",
+            ge=0,
+            le=3600,
+        ),
+    ] = 0
+    environment: Annotated[
+        dict[str, str],
+        Field(title="Environment", description="Variables of the container; no secrets, give their references."),
+    ] = {}
+    tags: Annotated[dict[str, str], Field(title="Tags", description="Of the job, in addition to Trainmaster's.")] = {}
+    experiment: Annotated[
+        str,
+        Field(
+            title="Experiment",
+            description="SageMaker experiment the run is tracked in; the model name when empty.",
+            pattern=r"^([a-zA-Z0-9](-*[a-zA-Z0-9])*)?$",
+            max_length=120,
+        ),
+    ] = ""
+    region: Annotated[
+        str,
+        Field(
+            title="Region",
+            description="AWS region; empty for the configured one.",
+            pattern=r"^([a-z]{2}(-[a-z]+)+-\d)?$",
+        ),
+    ] = ""
+    subnets: Annotated[
+        list[str], Field(title="Subnets", description="Of the VPC to train in; at most 16.", max_length=16)
+    ] = []
+    security_groups: Annotated[
+        list[str], Field(title="Security groups", description="Of the VPC to train in; at most 5.", max_length=5)
+    ] = []
+    volume_kms_key: Annotated[
+        str, Field(title="KMS key of the volume", description="Id or ARN; AWS's own when empty.", max_length=2048)
+    ] = ""
+    output_kms_key: Annotated[
+        str,
+        Field(title="KMS key of the output", description="Id or ARN; the bucket's own when empty.", max_length=2048),
+    ] = ""
+    network_isolation: Annotated[
+        bool, Field(title="Network isolation", description="No network in the container, not even to S3.")
+    ] = False
+    platform: Annotated[
+        str,
+        Field(
+            title="Platform",
+            description="SageMaker; Lambda Labs is retired.",
+            max_length=40,
+            json_schema_extra={"enum": ["sagemaker"]},
+        ),
+    ] = "sagemaker"
+
+    @property
+    def longest_wait_seconds(self) -> int:
+        """Of a spot job: MaxWaitTimeInSeconds as it was asked for."""
+        return self.max_wait_seconds or self.max_runtime_seconds + SPOT_PATIENCE_SECONDS
+
+
+def approve(choices: JobChoices, region: str, prices: PriceList) -> Approval:
     """What the job may cost. Raises UnknownPriceError, and OverBudgetError when its budget pays for nothing useful."""
     return approve_training(
         prices,
@@ -145,107 +318,15 @@ def approve(choices: TrainingChoices, region: str, prices: PriceList) -> Approva
     )
 
 
-@dataclass(frozen=True)
-class TrainingInputs:
-    """What a job reads, each by its address, with checksums where the address alone does not fix the content."""
-
-    data_uri: str
-    data_checksum: str
-    source_uri: str
-    image_uri: str
-
-
-@dataclass(frozen=True)
-class TrainingPlan:
-    """A job ready to be created: its name and fingerprint follow from the request alone, so a retry finds it again."""
-
-    job_name: str
-    fingerprint: str
-    approval: Approval
-    create_request: dict[str, Any]
-    charge: Charge
-    """What the ledger reserves for it, by the job's name."""
-
-    @property
-    def longest_wait_seconds(self) -> int:
-        """By when SageMaker itself will have ended the job, its uploads not counted."""
-        stopping = self.create_request["StoppingCondition"]
-        return int(stopping.get("MaxWaitTimeInSeconds", stopping["MaxRuntimeInSeconds"]))
-
-
-def plan_training(
-    request: TrainingRequest, inputs: TrainingInputs, approval: Approval, *, role_arn: str, output_uri: str, region: str
-) -> TrainingPlan:
-    """Pure: the same arguments give the same plan. `output_uri` is an S3 prefix without a trailing slash."""
-    fingerprint = fingerprint_of(request, inputs, region)
-    job_name = f"{request.model_name}-{fingerprint[:10]}-{request.attempt}"
-    runtime = approval.max_runtime_seconds
-    stopping = {"MaxRuntimeInSeconds": runtime}
-    create: dict[str, Any] = {
-        "TrainingJobName": job_name,
-        "RoleArn": role_arn,
-        "AlgorithmSpecification": {
-            "TrainingImage": inputs.image_uri,
-            "TrainingInputMode": "File",
-            "MetricDefinitions": [{"Name": name, "Regex": regex} for name, regex in METRICS.items()],
-        },
-        "HyperParameters": {
-            "sagemaker_program": json.dumps("train.py"),
-            "sagemaker_submit_directory": json.dumps(inputs.source_uri),
-            "sagemaker_region": json.dumps(region),
-            "sagemaker_container_log_level": str(logging.WARNING),  # at INFO the toolkit logs its whole environment
-            "validation-fraction": json.dumps(request.validation_fraction),
-            "seed": json.dumps(request.seed),
-            "model-version": json.dumps(request.model_version),
-        },
-        "InputDataConfig": [
-            {
-                "ChannelName": "training",
-                "ContentType": "text/csv",
-                "DataSource": {
-                    "S3DataSource": {
-                        "S3DataType": "S3Prefix",
-                        "S3Uri": inputs.data_uri,
-                        "S3DataDistributionType": "FullyReplicated",
-                    }
-                },
-            }
-        ],
-        "OutputDataConfig": {"S3OutputPath": output_uri},
-        "ResourceConfig": {
-            "InstanceType": request.instance_type,
-            "InstanceCount": request.instance_count,
-            "VolumeSizeInGB": request.volume_size_gb,
-        },
-        "StoppingCondition": stopping,
-        "Environment": {
-            "PIP_QUIET": "1"
-        },  # the toolkit installs requirements.txt: errors are news, what is there is not
-        "EnableManagedSpotTraining": request.use_spot_instances,
-        "Tags": [
-            {"Key": FINGERPRINT_TAG, "Value": fingerprint},
-            {"Key": "trainmaster:model", "Value": request.model_name},
-            {"Key": "trainmaster:attempt", "Value": str(request.attempt)},
-            {"Key": "trainmaster:budget-usd", "Value": str(request.budget_limit)},
-        ],
+def decides(request: TrainingRequest) -> dict[str, Any]:
+    """All of a request that decides what is trained and what may be spent; not how it is watched, nor the attempt."""
+    ways = {
+        "attempt",
+        "dry_run",
+        "wait",
+        "migrate_missing",
+        "on_over_budget",
+        "instance_types",
+        "fall_back_to_on_demand",
     }
-    if request.use_spot_instances:
-        stopping["MaxWaitTimeInSeconds"] = runtime + SPOT_PATIENCE_SECONDS
-        create["CheckpointConfig"] = {"S3Uri": f"{output_uri}/{job_name}/checkpoints"}
-    charge = Charge(
-        job_name, approval.worst_case, approval.rate.hourly, job_arn(job_name, role_arn, region), request.payer
-    )
-    return TrainingPlan(job_name, fingerprint, approval, create, charge)
-
-
-def job_arn(job_name: str, role_arn: str, region: str) -> str:
-    """Where a job is, in the account of its role."""
-    _, partition, _, _, account, _ = role_arn.split(":", 5)
-    return f"arn:{partition}:sagemaker:{region}:{account}:training-job/{job_name}"
-
-
-def fingerprint_of(request: TrainingRequest, inputs: TrainingInputs, region: str) -> str:
-    """SHA-256 over all that decides what is trained and what may be spent; not over the attempt, nor what we derive."""
-    said = request.model_dump(mode="json", exclude={"attempt"})
-    whole = {**said, "inputs": [inputs.data_checksum, inputs.source_uri, inputs.image_uri], "region": region}
-    return hashlib.sha256(json.dumps(whole, sort_keys=True).encode()).hexdigest()
+    return request.model_dump(mode="json", exclude=ways)
