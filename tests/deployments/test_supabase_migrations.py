@@ -72,6 +72,10 @@ def down(url: str, apply: Run = run) -> None:
         apply(url, file.read_text())
 
 
+def way_back(of: str) -> str:
+    return next(file for file in ways_back() if file.stem.endswith(f"_{of}")).read_text()
+
+
 def retire(url: str) -> None:
     run(url, (SUPABASE / "migrations" / RETIRE).read_text())
 
@@ -439,20 +443,16 @@ def test_the_way_back_is_refused_while_it_would_forget_where_bytes_lie(url: str)
         """insert into pending_objects
            values ('s3', 'b', 'p', gen_random_uuid(), gen_random_uuid(), 'me', now(), now())""",
     )
-    copies, column = (
-        next(file for file in ways_back() if file.stem.endswith(name))
-        for name in ("_dataset_copies", "_storage_provider")
-    )
     for refusal, remedy in (
         ("1 pending object", "delete from pending_objects"),
         ("1 second cop", "delete from dataset_copies where provider = 'supabase'"),
     ):
         with pytest.raises(psycopg.errors.RaiseException, match=refusal):
-            run(url, copies.read_text())
+            run(url, way_back("dataset_copies"))
         ask(url, remedy)
-    run(url, copies.read_text())
+    run(url, way_back("dataset_copies"))
     with pytest.raises(psycopg.errors.RaiseException, match=r"1 dataset\(s\) lie in S3"):
-        run(url, column.read_text())
+        run(url, way_back("storage_provider"))
     assert ask(url, "select storage_provider from training_datasets") == [("s3",)]
 
 
@@ -466,7 +466,7 @@ def test_the_way_back_is_refused_while_it_would_forget_what_was_spent(url: str) 
     with pytest.raises(psycopg.errors.RaiseException, match="budget_entries is append-only"):
         ask(url, "delete from budget_entries")
     with pytest.raises(psycopg.errors.RaiseException, match=r"1 entr\(ies\) of the ledger"):
-        run(url, ways_back()[0].read_text())
+        run(url, way_back("ledger"))
     ask(url, "truncate budget_entries")
     down(url)
 
@@ -475,7 +475,7 @@ def test_the_way_back_is_refused_while_it_would_forget_what_was_spent(url: str) 
 @pytest.mark.parametrize(
     "table",
     ["dataset_copies", "pending_objects", "retired_platforms", "retired_platform_checks", "budget_entries", "budget_limits",
-     "budget_crossings"],
+     "budget_crossings", "log_positions"],
 )  # fmt: skip
 def test_visitors_of_the_application_cannot_read_our_tables(url: str, role: str, table: str) -> None:
     up(url)
