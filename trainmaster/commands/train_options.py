@@ -1,0 +1,167 @@
+"""What `trainmaster train plan|start` is told: an option for each field of a training request, or a file with the request."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Mapping
+from decimal import Decimal
+from difflib import get_close_matches
+from pathlib import Path
+from types import GenericAlias
+from typing import IO, Any, Literal, get_args, get_origin
+
+from annotated_types import Ge, Gt, Le, Lt, MaxLen
+from pydantic import JsonValue, ValidationError
+from pydantic.fields import FieldInfo
+
+from trainmaster.training.request import TrainingRequest
+
+STDIN = "-"
+LONGEST_REQUEST = 1 << 20
+"""Bytes of a request in a file; more is no request."""
+SPELLED: Mapping[str, tuple[str, ...]] = {"user_id": ("--user", "--user-id"), "wait": ("--follow",)}
+"""Fields whose options are not simply their names: as the other commands have it, and as a terminal has it."""
+_FIELD = "field "
+"""Keeps the fields apart from the command's own options in what argparse returns."""
+_METAVARS: Mapping[Any, str] = {int: "N", Decimal: "USD", float: "X"}
+
+
+class BadRequestError(Exception):
+    """Raised when what was typed is no request; the message has a line for each thing that is wrong."""
+
+
+def add_request_options(parser: argparse.ArgumentParser, *, without: frozenset[str] = frozenset()) -> None:
+    """`--request`, and an option for each field of TrainingRequest but those in `without`."""
+    parser.add_argument(
+        "--request", metavar="FILE", help="a request as a JSON object; - reads standard input. Options go before it"
+    )
+    group = parser.add_argument_group("the request")
+    for name, field in TrainingRequest.model_fields.items():
+        if name not in without:
+            _add(group, name, field)
+
+
+def read_request(args: argparse.Namespace) -> TrainingRequest:
+    """The request of the file, with what the options say instead; KEY=VALUE is added. Raises BadRequestError."""
+    request = _read_file(args.request) if args.request else {}
+    for name, value in _given(args).items():
+        before = request.get(name)
+        request[name] = {**before, **value} if isinstance(value, dict) and isinstance(before, dict) else value
+    try:
+        return TrainingRequest.model_validate(request)
+    except ValidationError as error:
+        raise BadRequestError("\n".join(_said(wrong) for wrong in error.errors())) from error
+
+
+def options_of(name: str) -> tuple[str, ...]:
+    """How the option of a field is spelled."""
+    return SPELLED.get(name, (f"--{name.replace('_', '-')}",))
+
+
+def bounds_of(field: FieldInfo) -> str:
+    """What a value may be, in words: `1 to 20`, `above 0 to 1000000`, `at most 40`; "" where nothing is said."""
+    low = high = ""
+    for one in field.metadata:
+        match one:
+            case Ge():
+                low = f"{one.ge}"
+            case Gt():
+                low = f"above {one.gt}"
+            case Le():
+                high = f"{one.le}"
+            case Lt():
+                high = f"below {one.lt}"
+            case MaxLen() if get_origin(field.annotation) is list:
+                high = f"{one.max_length} times"
+    return f"{low} to {high}" if low and high else f"{low} or more" if low else f"at most {high}" if high else ""
+
+
+def _add(group: argparse._ArgumentGroup, name: str, field: FieldInfo) -> None:
+    kind, whole = field.annotation, get_origin(field.annotation)
+    how: dict[str, Any] = {"dest": _FIELD + name, "default": argparse.SUPPRESS, "help": _help(field)}
+    if kind is bool:
+        how["action"] = argparse.BooleanOptionalAction
+    elif whole is Literal:
+        how["choices"] = get_args(kind)
+    elif whole is list:
+        how |= {"action": "append", "metavar": "TEXT"}
+    elif isinstance(kind, GenericAlias) and whole is dict:
+        how |= {"action": "append", "metavar": "KEY=VALUE", "type": _json_pair if kind.__args__[1] is JsonValue else _pair}
+    else:
+        how["metavar"] = _METAVARS.get(kind, "TEXT")
+    group.add_argument(*options_of(name), **how)
+
+
+def _help(field: FieldInfo) -> str:
+    several = "May be given several times." if get_origin(field.annotation) in {list, dict} else ""
+    bounds, default = bounds_of(field), field.default
+    shown = "" if isinstance(default, bool) or default in ("", 0) or not default else f"default {default}"
+    notes = "; ".join(filter(None, [bounds, shown]))
+    said = " ".join(filter(None, [field.description, several]))
+    return f"{said}{f' ({notes})' if notes else ''}".replace("%", "%%")
+
+
+def _given(args: argparse.Namespace) -> dict[str, Any]:
+    """By field, what was typed for it."""
+    given = {name.removeprefix(_FIELD): value for name, value in vars(args).items() if name.startswith(_FIELD)}
+    dicts = {name for name, field in TrainingRequest.model_fields.items() if get_origin(field.annotation) is dict}
+    return {name: dict(value) if name in dicts else value for name, value in given.items()}
+
+
+def _read_file(name: str) -> dict[str, Any]:
+    try:
+        if name == STDIN:
+            text = _read(sys.stdin.buffer)
+        else:
+            with Path(name).expanduser().open("rb") as file:
+                text = _read(file)
+        request = json.loads(text)
+    except OSError as error:
+        raise BadRequestError(f"--request {name}: {error.strerror or error}.") from error
+    except ValueError as error:
+        raise BadRequestError(f"--request {name} is no JSON: {error}.") from error
+    if not isinstance(request, dict):
+        raise BadRequestError(f"--request {name} is no JSON object, such as {{\"model_name\": \"cats\"}}.")
+    return request
+
+
+def _read(file: IO[bytes]) -> bytes:
+    text = file.read(LONGEST_REQUEST + 1)
+    if len(text) > LONGEST_REQUEST:
+        raise ValueError(f"it is longer than {LONGEST_REQUEST:,} bytes")
+    return text
+
+
+def _said(wrong: Any) -> str:
+    """One thing that is wrong, by the option it would be given with. Values of dicts may be secrets, and are not repeated."""
+    name, *within = (str(part) for part in wrong["loc"]) if wrong["loc"] else ("the request",)
+    fields = TrainingRequest.model_fields
+    if wrong["type"] == "extra_forbidden":
+        near = get_close_matches(name, fields, 1)
+        return f"{name} is no field of a request.{f' Did you mean {near[0]}?' if near else ''}"
+    option = options_of(name)[0] if name in fields else name
+    if name in fields and get_origin(fields[name].annotation) is dict:
+        return f"{' '.join([option, *within[:1]])} is not as it must be: {wrong['msg']}."
+    return f"{option} cannot be {wrong['input']!r}: {wrong['msg']}."
+
+
+def _pair(text: str) -> tuple[str, str]:
+    key, equals, value = text.partition("=")
+    if not (key and equals):
+        raise argparse.ArgumentTypeError(f"{text.partition('=')[0]!r} is not KEY=VALUE")
+    return key, value
+
+
+def _json_pair(text: str) -> tuple[str, Any]:
+    """A value that is JSON is what it says; anything else is text."""
+    key, value = _pair(text)
+    try:
+        return key, json.loads(value, parse_constant=_refuse)
+    except ValueError:
+        return key, value
+
+
+def _refuse(constant: str) -> Any:
+    raise ValueError(constant)  # NaN and Infinity are Python's, not JSON's
