@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from decimal import ROUND_DOWN, Decimal
 
@@ -39,19 +40,24 @@ class Approval:
     max_runtime_seconds: int
     asked_runtime_seconds: int
     others: tuple[tuple[str, Decimal], ...] = ()
-    """The other instance types this budget pays for with the same runtime, cheapest first, and what each costs at worst."""
+    """The other instance types that can do it and this budget pays for with the same runtime, cheapest first, and what each
+    costs at worst."""
+    kept_seconds: int = 0
+    """How long the instances are kept for the next job: a warm pool is billed like the job itself."""
 
     def cheaper(self, left: Decimal) -> list[str]:
         """What would fit in so many dollars: up to three other types, the dearest, and a smaller budget for this one."""
         fitting = [f"{kind} ({shown(worst)})" for kind, worst in self.others if worst <= left]
-        least = self.rate.cost(min(SHORTEST_USEFUL_SECONDS, self.asked_runtime_seconds) + ENDING_SECONDS)
+        shortest = min(SHORTEST_USEFUL_SECONDS, self.asked_runtime_seconds)
+        least = self.rate.cost(shortest + ENDING_SECONDS + self.kept_seconds)
         cents = left.quantize(CENT, ROUND_DOWN)
         return fitting[-3:] + ([f"a budget_limit of ${cents}"] if least <= cents else [])
 
     @property
     def worst_case(self) -> Decimal:
-        """What the job costs when it runs to its cap and takes ENDING_SECONDS to end; never above what was approved."""
-        return self.rate.cost(self.max_runtime_seconds + ENDING_SECONDS)
+        """What the job costs when it runs to its cap, takes ENDING_SECONDS to end and no other takes over its instances; never
+        above what was approved."""
+        return self.rate.cost(self.max_runtime_seconds + ENDING_SECONDS + self.kept_seconds)
 
     @property
     def is_cut(self) -> bool:
@@ -65,6 +71,11 @@ def training_rate(prices: PriceList, instance_type: str, instance_count: int, vo
     return Rate((instance + prices.storage_hour(volume_gb, region)) * instance_count)
 
 
+def any_type(_instance_type: str) -> bool:
+    """For what trains anywhere."""
+    return True
+
+
 def approve_training(
     prices: PriceList,
     *,
@@ -74,31 +85,41 @@ def approve_training(
     max_runtime_seconds: int,
     budget_limit: Decimal,
     region: str,
+    kept_seconds: int = 0,
+    can_do: Callable[[str], bool] = any_type,
 ) -> Approval:
-    """Cut the runtime to what the budget pays for. Raises UnknownPriceError, and OverBudgetError when that is useless."""
+    """Cut the runtime to what the budget pays for. `can_do` says which other types are worth a suggestion.
+
+    Raises UnknownPriceError, and OverBudgetError when the budget is useless.
+    """
+    after = ENDING_SECONDS + kept_seconds
 
     def rate_of(kind: str) -> Rate:
         return training_rate(prices, kind, instance_count, volume_gb, region)
 
     def paid_seconds(kind: str) -> int:
-        return rate_of(kind).seconds(budget_limit) - ENDING_SECONDS
+        return rate_of(kind).seconds(budget_limit) - after
 
     rate = rate_of(instance_type)
     paid = paid_seconds(instance_type)
     needed = min(SHORTEST_USEFUL_SECONDS, max_runtime_seconds)
-    fitting = [kind for kind in prices.instance_types("training", region) if paid_seconds(kind) >= needed]
+    able = [kind for kind in prices.instance_types("training", region) if can_do(kind)]
+    fitting = [kind for kind in able if paid_seconds(kind) >= needed]
     if paid < needed:
-        least = rounded_up(rate.cost(needed + ENDING_SECONDS))
+        least = rounded_up(rate.cost(needed + after))
+        pool = f" and {kept_seconds} s in a warm pool" if kept_seconds else ""
         raise OverBudgetError(
-            f"Training on {instance_count} × {instance_type} for the shortest useful time ({needed} s, and {ENDING_SECONDS} s to end)",
+            f"Training on {instance_count} × {instance_type} for the shortest useful time"
+            f" ({needed} s, and {ENDING_SECONDS} s to end{pool})",
             f"${least}",
             budget_limit,
             fitting[-3:],
             f"raise budget_limit to at least ${least}",
         )
     others = tuple(
-        (kind, rate_of(kind).cost(min(paid_seconds(kind), max_runtime_seconds) + ENDING_SECONDS))
+        (kind, rate_of(kind).cost(min(paid_seconds(kind), max_runtime_seconds) + after))
         for kind in fitting
         if kind != instance_type
     )
-    return Approval(rate, budget_limit, min(paid, max_runtime_seconds), max_runtime_seconds, others)
+    runtime = min(paid, max_runtime_seconds)
+    return Approval(rate, budget_limit, runtime, max_runtime_seconds, others, kept_seconds)
