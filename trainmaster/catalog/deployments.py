@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, fields
-from datetime import datetime
+from dataclasses import dataclass, field, fields, replace
+from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 from uuid import UUID, uuid5
@@ -42,6 +42,8 @@ class Job:
     """True when no flow run follows it, and the sweep does."""
     progress: Mapping[str, Any] = field(default_factory=dict)
     stop: Stop | None = None
+    given_up: bool = False
+    """There is no job: its launch was refused, or never came to it. Whoever launches it after all opens the row again."""
 
 
 @dataclass(frozen=True)
@@ -85,24 +87,31 @@ def deployment_id_of(job_arn: str) -> UUID:
 class Deployments:
     """The deployments of all users. Methods are transactions; see Database for what they raise besides.
 
-    A row that has ended is never changed again: whoever comes later finds it as it is.
+    A row whose job has ended is never changed again: whoever comes later finds it as it is.
     """
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     def begin(self, deployment: Deployment) -> Deployment:
-        """Keep a new deployment, or find the one that is there; `created_at` and id are given.
+        """Keep a new deployment, or find the one that is there, with the new one's runs among its own.
 
-        Raises NameConflictError when the id is another user's.
+        One that was given up is begun anew, unless it was to be stopped. Raises NameConflictError when the id is another user's.
         """
         with self._database.writing() as connection:
             row = self._database.insert(cloud_deployments).values(**_columns(deployment)).on_conflict_do_nothing()
             connection.execute(row)
-            kept = _get(connection, deployment.id)
+            kept = _get(connection, deployment.id, locked=True)
             if kept.user_id != deployment.user_id:
                 raise NameConflictError(f"Training job {deployment.deployment_id} is another user's.")
-            return kept
+            runs = tuple(dict.fromkeys([*kept.job.runs, *deployment.job.runs]))
+            if kept.job.given_up and not kept.stop_asked:
+                begun = replace(deployment, created_at=kept.created_at, job=replace(deployment.job, runs=runs))
+            elif runs != kept.job.runs and not kept.has_ended:
+                begun = replace(kept, job=replace(kept.job, runs=runs))
+            else:
+                return kept
+            return _write(connection, begun)
 
     def find(self, job_name: str, user_id: UUID | None = None) -> Deployment | None:
         """The newest of that job's name, of one user's or of anybody's."""
@@ -115,23 +124,37 @@ class Deployments:
         return _read(row) if row else None
 
     def change(self, deployment_id: UUID, **changes: Any) -> Deployment:
-        """Set fields of a row that has not ended; one that has is returned as it is.
+        """Set fields of a row; one whose job has ended is returned as it is.
 
         Fields of `Job` go by their own names. Raises UnknownChoiceError when there is no such row.
         """
         with self._database.writing() as connection:
             known = _get(connection, deployment_id, locked=True)
-            if known.has_ended:
+            if known.has_ended and not known.job.given_up:
                 return known
             of_job = {one.name for one in fields(Job)}
             job = {**{name: getattr(known.job, name) for name in of_job}, **_only(changes, of_job)}
             whole = {one.name: getattr(known, one.name) for one in fields(Deployment)}
             changed = Deployment(**{**whole, **_without(changes, of_job), "job": Job(**job)})
-            values = _columns(changed, beside=_config(connection, deployment_id))
-            connection.execute(
-                update(cloud_deployments).where(cloud_deployments.c.id == deployment_id).values(**values)
+            return _write(connection, changed)
+
+    def give_up(self, deployment_id: UUID, why: str) -> Deployment:
+        """End the row of a job that there is not: its launch was refused, stopped before it happened, or never came to it."""
+        with self._database.writing() as connection:
+            known = _get(connection, deployment_id, locked=True)
+            if known.has_ended:
+                return known
+            stopped = known.status if known.status == "cancelled" else "stopped"
+            return _write(
+                connection,
+                replace(
+                    known,
+                    status=stopped if known.stop_asked else "failed",
+                    error_message=why,
+                    completed_at=datetime.now(UTC),
+                    job=replace(known.job, given_up=True),
+                ),
             )
-            return changed
 
     def open_jobs(self, *, page: int = 200) -> Iterator[Deployment]:
         """Every SageMaker deployment of ours whose job has not ended, oldest first, a page in memory at a time."""
@@ -160,6 +183,13 @@ def _get(connection: Connection, deployment_id: UUID, *, locked: bool = False) -
     return _read(row)
 
 
+def _write(connection: Connection, deployment: Deployment) -> Deployment:
+    """In the place of the row that is there, with what the application keeps in its `config`."""
+    values = _columns(deployment, beside=_config(connection, deployment.id))
+    connection.execute(update(cloud_deployments).where(cloud_deployments.c.id == deployment.id).values(**values))
+    return deployment
+
+
 def _config(connection: Connection, deployment_id: UUID) -> Mapping[str, Any]:
     query = select(cloud_deployments.c.config).where(cloud_deployments.c.id == deployment_id)
     config = connection.execute(query).scalar_one()
@@ -175,6 +205,7 @@ def _columns(deployment: Deployment, beside: Mapping[str, Any] | None = None) ->
         "handed_over": job.handed_over,
         "progress": dict(job.progress),
         "stop": {"by": stop.by, "why": stop.why, "at": stop.at.isoformat()} if stop else None,
+        "given_up": job.given_up,
     }
     values = {one.name: getattr(deployment, one.name) for one in fields(Deployment) if one.name != "job"}
     return values | {
@@ -194,6 +225,7 @@ def _read(row: Row[Any]) -> Deployment:
         handed_over=ours.get("handed_over", False),
         progress=ours.get("progress", {}),
         stop=Stop(stop["by"], stop["why"], datetime.fromisoformat(stop["at"])) if stop else None,
+        given_up=ours.get("given_up", False),
     )
     return Deployment(**values | {"job": job, "checkpoint_urls": tuple(row.checkpoint_urls or ())})
 

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from botocore.exceptions import ClientError
 
 from trainmaster.aws.failures import is_missing, is_refusal, is_taken
-from trainmaster.budget.money import rounded
-from trainmaster.catalog.deployments import Deployment, Job, deployment_id_of
-from trainmaster.errors import NameConflictError, OverBudgetError, TrainmasterError
+from trainmaster.budget.charge import Reservation
+from trainmaster.budget.money import micro_up, rounded
+from trainmaster.catalog.deployments import Deployment, Job, Stop, deployment_id_of
+from trainmaster.errors import NameConflictError, OverBudgetError, RefusedError
 from trainmaster.training.desk import Desk
 from trainmaster.training.plan import FINGERPRINT_TAG, TrainingPlan
 from trainmaster.training.stopping import stop_training
-
-if TYPE_CHECKING:
-    from mypy_boto3_sagemaker import SageMakerClient
 
 Launch = Literal["created", "found", "joined"]
 """Joined: the job appeared while we were creating it, by a twin of ours or by a call of ours whose answer was lost."""
@@ -29,21 +27,17 @@ def launch_training(desk: Desk, plan: TrainingPlan, *, run: str = "") -> Launch:
     Whoever dies on the way leaves a row, a reservation, or a job with both; the next launch goes on from there. Raises
     OverBudgetError, and NameConflictError when the name is another request's; of what AWS refused nothing stays reserved.
     """
-    sagemaker, ledger = desk.client("sagemaker"), desk.ledger
     deployment = desk.deployments.begin(deployment_of(plan, run))
     try:
-        if _exists(sagemaker, plan):
-            ledger.adopt(plan.charge)
+        if _exists(desk, plan):
+            desk.ledger.adopt(plan.charge)
             return "found"
-        reservation = ledger.reserve(plan.charge, plan.approval.cheaper)
-        if not reservation.is_open:
-            return _require_exists(sagemaker, plan)
-        launch = _create(desk, plan, reservation.position)
-        _require_paid(desk, plan)
-    except (ClientError, TrainmasterError) as error:
-        if isinstance(error, TrainmasterError) or is_refusal(error):
-            _note_refusal(desk, deployment, str(error))
+        launch = _reserve_and_create(desk, plan, deployment)
+    except (ClientError, RefusedError) as error:
+        if isinstance(error, RefusedError) or is_refusal(error):
+            _give_up(desk, deployment, str(error))
         raise
+    _require_paid(desk, plan, deployment)
     return launch
 
 
@@ -65,37 +59,66 @@ def deployment_of(plan: TrainingPlan, run: str) -> Deployment:
     )
 
 
-def _note_refusal(desk: Desk, deployment: Deployment, why: str) -> None:
-    desk.deployments.change(deployment.id, status="failed", error_message=why, completed_at=datetime.now(UTC))
-
-
-def _create(desk: Desk, plan: TrainingPlan, position: int) -> Launch:
-    sagemaker = desk.client("sagemaker")
+def _reserve_and_create(desk: Desk, plan: TrainingPlan, deployment: Deployment) -> Launch:
+    if deployment.has_ended or deployment.stop_asked:
+        raise RefusedError(_stopped_early(deployment))
+    reservation = _reserve(desk, plan)
+    if not reservation.is_open:
+        return _require_exists(desk, plan)
     try:
-        sagemaker.create_training_job(**plan.create_request)
+        desk.client("sagemaker").create_training_job(**plan.create_request)
     except ClientError as error:
-        if is_taken(error) and _exists(sagemaker, plan):
+        if is_taken(error) and _exists(desk, plan):
             return "joined"
         # Of any other failure nobody knows whether the job was made. The next try finds out, or reconcile does.
         if is_refusal(error) and not is_taken(error):
-            desk.ledger.release(plan.job_name, position)
+            desk.ledger.release(plan.job_name, reservation.position)
         raise
     return "created"
 
 
-def _require_paid(desk: Desk, plan: TrainingPlan) -> None:
+def _reserve(desk: Desk, plan: TrainingPlan) -> Reservation:
+    known = desk.ledger.find(plan.job_name)
+    if known and known.is_open and known.charge.amount != micro_up(plan.charge.amount):
+        # By a launch that got no further, at the prices of then. Should it create the job after all, it finds it paid for.
+        desk.ledger.release(plan.job_name, known.position)
+    return desk.ledger.reserve(plan.charge, plan.approval.cheaper)
+
+
+def _give_up(desk: Desk, deployment: Deployment, why: str) -> None:
+    """Say in the row that there is no job, unless a twin is about to make it after all, or has."""
+    reservation = desk.ledger.find(deployment.deployment_id)
+    if reservation is None or reservation.state == "released":
+        desk.deployments.give_up(deployment.id, why)
+
+
+def _stopped_early(deployment: Deployment) -> str:
+    stop = deployment.job.stop
+    by = f" by {stop.by} ({stop.why})" if stop else ""
+    return (
+        f"Training job {deployment.deployment_id} was stopped{by} before it was launched."
+        " Set attempt to one more to train after all."
+    )
+
+
+def _require_paid(desk: Desk, plan: TrainingPlan, deployment: Deployment) -> None:
     """A twin that AWS refused may have released our common reservation between our two calls, and another taken the money."""
+    known = desk.ledger.find(plan.job_name)
+    if known and known.state != "released":
+        return
     try:
         desk.ledger.reserve(plan.charge, plan.approval.cheaper)
-    except OverBudgetError:
-        stop_training(desk.client("sagemaker"), plan.job_name)
+    except OverBudgetError as error:
         desk.ledger.adopt(plan.charge)
+        # Whoever tends the job asks again until it has stopped.
+        desk.deployments.change(deployment.id, stop=Stop("Trainmaster", str(error), datetime.now(UTC)))
+        stop_training(desk.client("sagemaker"), plan.job_name)
         raise
 
 
-def _require_exists(sagemaker: SageMakerClient, plan: TrainingPlan) -> Launch:
+def _require_exists(desk: Desk, plan: TrainingPlan) -> Launch:
     """What is billed has run and is never run again on the same bill."""
-    if _exists(sagemaker, plan):  # by a twin, all the way to the end, since we last looked
+    if _exists(desk, plan):  # by a twin, all the way to the end, since we last looked
         return "joined"
     raise NameConflictError(
         f"Training job {plan.job_name} was run and billed, but AWS does not know it any more. Set attempt to one more to"
@@ -103,7 +126,8 @@ def _require_exists(sagemaker: SageMakerClient, plan: TrainingPlan) -> Launch:
     )
 
 
-def _exists(sagemaker: SageMakerClient, plan: TrainingPlan) -> bool:
+def _exists(desk: Desk, plan: TrainingPlan) -> bool:
+    sagemaker = desk.client("sagemaker")
     try:
         arn = sagemaker.describe_training_job(TrainingJobName=plan.job_name)["TrainingJobArn"]
     except ClientError as error:

@@ -41,6 +41,7 @@ def tend(desk: Desk, job_name: str, description: Mapping[str, Any]) -> Tended:
             completed_at=description.get("TrainingEndTime", description["LastModifiedTime"]) if ended else None,
             actual_cost=reservation.bill if reservation else None,
             error_message=description.get("FailureReason"),
+            given_up=False,
         )
     return Tended(deployment, reservation)
 
