@@ -268,8 +268,19 @@ def stay_up(args: argparse.Namespace) -> int:
                 "PREFECT_WORKER_QUERY_SECONDS": "2",
                 "PWD": str(ROOT),
             }
-            _prefect(environment, "work-pool", "create", WORK_POOL, "--type", "process", "--overwrite")
-            _prefect(environment, "deploy", "--all")
+            _python(
+                environment,
+                "prefect",
+                "--no-prompt",
+                "work-pool",
+                "create",
+                WORK_POOL,
+                "--type",
+                "process",
+                "--overwrite",
+            )
+            _python(environment, "prefect", "--no-prompt", "deploy", "--all")
+            automations = _python(environment, "deployments.automations")
             worker = processes.start(
                 [sys.executable, "-m", "prefect", "worker", "start", "--pool", WORK_POOL, "--name", "laptop"],
                 env=environment,
@@ -283,7 +294,7 @@ def stay_up(args: argparse.Namespace) -> int:
                 for name, value in sorted({**aws, "PREFECT_API_URL": server.api_url}.items())
             )
             print(
-                f"Prefect UI: {server.ui_url}/deployments\n\nFor another terminal, the embedded AWS and this Prefect server:\n{exports}\n\nCtrl-C stops everything.",
+                f"Prefect UI: {server.ui_url}/deployments\n\nFor another terminal, the embedded AWS and this Prefect server:\n{exports}\n\nAutomations:\n{automations}\nCtrl-C stops everything.",
                 flush=True,
             )
             while not stop.wait(1.0):
@@ -302,10 +313,12 @@ def stay_up(args: argparse.Namespace) -> int:
     return 0
 
 
-def _prefect(environment: dict[str, str], *arguments: str) -> None:
+def _python(environment: dict[str, str], *arguments: str) -> str:
+    """What a program of this environment's Python said, `python -m …`. Raises TrainmasterError when it failed."""
     done = subprocess.run(
-        [sys.executable, "-m", "prefect", "--no-prompt", *arguments],
+        [sys.executable, "-m", *arguments],
         env=environment, cwd=ROOT, capture_output=True, text=True, timeout=180, check=False,
     )  # fmt: skip
     if done.returncode:
-        raise TrainmasterError(f"`prefect {' '.join(arguments)}` failed:\n{(done.stdout + done.stderr)[-2000:]}")
+        raise TrainmasterError(f"`python -m {' '.join(arguments)}` failed:\n{(done.stdout + done.stderr)[-2000:]}")
+    return done.stdout

@@ -1,0 +1,165 @@
+"""What Prefect does by itself: on the session's own server, heard by a webhook of the test's."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any, TypeVar
+
+import pytest
+from prefect import flow, get_client
+from prefect.automations import EventTrigger
+from prefect.blocks.notifications import CustomWebhookNotificationBlock
+from prefect.client.orchestration import SyncPrefectClient
+from prefect.events import emit_event
+from prefect.events.worker import EventsWorker
+from prefect.settings import PREFECT_API_URL, temporary_settings
+from prefect.states import Running
+
+from deployments.automations import BURIAL, MESSAGES, NOTIFICATION_BLOCK, apply
+from trainmaster.prefect_server import PrefectServer
+
+WITHIN = 90.0
+T = TypeVar("T")
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrefectServer]:
+    """One of this module's own: its automations would crash and tell of other tests' runs."""
+    started = PrefectServer(tmp_path_factory.mktemp("prefect"))
+    try:
+        started.wait_until_healthy()
+        with temporary_settings({PREFECT_API_URL: started.api_url}):
+            yield started
+            EventsWorker.drain_all(timeout=10)
+    finally:
+        started.close()
+
+
+@pytest.fixture
+def client(server: PrefectServer) -> Iterator[SyncPrefectClient]:
+    with get_client(sync_client=True) as opened:
+        yield opened
+
+
+@contextmanager
+def listening() -> Iterator[tuple[str, list[dict[str, str]]]]:
+    """A webhook on loopback: its address, and what it is told."""
+    told: list[dict[str, str]] = []
+
+    class Webhook(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            told.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+            self.send_response(204)
+            self.end_headers()
+
+        def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the base class calls it so
+            pass
+
+    webhook = ThreadingHTTPServer(("127.0.0.1", 0), Webhook)
+    threading.Thread(target=webhook.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{webhook.server_port}/", told
+    webhook.shutdown()
+    webhook.server_close()
+
+
+def until(condition: Callable[[], T]) -> T:
+    deadline = time.monotonic() + WITHIN
+    while not (found := condition()):
+        assert time.monotonic() < deadline, "it never happened"
+        time.sleep(0.2)
+    return found
+
+
+def names(client: SyncPrefectClient) -> list[str]:
+    return sorted(automation.name for automation in client.read_automations())
+
+
+def test_without_a_block_only_the_dead_are_buried_and_it_says_what_is_missing(client: SyncPrefectClient) -> None:
+    said = list(apply(client))
+    assert NOTIFICATION_BLOCK in said[0]
+    assert "run `python -m deployments.automations`" in said[0]
+    assert said[1:] == [f"{BURIAL.name}: created."]
+    assert names(client) == [BURIAL.name]
+
+
+def test_with_one_all_are_there_once_however_often_they_are_applied_and_a_budget_is_told_of_once(
+    client: SyncPrefectClient,
+) -> None:
+    with listening() as (url, told):
+        CustomWebhookNotificationBlock(
+            name="people", url=url, json_data={"subject": "{{subject}}", "body": "{{body}}"}
+        ).save(NOTIFICATION_BLOCK, overwrite=True)
+        list(apply(client))
+        assert set(apply(client)) == {f"{name}: up to date." for name in [*MESSAGES, BURIAL.name]}
+        assert names(client) == sorted([*MESSAGES, BURIAL.name])
+
+        paused = client.read_automations_by_name(BURIAL.name)[0]
+        client.pause_automation(paused.id)
+        list(apply(client))
+        assert not client.read_automations_by_name(BURIAL.name)[0].enabled
+        client.resume_automation(paused.id)
+
+        def crossed(percent: int) -> None:
+            emit_event(
+                f"trainmaster.budget.reached-{percent}-percent",
+                resource={"prefect.resource.id": "trainmaster.budget.account"},
+                payload={"percent": percent, "sentence": f"{percent} % of November's $50.00 is committed."},
+            )
+            EventsWorker.drain_all(timeout=10)
+
+        def of_percent(percent: int) -> list[dict[str, str]]:
+            return [one for one in told if one["subject"].startswith(f"{percent} % ")]
+
+        crossed(50)
+        [message] = until(lambda: of_percent(50))
+        assert message["body"] == "50 % of November's $50.00 is committed."
+        crossed(80)  # told after the first, so that by then a second message of the first would have come
+        until(lambda: of_percent(80))
+        assert len(of_percent(50)) == 1
+
+
+@flow(name="train-model")
+def fails() -> None:
+    raise ValueError("of this")
+
+
+def test_a_training_that_failed_is_told_of_by_name_and_reason(client: SyncPrefectClient) -> None:
+    with listening() as (url, told):
+        CustomWebhookNotificationBlock(
+            name="people", url=url, json_data={"subject": "{{subject}}", "body": "{{body}}"}
+        ).save(NOTIFICATION_BLOCK, overwrite=True)
+        list(apply(client))
+        fails(return_state=True)
+        [message] = until(lambda: told)
+    assert message["subject"].endswith("(train-model) is Failed")
+    assert "ValueError: of this" in message["body"]
+
+
+def test_a_run_whose_heart_stopped_is_crashed(client: SyncPrefectClient) -> None:
+    """With the shortest silence that Prefect allows, instead of ten minutes."""
+    assert isinstance(BURIAL.trigger, EventTrigger)
+    quick = BURIAL.trigger.model_copy(update={"within": timedelta(seconds=10)})
+    client.create_automation(BURIAL.model_copy(update={"name": "quick", "trigger": quick}))
+    dead, waiting = (client.create_flow_run(fails, state=Running()) for _ in range(2))
+    for run in (dead, waiting):
+        emit_event(
+            "prefect.flow-run.heartbeat",
+            resource={"prefect.resource.id": f"prefect.flow-run.{run.id}"},
+            occurred=datetime.now(UTC),
+        )
+    emit_event("prefect.flow-run.Suspended", resource={"prefect.resource.id": f"prefect.flow-run.{waiting.id}"})
+    EventsWorker.drain_all(timeout=10)
+    crashed = until(lambda: _crashed(client, dead.id))
+    assert crashed.message == "Nothing was heard of this run for 10 minutes."
+    assert _crashed(client, waiting.id) is None
+
+
+def _crashed(client: SyncPrefectClient, run_id: Any) -> Any:
+    state = client.read_flow_run(run_id).state
+    return state if state and state.is_crashed() else None
