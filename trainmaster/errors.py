@@ -71,7 +71,7 @@ class OverBudgetError(RefusedError):
     def __init__(
         self, subject: str, cost: str, approved: Decimal, choices: list[str], remedy: str, *, stands: str = ""
     ) -> None:
-        self.subject, self.cost, self.approved, self.choices = subject, cost, approved, choices
+        self.subject, self.cost, self.approved, self.choices, self.remedy = subject, cost, approved, choices, remedy
         cheaper = f" Choose {' or '.join(choices)}, or" if choices else ""
         super().__init__(
             f"{subject} would cost {cost}; {stands or f'${approved} is approved'}.{cheaper or ' Please'} {remedy}."

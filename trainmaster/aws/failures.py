@@ -15,9 +15,10 @@ from botocore.exceptions import (
 _PASSING_CODES = {
     "ThrottlingException", "Throttling", "TooManyRequestsException", "RequestLimitExceeded", "SlowDown", "RequestTimeout",
     "InternalFailure", "InternalServerError", "InternalServerException", "ServiceUnavailable", "ServiceUnavailableException",
-    "ExpiredToken", "ExpiredTokenException", "RequestExpired",
 }  # fmt: skip
+_EXPIRED_CODES = {"ExpiredToken", "ExpiredTokenException", "RequestExpired"}
 _MISSING_CODES = {"ResourceNotFound", "ResourceNotFoundException", "NoSuchKey", "NoSuchBucket", "404"}
+_DENIED_CODES = {"AccessDenied", "AccessDeniedException", "UnauthorizedOperation", "AuthorizationError", "403"}
 _TAKEN_CODES = {"ResourceInUse", "ResourceInUseException"}
 
 
@@ -34,8 +35,14 @@ def status_of(error: BaseException) -> int:
 def is_passing(error: BaseException) -> bool:
     """True for throttling, server faults, expired tokens and network cuts: the same call may work later."""
     if isinstance(error, ClientError):
-        return code_of(error) in _PASSING_CODES or status_of(error) == 429 or status_of(error) >= 500
+        known = code_of(error) in _PASSING_CODES or is_expired(error)
+        return known or status_of(error) == 429 or status_of(error) >= 500
     return isinstance(error, BotoConnectionError | HTTPClientError | IncompleteReadError | CredentialRetrievalError)
+
+
+def is_expired(error: BaseException) -> bool:
+    """True when the credentials were good and are no longer: a client made anew may have new ones."""
+    return code_of(error) in _EXPIRED_CODES
 
 
 def is_missing(error: BaseException) -> bool:
@@ -44,6 +51,11 @@ def is_missing(error: BaseException) -> bool:
     Never for a change: there ValidationException may as well be a refusal.
     """
     return code_of(error) in _MISSING_CODES or code_of(error) == "ValidationException"
+
+
+def is_denied(error: BaseException) -> bool:
+    """True when our credentials may not do it; others', or a policy changed, may."""
+    return code_of(error) in _DENIED_CODES
 
 
 def is_taken(error: BaseException) -> bool:
