@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +32,32 @@ def client_config() -> Config:
         retries={"mode": "adaptive", "total_max_attempts": ATTEMPTS},
         user_agent_extra="trainmaster",
     )
+
+
+class Clients:
+    """From the name of a service to its client, each made once, until `renew`. Safe to share between threads."""
+
+    def __init__(self, make: Callable[[str], Any]) -> None:
+        self._make = make
+        self._made: dict[str, Any] = {}
+        self._lock = threading.Lock()
+
+    def __call__(self, service: str) -> Any:
+        with self._lock:
+            if service not in self._made:
+                self._made[service] = self._make(service)
+            return self._made[service]
+
+    def renew(self) -> None:
+        """Make each client anew when it is next wanted: the session of a role that was assumed has ended."""
+        with self._lock:
+            self._made.clear()
+
+
+def renew(client: Callable[[str], Any]) -> None:
+    """Of clients that can be renewed; others renew their credentials themselves, or have none that expire."""
+    if isinstance(client, Clients):
+        client.renew()
 
 
 def default_s3_client(region: str) -> S3Client:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache
 from typing import Any
 
+from trainmaster.aws.clients import Clients
 from trainmaster.budget.ledger import Ledger
 from trainmaster.budget.prices import PriceList, known_prices
 from trainmaster.catalog.catalogue import Catalogue, open_catalogue
@@ -20,7 +20,7 @@ Client = Callable[[str], Any]
 
 @dataclass(frozen=True)
 class Desk:
-    """Everything at hand. `client` makes each client once."""
+    """Everything at hand. `client` makes each client once, until it is renewed: see `trainmaster.aws.clients.renew`."""
 
     settings: Settings
     client: Client
@@ -46,6 +46,6 @@ def open_desk(settings: Settings, client: Client) -> Iterator[Desk]:
     """Closes the database when the block ends. Raises NotConfiguredError."""
     catalogue = open_catalogue(settings.database_url, settings.state_dir)
     try:
-        yield Desk(settings, cache(client), catalogue, Ledger(catalogue.database))
+        yield Desk(settings, Clients(client), catalogue, Ledger(catalogue.database))
     finally:
         catalogue.close()
