@@ -37,6 +37,7 @@ from trainmaster.embedded.sagemaker.api import SageMakerApi
 from trainmaster.embedded.sagemaker.records import Records
 from trainmaster.embedded.sagemaker.serving.invocation import InvocationAnswer
 from trainmaster.embedded.signatures import Signatures
+from trainmaster.embedded.tally import Tally
 
 
 def error_of(call: Callable[..., Any], **request: Any) -> tuple[int, str, str]:
@@ -327,6 +328,34 @@ class TestControl:
             embedded.client("sagemaker").list_models()
         embedded.client("sagemaker").list_models()
 
+    def test_an_answer_can_be_lost_of_a_call_that_was_carried_out(self, embedded: EmbeddedAws) -> None:
+        s3, name = embedded.client("s3"), f"unheard-{uuid4().hex[:8]}"
+        s3.put_object(Bucket=embedded.environment["TRAINMASTER_BUCKET"], Key=name, Body=b"x")
+        model = {
+            "ModelName": name,
+            "ExecutionRoleArn": embedded.environment["TRAINMASTER_EXECUTION_ROLE_ARN"],
+            "PrimaryContainer": {
+                "Image": IMAGE,
+                "ModelDataUrl": f"s3://{embedded.environment['TRAINMASTER_BUCKET']}/{name}",
+            },
+        }
+        embedded.control("POST", "faults", {"operation": "CreateModel", "lost": True, "count": 1})
+        sagemaker = embedded.client("sagemaker")
+        with pytest.raises(ConnectionClosedError):
+            sagemaker.create_model(**model)
+        assert sagemaker.describe_model(ModelName=name)["ModelName"] == name
+
+    def test_calls_and_what_was_commanded_to_go_wrong_are_counted(self, embedded: EmbeddedAws) -> None:
+        def counted() -> tuple[int, int]:
+            tally = embedded.control("GET", "tally")
+            return tally["calls"].get("ListModels", 0), tally["faults"].get("ThrottlingException", 0)
+
+        calls, faults = counted()
+        embedded.control("POST", "faults", {"operation": "ListModels", "error": "ThrottlingException", "count": 1})
+        error_of(embedded.client("sagemaker").list_models)
+        embedded.client("sagemaker").list_models()
+        assert counted() == (calls + 2, faults + 1)
+
     def test_latency_delays_the_answer_and_nothing_else(self, embedded: EmbeddedAws) -> None:
         embedded.control("POST", "faults", {"operation": "ListModels", "latency": 0.3})
         began = time.monotonic()
@@ -461,6 +490,7 @@ def front_of(
         begun.set()
     records = Records(folder / "records.db")
     account = Account(folder, records, address, address, "key", "secret")
+    tally = Tally()
     front = Front(
         account=account,
         sagemaker=SageMakerApi(operations),
@@ -468,7 +498,8 @@ def front_of(
         others=OtherServices(),
         roles=RoleJournal(folder / "roles.jsonl"),
         faults=faults,
-        control=Control(folder, faults, invoke, "", begun),
+        control=Control(folder, faults, tally, invoke, "", begun),
+        tally=tally,
         signatures=Signatures(account),
         recovered=begun,
     )

@@ -106,6 +106,9 @@ def test_an_error_has_the_status_of_its_kind_unless_told(error: str, status: int
         {"operation": "X", "latency": -1},
         {"operation": "X", "latency": 301},
         {"operation": "X", "reset": "yes"},
+        {"operation": "X", "reset": True, "lost": True},
+        {"operation": "X", "error": "E", "lost": True},
+        {"operation": "supabase:PutObject", "lost": True},
         {"operation": "X", "error": "E", "typo": 1},
     ],
 )

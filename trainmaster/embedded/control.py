@@ -14,6 +14,7 @@ from werkzeug.wrappers import Request, Response
 
 from trainmaster.embedded.faults import Faults, Rule
 from trainmaster.embedded.sagemaker.wire import AwsError, Json
+from trainmaster.embedded.tally import Tally
 
 
 @dataclass(frozen=True)
@@ -22,6 +23,7 @@ class Control:
 
     state: Path
     faults: Faults
+    tally: Tally
     interrupt: Callable[[str], None]
     isolation: str
     recovered: threading.Event
@@ -42,7 +44,7 @@ class Control:
         except AwsError as error:
             return _said({"error": error.message, "code": error.code}, error.status)
         if done is None:
-            return _said({"error": "There are GET health; GET, POST, DELETE faults; POST interrupt."}, 404)
+            return _said({"error": "There are GET health, tally; GET, POST, DELETE faults; POST interrupt."}, 404)
         return _said(done)
 
     def _done(self, request: Request) -> Json | None:
@@ -50,6 +52,8 @@ class Control:
             case "GET", "health":
                 status = "ok" if self.recovered.is_set() else "starting"
                 return {"status": status, "pid": os.getpid(), "state": str(self.state), "isolation": self.isolation}
+            case "GET", "tally":
+                return dict(self.tally.counts())
             case "POST", "interrupt":
                 if not self.recovered.is_set():
                     raise AwsError("ServiceUnavailable", "The embedded AWS is starting; try again.", status=503)

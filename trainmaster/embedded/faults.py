@@ -28,7 +28,7 @@ _STATUSES = {
 class Fault:
     """What is to go wrong with one call: after `latency` seconds cut the connection, or answer `error`, or go on.
 
-    `after_bytes`, where it is given, is how much of the body the cut lets through first.
+    `after_bytes`, where it is given, is how much of the body the cut lets through first. `lost` cuts it when the call is done.
     """
 
     error: str | None
@@ -37,6 +37,12 @@ class Fault:
     latency: float
     reset: bool
     after_bytes: int | None = None
+    lost: bool = False
+
+    @property
+    def kind(self) -> str:
+        """What it is counted as."""
+        return self.error or ("reset" if self.reset else "lost" if self.lost else "latency")
 
 
 class Rule(BaseModel):
@@ -52,14 +58,19 @@ class Rule(BaseModel):
     count: Annotated[int | None, Field(ge=1, description="How many times.")] = None
     latency: Annotated[float, Field(ge=0, le=300, description="Seconds.")] = 0.0
     reset: Annotated[bool, Field(description="Cut the connection instead of answering.")] = False
+    lost: Annotated[bool, Field(description="Carry the call out, then cut the connection instead of answering.")] = (
+        False
+    )
     after_bytes: Annotated[
         int | None, Field(ge=0, description="Cut it after so much of the body: Supabase's only.")
     ] = None
 
     @model_validator(mode="after")
     def _does_something(self) -> Self:
-        if not (self.error or self.latency or self.reset):
-            raise ValueError("nothing would go wrong: give error, latency or reset")
+        if not (self.error or self.latency or self.reset or self.lost):
+            raise ValueError("nothing would go wrong: give error, latency, reset or lost")
+        if self.lost and (self.error or self.reset or self.operation.startswith("supabase:")):
+            raise ValueError("lost goes without error and reset, and not with Supabase's operations")
         if self.after_bytes is not None and not (self.reset and self.operation.startswith("supabase:")):
             raise ValueError("after_bytes goes with reset, on Supabase's operations")
         return self
@@ -75,6 +86,7 @@ class Rule(BaseModel):
             latency=self.latency,
             reset=self.reset,
             after_bytes=self.after_bytes,
+            lost=self.lost,
         )
 
 

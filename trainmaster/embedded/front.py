@@ -18,7 +18,7 @@ from werkzeug.wrappers import Request, Response
 from trainmaster.embedded import log_searches, policies
 from trainmaster.embedded.calls import Call
 from trainmaster.embedded.control import Control
-from trainmaster.embedded.faults import Faults
+from trainmaster.embedded.faults import Fault, Faults
 from trainmaster.embedded.other_services import OtherServices
 from trainmaster.embedded.pricing import PriceListApi
 from trainmaster.embedded.role_journal import RoleJournal
@@ -27,6 +27,7 @@ from trainmaster.embedded.sagemaker.api import SageMakerApi
 from trainmaster.embedded.sagemaker.serving.invocation import Invocation, InvocationAnswer
 from trainmaster.embedded.sagemaker.wire import AwsError
 from trainmaster.embedded.signatures import Signatures
+from trainmaster.embedded.tally import Tally
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
@@ -52,6 +53,7 @@ class Front:
     roles: RoleJournal
     faults: Faults
     control: Control
+    tally: Tally
     signatures: Signatures
     recovered: threading.Event
     """Until it is set nothing that needs S3, jobs or endpoints is done: recovery would undo it."""
@@ -89,7 +91,13 @@ class Front:
             raise AwsError("InvalidRequest", f"S3 is at {self.account.s3_endpoint_url}. Set AWS_ENDPOINT_URL_S3 to it.")
         if call.service:
             self.signatures.check(call)
-        self._suffer(call)
+        fault = self._suffer(call)
+        response = self._served(call)
+        if fault and fault.lost:
+            raise ClientDisconnected
+        return response
+
+    def _served(self, call: Call) -> Response:
         if call.service == "sagemaker":
             return self._sagemaker(call)
         if call.service == "pricing":
@@ -102,15 +110,19 @@ class Front:
         self.roles.note(call, response)
         return response
 
-    def _suffer(self, call: Call) -> None:
-        fault = self.faults.take(call.operation or call.request.path)
+    def _suffer(self, call: Call) -> Fault | None:
+        operation = call.operation or call.request.path
+        self.tally.call(operation)
+        fault = self.faults.take(operation)
         if fault is None:
-            return
+            return None
+        self.tally.fault(fault.kind)
         time.sleep(fault.latency)
         if fault.reset:
             raise ClientDisconnected
         if fault.error:
             raise AwsError(fault.error, fault.message, status=fault.status)
+        return fault
 
     def _sagemaker(self, call: Call) -> Response:
         if call.target == "SageMaker":

@@ -33,6 +33,7 @@ from trainmaster.embedded.state import Credentials, State
 from trainmaster.embedded.supabase.service import Supabase
 from trainmaster.embedded.supabase.store import LARGEST_OBJECT
 from trainmaster.embedded.supabase.tokens import Keys
+from trainmaster.embedded.tally import Tally
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -96,7 +97,7 @@ class Host:
         roles = RoleJournal(folder / "roles.jsonl")
         roles.replay(others)  # which may change that role, or have deleted it
         self._role_arn = policies.ensure_execution_role(self.account)
-        faults, self._recovered = Faults(), threading.Event()
+        faults, tally, self._recovered = Faults(), Tally(), threading.Event()
         isolation = namespaces.detect()
         self.isolation = isolation.sentence
         """How jobs are kept apart from this machine."""
@@ -114,7 +115,8 @@ class Host:
             others=others,
             roles=roles,
             faults=faults,
-            control=Control(folder, faults, self._training.interrupt, self.isolation, self._recovered),
+            control=Control(folder, faults, tally, self._training.interrupt, self.isolation, self._recovered),
+            tally=tally,
             signatures=signatures,
             recovered=self._recovered,
         )
