@@ -126,12 +126,14 @@ class Deployments:
     def change(self, deployment_id: UUID, **changes: Any) -> Deployment:
         """Set fields of a row; one whose job has ended is returned as it is.
 
-        Fields of `Job` go by their own names. Raises UnknownChoiceError when there is no such row.
+        Fields of `Job` go by their own names. What the application cancelled stays cancelled. Raises UnknownChoiceError when there is no such row.
         """
         with self._database.writing() as connection:
             known = _get(connection, deployment_id, locked=True)
             if known.has_ended and not known.job.given_up:
                 return known
+            if known.status == "cancelled":  # perhaps since the caller looked
+                changes = _without(changes, {"status"})
             of_job = {one.name for one in fields(Job)}
             job = {**{name: getattr(known.job, name) for name in of_job}, **_only(changes, of_job)}
             whole = {one.name: getattr(known, one.name) for one in fields(Deployment)}
