@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 from uuid import UUID, uuid5
 
-from sqlalchemy import Connection, Row, select, update
+from sqlalchemy import ARRAY, ColumnElement, Connection, Row, Text, func, literal, select, tuple_, update
+from sqlalchemy.dialects.postgresql import JSONB
 
+from trainmaster.catalog.columns import Moment, keepable
+from trainmaster.catalog.cursor import read_cursor, write_cursor
 from trainmaster.catalog.database import Database
-from trainmaster.catalog.tables import cloud_deployments
+from trainmaster.catalog.tables import STATUSES, cloud_deployments
 from trainmaster.errors import NameConflictError, UnknownChoiceError
 
 _NAMESPACE = UUID("0b0c1f5e-7a58-4f7e-9d7f-3a3f1f0f6c11")
+LARGEST_PAGE = 200
 ENDED = frozenset({"completed", "failed", "cancelled", "stopped"})
 """Statuses of a row whose job has ended, and that nobody changes any more. Cancelled by the application: see `stop_asked`."""
 
@@ -84,10 +89,19 @@ def deployment_id_of(job_arn: str) -> UUID:
     return uuid5(_NAMESPACE, job_arn)
 
 
+@dataclass(frozen=True)
+class DeploymentPage:
+    """Some deployments, newest first, and the cursor to those after them; None at the end."""
+
+    deployments: Sequence[Deployment]
+    next_cursor: str | None
+
+
 class Deployments:
     """The deployments of all users. Methods are transactions; see Database for what they raise besides.
 
-    A row whose job has ended is never changed again: whoever comes later finds it as it is.
+    A row whose job has ended is never changed again: whoever comes later finds it as it is. Nor are the application's own rows,
+    which have nothing of Trainmaster in their `config`; of ours, what the application keeps there is left as it is.
     """
 
     def __init__(self, database: Database) -> None:
@@ -99,142 +113,237 @@ class Deployments:
         One that was given up is begun anew, unless it was to be stopped. Raises NameConflictError when the id is another user's.
         """
         with self._database.writing() as connection:
-            row = self._database.insert(cloud_deployments).values(**_columns(deployment)).on_conflict_do_nothing()
-            connection.execute(row)
-            kept = _get(connection, deployment.id, locked=True)
+            row = self._database.insert(cloud_deployments).values(
+                **_columns(deployment), config=_config(deployment.job)
+            )
+            connection.execute(row.on_conflict_do_nothing())
+            kept = _get(connection, deployment.id)
+            if kept is None:
+                raise NameConflictError(
+                    f"The deployment {deployment.id} of training job {deployment.deployment_id} is not Trainmaster's any more: its"
+                    " config lost what stood under `trainmaster`. Put it back, or choose another attempt."
+                )
             if kept.user_id != deployment.user_id:
                 raise NameConflictError(f"Training job {deployment.deployment_id} is another user's.")
             runs = tuple(dict.fromkeys([*kept.job.runs, *deployment.job.runs]))
             if kept.job.given_up and not kept.stop_asked:
                 begun = replace(deployment, created_at=kept.created_at, job=replace(deployment.job, runs=runs))
-            elif runs != kept.job.runs and not kept.has_ended:
+            elif not kept.has_ended:
                 begun = replace(kept, job=replace(kept.job, runs=runs))
             else:
                 return kept
-            return _write(connection, begun)
+            return _write(connection, kept, begun)
 
     def find(self, job_name: str, user_id: UUID | None = None) -> Deployment | None:
         """The newest of that job's name, of one user's or of anybody's."""
         column = cloud_deployments.c
-        query = select(cloud_deployments).where(column.deployment_id == job_name, column.platform == "sagemaker")
+        wanted = [_is_ours(), column.deployment_id == job_name]
         if user_id is not None:
-            query = query.where(column.user_id == user_id)
-        with self._database.reading() as connection:
-            row = connection.execute(query.order_by(column.created_at.desc()).limit(1)).one_or_none()
-        return _read(row) if row else None
+            wanted.append(column.user_id == user_id)
+        query = select(cloud_deployments).where(*wanted).order_by(column.created_at.desc(), column.id.desc()).limit(1)
+        return next(iter(self._fetch(query)), None)
 
     def change(self, deployment_id: UUID, **changes: Any) -> Deployment:
         """Set fields of a row; one whose job has ended is returned as it is.
 
-        Fields of `Job` go by their own names. What the application cancelled stays cancelled. Raises UnknownChoiceError when there is no such row.
+        Fields of `Job` go by their own names. The first stop stands, and so does a status by which the application wants the job
+        stopped, until the job has ended. Raises UnknownChoiceError when there is no such row, TypeError for what is no field of
+        it or says which row it is.
         """
-        with self._database.writing() as connection:
-            known = _get(connection, deployment_id, locked=True)
-            if known.has_ended and not known.job.given_up:
-                return known
-            if known.status == "cancelled":  # perhaps since the caller looked
-                changes = _without(changes, {"status"})
-            of_job = {one.name for one in fields(Job)}
-            job = {**{name: getattr(known.job, name) for name in of_job}, **_only(changes, of_job)}
-            whole = {one.name: getattr(known, one.name) for one in fields(Deployment)}
-            changed = Deployment(**{**whole, **_without(changes, of_job), "job": Job(**job)})
-            return _write(connection, changed)
+        if strange := set(changes) - _CHANGING - _OF_JOB:
+            raise TypeError(f"These are no fields of a deployment that change: {', '.join(sorted(strange))}")
+        return self._change(deployment_id, lambda known: _changed(known, changes))
+
+    def ask_stop(self, deployment_id: UUID, by: str, why: str) -> Deployment:
+        """Note that the job is to be stopped; whoever asked first is kept. Raises UnknownChoiceError when there is no such row."""
+        return self.change(deployment_id, stop=Stop(by, why, datetime.now(UTC)))
+
+    def join(self, deployment_id: UUID, run: str) -> Deployment:
+        """Note that a flow run follows the job too. Raises UnknownChoiceError when there is no such row."""
+        return self._change(deployment_id, lambda known: _with_runs(known, [*known.job.runs, run]))
+
+    def leave(self, deployment_id: UUID, run: str) -> Deployment:
+        """Note that a flow run follows the job no more. Raises UnknownChoiceError when there is no such row."""
+        return self._change(
+            deployment_id, lambda known: _with_runs(known, [one for one in known.job.runs if one != run])
+        )
 
     def give_up(self, deployment_id: UUID, why: str) -> Deployment:
         """End the row of a job that there is not: its launch was refused, stopped before it happened, or never came to it."""
-        with self._database.writing() as connection:
-            known = _get(connection, deployment_id, locked=True)
-            if known.has_ended:
-                return known
+
+        def given_up(known: Deployment) -> Deployment:
             stopped = known.status if known.status == "cancelled" else "stopped"
-            return _write(
-                connection,
-                replace(
-                    known,
-                    status=stopped if known.stop_asked else "failed",
-                    error_message=why,
-                    completed_at=datetime.now(UTC),
-                    job=replace(known.job, given_up=True),
-                ),
+            return replace(
+                known,
+                status=stopped if known.stop_asked else "failed",
+                error_message=why,
+                completed_at=datetime.now(UTC),
+                job=replace(known.job, given_up=True),
             )
 
-    def open_jobs(self, *, page: int = 200) -> Iterator[Deployment]:
-        """Every SageMaker deployment of ours whose job has not ended, oldest first, a page in memory at a time."""
+        return self._change(deployment_id, lambda known: known if known.has_ended else given_up(known))
+
+    def of_run(self, run: str) -> list[Deployment]:
+        """Those whose jobs have not ended that a flow run launched or follows, oldest first."""
         column = cloud_deployments.c
-        after: tuple[Any, Any] | None = None
+        query = select(cloud_deployments).where(_is_open(), _follows(self._database.kind, run))
+        return self._fetch(query.order_by(column.created_at, column.id))
+
+    def open_jobs(self, *, page: int = 200) -> Iterator[Deployment]:
+        """Every deployment of ours whose job has not ended, oldest first, a page in memory at a time."""
+        column = cloud_deployments.c
+        position = tuple_(column.created_at, column.id)
+        wanted = [_is_open()]
         while True:
-            query = select(cloud_deployments).where(column.platform == "sagemaker", column.completed_at.is_(None))
-            if after:
-                query = query.where(
-                    (column.created_at > after[0]) | ((column.created_at == after[0]) & (column.id > after[1]))
-                )
-            with self._database.reading() as connection:
-                rows = connection.execute(query.order_by(column.created_at, column.id).limit(page)).all()
-            found = [_read(row) for row in rows]
-            yield from (one for one in found if one.job.arn and not one.has_ended)
-            if len(rows) < page:
+            found = self._fetch(
+                select(cloud_deployments).where(*wanted).order_by(column.created_at, column.id).limit(page)
+            )
+            yield from found
+            if len(found) < page:
                 return
-            after = (rows[-1].created_at, rows[-1].id)
+            wanted = [_is_open(), position > tuple_(literal(found[-1].created_at, Moment), literal(found[-1].id))]
+
+    def page(
+        self, user_id: UUID | None = None, *, status: str | None = None, limit: int = 50, cursor: str | None = None
+    ) -> DeploymentPage:
+        """Deployments of a user or of everybody, in any state or one, newest first, at most 200.
+
+        Following the cursor shows every one that was there at the start once. Raises UnknownChoiceError for a status there is not,
+        and for a cursor that is none of ours.
+        """
+        if not 1 <= limit <= LARGEST_PAGE:
+            raise UnknownChoiceError(f"A page of {limit} deployments was asked for; choose 1 to {LARGEST_PAGE}.")
+        if status is not None and status not in STATUSES:
+            raise UnknownChoiceError(f"There is no status {status!r}; there are {', '.join(STATUSES)}.")
+        column = cloud_deployments.c
+        wanted = [_is_ours()]
+        if user_id is not None:
+            wanted.append(column.user_id == user_id)
+        if status is not None:
+            wanted.append(column.status == status)
+        if cursor is not None:
+            created_at, id_ = read_cursor(cursor)
+            wanted.append(tuple_(column.created_at, column.id) < tuple_(literal(created_at, Moment), literal(id_)))
+        query = select(cloud_deployments).where(*wanted).order_by(column.created_at.desc(), column.id.desc())
+        found = self._fetch(query.limit(limit + 1))
+        shown, more = found[:limit], len(found) > limit
+        return DeploymentPage(shown, write_cursor(shown[-1].created_at, shown[-1].id) if more else None)
+
+    def _change(self, deployment_id: UUID, change: Callable[[Deployment], Deployment]) -> Deployment:
+        """What comes of a row, which nobody else changes meanwhile."""
+        with self._database.writing() as connection:
+            known = _get(connection, deployment_id)
+            if known is None:
+                raise UnknownChoiceError(f"There is no deployment {deployment_id} of Trainmaster's.")
+            if known.has_ended and not known.job.given_up:
+                return known
+            return _write(connection, known, change(known))
+
+    def _fetch(self, query: Any) -> list[Deployment]:
+        with self._database.reading() as connection:
+            return [_read(row) for row in connection.execute(query)]
 
 
-def _get(connection: Connection, deployment_id: UUID, *, locked: bool = False) -> Deployment:
-    query = select(cloud_deployments).where(cloud_deployments.c.id == deployment_id)
-    row = connection.execute(query.with_for_update() if locked else query).one_or_none()
-    if row is None:
-        raise UnknownChoiceError(f"There is no deployment {deployment_id}.")
-    return _read(row)
+_OF_JOB = {one.name for one in fields(Job)}
+_CHANGING = {one.name for one in fields(Deployment)} - {
+    "id",
+    "user_id",
+    "deployment_id",
+    "platform",
+    "created_at",
+    "job",
+}
+_ASKING = ("cancelled", "stopping")
 
 
-def _write(connection: Connection, deployment: Deployment) -> Deployment:
-    """In the place of the row that is there, with what the application keeps in its `config`."""
-    values = _columns(deployment, beside=_config(connection, deployment.id))
-    connection.execute(update(cloud_deployments).where(cloud_deployments.c.id == deployment.id).values(**values))
-    return deployment
+def _is_ours() -> ColumnElement[bool]:
+    column = cloud_deployments.c
+    return (column.platform == "sagemaker") & column.config[("trainmaster", "arn")].as_string().is_not(None)
 
 
-def _config(connection: Connection, deployment_id: UUID) -> Mapping[str, Any]:
-    query = select(cloud_deployments.c.config).where(cloud_deployments.c.id == deployment_id)
-    config = connection.execute(query).scalar_one()
-    return config if isinstance(config, dict) else {}
+def _is_open() -> ColumnElement[bool]:
+    return _is_ours() & cloud_deployments.c.completed_at.is_(None)
 
 
-def _columns(deployment: Deployment, beside: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    job, stop = deployment.job, deployment.job.stop
-    ours = {
-        "arn": job.arn,
-        "request": dict(job.request),
-        "runs": list(job.runs),
-        "handed_over": job.handed_over,
-        "progress": dict(job.progress),
-        "stop": {"by": stop.by, "why": stop.why, "at": stop.at.isoformat()} if stop else None,
-        "given_up": job.given_up,
-    }
+def _follows(kind: str, run: str) -> ColumnElement[bool]:
+    config = cloud_deployments.c.config
+    if kind == "sqlite":
+        followers = func.json_each(config, "$.trainmaster.runs").table_valued("value")
+        return select(followers.c.value).where(followers.c.value == run).exists()
+    return config.op("@>", is_comparison=True)(literal({"trainmaster": {"runs": [run]}}, JSONB))
+
+
+def _get(connection: Connection, deployment_id: UUID) -> Deployment | None:
+    """One of ours, which nobody else changes until the transaction ends."""
+    query = select(cloud_deployments).where(cloud_deployments.c.id == deployment_id, _is_ours()).with_for_update()
+    row = connection.execute(query).one_or_none()
+    return _read(row) if row else None
+
+
+def _changed(known: Deployment, changes: Mapping[str, Any]) -> Deployment:
+    of_job = {name: value for name, value in changes.items() if name in _OF_JOB}
+    if known.job.stop is not None:
+        of_job.pop("stop", None)
+    of_row = {name: value for name, value in changes.items() if name not in _OF_JOB}
+    if "status" in of_row:
+        of_row["status"] = _status(known, of_row["status"])
+    return replace(known, **of_row, job=replace(known.job, **of_job))
+
+
+def _status(known: Deployment, wanted: str) -> str:
+    """Somebody may have asked for a stop since whoever changes the row last looked at it."""
+    if known.status == "cancelled" and (wanted not in ENDED or wanted == "stopped"):
+        return known.status
+    if known.status == "stopping" and wanted not in {*ENDED, "cancelled"}:
+        return known.status
+    return wanted
+
+
+def _with_runs(known: Deployment, runs: Sequence[str]) -> Deployment:
+    return replace(known, job=replace(known.job, runs=tuple(dict.fromkeys(runs))))
+
+
+def _write(connection: Connection, known: Deployment, changed: Deployment) -> Deployment:
+    """Only what is different, so that nothing else of the row is even written anew."""
+    before, after = _columns(known), _columns(changed)
+    values = {name: value for name, value in after.items() if value != before[name]}
+    if _config(changed.job) != _config(known.job):
+        values["config"] = _beside(connection, _config(changed.job)["trainmaster"])
+    if values:
+        row = update(cloud_deployments).where(cloud_deployments.c.id == known.id)
+        connection.execute(row.values(**values))
+    return changed
+
+
+def _beside(connection: Connection, ours: Mapping[str, Any]) -> ColumnElement[Any]:
+    """The config with ours in its place, by the database: it keeps to the digit what Python would read and write again."""
+    config = cloud_deployments.c.config
+    if connection.dialect.name == "sqlite":
+        return func.json_set(config, "$.trainmaster", func.json(json.dumps(ours)))
+    return func.jsonb_set(config, literal(["trainmaster"], ARRAY(Text)), literal(ours, JSONB))
+
+
+def _config(job: Job) -> dict[str, Any]:
+    values = {one.name: getattr(job, one.name) for one in fields(Job)}
+    stop = {"by": job.stop.by, "why": job.stop.why, "at": job.stop.at} if job.stop else None
+    return {"trainmaster": keepable({**values, "stop": stop})}
+
+
+def _columns(deployment: Deployment) -> dict[str, Any]:
     values = {one.name: getattr(deployment, one.name) for one in fields(Deployment) if one.name != "job"}
-    return values | {
-        "config": {**(beside or {}), "trainmaster": ours},
-        "checkpoint_urls": list(deployment.checkpoint_urls),
-    }
+    texts = {name: keepable(values[name]) for name in ("metrics", "logs", "error_message", "url")}
+    return {**values, **texts, "checkpoint_urls": list(deployment.checkpoint_urls) or None}
 
 
 def _read(row: Row[Any]) -> Deployment:
     values = {one.name: getattr(row, one.name) for one in fields(Deployment) if one.name != "job"}
-    ours = (row.config.get("trainmaster") if isinstance(row.config, dict) else None) or {}
+    ours = {name: value for name, value in row.config["trainmaster"].items() if name in _OF_JOB}
     stop = ours.get("stop")
     job = Job(
-        arn=ours.get("arn", ""),
-        request=ours.get("request", {}),
-        runs=tuple(ours.get("runs", ())),
-        handed_over=ours.get("handed_over", False),
-        progress=ours.get("progress", {}),
-        stop=Stop(stop["by"], stop["why"], datetime.fromisoformat(stop["at"])) if stop else None,
-        given_up=ours.get("given_up", False),
+        **ours
+        | {
+            "runs": tuple(ours.get("runs") or ()),
+            "stop": Stop(stop["by"], stop["why"], datetime.fromisoformat(stop["at"])) if stop else None,
+        }
     )
     return Deployment(**values | {"job": job, "checkpoint_urls": tuple(row.checkpoint_urls or ())})
-
-
-def _only(changes: Mapping[str, Any], names: set[str]) -> dict[str, Any]:
-    return {name: value for name, value in changes.items() if name in names}
-
-
-def _without(changes: Mapping[str, Any], names: set[str]) -> dict[str, Any]:
-    return {name: value for name, value in changes.items() if name not in names}

@@ -1,0 +1,60 @@
+"""Which jobs a monthly budget wants stopped that was cut below what it has promised: the newest first, no more than needed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from trainmaster.budget.budgets import Standing, month_name
+from trainmaster.budget.charge import Reservation
+from trainmaster.budget.ledger import NOTHING, Ledger
+from trainmaster.budget.money import shown
+
+
+def overdrawn(standings: Iterable[Standing], reservations: Sequence[Reservation]) -> dict[str, str]:
+    """Pure: why a job is to be stopped, by its name.
+
+    A job stopped frees at most what is reserved for it. So more may have to be stopped when its bill is in: the next look says.
+    """
+    chosen: dict[str, str] = {}
+    newest_first = sorted(
+        (one for one in reservations if one.is_open and ":training-job/" in one.charge.resource),
+        key=lambda one: one.position,
+        reverse=True,
+    )
+    over = [standing for standing in standings if standing.balance is not None and standing.balance < 0]
+    for standing in sorted(
+        over, key=lambda one: one.budget, reverse=True
+    ):  # the account last: others' stops help it too
+        counted = [
+            one for one in newest_first if one.month == standing.month and standing.budget in one.charge.payer.budgets()
+        ]
+        missing = standing.committed - (standing.limit or NOTHING)
+        missing -= sum((one.charge.amount for one in counted if one.key in chosen), NOTHING)
+        for reservation in counted:
+            if missing > 0 and reservation.key not in chosen:
+                missing -= reservation.charge.amount
+                chosen[reservation.key] = _why(standing)
+    return chosen
+
+
+def _why(standing: Standing) -> str:
+    return (
+        f"{shown(standing.committed)} of {standing.budget} is spent or promised for {month_name(standing.month)},"
+        f" {shown(standing.limit or NOTHING)} is allowed, and it is among the newest jobs"
+    )
+
+
+def overdrawn_now(ledger: Ledger, reservations: Sequence[Reservation]) -> dict[str, str]:
+    """Of all that is reserved, in whichever months it counts."""
+    months = sorted({one.month for one in reservations})
+    return overdrawn([standing for month in months for standing in ledger.standings(month)], reservations)
+
+
+def overdrawn_by(ledger: Ledger, reservation: Reservation | None) -> str:
+    """Why this job is to be stopped; "" while it is not."""
+    if reservation is None or not reservation.is_open:
+        return ""
+    standings = [ledger.standing(budget, reservation.month) for budget in reservation.charge.payer.budgets()]
+    if all(standing.balance is None or standing.balance >= 0 for standing in standings):
+        return ""
+    return overdrawn(standings, ledger.open_reservations()).get(reservation.key, "")
