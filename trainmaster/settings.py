@@ -83,6 +83,9 @@ class Settings(BaseSettings):
     outage_seconds: Annotated[
         float, Field(gt=0, description="How long AWS may be out of reach before a wait gives up.")
     ] = 900.0
+    approval_seconds: Annotated[
+        int, Field(gt=0, description="How long a run over budget waits for somebody to approve or refuse it.")
+    ] = 7 * 86400
     deploy_timeout_seconds: Annotated[
         float, Field(gt=0, description="How long an endpoint may take to come into service.")
     ] = 3600.0
