@@ -16,7 +16,6 @@ from uuid import UUID
 
 from library_shelves import Shelves
 
-from trainmaster.catalog.catalogue import Catalogue
 from trainmaster.storage.removing import delete_dataset, sweep
 from trainmaster.storage.store import StorageProvider
 from trainmaster.storage.uploading import NewDataset, upload
@@ -94,11 +93,8 @@ class Work:
 def do(work: Work) -> None:
     shelves, death = Shelves(work.environment, work.folder, work.user_id), Death(work.dies_at)
     catalogue = shelves.catalogue
-    mortal: Any = Catalogue(
-        catalogue.database,
-        Mortal(catalogue.datasets, death),
-        Mortal(catalogue.pending, death),  # type: ignore[arg-type]
-    )
+    datasets, pending = Mortal(catalogue.datasets, death), Mortal(catalogue.pending, death)
+    mortal = replace(catalogue, datasets=datasets, pending=pending)  # type: ignore[arg-type]
     stores: Any = Mortal(shelves.library.stores, death)
     library = replace(shelves.library, catalogue=mortal, stores=stores)
     match work.what:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from pydantic import SecretStr
 
+from trainmaster.catalog.configs import Configs
 from trainmaster.catalog.database import Database, open_database
 from trainmaster.catalog.datasets import Datasets
 from trainmaster.catalog.deployments import Deployments
@@ -21,6 +22,7 @@ class Catalogue:
     datasets: Datasets
     pending: PendingObjects
     deployments: Deployments
+    configs: Configs
 
     def close(self) -> None:
         """Close the connections."""
@@ -30,4 +32,4 @@ class Catalogue:
 def open_catalogue(url: str | SecretStr | None, state_dir: Path) -> Catalogue:
     """The catalogue at a PostgreSQL address, or in the state folder. Raises NotConfiguredError."""
     database = open_database(url, state_dir)
-    return Catalogue(database, Datasets(database), PendingObjects(database), Deployments(database))
+    return Catalogue(database, Datasets(database), PendingObjects(database), Deployments(database), Configs(database))

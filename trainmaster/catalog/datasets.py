@@ -16,7 +16,7 @@ from trainmaster.catalog.cursor import read_cursor, write_cursor
 from trainmaster.catalog.database import Database
 from trainmaster.catalog.pending import PendingObject, forget, orphan, require_unheld, settle
 from trainmaster.catalog.refusals import check_text, integrity_refused
-from trainmaster.catalog.tables import dataset_copies, training_datasets
+from trainmaster.catalog.tables import dataset_copies, training_config_datasets, training_datasets
 from trainmaster.errors import (
     DatasetMissingError,
     NameConflictError,
@@ -258,6 +258,14 @@ class Datasets:
         if connection.execute(row).one_or_none() is None:
             raise DatasetMissingError(f"There is no dataset {dataset_id} of user {user_id}.")
         return _one(connection, dataset_id, user_id)
+
+
+def datasets_of_config(connection: Connection, config_id: UUID, user_id: UUID) -> Sequence[Dataset]:
+    """Those of this user's that a training config names, oldest first."""
+    named = select(training_config_datasets.c.dataset_id).where(training_config_datasets.c.config_id == config_id)
+    column = training_datasets.c
+    found = _fetch(connection, select(training_datasets).where(column.user_id == user_id, column.id.in_(named)))
+    return sorted(found, key=lambda dataset: (dataset.created_at, str(dataset.id)))
 
 
 def where_training_reads(training_provider: str) -> StorageProvider:
