@@ -46,7 +46,7 @@ def desire_endpoint(request: EndpointRequest, package: ModelPackage, settings: S
     return desired_endpoint(
         request,
         package,
-        image_uri=sklearn_image_uri(settings.region, request.instance_type),
+        image_uri=sklearn_image_uri(settings.region),
         role_arn=settings.required("execution_role_arn"),
         region=settings.region,
         prices=known_prices(settings.refreshed_prices),

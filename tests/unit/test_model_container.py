@@ -52,7 +52,7 @@ def test_the_container_of_the_pinned_scikit_learn_exists(scope: str, region: str
     asked = {"version": SKLEARN_IMAGE, "py_version": "py3", "instance_type": "ml.m5.large"}
     uri = image_uris.retrieve("sklearn", region, **asked, image_scope=scope)
 
-    assert uri == sklearn_image_uri(region, "ml.m5.large")
+    assert uri == sklearn_image_uri(region)
     assert re.fullmatch(
         rf"\d{{12}}\.dkr\.ecr\.{region}\.amazonaws\.com/sagemaker-scikit-learn:{SKLEARN_IMAGE}-cpu-py3", uri
     )

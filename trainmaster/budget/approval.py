@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from decimal import ROUND_DOWN, Decimal
 
+from trainmaster.budget.charge import Charge
 from trainmaster.budget.money import CENT, rounded_up, shown
 from trainmaster.budget.prices import PriceList
 from trainmaster.errors import OverBudgetError
@@ -123,3 +124,10 @@ def approve_training(
     )
     runtime = min(paid, max_runtime_seconds)
     return Approval(rate, budget_limit, runtime, max_runtime_seconds, others, kept_seconds)
+
+
+def approval_of(charge: Charge, *, approved: Decimal, asked_runtime_seconds: int, kept_seconds: int = 0) -> Approval:
+    """What was approved when a charge was reserved, at the rate of then: its worst case is the charge, to the second it pays for."""
+    rate = Rate(charge.hourly)
+    runtime = rate.seconds(charge.amount) - ENDING_SECONDS - kept_seconds
+    return Approval(rate, approved, runtime, max(runtime, asked_runtime_seconds), kept_seconds=kept_seconds)

@@ -15,6 +15,12 @@ from trainmaster.training.request import TrainingRequest, decides
 from trainmaster.training.trainers import Trainer
 
 FINGERPRINT_TAG = "trainmaster:fingerprint"
+OUR_TAGS = (FINGERPRINT_TAG, "trainmaster:model", "trainmaster:attempt", "trainmaster:budget-usd")
+OUR_VARIABLES = {"PIP_QUIET": "1"}
+"""The toolkit installs requirements.txt: errors are news, what is there is not."""
+CODE_CHANNEL = "code"
+PROFILED_EVERY_MILLISECONDS = 500
+"""SageMaker's own default."""
 
 
 @dataclass(frozen=True)
@@ -24,6 +30,8 @@ class Channel:
     name: str
     uri: str
     checksum: str
+    manifest_uri: str = ""
+    """Where a manifest lies that names the object at `uri` alone; SageMaker reads all that begins with `uri` without one."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +45,8 @@ class TrainingInputs:
     source_uri: str
     image_uri: str
     hyperparameters: Mapping[str, str] = field(default_factory=dict)
+    source_checksum: str = ""
+    """Of the program, where its address alone does not fix it."""
 
 
 @dataclass(frozen=True)
@@ -73,8 +83,7 @@ def plan_training(request: TrainingRequest, inputs: TrainingInputs, approval: Ap
     """Pure: the same arguments give the same plan."""
     fingerprint = fingerprint_of(request, inputs, place.region)
     job_name = job_name_of(request, inputs, place.region)
-    runtime = approval.max_runtime_seconds
-    stopping = {"MaxRuntimeInSeconds": runtime}
+    folder = f"{place.output_uri}/{job_name}"
     create: dict[str, Any] = {
         "TrainingJobName": job_name,
         "RoleArn": place.role_arn,
@@ -83,42 +92,93 @@ def plan_training(request: TrainingRequest, inputs: TrainingInputs, approval: Ap
             "TrainingInputMode": "File",
             "MetricDefinitions": [{"Name": name, "Regex": regex} for name, regex in inputs.trainer.metrics.items()],
         },
-        "HyperParameters": {
-            "sagemaker_program": json.dumps(inputs.trainer.entry_point),
-            "sagemaker_submit_directory": json.dumps(inputs.source_uri),
-            "sagemaker_region": json.dumps(place.region),
-            "sagemaker_container_log_level": str(logging.WARNING),  # at INFO the toolkit logs its whole environment
-            **inputs.hyperparameters,
-        },
-        "InputDataConfig": [_channel(channel, inputs.trainer.content_type) for channel in inputs.channels],
-        "OutputDataConfig": {"S3OutputPath": place.output_uri},
+        "HyperParameters": {**inputs.hyperparameters, **_script_mode(request, inputs, place.region)},
+        "InputDataConfig": _channels(request, inputs),
+        "OutputDataConfig": {"S3OutputPath": place.output_uri, **_given(KmsKeyId=request.output_kms_key)},
         "ResourceConfig": {
             "InstanceType": request.instance_type,
             "InstanceCount": request.instance_count,
             "VolumeSizeInGB": request.volume_size_gb,
+            **_given(VolumeKmsKeyId=request.volume_kms_key, KeepAlivePeriodInSeconds=request.warm_pool_seconds),
         },
-        "StoppingCondition": stopping,
-        # The toolkit installs requirements.txt: errors are news, what is there is not.
-        "Environment": {"PIP_QUIET": "1", **request.environment},
+        "StoppingCondition": _stopping(request, approval),
+        "Environment": {**OUR_VARIABLES, **request.environment},
         "EnableManagedSpotTraining": request.use_spot_instances,
-        "Tags": [
-            {"Key": FINGERPRINT_TAG, "Value": fingerprint},
-            {"Key": "trainmaster:model", "Value": inputs.name},
-            {"Key": "trainmaster:attempt", "Value": str(request.attempt)},
-            {"Key": "trainmaster:budget-usd", "Value": str(request.budget_limit)},
-        ],
+        "EnableNetworkIsolation": request.network_isolation,
+        "CheckpointConfig": {"S3Uri": request.checkpoint_s3_uri or f"{folder}/checkpoints"},
+        "ProfilerConfig": _profiler(folder) if request.enable_profiler else {"DisableProfiler": True},
+        "ExperimentConfig": _experiment(request.experiment or inputs.name, job_name),
+        "Tags": [{"Key": key, "Value": value} for key, value in _tags(request, inputs, fingerprint).items()],
     }
-    if request.use_spot_instances:
-        stopping["MaxWaitTimeInSeconds"] = runtime + request.longest_wait_seconds - request.max_runtime_seconds
-        create["CheckpointConfig"] = {"S3Uri": f"{place.output_uri}/{job_name}/checkpoints"}
+    if request.enable_tensorboard:
+        create["TensorBoardOutputConfig"] = {"S3OutputPath": f"{folder}/tensorboard"}
+    if request.subnets and request.security_groups:
+        create["VpcConfig"] = {"Subnets": request.subnets, "SecurityGroupIds": request.security_groups}
     arn = job_arn(job_name, place.role_arn, place.region)
     charge = Charge(job_name, approval.worst_case, approval.rate.hourly, arn, request.payer)
     return TrainingPlan(job_name, fingerprint, request, approval, create, charge)
 
 
+def _given(**members: Any) -> dict[str, Any]:
+    """Those that say something: AWS takes no empty ones."""
+    return {name: value for name, value in members.items() if value}
+
+
+def _script_mode(request: TrainingRequest, inputs: TrainingInputs, region: str) -> dict[str, str]:
+    """What the container's toolkit is told. Without a network it cannot fetch the program, and gets it by a channel."""
+    file = inputs.source_uri.rpartition("/")[2]
+    source = f"/opt/ml/input/data/{CODE_CHANNEL}/{file}" if request.network_isolation else inputs.source_uri
+    return {
+        "sagemaker_program": json.dumps(inputs.trainer.entry_point),
+        "sagemaker_submit_directory": json.dumps(source),
+        "sagemaker_region": json.dumps(region),
+        "sagemaker_container_log_level": str(logging.WARNING),  # at INFO the toolkit logs its whole environment
+    }
+
+
+def _channels(request: TrainingRequest, inputs: TrainingInputs) -> list[dict[str, Any]]:
+    channels = [_channel(channel, inputs.trainer.content_type) for channel in inputs.channels]
+    if request.network_isolation:
+        channels.append(_channel(Channel(CODE_CHANNEL, inputs.source_uri, ""), "application/x-gzip"))
+    return channels
+
+
 def _channel(channel: Channel, content_type: str) -> dict[str, Any]:
-    source = {"S3DataType": "S3Prefix", "S3Uri": channel.uri, "S3DataDistributionType": "FullyReplicated"}
+    kind, uri = ("ManifestFile", channel.manifest_uri) if channel.manifest_uri else ("S3Prefix", channel.uri)
+    source = {"S3DataType": kind, "S3Uri": uri, "S3DataDistributionType": "FullyReplicated"}
     return {"ChannelName": channel.name, "ContentType": content_type, "DataSource": {"S3DataSource": source}}
+
+
+def _stopping(request: TrainingRequest, approval: Approval) -> dict[str, int]:
+    runtime = approval.max_runtime_seconds
+    if not request.use_spot_instances:
+        return {"MaxRuntimeInSeconds": runtime}
+    patience = request.longest_wait_seconds - request.max_runtime_seconds
+    return {"MaxRuntimeInSeconds": runtime, "MaxWaitTimeInSeconds": runtime + patience}
+
+
+def _profiler(folder: str) -> dict[str, Any]:
+    return {"S3OutputPath": f"{folder}/profiler", "ProfilingIntervalInMilliseconds": PROFILED_EVERY_MILLISECONDS}
+
+
+def _experiment(experiment: str, job_name: str) -> dict[str, str]:
+    """Runs of one experiment are shown together by SageMaker; the SDK keeps them in a trial of this name, and so do we."""
+    return {
+        "ExperimentName": experiment,
+        "TrialName": f"Default-Run-Group-{experiment}",
+        "TrialComponentDisplayName": job_name,
+        "RunName": job_name,
+    }
+
+
+def _tags(request: TrainingRequest, inputs: TrainingInputs, fingerprint: str) -> dict[str, str]:
+    return {
+        **request.tags,
+        FINGERPRINT_TAG: fingerprint,
+        "trainmaster:model": inputs.name,
+        "trainmaster:attempt": str(request.attempt),
+        "trainmaster:budget-usd": str(request.budget_limit),
+    }
 
 
 def job_arn(job_name: str, role_arn: str, region: str) -> str:
@@ -135,6 +195,7 @@ def job_name_of(request: TrainingRequest, inputs: TrainingInputs, region: str) -
 def fingerprint_of(request: TrainingRequest, inputs: TrainingInputs, region: str) -> str:
     """SHA-256 over all that decides what is trained and what may be spent; not over the attempt, nor what we derive."""
     read = [[channel.name, channel.uri, channel.checksum] for channel in inputs.channels]
-    ran = [inputs.trainer.entry_point, inputs.source_uri, inputs.image_uri, dict(inputs.hyperparameters)]
+    program = [inputs.trainer.entry_point, inputs.source_uri, inputs.source_checksum, inputs.image_uri]
+    ran = [*program, dict(inputs.hyperparameters)]
     whole = {**decides(request), "inputs": [read, ran], "region": region}
     return hashlib.sha256(json.dumps(whole, sort_keys=True).encode()).hexdigest()

@@ -6,7 +6,7 @@ from decimal import Decimal
 from typing import Annotated, Any, Literal, Self
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, field_validator
 
 from trainmaster.budget.approval import Approval, approve_training
 from trainmaster.budget.budgets import TEAM_PATTERN, Payer
@@ -298,6 +298,11 @@ class TrainingRequest(JobChoices):
             json_schema_extra={"enum": ["sagemaker"]},
         ),
     ] = "sagemaker"
+
+    @field_validator("training_config_id", "user_id")
+    @classmethod
+    def _one_spelling(cls, uuid: str) -> str:
+        return uuid.lower()
 
     @property
     def longest_wait_seconds(self) -> int:

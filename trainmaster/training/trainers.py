@@ -40,3 +40,6 @@ HOUSE_PRICES = Trainer(
     most_instances=1,
 )
 """It is done in seconds, so that it loses nothing worth a checkpoint."""
+
+SHIPPED: Mapping[str, Trainer] = {HOUSE_PRICES.name: HOUSE_PRICES}
+"""Those a training config can choose by name."""
