@@ -19,6 +19,7 @@ TrainmasterError
 ├── UploadUnderWayError          somebody else is uploading the very same
 ├── LeaseLostError               an object was held too long without renewal, and somebody else took it over
 ├── TrainingFailedError          the job ended without a model
+├── NoCapacityError              AWS had no machines for a job; later may do
 ├── DeploymentFailedError        the endpoint does not serve what was asked; what served before still does
 └── WaitTimedOutError            it took longer than it may
 """
@@ -153,6 +154,18 @@ class TrainingFailedError(TrainmasterError):
         super().__init__(
             f"Training job {job_name} ended {status}: {reason or 'AWS gave no reason'}. It cost ${cost}."
             f" Set attempt to one more to train again.{' Its last lines:' + said if said else ''}"
+        )
+
+
+class NoCapacityError(TrainmasterError):
+    """Raised when AWS had no machines for any attempt at a training; `attempts` say which were tried, and what it said."""
+
+    def __init__(self, attempts: Sequence[str]) -> None:
+        self.attempts = tuple(attempts)
+        said = "".join(f"\n  {number}. {attempt}" for number, attempt in enumerate(attempts, 1))
+        super().__init__(
+            f"AWS has no capacity for this training now.{said}\nTry again later with one more attempt, or allow more:"
+            " instance_types, fall_back_to_on_demand, another region."
         )
 
 
