@@ -11,6 +11,7 @@ from trainmaster.catalog.configs import Configs
 from trainmaster.catalog.database import Database, open_database
 from trainmaster.catalog.datasets import Datasets
 from trainmaster.catalog.deployments import Deployments
+from trainmaster.catalog.log_positions import LogPositions
 from trainmaster.catalog.pending import PendingObjects
 
 
@@ -23,6 +24,7 @@ class Catalogue:
     pending: PendingObjects
     deployments: Deployments
     configs: Configs
+    log_positions: LogPositions
 
     def close(self) -> None:
         """Close the connections."""
@@ -32,4 +34,11 @@ class Catalogue:
 def open_catalogue(url: str | SecretStr | None, state_dir: Path) -> Catalogue:
     """The catalogue at a PostgreSQL address, or in the state folder. Raises NotConfiguredError."""
     database = open_database(url, state_dir)
-    return Catalogue(database, Datasets(database), PendingObjects(database), Deployments(database), Configs(database))
+    return Catalogue(
+        database,
+        Datasets(database),
+        PendingObjects(database),
+        Deployments(database),
+        Configs(database),
+        LogPositions(database),
+    )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
@@ -12,6 +14,24 @@ from sqlalchemy.types import TypeDecorator, TypeEngine
 
 Json = JSON(none_as_null=True).with_variant(JSONB(none_as_null=True), "postgresql")
 TextList = ARRAY(Text).with_variant(JSON(none_as_null=True), "sqlite")
+
+
+def keepable(value: Any) -> Any:
+    """The same as JSON and text columns of both databases take it: no NaN or infinity (null instead), no NUL or half a surrogate
+    pair in text; amounts and moments as text."""
+    match value:
+        case str():
+            return value.replace("\0", "\ufffd").encode(errors="replace").decode()
+        case float() | Decimal() if not math.isfinite(value):
+            return None
+        case Decimal() | datetime():
+            return f"{value:f}" if isinstance(value, Decimal) else value.isoformat()
+        case Mapping():
+            return {keepable(str(name)): keepable(one) for name, one in value.items()}
+        case list() | tuple():
+            return [keepable(one) for one in value]
+        case _:
+            return value
 
 
 class Moment(TypeDecorator[datetime]):

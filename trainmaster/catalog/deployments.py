@@ -12,6 +12,7 @@ from uuid import UUID, uuid5
 
 from sqlalchemy import ARRAY, ColumnElement, Connection, Row, Text, func, literal, select, tuple_, update
 from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.exc import IntegrityError
 
 from trainmaster.catalog.columns import Moment, keepable
 from trainmaster.catalog.cursor import read_cursor, write_cursor
@@ -110,13 +111,20 @@ class Deployments:
     def begin(self, deployment: Deployment) -> Deployment:
         """Keep a new deployment, or find the one that is there, with the new one's runs among its own.
 
-        One that was given up is begun anew, unless it was to be stopped. Raises NameConflictError when the id is another user's.
+        One that was given up is begun anew, unless it was to be stopped. Raises NameConflictError when the id is another user's,
+        UnknownChoiceError when its training config is gone.
         """
         with self._database.writing() as connection:
             row = self._database.insert(cloud_deployments).values(
                 **_columns(deployment), config=_config(deployment.job)
             )
-            connection.execute(row.on_conflict_do_nothing())
+            try:
+                connection.execute(row.on_conflict_do_nothing())
+            except IntegrityError as error:  # the application's tables refer to each other
+                raise UnknownChoiceError(
+                    f"The row of training job {deployment.deployment_id} cannot be kept: is training config"
+                    f" {deployment.training_config_id} deleted? Choose one there is."
+                ) from error
             kept = _get(connection, deployment.id)
             if kept is None:
                 raise NameConflictError(
@@ -270,7 +278,8 @@ def _follows(kind: str, run: str) -> ColumnElement[bool]:
     if kind == "sqlite":
         followers = func.json_each(config, "$.trainmaster.runs").table_valued("value")
         return select(followers.c.value).where(followers.c.value == run).exists()
-    return config.op("@>", is_comparison=True)(literal({"trainmaster": {"runs": [run]}}, JSONB))
+    contains: ColumnElement[bool] = config.op("@>", is_comparison=True)(literal({"trainmaster": {"runs": [run]}}, JSONB))
+    return contains
 
 
 def _get(connection: Connection, deployment_id: UUID) -> Deployment | None:

@@ -106,6 +106,24 @@ cloud_deployments = Table(
     _one_of("platform", PLATFORMS, "cloud_deployments_platform_check"),
     _one_of("status", STATUSES, "cloud_deployments_status_check"),
 )
+cloud_deployments_listing = Index(
+    "cloud_deployments_listing_idx",
+    cloud_deployments.c.user_id,
+    cloud_deployments.c.created_at.desc(),
+    cloud_deployments.c.id.desc(),
+)
+cloud_deployments_job = Index(
+    "cloud_deployments_job_idx", cloud_deployments.c.deployment_id, cloud_deployments.c.created_at.desc()
+)
+_is_open = (cloud_deployments.c.platform == "sagemaker") & cloud_deployments.c.completed_at.is_(None)
+cloud_deployments_open = Index(
+    "cloud_deployments_open_idx",
+    cloud_deployments.c.created_at,
+    cloud_deployments.c.id,
+    sqlite_where=_is_open,
+    postgresql_where=_is_open,
+)
+"""Few are open at a time, however many there were."""
 
 dataset_copies = Table(
     "dataset_copies",
