@@ -77,9 +77,10 @@ def test_on_demand_jobs_are_given_no_wait_time_which_aws_would_refuse() -> None:
 
 
 def test_every_hyperparameter_is_a_string_as_sagemaker_wants_it() -> None:
-    sent = plan().create_request["HyperParameters"]
-    assert all(isinstance(value, str) for value in sent.values())
-    assert json.loads(sent["validation-fraction"]) == 0.2
+    sent = plan(inputs=replace(INPUTS, hyperparameters={"seed": "1", "sagemaker_program": "theirs"})).create_request
+    assert all(isinstance(value, str) for value in sent["HyperParameters"].values())
+    assert sent["HyperParameters"]["seed"] == "1"
+    assert json.loads(sent["HyperParameters"]["sagemaker_program"]) == "train.py"
 
 
 def test_the_metrics_are_read_from_the_line_train_py_prints() -> None:
@@ -90,9 +91,9 @@ def test_the_metrics_are_read_from_the_line_train_py_prints() -> None:
 
 @pytest.mark.parametrize(
     ("field", "value"),
-    [("model_name", "under_score"), ("model_name", "a" * 41), ("instance_type", "m5.large"), ("budget_limit", 0),
+    [("model_name", "under_score"), ("model_name", "a" * 41), ("instance_type", "m" * 65), ("budget_limit", 0),
      ("budget_limit", "1.001"), ("max_runtime_seconds", 59), ("max_runtime_seconds", 28 * 86400 + 1), ("instance_count", 0),
-     ("validation_fraction", 1), ("data_uri", "https://x/y"), ("attempt", 0), ("surprise", 1)],
+     ("instance_count", 21), ("warm_pool_seconds", 3601), ("training_config_id", "7"), ("region", "Mars"), ("data_uri", "https://x/y"), ("attempt", 0), ("surprise", 1)],
 )  # fmt: skip
 def test_a_request_out_of_bounds_is_refused_by_field(field: str, value: Any) -> None:
     with pytest.raises(ValidationError, match=field):
@@ -107,4 +108,5 @@ def test_the_same_code_gives_the_same_archive_and_the_same_address() -> None:
 
 @pytest.mark.parametrize("typed", ["1", "1.0", "1.00", 1, Decimal("1.000")])
 def test_one_amount_however_it_is_typed_is_one_job(typed: Any) -> None:
-    assert plan(TrainingRequest.model_validate({"data_uri": REQUEST.data_uri, "budget_limit": typed})) == plan()
+    one = REQUEST.model_copy(update={"budget_limit": Decimal("1.00")})
+    assert plan(TrainingRequest.model_validate({"data_uri": REQUEST.data_uri, "budget_limit": typed})) == plan(one)

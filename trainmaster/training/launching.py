@@ -13,6 +13,7 @@ from trainmaster.budget.money import micro_up, rounded
 from trainmaster.catalog.deployments import Deployment, Job, Stop, deployment_id_of
 from trainmaster.errors import NameConflictError, OverBudgetError, RefusedError
 from trainmaster.training.desk import Desk
+from trainmaster.training.experiments import ensure_trial
 from trainmaster.training.plan import FINGERPRINT_TAG, TrainingPlan
 from trainmaster.training.stopping import stop_training
 
@@ -66,6 +67,7 @@ def _reserve_and_create(desk: Desk, plan: TrainingPlan, deployment: Deployment) 
     if not reservation.is_open:
         return _require_exists(desk, plan)
     try:
+        ensure_trial(desk.client("sagemaker"), plan.create_request["ExperimentConfig"])
         desk.client("sagemaker").create_training_job(**plan.create_request)
     except ClientError as error:
         if is_taken(error) and _exists(desk, plan):

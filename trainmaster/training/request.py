@@ -15,6 +15,8 @@ from trainmaster.budget.prices import PriceList, shipped_prices
 
 _UUID = "[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}"
 _S3_FOLDER = r"^(s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/.*)?)?$"
+_KMS_KEY = r"^[a-zA-Z0-9:/_-]*$"
+_VpcId = Annotated[str, Field(pattern=r"^[-0-9a-zA-Z]+$", max_length=32)]
 SPOT_PATIENCE_SECONDS = 3600
 """How much longer than its runtime a spot job may wait for instances. Waiting is not billed."""
 
@@ -145,8 +147,23 @@ class TrainingChoices(JobChoices):
         return TrainingRequest(data_uri=data_uri, hyperparameters=hyperparameters, **job)
 
 
+_FORM = (
+    "training_config_id", "data_uri", "model_name", "budget_limit", "on_over_budget", "instance_type", "instance_count",
+    "max_runtime_seconds", "use_spot_instances", "max_wait_seconds", "instance_types", "fall_back_to_on_demand",
+    "volume_size_gb", "hyperparameters", "migrate_missing", "dry_run", "wait", "attempt", "user_id", "team",
+)  # fmt: skip
+"""What people are asked first: pydantic would begin with the fields every way of starting a run has."""
+
+
+def _in_order_of_the_form(schema: dict[str, Any]) -> None:
+    fields = schema["properties"]
+    schema["properties"] = {name: fields[name] for name in dict.fromkeys((*_FORM, *fields))}
+
+
 class TrainingRequest(JobChoices):
     """One training run: of a training config on its datasets, or of house prices on a table in S3."""
+
+    model_config = ConfigDict(json_schema_extra=_in_order_of_the_form)
 
     training_config_id: Annotated[
         str,
@@ -260,9 +277,9 @@ class TrainingRequest(JobChoices):
         str,
         Field(
             title="Experiment",
-            description="SageMaker experiment the run is tracked in; the model name when empty.",
+            description="SageMaker experiment the run is tracked in; what jobs are named after when empty.",
             pattern=r"^([a-zA-Z0-9](-*[a-zA-Z0-9])*)?$",
-            max_length=120,
+            max_length=100,
         ),
     ] = ""
     region: Annotated[
@@ -274,17 +291,29 @@ class TrainingRequest(JobChoices):
         ),
     ] = ""
     subnets: Annotated[
-        list[str], Field(title="Subnets", description="Of the VPC to train in; at most 16.", max_length=16)
+        list[_VpcId], Field(title="Subnets", description="Ids of the VPC's to train in; at most 16.", max_length=16)
     ] = []
     security_groups: Annotated[
-        list[str], Field(title="Security groups", description="Of the VPC to train in; at most 5.", max_length=5)
+        list[_VpcId],
+        Field(title="Security groups", description="Ids of the VPC's to train in; at most 5.", max_length=5),
     ] = []
     volume_kms_key: Annotated[
-        str, Field(title="KMS key of the volume", description="Id or ARN; AWS's own when empty.", max_length=2048)
+        str,
+        Field(
+            title="KMS key of the volume",
+            description="Id or ARN; AWS's own when empty. Not for instance types with disks of their own.",
+            pattern=_KMS_KEY,
+            max_length=2048,
+        ),
     ] = ""
     output_kms_key: Annotated[
         str,
-        Field(title="KMS key of the output", description="Id or ARN; the bucket's own when empty.", max_length=2048),
+        Field(
+            title="KMS key of the output",
+            description="Id or ARN; the bucket's own when empty.",
+            pattern=_KMS_KEY,
+            max_length=2048,
+        ),
     ] = ""
     network_isolation: Annotated[
         bool, Field(title="Network isolation", description="No network in the container, not even to S3.")
