@@ -10,7 +10,7 @@ from decimal import Decimal
 from typing import Any
 from uuid import UUID, uuid5
 
-from sqlalchemy import ARRAY, ColumnElement, Connection, Row, Text, func, literal, select, tuple_, update
+from sqlalchemy import ARRAY, ColumnElement, Connection, Row, Text, and_, func, literal, select, tuple_, update
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.exc import IntegrityError
 
@@ -261,12 +261,12 @@ _CHANGING = {one.name for one in fields(Deployment)} - {
     "created_at",
     "job",
 }
-_ASKING = ("cancelled", "stopping")
 
 
 def _is_ours() -> ColumnElement[bool]:
     column = cloud_deployments.c
-    return (column.platform == "sagemaker") & column.config[("trainmaster", "arn")].as_string().is_not(None)
+    arn = column.config[("trainmaster", "arn")].as_string()
+    return and_(column.platform == "sagemaker", arn.is_not(None))
 
 
 def _is_open() -> ColumnElement[bool]:
@@ -278,7 +278,9 @@ def _follows(kind: str, run: str) -> ColumnElement[bool]:
     if kind == "sqlite":
         followers = func.json_each(config, "$.trainmaster.runs").table_valued("value")
         return select(followers.c.value).where(followers.c.value == run).exists()
-    contains: ColumnElement[bool] = config.op("@>", is_comparison=True)(literal({"trainmaster": {"runs": [run]}}, JSONB))
+    contains: ColumnElement[bool] = config.op("@>", is_comparison=True)(
+        literal({"trainmaster": {"runs": [run]}}, JSONB)
+    )
     return contains
 
 

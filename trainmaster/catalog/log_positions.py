@@ -25,11 +25,10 @@ class LogPositions:
             return
         with self._database.writing() as connection:
             now = self._database.now(connection)
+            # In one order, so that two savers of the same never wait for each other.
             rows = [
                 {"job": job, "reader": reader, "stream": stream, "token": token, "at": now}
-                for stream, token in sorted(
-                    tokens.items()
-                )  # in one order: two savers of the same then never wait for each other
+                for stream, token in sorted(positions.items())
             ]
             statement = self._database.insert(log_positions)
             written = {"token": statement.excluded.token, "at": statement.excluded.at}
