@@ -1,0 +1,199 @@
+"""Many jobs at once on an AWS that fails, by followers that are killed: afterwards one job for each request, every log line once, and books
+equal to the bill. A table for people, and as the last line one JSON object; the exit code says whether all of it held."""
+
+from __future__ import annotations
+
+import argparse
+import io
+import json
+import os
+import secrets
+import sys
+import tarfile
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from benchmarks.soaking.audit import Evidence, Findings, audit
+from benchmarks.soaking.crew import Crew
+from benchmarks.soaking.errands import TEAMS, USERS, Errand, errands
+from benchmarks.soaking.follower import BUDGET, plan_of
+from benchmarks.soaking.weather import Control, Weather
+from trainmaster.aws.clients import default_clients
+from trainmaster.budget.budgets import ACCOUNT, Budget
+from trainmaster.budget.money import CENT
+from trainmaster.embedded.launch import running
+from trainmaster.settings import Settings
+from trainmaster.training.desk import Desk, open_desk
+
+MARK = "TRAINMASTER_SOAK"
+"""In the environment of every process of a soak, by which those that outlive it are found."""
+JOB = Path(__file__).with_name("soaking") / "job" / "train.py"
+RELEASE_AFTER = timedelta(seconds=25)
+STEP_SECONDS = 0.05
+SETTLED_WITHIN = 180.0
+TOLD_EVERY = 15.0
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--jobs", type=int, default=200)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--followers", type=int, default=6, help="how many work at a time")
+    parser.add_argument(
+        "--minutes", type=float, default=0.0, help="given up after so many (default: by the number of jobs)"
+    )
+    parser.add_argument("--keep", type=Path, help="folder to keep everything in, new or empty")
+    asked = parser.parse_args()
+    longest = 60 * (asked.minutes or 5 + asked.jobs / 6)
+    with folder(asked.keep) as kept:
+        findings = soak(asked.jobs, asked.seed, asked.followers, longest, kept)
+    report(findings)
+    return 1 if findings.offenders else 0
+
+
+@contextmanager
+def folder(keep: Path | None) -> Iterator[Path]:
+    if keep:
+        keep.mkdir(parents=True, exist_ok=True)
+        yield keep.resolve()
+        return
+    with tempfile.TemporaryDirectory(prefix="soak-", ignore_cleanup_errors=True) as temporary:
+        yield Path(temporary)
+
+
+def soak(count: int, seed: int, followers: int, longest: float, kept: Path) -> Findings:
+    """Everything from an empty folder to the audit; it takes no longer than about `longest` seconds."""
+    os.environ[MARK] = mark = secrets.token_hex(8)
+    began = time.monotonic()
+    logs = kept / "followers"
+    logs.mkdir()
+    before = dict(os.environ)
+    try:
+        with running(kept / "state", stop_grace=1) as environment:
+            os.environ.update(environment)
+            settings = Settings()
+            with open_desk(settings, default_clients(settings.region)) as desk:
+                findings = _soak(desk, environment, errands(seed, count), logs, Shift(seed, followers, began + longest))
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+    for process in left(mark):
+        findings.offend("processes left", process)
+    findings.counts["seconds"] = round(time.monotonic() - began)
+    return findings
+
+
+class Shift:
+    """Who works, until when at most."""
+
+    def __init__(self, seed: int, followers: int, until: float) -> None:
+        self.seed, self.followers, self.until = seed, followers, until
+
+
+def _soak(desk: Desk, environment: Mapping[str, str], asked: list[Errand], logs: Path, shift: Shift) -> Findings:
+    _furnish(desk)
+    _set_budgets(desk, shift.followers)
+    plans = {errand.name: plan_of(errand, desk.settings, desk) for errand in asked}
+    jobs = {plans[errand.name].job_name: errand for errand in asked}
+    arns = {plan.job_name: plan.charge.resource for plan in plans.values()}
+    control = Control(environment)
+    weather = Weather(control, desk, jobs, arns)
+    crew = Crew(asked, logs, shift.followers, shift.seed, RELEASE_AFTER)
+    weather.begin()
+    told = time.monotonic()
+    try:
+        while not crew.is_done and time.monotonic() < shift.until:
+            crew.step(weather.stopped)
+            weather.step()
+            if time.monotonic() - told > TOLD_EVERY:
+                told = time.monotonic()
+                print(f"{crew.sentence()} of {sum(errand.followers for errand in asked)}", file=sys.stderr, flush=True)
+            time.sleep(STEP_SECONDS)
+        worked = crew.is_done
+        tally = control.tally()
+        control.clear_faults()
+        until = time.monotonic() + SETTLED_WITHIN
+        while worked and time.monotonic() < until and _is_open(desk):
+            crew.reconcile()
+            time.sleep(1)
+    finally:
+        crew.dismiss()
+    findings = audit(Evidence(desk, desk.settings.state_dir, logs, jobs, crew.followed))
+    if not worked:
+        findings.offend("time", f"not done: {crew.sentence()}")
+    for what in crew.broken:
+        findings.offend("followers", what)
+    findings.counts |= {
+        "requests": len(asked),
+        "sent_twice": sum(errand.followers == 2 for errand in asked),
+        "kills": crew.counts["followers killed"] + crew.counts["reconciles killed"],
+        "interruptions": weather.interruptions,
+        "stops": len(weather.stopped),
+        "faults": sum(tally["faults"].values()),
+        "faults_by_kind": dict(sorted(tally["faults"].items())),
+        "api_calls": sum(tally["calls"].values()),
+        "api_calls_by_operation": dict(sorted(tally["calls"].items(), key=lambda one: -one[1])),
+        "processes": dict(sorted(crew.counts.items())),
+    }
+    return findings
+
+
+def _is_open(desk: Desk) -> bool:
+    return bool(desk.ledger.open_reservations()) or any(True for _ in desk.deployments.open_jobs())
+
+
+def _furnish(desk: Desk) -> None:
+    """What the jobs read and run."""
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w:gz") as tar:
+        tar.add(JOB, arcname=JOB.name)
+    bucket, s3 = desk.settings.required("bucket"), desk.client("s3")
+    s3.put_object(Bucket=bucket, Key="soak/sourcedir.tar.gz", Body=packed.getvalue())
+    s3.put_object(Bucket=bucket, Key="soak/data/data.txt", Body=b"one line\n")
+
+
+def _set_budgets(desk: Desk, followers: int) -> None:
+    """So that now and then there is nothing left, and a launch has to wait for others to end."""
+    account = BUDGET * followers / 3
+    budgets = [Budget("user", str(user)) for user in USERS] + [Budget("team", team) for team in filter(None, TEAMS)]
+    desk.ledger.set_limit(ACCOUNT, account.quantize(CENT), set_by="the soak")
+    for budget in budgets:
+        desk.ledger.set_limit(budget, BUDGET, set_by="the soak")
+
+
+def left(mark: str) -> list[str]:
+    """The command lines of processes of this soak that live still."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            environment = (process / "environ").read_bytes().split(b"\0")
+            command = (process / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+        except OSError:  # ended meanwhile, or not ours
+            continue
+        ours = (
+            int(process.name) == os.getpid() or "multiprocessing" in command
+        )  # those that start the others, until we end
+        if not ours and f"{MARK}={mark}".encode() in environment:
+            found.append(f"{process.name}: {command[:160]}")
+    return found
+
+
+def report(findings: Findings) -> None:
+    counts: dict[str, Any] = findings.counts
+    for name, value in counts.items():
+        shown = ", ".join(f"{key} {number}" for key, number in value.items()) if isinstance(value, dict) else value
+        print(f"{name.replace('_', ' '):<24} {shown}")
+    print("\nNot one invariant is broken." if not findings.offenders else "\nBroken:")
+    for sentence in findings.sentences():
+        print(sentence)
+    order = ["jobs", "duplicates", "lost_log_lines", "unsettled", "ledger_minus_bill_usd", "api_calls"]
+    print(json.dumps({name: counts[name] for name in [*order, *sorted(counts.keys() - set(order))]}))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,158 @@
+"""One who launches a job and follows it to its end, as a flow run does; and one who reconciles. Each is a process that may be killed."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable, Mapping
+from datetime import timedelta
+from decimal import Decimal
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from benchmarks.soaking.errands import Errand, Kill
+from trainmaster.aws.clients import default_clients
+from trainmaster.aws.failures import is_passing
+from trainmaster.aws.polling import Patience, answers
+from trainmaster.catalog.log_positions import LogPositions
+from trainmaster.errors import CatalogueUnavailableError, RefusedError
+from trainmaster.settings import Settings
+from trainmaster.training.desk import Desk, open_desk
+from trainmaster.training.following import FINISHED
+from trainmaster.training.launching import launch_training
+from trainmaster.training.log_sinks import FileSink
+from trainmaster.training.logs import LogReader
+from trainmaster.training.plan import Channel, Place, TrainingInputs, TrainingPlan, plan_training
+from trainmaster.training.reconciling import reconcile
+from trainmaster.training.request import TrainingRequest, approve
+from trainmaster.training.tending import tend
+from trainmaster.training.trainers import Trainer
+
+DONE, REFUSED, AGAIN, BROKEN = 0, 3, 75, 1
+"""How a follower ends: its job has; the request was refused; something passed that another life gets over; a bug."""
+TRAINER = Trainer("soak", "train.py", metrics={"loss": r"loss=([0-9.]+)"}, content_type="text/plain")
+BUDGET = Decimal("1.00")
+
+
+def plan_of(errand: Errand, settings: Settings, desk: Desk) -> TrainingPlan:
+    """The same plan for the same errand, whoever makes it."""
+    bucket = settings.required("bucket")
+    request = TrainingRequest(
+        model_name=errand.name,
+        data_uri=f"s3://{bucket}/soak/data/",
+        instance_type=errand.instance_type,
+        instance_count=errand.hosts,
+        max_runtime_seconds=600,
+        use_spot_instances=errand.spot,
+        budget_limit=BUDGET,
+        user_id=str(errand.user),
+        team=errand.team,
+    )
+    hyperparameters = {"lines": errand.lines, "pace": errand.pace, "fails-at": errand.fails_at}
+    inputs = TrainingInputs(
+        name=errand.name,
+        trainer=TRAINER,
+        channels=(Channel("training", request.data_uri, "soak"),),
+        source_uri=f"s3://{bucket}/soak/sourcedir.tar.gz",
+        image_uri="soak",
+        hyperparameters={name: str(value) for name, value in hyperparameters.items()},
+    )
+    place = Place(settings.region, settings.required("execution_role_arn"), f"s3://{bucket}/soak/jobs")
+    return plan_training(request, inputs, approve(request, settings.region, desk.prices), place)
+
+
+def follow(errand: Errand, run: str, kill: Kill | None, folder: Path) -> None:
+    """Launch the job of an errand and follow it to its end; exits with one of the codes above."""
+    _to_an_end(partial(_follow, errand, run, kill, folder), folder / f"{run}.txt")
+
+
+def reconcile_once(release_after: timedelta, folder: Path, number: int) -> None:
+    """One round over all that is open, as the schedule starts it."""
+    _to_an_end(partial(_reconcile, release_after), folder / f"reconcile-{number}.txt")
+
+
+def _follow(errand: Errand, run: str, kill: Kill | None, folder: Path) -> None:
+    settings = Settings()
+    with open_desk(settings, _mortal(errand, settings, kill)) as desk, FileSink(folder / f"{run}.log") as sink:
+        plan = plan_of(errand, settings, desk)
+        launch_training(desk, plan, run=run)
+        if errand.fate == "orphaned":
+            die()
+        positions = LogPositions(desk.catalogue.database)
+        reader = LogReader(desk.client, plan.job_name, errand.hosts, sink, positions, run)
+        patience = Patience(settings.poll_seconds, 60.0, plan.longest_wait_seconds + 60.0)
+
+        def ask() -> Mapping[str, Any]:
+            return desk.client("sagemaker").describe_training_job(TrainingJobName=plan.job_name)
+
+        for description in answers(ask, patience):
+            reader.look_again()
+            ended = description["TrainingJobStatus"] in FINISHED
+            while reader.new_lines() and ended:
+                time.sleep(0.2)
+            tend(desk, plan.job_name, description)
+            if ended:
+                break
+
+
+def _reconcile(release_after: timedelta) -> None:
+    settings = Settings()
+    with open_desk(settings, default_clients(settings.region)) as desk:
+        for _found in reconcile(desk, release_after=release_after):
+            pass
+
+
+def _to_an_end(work: Callable[[], None], path: Path) -> None:
+    """Ends the process with the code that its end stands for, and writes down what cut it short."""
+    logging.getLogger().setLevel(logging.ERROR)
+    try:
+        work()
+    except Exception as error:  # noqa: BLE001 - whatever it is becomes the code this process ends with
+        code = _meaning(error)
+        with path.open("a", encoding="utf-8") as file:
+            file.write(f"--- exit {code}\n{traceback.format_exc()}")
+        sys.exit(code)
+
+
+def _meaning(error: Exception) -> int:
+    if isinstance(error, CatalogueUnavailableError):
+        return AGAIN
+    if isinstance(error, ClientError | BotoCoreError):
+        return AGAIN if is_passing(error) else REFUSED
+    return REFUSED if isinstance(error, RefusedError) else BROKEN
+
+
+def _mortal(errand: Errand, settings: Settings, kill: Kill | None) -> Callable[[str], Any]:
+    """Clients of AWS that kill their process where the errand wants it."""
+    make = default_clients(settings.region)
+    if kill and kill.seconds:
+        timer = threading.Timer(kill.seconds, die)
+        timer.daemon = True
+        timer.start()
+    calls = iter(range(1, 1_000_000))
+
+    def count(*_: Any, **__: Any) -> None:
+        if kill and next(calls) == kill.call:
+            die()
+
+    def client(service: str) -> Any:
+        made = make(service)
+        if kill and kill.call:
+            made.meta.events.register("after-call" if kill.answered else "before-call", count)
+        if errand.fate == "never launched":
+            made.meta.events.register("before-call.sagemaker.CreateTrainingJob", die)
+        return made
+
+    return client
+
+
+def die(*_: Any, **__: Any) -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
