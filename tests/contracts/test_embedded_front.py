@@ -36,6 +36,7 @@ from trainmaster.embedded.sagemaker.account import Account
 from trainmaster.embedded.sagemaker.api import SageMakerApi
 from trainmaster.embedded.sagemaker.records import Records
 from trainmaster.embedded.sagemaker.serving.invocation import InvocationAnswer
+from trainmaster.embedded.service_quotas import Quotas, ServiceQuotasApi
 from trainmaster.embedded.signatures import Signatures
 from trainmaster.embedded.tally import Tally
 
@@ -490,7 +491,7 @@ def front_of(
         begun.set()
     records = Records(folder / "records.db")
     account = Account(folder, records, address, address, "key", "secret")
-    tally = Tally()
+    tally, quotas = Tally(), Quotas(folder)
     front = Front(
         account=account,
         sagemaker=SageMakerApi(operations),
@@ -498,7 +499,8 @@ def front_of(
         others=OtherServices(),
         roles=RoleJournal(folder / "roles.jsonl"),
         faults=faults,
-        control=Control(folder, faults, tally, invoke, "", begun),
+        quotas=ServiceQuotasApi(quotas, account.region, account.account_id),
+        control=Control(folder, faults, tally, quotas, invoke, "", begun),
         tally=tally,
         signatures=Signatures(account),
         recovered=begun,

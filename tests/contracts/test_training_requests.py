@@ -37,8 +37,29 @@ def stopping(runtime: int | None = None, wait: int | None = None, *, spot: bool 
         ({"InputDataConfig": [channel()["InputDataConfig"][0] | {"ChannelName": ".."}]}, "not '.' or '..'"),
         ({"RetryStrategy": {"MaximumRetryAttempts": 1}}, "RetryStrategy"),
         (
-            {"ResourceConfig": {"InstanceType": "ml.m5.large", "InstanceCount": 1, "VolumeSizeInGB": 1, "KeepAlivePeriodInSeconds": 60}},
-            "KeepAlivePeriodInSeconds",
+            stopping(10, 20, spot=True)
+            | {"ResourceConfig": {"InstanceType": "ml.m5.large", "InstanceCount": 1, "VolumeSizeInGB": 1, "KeepAlivePeriodInSeconds": 60}},
+            "KeepAlivePeriodInSeconds cannot be used together with EnableManagedSpotTraining",
+        ),
+        (
+            {"ResourceConfig": {"InstanceType": "ml.m5.large", "InstanceCount": 1, "VolumeSizeInGB": 1, "KeepAlivePeriodInSeconds": 3601}},
+            "It must be at most 3600",
+        ),
+        ({"TensorBoardOutputConfig": {"S3OutputPath": "s3://no-such-bucket-at-all/x"}}, "TensorBoardOutputConfig.S3OutputPath"),
+        ({"TensorBoardOutputConfig": {"S3OutputPath": "s3://BUCKET/x", "LocalPath": "/tmp/board"}}, "below /opt/ml only"),
+        ({"ProfilerConfig": {"S3OutputPath": "s3://no-such-bucket-at-all/x"}}, "ProfilerConfig.S3OutputPath"),
+        ({"ProfilerConfig": {"ProfilingIntervalInMilliseconds": 500}}, "must have an S3OutputPath"),
+        ({"ProfilerConfig": {"S3OutputPath": "s3://BUCKET/x", "ProfilingIntervalInMilliseconds": 7}}, "one of 100, 200"),
+        ({"ProfilerConfig": {"DisableProfiler": True, "S3OutputPath": "s3://BUCKET/x"}}, "must hold nothing else"),
+        ({"VpcConfig": {"Subnets": ["subnet-0"], "SecurityGroupIds": ["sg-0"]}}, "The subnet ID 'subnet-0' does not exist"),
+        ({"OutputDataConfig": {"S3OutputPath": "s3://BUCKET/x", "KmsKeyId": "no-such-key"}}, "OutputDataConfig.KmsKeyId"),
+        (
+            {"ResourceConfig": {"InstanceType": "ml.m5.large", "InstanceCount": 1, "VolumeSizeInGB": 1, "VolumeKmsKeyId": "nokey"}},
+            "ResourceConfig.VolumeKmsKeyId",
+        ),
+        (
+            {"ResourceConfig": {"InstanceType": "ml.g5.xlarge", "InstanceCount": 1, "VolumeSizeInGB": 1, "VolumeKmsKeyId": "nokey"}},
+            "which has local storage",
         ),
         ({"instances": 2, "EnableNetworkIsolation": True}, "could not reach each other"),
         ({"OutputDataConfig": {"S3OutputPath": "s3://no-such-bucket-at-all/x"}}, 'S3 bucket "no-such-bucket-at-all"'),

@@ -14,6 +14,7 @@ from werkzeug.wrappers import Request, Response
 
 from trainmaster.embedded.faults import Faults, Rule
 from trainmaster.embedded.sagemaker.wire import AwsError, Json
+from trainmaster.embedded.service_quotas import Quotas
 from trainmaster.embedded.tally import Tally
 
 
@@ -24,6 +25,7 @@ class Control:
     state: Path
     faults: Faults
     tally: Tally
+    quotas: Quotas
     interrupt: Callable[[str], None]
     isolation: str
     recovered: threading.Event
@@ -40,11 +42,13 @@ class Control:
                 {"error": "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())}, 400
             )
         except (ValueError, KeyError, TypeError):
-            return _said({"error": 'Post {"training_job": "<name>"}.'}, 400)
+            return _said({"error": 'Post {"training_job": "<name>"}, or {"quota": "<name>", "value": <number>}.'}, 400)
         except AwsError as error:
             return _said({"error": error.message, "code": error.code}, error.status)
         if done is None:
-            return _said({"error": "There are GET health, tally; GET, POST, DELETE faults; POST interrupt."}, 404)
+            return _said(
+                {"error": "There are GET health, tally; GET, POST, DELETE faults and quotas; POST interrupt."}, 404
+            )
         return _said(done)
 
     def _done(self, request: Request) -> Json | None:
@@ -59,6 +63,13 @@ class Control:
                     raise AwsError("ServiceUnavailable", "The embedded AWS is starting; try again.", status=503)
                 self.interrupt(str(json.loads(request.get_data())["training_job"]))
                 return {}
+            case "GET" | "POST" | "DELETE" as method, "quotas":
+                if method == "POST":
+                    asked = json.loads(request.get_data())
+                    self.quotas.apply(str(asked["quota"]), float(asked["value"]))
+                elif method == "DELETE":
+                    self.quotas.reset()
+                return {"quotas": self.quotas.applied()}
             case "GET" | "POST" | "DELETE" as method, "faults":
                 if method == "POST":
                     self.faults.add(Rule.model_validate_json(request.get_data()))

@@ -23,6 +23,12 @@ _STATUSES = {
     "DatabaseTimeout": 544,
 }
 
+_MESSAGES = {
+    "CapacityError": "Unable to provision requested ML compute capacity. Please retry using a different ML instance type"
+    " or after some time.",
+}
+"""AWS's own words, where people know an error by them."""
+
 
 @dataclass(frozen=True)
 class Fault:
@@ -81,7 +87,7 @@ class Rule(BaseModel):
     def fault(self, operation: str) -> Fault:
         return Fault(
             error=self.error,
-            message=self.message or f"{self.error} was commanded for {operation}.",
+            message=self.message or _MESSAGES.get(self.error or "", f"{self.error} was commanded for {operation}."),
             status=self.status or _STATUSES.get(self.error or "", 400),
             latency=self.latency,
             reset=self.reset,

@@ -26,6 +26,7 @@ from trainmaster.embedded.sagemaker.account import Account
 from trainmaster.embedded.sagemaker.api import SageMakerApi
 from trainmaster.embedded.sagemaker.serving.invocation import Invocation, InvocationAnswer
 from trainmaster.embedded.sagemaker.wire import AwsError
+from trainmaster.embedded.service_quotas import ServiceQuotasApi
 from trainmaster.embedded.signatures import Signatures
 from trainmaster.embedded.tally import Tally
 
@@ -51,6 +52,7 @@ class Front:
     invoke: Invoke
     others: OtherServices
     roles: RoleJournal
+    quotas: ServiceQuotasApi
     faults: Faults
     control: Control
     tally: Tally
@@ -102,6 +104,8 @@ class Front:
             return self._sagemaker(call)
         if call.service == "pricing":
             return PriceListApi(self.account.state).answer(call)
+        if call.service == "servicequotas" and self.quotas.concerns(call):
+            return self.quotas.answer(call)
         if call.service == "iam" and call.operation == "SimulatePrincipalPolicy":
             return policies.simulate_principal_policy(self.account, call)
         if call.service == "logs" and call.operation == "FilterLogEvents":

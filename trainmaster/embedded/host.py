@@ -21,13 +21,14 @@ from trainmaster.embedded.faults import Faults
 from trainmaster.embedded.front import INVOCATIONS, Front
 from trainmaster.embedded.other_services import OtherServices
 from trainmaster.embedded.role_journal import RoleJournal
-from trainmaster.embedded.sagemaker import namespaces, resources, tags
+from trainmaster.embedded.sagemaker import experiments, namespaces, resources, tags
 from trainmaster.embedded.sagemaker.account import Account
 from trainmaster.embedded.sagemaker.api import SageMakerApi
 from trainmaster.embedded.sagemaker.records import Records
 from trainmaster.embedded.sagemaker.serving.service import EndpointService
 from trainmaster.embedded.sagemaker.training.service import TrainingService
 from trainmaster.embedded.sagemaker.wire import AwsError
+from trainmaster.embedded.service_quotas import Quotas, ServiceQuotasApi
 from trainmaster.embedded.signatures import Signatures
 from trainmaster.embedded.state import Credentials, State
 from trainmaster.embedded.supabase.service import Supabase
@@ -98,10 +99,11 @@ class Host:
         roles.replay(others)  # which may change that role, or have deleted it
         self._role_arn = policies.ensure_execution_role(self.account)
         faults, tally, self._recovered = Faults(), Tally(), threading.Event()
+        quotas = Quotas(folder)
         isolation = namespaces.detect()
         self.isolation = isolation.sentence
         """How jobs are kept apart from this machine."""
-        self._training = TrainingService(self.account, faults, isolation)
+        self._training = TrainingService(self.account, faults, isolation, quotas.value)
         self._endpoints = EndpointService(self.account, faults, isolation)
         front = Front(
             account=self.account,
@@ -109,13 +111,15 @@ class Host:
                 self._training.operations,
                 self._endpoints.operations,
                 resources.operations(self.account),
+                experiments.operations(self.account),
                 tags.operations(self.account),
             ),
             invoke=self._endpoints.invoke,
             others=others,
             roles=roles,
+            quotas=ServiceQuotasApi(quotas, region, self.account.account_id),
             faults=faults,
-            control=Control(folder, faults, tally, self._training.interrupt, self.isolation, self._recovered),
+            control=Control(folder, faults, tally, quotas, self._training.interrupt, self.isolation, self._recovered),
             tally=tally,
             signatures=signatures,
             recovered=self._recovered,

@@ -6,7 +6,7 @@ import time
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import boto3
 from botocore.config import Config
@@ -65,6 +65,14 @@ class Account:
     @cached_property
     def iam(self) -> IAMClient:
         return self._session.client("iam", endpoint_url=self.inside_url or self.endpoint_url, config=self._config)
+
+    @cached_property
+    def ec2(self) -> Any:
+        return self._session.client("ec2", endpoint_url=self.inside_url or self.endpoint_url, config=self._config)
+
+    @cached_property
+    def kms(self) -> Any:
+        return self._session.client("kms", endpoint_url=self.inside_url or self.endpoint_url, config=self._config)
 
     @property
     def client_environment(self) -> dict[str, str]:

@@ -8,18 +8,22 @@ from typing import TYPE_CHECKING
 import regex
 from botocore.exceptions import ClientError
 
+from trainmaster.embedded.sagemaker import experiments
 from trainmaster.embedded.sagemaker.account import Account
 from trainmaster.embedded.sagemaker.locations import Location
 from trainmaster.embedded.sagemaker.roles import check_assumable
-from trainmaster.embedded.sagemaker.training import channels
+from trainmaster.embedded.sagemaker.training import channels, placement
 from trainmaster.embedded.sagemaker.training.metrics import MetricDefinitions
 from trainmaster.embedded.sagemaker.wire import Json, invalid
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
+TENSORBOARD = "/opt/ml/output/tensorboard"
 DEFAULT_RUNTIME_SECONDS = 24 * 3600
 MAX_RUNTIME_SECONDS = 28 * 24 * 3600
+LONGEST_WARM_SECONDS = 3600
+"""AWS's own limit of a training job's warm pool; that of its model is of HyperPod."""
 _RESERVED = ("input", "model", "output", "code", "errors", "sagemaker")
 
 
@@ -37,6 +41,13 @@ def check(account: Account, request: Json, *, isolated: bool) -> None:
     _check_bucket(account.s3, request["OutputDataConfig"]["S3OutputPath"], "OutputDataConfig.S3OutputPath")
     if checkpoint := request.get("CheckpointConfig"):
         _check_checkpoints(account, checkpoint)
+    if board := request.get("TensorBoardOutputConfig"):
+        _check_bucket(account.s3, board["S3OutputPath"], "TensorBoardOutputConfig.S3OutputPath")
+        _below_ml(board.get("LocalPath", TENSORBOARD), "TensorBoardOutputConfig.LocalPath")
+    _check_profiler(account, request.get("ProfilerConfig", {}))
+    placement.check(account, request)
+    if tracked := request.get("ExperimentConfig"):
+        experiments.check(account, tracked)
 
 
 def _check_algorithm(algorithm: Json) -> None:
@@ -64,14 +75,21 @@ def _check_resources(request: Json) -> None:
             raise invalid(
                 f"The embedded AWS does not do ResourceConfig.{unknown}: give InstanceType and InstanceCount."
             )
-    if resources.get("KeepAlivePeriodInSeconds"):
-        raise invalid("The embedded AWS keeps no warm pools: leave KeepAlivePeriodInSeconds out.")
+    check_warm_pool(resources.get("KeepAlivePeriodInSeconds", 0), spot=bool(request.get("EnableManagedSpotTraining")))
     if request.get("RetryStrategy"):
         raise invalid("The embedded AWS does not try failed jobs again: leave RetryStrategy out.")
     if request.get("ServerlessJobConfig"):
         raise invalid("The embedded AWS does not do serverless training jobs.")
     if "InstanceType" not in resources or resources.get("InstanceCount", 0) < 1:
         raise invalid("ResourceConfig must have an InstanceType and an InstanceCount of at least 1.")
+
+
+def check_warm_pool(seconds: int, *, spot: bool) -> None:
+    """Raises ValidationException for a KeepAlivePeriodInSeconds that AWS does not take."""
+    if seconds and spot:
+        raise invalid("KeepAlivePeriodInSeconds cannot be used together with EnableManagedSpotTraining.")
+    if seconds > LONGEST_WARM_SECONDS:
+        raise invalid(f"Invalid KeepAlivePeriodInSeconds {seconds}. It must be at most {LONGEST_WARM_SECONDS}.")
 
 
 def _check_network(request: Json, *, isolated: bool) -> None:
@@ -143,12 +161,34 @@ def _check_channel(account: Account, channel: Json, request: Json) -> None:
 
 def _check_checkpoints(account: Account, config: Json) -> None:
     _check_bucket(account.s3, config["S3Uri"], "CheckpointConfig.S3Uri")
-    path = PurePosixPath(config.get("LocalPath", "/opt/ml/checkpoints"))
-    below = path.parts[3:] if path.is_relative_to("/opt/ml") else ()
-    if not below or ".." in below:
-        raise invalid(f"CheckpointConfig.LocalPath {path}: the embedded AWS keeps checkpoints below /opt/ml only.")
-    if below[0] in _RESERVED:
+    path = config.get("LocalPath", "/opt/ml/checkpoints")
+    if _below_ml(path, "CheckpointConfig.LocalPath")[0] in _RESERVED:
         raise invalid(f"CheckpointConfig.LocalPath {path} is reserved by SageMaker.")
+
+
+def _below_ml(path: str, member: str) -> tuple[str, ...]:
+    """The parts of a path below /opt/ml."""
+    place = PurePosixPath(path)
+    below = place.parts[3:] if place.is_relative_to("/opt/ml") else ()
+    if not below or ".." in below:
+        raise invalid(f"{member} {path}: the embedded AWS keeps what is below /opt/ml only.")
+    return below
+
+
+def _check_profiler(account: Account, config: Json) -> None:
+    if config.get("DisableProfiler"):
+        if set(config) != {"DisableProfiler"}:
+            raise invalid("ProfilerConfig must hold nothing else when DisableProfiler is set.")
+        return
+    if config:
+        if "S3OutputPath" not in config:
+            raise invalid("ProfilerConfig must have an S3OutputPath unless DisableProfiler is set.")
+        _check_bucket(account.s3, config["S3OutputPath"], "ProfilerConfig.S3OutputPath")
+        every = config.get("ProfilingIntervalInMilliseconds", 500)
+        if every not in (100, 200, 500, 1000, 5000, 60000):
+            raise invalid(
+                f"Invalid ProfilingIntervalInMilliseconds {every}: it must be one of 100, 200, 500, 1000, 5000 and 60000."
+            )
 
 
 def _check_bucket(s3: S3Client, uri: str, member: str) -> None:

@@ -8,6 +8,7 @@ import os
 import shutil
 import threading
 import time
+from collections.abc import Iterator
 from contextlib import ExitStack, suppress
 from pathlib import Path
 
@@ -18,8 +19,9 @@ from trainmaster.embedded.faults import Faults
 from trainmaster.embedded.sagemaker.account import Account
 from trainmaster.embedded.sagemaker.locations import Location
 from trainmaster.embedded.sagemaker.namespaces import Isolation
-from trainmaster.embedded.sagemaker.training import artifacts, channels, checkpoints, statuses, uptime
+from trainmaster.embedded.sagemaker.training import artifacts, channels, checkpoints, statuses, uptime, warm_pools
 from trainmaster.embedded.sagemaker.training.channels import ManifestError
+from trainmaster.embedded.sagemaker.training.checks import TENSORBOARD
 from trainmaster.embedded.sagemaker.training.host import Host, Training, host_names
 from trainmaster.embedded.sagemaker.training.metrics import Metrics
 from trainmaster.embedded.sagemaker.wire import Json
@@ -143,6 +145,7 @@ class TrainingJob:
             with self._noting:
                 uptime.forget(self._folder)
             statuses.finish(job, status, self._account.now(), secondary=secondary, reason=reason)
+            warm_pools.keep(job)
 
     def _train(self) -> None:
         while True:
@@ -227,11 +230,11 @@ class TrainingJob:
         log_folder = self._folder / "logs"
         log_folder.mkdir(parents=True, exist_ok=True)
         with ExitStack() as cleanup:
-            sync = None
-            if target := self._checkpoints():  # before the hosts start: what is there now is in S3 already
-                folder = Path(self._checkpoint_path()).relative_to("/opt/ml")
-                sync = checkpoints.CheckpointSync(self._account.s3, target, [host.ml for host in hosts], folder)
-                cleanup.callback(sync.abandon)
+            syncs: list[checkpoints.CheckpointSync] = []
+            for target, path in self._synced():  # before the hosts start: what is there now is in S3 already
+                folder = Path(path).relative_to("/opt/ml")
+                syncs.append(checkpoints.CheckpointSync(self._account.s3, target, [host.ml for host in hosts], folder))
+                cleanup.callback(syncs[-1].abandon)
             running: list[Training] = []
             for host in hosts:
                 running.append(Training(self._account, host, self._metrics, log_folder))
@@ -240,7 +243,7 @@ class TrainingJob:
             codes = [each.poll() for each in running]
             for each in running:
                 each.end()
-            if sync and halt is not Halt.CLOSING:
+            for sync in syncs if halt is not Halt.CLOSING else []:
                 self._finish(sync)
             if halt:
                 raise HaltedError(halt)
@@ -333,6 +336,16 @@ class TrainingJob:
     def _checkpoint_path(self) -> str:
         path: str = self._job["CheckpointConfig"].get("LocalPath", CHECKPOINTS)
         return path
+
+    def _synced(self) -> Iterator[tuple[Location, str]]:
+        """Where in S3 what the job writes below a path is kept while it runs."""
+        if target := self._checkpoints():
+            yield target, self._checkpoint_path()
+        if board := self._job.get("TensorBoardOutputConfig"):
+            yield (
+                Location.parse(board["S3OutputPath"]).below(f"{self._name}/tensorboard-output"),
+                board.get("LocalPath", TENSORBOARD),
+            )
 
     def _move(self, secondary: str) -> None:
         """Enter a secondary status. A job that is Stopping stays so: of its further way only Uploading shows."""
