@@ -11,6 +11,7 @@ from typing import Any
 
 from trainmaster.budget.approval import Approval
 from trainmaster.budget.charge import Charge
+from trainmaster.training.checking import Circumstances
 from trainmaster.training.request import TrainingRequest, decides
 from trainmaster.training.trainers import Trainer
 
@@ -71,6 +72,8 @@ class TrainingPlan:
     """What the ledger reserves for it, by the job's name."""
     notes: tuple[str, ...] = ()
     """What is worth knowing before it is launched, and no reason not to: a runtime that was cut, a quota nobody may read."""
+    circumstances: Circumstances | None = None
+    """What was found where it is to run: what is left of quotas and budgets."""
 
     @property
     def longest_wait_seconds(self) -> int:

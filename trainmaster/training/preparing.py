@@ -64,7 +64,7 @@ def prepare_training(desk: Desk, request: TrainingRequest) -> TrainingPlan:
     output_uri = f"s3://{bucket}/{finding.folder}/jobs"
     place = Place(region, desk.settings.required("execution_role_arn"), output_uri)
     plan = plan_training(request, finding.inputs, approval, place)
-    return replace(plan, notes=(*finding.notes, *verdict.notes))
+    return replace(plan, notes=(*finding.notes, *verdict.notes), circumstances=verdict.circumstances)
 
 
 def migrate_missing(desk: Desk, request: TrainingRequest) -> list[Dataset]:
