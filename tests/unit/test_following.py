@@ -11,12 +11,13 @@ from trainmaster.aws.failures import is_passing
 from trainmaster.aws.polling import Patience, answers
 from trainmaster.budget.approval import Approval, Rate
 from trainmaster.errors import TrainingFailedError, WaitTimedOutError
-from trainmaster.training.following import Update, follow_training, next_step
+from trainmaster.training.following import Cadence, Update, follow_training, next_step
 from trainmaster.training.logs import LogReader
 from trainmaster.training.outcome import outcome_of
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 RATE = Rate(Decimal("3.60"))
+CADENCE = Cadence(30, 600)
 
 
 def aws_error(code: str, status: int = 400) -> ClientError:
@@ -36,12 +37,12 @@ def job(**members: Any) -> dict[str, Any]:
 
 
 def test_a_job_without_instances_has_cost_nothing_yet() -> None:
-    step = next_step(job(SecondaryStatus="Starting"), NOW, RATE)
+    step = next_step(job(SecondaryStatus="Starting"), NOW, CADENCE, RATE)
     assert (step.cost, step.seconds, step.finished) == (0, 0, False)
 
 
 def test_a_running_job_is_costed_by_the_time_since_its_instances_started() -> None:
-    assert next_step(job(TrainingStartTime=NOW - timedelta(seconds=50)), NOW, RATE).cost == Decimal("0.05")
+    assert next_step(job(TrainingStartTime=NOW - timedelta(seconds=50)), NOW, CADENCE, RATE).cost == Decimal("0.05")
 
 
 def test_a_finished_job_is_costed_by_what_aws_bills_not_by_the_clock() -> None:
@@ -49,12 +50,12 @@ def test_a_finished_job_is_costed_by_what_aws_bills_not_by_the_clock() -> None:
         TrainingJobStatus="Completed", SecondaryStatus="Completed", TrainingStartTime=NOW - timedelta(hours=9),
         TrainingEndTime=NOW, TrainingTimeInSeconds=1000, BillableTimeInSeconds=300,
     )  # fmt: skip
-    step = next_step(done, NOW, RATE)
+    step = next_step(done, NOW, CADENCE, RATE)
     assert (step.cost, step.seconds, step.finished, step.percent) == (Decimal("0.3"), 1000, True, 100)
 
 
 def test_a_clock_behind_awss_gives_no_negative_cost() -> None:
-    assert next_step(job(TrainingStartTime=NOW + timedelta(seconds=9)), NOW, RATE).cost == 0
+    assert next_step(job(TrainingStartTime=NOW + timedelta(seconds=9)), NOW, CADENCE, RATE).cost == 0
 
 
 @pytest.mark.parametrize(
@@ -151,86 +152,3 @@ def test_the_bill_is_billable_time_at_the_on_demand_rate() -> None:
     assert (outcome.bill, outcome.savings_percent) == (Decimal("0.0300"), 70)
 
 
-class FakeAws:
-    """A job of a script: each Describe gives the next description; its log holds `lines` and may refuse to be read."""
-
-    def __init__(self, *statuses: str, log_error: ClientError | None = None) -> None:
-        self.statuses, self.log_error = list(statuses), log_error
-        self.streams: dict[str, list[str]] = {"cats-1/algo-1-100": ["first"]}
-        self.stopped: list[str] = []
-
-    def describe_training_job(self, **_: str) -> dict[str, Any]:
-        secondary = self.statuses.pop(0) if len(self.statuses) > 1 else self.statuses[0]
-        if secondary == "Restarting":
-            self.streams["cats-1/algo-1-200"] = ["after the restart"]
-        return job(
-            SecondaryStatus=secondary, TrainingJobStatus="Completed" if secondary == "Completed" else "InProgress"
-        )
-
-    def stop_training_job(self, TrainingJobName: str) -> None:  # noqa: N803 - AWS's
-        self.stopped.append(TrainingJobName)
-
-    def get_paginator(self, _: str) -> "FakeAws":
-        return self
-
-    def paginate(self, **_: str) -> list[dict[str, Any]]:
-        if self.log_error:
-            raise self.log_error
-        return [{"logStreams": [{"logStreamName": name} for name in self.streams]}]
-
-    def get_log_events(self, *, logStreamName: str, nextToken: str = "0", **_: Any) -> dict[str, Any]:  # noqa: N803 - AWS's
-        lines, at = self.streams[logStreamName], int(nextToken)
-        events = [{"timestamp": n, "message": line} for n, line in enumerate(lines[at:], at)]
-        return {"events": events, "nextForwardToken": str(len(lines))}
-
-
-def followed(aws: FakeAws, longest: float = 600) -> list[Update]:
-    reader = LogReader(aws, "cats-1", hosts=1)  # type: ignore[arg-type]
-    return list(follow_training(aws, reader, RATE, Patience(0.001, 5, longest), sleep=lambda _: None))  # type: ignore[arg-type]
-
-
-def test_lines_after_a_spot_interruption_are_read_from_the_jobs_new_stream() -> None:
-    updates = followed(FakeAws("Training", "Interrupted", "Restarting", "Training", "Completed"))
-    assert [line for update in updates for line in update.lines] == ["first", "after the restart"]
-
-
-def test_a_log_that_may_not_be_read_is_told_and_the_job_followed_to_its_end() -> None:
-    updates = followed(FakeAws("Training", "Completed", log_error=aws_error("AccessDeniedException")))
-    assert updates[-1].step.finished
-    assert all("cannot be read" in update.log_problem for update in updates)
-
-
-def test_a_job_that_outlives_all_patience_is_stopped() -> None:
-    aws = FakeAws("Training")
-    with pytest.raises(WaitTimedOutError, match="told to stop"):
-        followed(aws, longest=0.05)
-    assert aws.stopped == ["cats-1"]
-
-
-def test_several_hosts_lines_are_read_in_order_each_with_its_host() -> None:
-    aws = FakeAws("Training")
-    aws.streams = {"cats-1/algo-1-1": ["a", "c"], "cats-1/algo-2-1": ["b"]}
-    reader = LogReader(aws, "cats-1", hosts=2)  # type: ignore[arg-type]
-    assert reader.new_lines() == ["algo-1: a", "algo-2: b", "algo-1: c"]
-    assert reader.new_lines() == []
-
-
-def test_lines_fetched_before_another_stream_failed_come_with_the_next_read() -> None:
-    aws = FakeAws("Training")
-    aws.streams = {"cats-1/algo-1-1": ["a"], "cats-1/algo-2-1": ["b"]}
-    reader = LogReader(aws, "cats-1", hosts=2)  # type: ignore[arg-type]
-    aws.get_log_events = throttled_once(aws.get_log_events, "cats-1/algo-2-1")  # type: ignore[method-assign]
-    with pytest.raises(ClientError):
-        reader.new_lines()
-    assert reader.new_lines() == ["algo-1: a", "algo-2: b"]
-
-
-def throttled_once(read: Any, stream: str) -> Any:
-    refusals = [aws_error("ThrottlingException")]
-
-    def reading(**asked: Any) -> Any:
-        if asked["logStreamName"] == stream and refusals:
-            raise refusals.pop()
-        return read(**asked)
-
-    return reading
