@@ -13,7 +13,7 @@ from botocore.exceptions import ClientError
 from trainmaster.aws import quotas
 from trainmaster.aws.failures import code_of, is_denied, is_missing, status_of
 from trainmaster.aws.quotas import Quota
-from trainmaster.catalog.deployments import Deployment
+from trainmaster.catalog.deployments import ENDED, Deployment
 from trainmaster.storage.address import S3Address
 from trainmaster.training.checking import Bucket, Circumstances, Role, Room, Verdict, judge
 from trainmaster.training.desk import Desk
@@ -182,7 +182,8 @@ def _rooms(desk: Desk, request: TrainingRequest, region: str, job_name: str, not
 def _open_jobs(desk: Desk, region: str, job_name: str) -> Iterator[Deployment]:
     account = (desk.settings.execution_role_arn or "").split(":")[4:5]
     for job in desk.deployments.open_jobs():
-        if job.job.arn.split(":")[3:5] == [region, *account] and job.deployment_id != job_name:
+        here = job.job.arn.split(":")[3:5] == [region, *account]
+        if here and job.deployment_id != job_name and job.status not in ENDED:
             yield job
 
 

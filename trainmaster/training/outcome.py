@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict
 from trainmaster.budget.approval import Approval, Rate
 from trainmaster.budget.money import rounded, shown
 from trainmaster.errors import TrainingFailedError
+from trainmaster.training.stopping import ENDED
 
 LOG_TAIL = 15
 
@@ -52,9 +53,19 @@ class TrainingOutcome(BaseModel):
         return [{"what": what, "value": value} for what, value in rows.items()]
 
 
+def is_billed(description: Mapping[str, Any]) -> bool:
+    """Whether what AWS bills for a job is final: it has ended, and the instances it kept for the next job are given back or are
+    that one's."""
+    pool = description.get("WarmPoolStatus", {}).get("Status", "Terminated")
+    return description["TrainingJobStatus"] in ENDED and pool in ("Terminated", "Reused")
+
+
 def bill_of(description: Mapping[str, Any], rate: Rate) -> Decimal:
-    """What AWS bills for a finished job, to the millionth of a dollar: its billable seconds at the on-demand rate."""
-    return rounded(rate.cost(_billable_seconds(description)))
+    """What AWS bills for a finished job, to the millionth of a dollar: its billable seconds at the on-demand rate, and those of
+    its warm pool. Of one that is not `is_billed` yet, so far.
+    """
+    kept = int(description.get("WarmPoolStatus", {}).get("ResourceRetainedBillableTimeInSeconds", 0))
+    return rounded(rate.cost(_billable_seconds(description) + kept))
 
 
 def _billable_seconds(description: Mapping[str, Any]) -> int:

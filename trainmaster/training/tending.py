@@ -15,7 +15,7 @@ from trainmaster.catalog.deployments import Deployment, Stop
 from trainmaster.training.desk import Desk
 from trainmaster.training.drift import drift, tag_drift
 from trainmaster.training.following import FINISHED
-from trainmaster.training.outcome import bill_of
+from trainmaster.training.outcome import bill_of, is_billed
 from trainmaster.training.overdrawing import overdrawn_by
 from trainmaster.training.request import TrainingRequest
 from trainmaster.training.stopping import stop_training
@@ -102,7 +102,7 @@ def due(description: Mapping[str, Any], known: Known, now: datetime, *, costly: 
     elif known.reservation and known.reservation.state == "released" and not ended:
         actions.append(Action("adopt", "it runs although its reservation was released"))
     if ended and (known.reservation or known.deployment):
-        if known.reservation is None or known.reservation.bill is None:
+        if is_billed(description) and (known.reservation is None or known.reservation.bill is None):
             actions.append(Action("settle", f"it ended {description['TrainingJobStatus']}"))
     elif description["TrainingJobStatus"] == "InProgress" and (
         stop := _reason_to_stop(description, known, now, costly)
@@ -179,7 +179,10 @@ def _written(
         row["status"] = "cancelled"
     if ended:
         row |= {
-            "completed_at": description.get("TrainingEndTime", description["LastModifiedTime"]),
+            # Left open while its warm pool costs money: a row that has ended is looked at no more.
+            "completed_at": description.get("TrainingEndTime", description["LastModifiedTime"])
+            if is_billed(description)
+            else None,
             "actual_cost": reservation.bill if reservation else None,
             "error_message": why_ended(description, deployment.job.stop),
             "metrics": metrics_of(description),
