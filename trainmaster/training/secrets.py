@@ -108,7 +108,7 @@ def _is_secret_name(key: str, *, number: bool, text: str) -> bool:
         return True
     if words[-1] == "id" and "secret" not in words and "password" not in words:
         return False
-    return bool(_ALWAYS & set(words))
+    return any(word in _ALWAYS or word.endswith(("password", "passwd")) for word in words)
 
 
 def _is_vocabulary(text: str) -> bool:
