@@ -1,13 +1,13 @@
-"""Bring the ledger to what AWS says: settle jobs whose follower died, release what was reserved for launches that never happened.
+"""Bring jobs, rows and ledger together: settle what ended unseen, stop what must not go on, give up what was never launched.
 Started every few minutes by its schedule; any number may run at once, and again.
-Leaves the books right, an event for each threshold a budget has reached, and a table of what it changed.
+Leaves the books right, an event for each threshold a budget has reached, and a table of what it did and found.
 """
 
 from __future__ import annotations
 
 from prefect import flow
 
-from tasks.budget import reconcile_ledger, report_reconciliation
+from tasks.jobs import reconcile_jobs, report_reconciliation, require_all_tended
 from trainmaster.settings import Settings
 from trainmaster.training.reconciling import ReconcileRequest, Reconciliation
 
@@ -15,6 +15,7 @@ from trainmaster.training.reconciling import ReconcileRequest, Reconciliation
 @flow(name="reconcile", flow_run_name="reconcile")
 def reconcile(request: ReconcileRequest) -> Reconciliation:
     settings = Settings()
-    result = reconcile_ledger(request, settings)
+    result = reconcile_jobs(request, settings)
     report_reconciliation(result, return_state=True)  # a report that fails spoils no books
+    require_all_tended(result.failures)
     return result

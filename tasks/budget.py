@@ -1,20 +1,15 @@
-"""Steps on the ledger, and the telling of how budgets stand."""
+"""The telling of how budgets stand."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import timedelta
 
 from prefect import get_run_logger
-from prefect.artifacts import create_table_artifact
 from prefect.events import emit_event
 
-from tasks.aws import desk_of, step
 from trainmaster.budget.budgets import Budget, Crossing
 from trainmaster.budget.ledger import Ledger
 from trainmaster.budget.money import shown
-from trainmaster.settings import Settings
-from trainmaster.training.reconciling import CHANGES, ReconcileRequest, Reconciliation, reconcile
 
 
 def tell_standing(ledger: Ledger, key: str) -> None:
@@ -55,25 +50,3 @@ def _emit(crossing: Crossing) -> None:
             "sentence": crossing.sentence(),
         },
     )
-
-
-@step(task_run_name="reconcile ledger and jobs")
-def reconcile_ledger(request: ReconcileRequest, settings: Settings) -> Reconciliation:
-    """Bring every open reservation to what AWS says of its job, and tell of thresholds nobody told of."""
-    result = Reconciliation()
-    with desk_of(settings) as desk:
-        for found in reconcile(desk, release_after=timedelta(minutes=request.release_after_minutes)):
-            result.add(found)
-            if found.finding in CHANGES:
-                tell_standing(desk.ledger, found.reservation.key)
-        standings = desk.ledger.standings()
-        tell_crossed(desk.ledger, [standing.budget for standing in standings], standings[0].month)
-    get_run_logger().info("%s", result.sentence())
-    return result
-
-
-@step(task_run_name="report what was reconciled")
-def report_reconciliation(result: Reconciliation) -> None:
-    """A table of what was changed, if anything was."""
-    if result.changed:
-        create_table_artifact(key="reconciled", table=result.table(), description=result.sentence())

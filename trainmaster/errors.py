@@ -21,6 +21,7 @@ TrainmasterError
 ├── TrainingFailedError          the job ended without a model
 ├── NoCapacityError              AWS had no machines for a job; later may do
 ├── DeploymentFailedError        the endpoint does not serve what was asked; what served before still does
+├── JobsLeftError                some jobs could not be looked after; all the others were
 └── WaitTimedOutError            it took longer than it may
 """
 
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from trainmaster.training.problems import Problem
 
 _NAMED = 8  # of the instance types a refusal lists
+_LISTED = 20  # of the jobs that could not be looked after
 
 
 class TrainmasterError(Exception):
@@ -171,6 +173,19 @@ class NoCapacityError(TrainmasterError):
 
 class DeploymentFailedError(TrainmasterError):
     """Raised when an endpoint could not be brought to serve what was asked."""
+
+
+class JobsLeftError(TrainmasterError):
+    """Raised when some of many jobs could not be looked after; `failures` say which and why. All the others were."""
+
+    def __init__(self, failures: Sequence[str]) -> None:
+        self.failures = tuple(failures)
+        shown = "".join(f"\n  {failure}" for failure in self.failures[:_LISTED])
+        more = len(self.failures) - _LISTED
+        super().__init__(
+            f"{len(self.failures)} of the jobs could not be looked after; all the others were, and the next run tries again:{shown}"
+            + (f"\n  and {more} more" if more > 0 else "")
+        )
 
 
 class WaitTimedOutError(TrainmasterError):

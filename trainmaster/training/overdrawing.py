@@ -10,6 +10,11 @@ from trainmaster.budget.ledger import NOTHING, Ledger
 from trainmaster.budget.money import shown
 
 
+def is_of_job(reservation: Reservation) -> bool:
+    """Whether it is a training job that is paid for, and not an endpoint."""
+    return ":training-job/" in reservation.charge.resource
+
+
 def overdrawn(standings: Iterable[Standing], reservations: Sequence[Reservation]) -> dict[str, str]:
     """Pure: why a job is to be stopped, by its name.
 
@@ -17,7 +22,7 @@ def overdrawn(standings: Iterable[Standing], reservations: Sequence[Reservation]
     """
     chosen: dict[str, str] = {}
     newest_first = sorted(
-        (one for one in reservations if one.is_open and ":training-job/" in one.charge.resource),
+        (one for one in reservations if one.is_open and is_of_job(one)),
         key=lambda one: one.position,
         reverse=True,
     )
@@ -57,4 +62,4 @@ def overdrawn_by(ledger: Ledger, reservation: Reservation | None) -> str:
     standings = [ledger.standing(budget, reservation.month) for budget in reservation.charge.payer.budgets()]
     if all(standing.balance is None or standing.balance >= 0 for standing in standings):
         return ""
-    return overdrawn(standings, ledger.open_reservations()).get(reservation.key, "")
+    return overdrawn_now(ledger, ledger.open_reservations()).get(reservation.key, "")

@@ -1,117 +1,229 @@
-"""Bringing the ledger to what AWS says, for launches and followers that died before they could."""
+"""Bringing rows and ledger to what AWS says, and AWS to what they say, for launches and followers that died before they could."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from itertools import islice
+from typing import Annotated, Any, Literal, TypeVar
 
-from botocore.exceptions import ClientError
+from botocore.exceptions import BotoCoreError, ClientError
 from pydantic import BaseModel, ConfigDict, Field
 
-from trainmaster.aws.failures import is_missing
 from trainmaster.budget.charge import Reservation
-from trainmaster.budget.ledger import Ledger
 from trainmaster.budget.money import shown
+from trainmaster.catalog.deployments import Deployment, Stop
+from trainmaster.errors import TrainmasterError
 from trainmaster.training.desk import Desk
-from trainmaster.training.following import FINISHED
-from trainmaster.training.tending import tend
+from trainmaster.training.followers import States, following, no_states
+from trainmaster.training.looking import Books, Described, descriptions, read_books
+from trainmaster.training.overdrawing import is_of_job
+from trainmaster.training.plan import FINGERPRINT_TAG
+from trainmaster.training.stopping import stop_training
+from trainmaster.training.tending import Known, Tended, tend, tend_known
 
-if TYPE_CHECKING:
-    from mypy_boto3_sagemaker import SageMakerClient
+Finding = Literal[
+    "running", "settled", "stopped", "adopted", "drifted", "released", "waiting", "elsewhere", "orphan", "failed",
+]  # fmt: skip
+"""Stopped: was told to, just now. Waiting: AWS knows no such job, but its launch is too recent to be given up. Elsewhere: of
+another account or region. Orphan: bears our tag, but neither row nor ledger knows it. Failed: could not be looked after."""
 
-Finding = Literal["running", "settled", "released", "waiting", "adopted", "elsewhere"]
-"""Waiting: AWS knows no such job, but its launch is too recent to be given up. Elsewhere: of another account or region."""
+UNEVENTFUL: frozenset[Finding] = frozenset({"running", "waiting", "elsewhere"})
+CHANGES: frozenset[Finding] = frozenset({"settled", "released", "adopted"})
+"""Findings that change the books."""
+BATCH = 200
+"""Jobs looked at together, in memory with their descriptions."""
+MOST_LISTED = 5_000
+"""Jobs under way that are looked through for orphans, the oldest first; AWS throttles who lists on and on."""
+PASSING = (ClientError, BotoCoreError, TrainmasterError)
+"""What one job may fail with while the others are looked after."""
 
-CHANGES = {"settled", "released", "adopted"}
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class Reconciled:
-    """What was found of one reservation, and how it stands now."""
+    """What was found of one job, and why something was done about it; what is reserved or billed for it now, if anything."""
 
     finding: Finding
-    reservation: Reservation
+    job_name: str
+    reservation: Reservation | None = None
+    why: str = ""
 
 
 class ReconcileRequest(BaseModel):
-    """How patient to be."""
+    """How patient to be, and how strict."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     release_after_minutes: Annotated[
         int,
         Field(
-            title="Release after (minutes)",
-            description="When a reservation is given up whose job AWS does not know. A launch takes ten at the very most.",
+            title="Give up after (minutes)",
+            description="When a launch is given up whose job AWS does not know, and a tagged job stopped that nobody here"
+            " knows. A launch takes ten at the very most.",
             ge=15,
             le=7 * 24 * 60,
         ),
     ] = 30
+    stop_orphans: Annotated[
+        bool,
+        Field(
+            title="Stop orphans",
+            description="Stop jobs with our tags that neither the catalogue nor the ledger knows. Off where several"
+            " installations share an AWS account and region: one's jobs are the other's orphans.",
+        ),
+    ] = True
 
 
 class Reconciliation(BaseModel):
-    """What was found of how many reservations, and those that were changed."""
+    """What was found of how many jobs, and those that something was done about or is to be said of."""
 
     counts: dict[Finding, int] = Field(default_factory=dict)
     changed: list[dict[str, str]] = Field(default_factory=list)
 
     def add(self, found: Reconciled) -> None:
         self.counts[found.finding] = self.counts.get(found.finding, 0) + 1
-        if found.finding in CHANGES:
+        if found.finding not in UNEVENTFUL:
             booked = found.reservation
-            row = {"job": booked.key, "what": found.finding, "reserved": shown(booked.charge.amount)}
-            self.changed.append({**row, "billed": "" if booked.bill is None else shown(booked.bill)})
+            row = {"job": found.job_name, "what": found.finding, "why": found.why}
+            row["reserved"] = shown(booked.charge.amount) if booked else ""
+            self.changed.append({**row, "billed": "" if not booked or booked.bill is None else shown(booked.bill)})
+
+    @property
+    def failures(self) -> list[str]:
+        """Of jobs that could not be looked after, why."""
+        return [f"{row['job']}: {row['why']}" for row in self.changed if row["what"] == "failed"]
 
     def sentence(self) -> str:
         said = ", ".join(f"{count} {finding}" for finding, count in sorted(self.counts.items()))
-        return f"Reservations: {said or 'none is open'}."
+        return f"Jobs: {said or 'none is open'}."
 
     def table(self) -> list[dict[str, Any]]:
         return [dict(row) for row in self.changed]
 
 
-def reconcile(desk: Desk, *, release_after: timedelta) -> Iterator[Reconciled]:
-    """Settle what has ended, release what was never launched, book anew what runs although it was released.
+def reconcile(
+    desk: Desk, *, release_after: timedelta, states: States = no_states, stop_orphans: bool = True
+) -> Iterator[Reconciled]:
+    """Every open row and reservation against AWS, then AWS's jobs under way against them.
 
-    One Describe for each open reservation, and for those released lately. Any number of these may run at once.
+    Settles what has ended, stops what must not go on, releases and closes what was never launched, counts again what runs
+    although it was released. One Describe for each; any number of these may run at once. What fails for one job is a finding;
+    raises botocore's errors when AWS is out of reach altogether.
     """
-    sagemaker, ledger = desk.client("sagemaker"), desk.ledger
-    of_account, region, now = desk.account, desk.settings.region, ledger.now()
-    for reservation in ledger.open_reservations():
-        if not _is_at(reservation, of_account, region):
-            yield Reconciled("elsewhere", reservation)
-        elif (description := _describe(sagemaker, reservation.key)) is None:
-            yield _unlaunched(ledger, reservation, now - release_after)
-        elif description["TrainingJobStatus"] in FINISHED:
-            tended = tend(desk, reservation.key, description)
-            yield Reconciled("settled", tended.reservation or reservation)
-        else:
-            yield Reconciled("running", reservation)
-    for reservation in ledger.released_since(now - 2 * release_after):
-        # A launch that was asleep when it was given up; in the next round it is settled like any other.
-        if _is_at(reservation, of_account, region) and _describe(sagemaker, reservation.key):
-            yield Reconciled("adopted", ledger.adopt(reservation.charge))
+    books, now = read_books(desk), desk.ledger.now()
+    given_up_before, seen = now - release_after, set[str]()
+    for rows in _batches(desk.deployments.open_jobs(page=BATCH)):
+        seen |= {row.deployment_id for row in rows}
+        yield from _of_rows(desk, rows, books, states, given_up_before)
+    released = desk.ledger.released_since(now - 2 * release_after)
+    unseen = [one for one in [*books.reserved.values(), *released] if one.key not in seen and is_of_job(one)]
+    seen |= {one.key for one in unseen}
+    for reservations in _batches(unseen):
+        yield from _of_reservations(desk, reservations, books, given_up_before)
+    yield from _of_jobs_under_way(desk, seen, given_up_before, stop=stop_orphans)
 
 
-def _unlaunched(ledger: Ledger, reservation: Reservation, given_up_before: datetime) -> Reconciled:
-    if reservation.reserved_at > given_up_before:
-        return Reconciled("waiting", reservation)
-    ledger.release(reservation.key, reservation.position)
-    return Reconciled("released", ledger.find(reservation.key) or reservation)
+def _of_rows(
+    desk: Desk, rows: Sequence[Deployment], books: Books, states: States, given_up_before: datetime
+) -> Iterator[Reconciled]:
+    here = {row.deployment_id: row for row in rows if _is_here(desk, row.job.arn)}
+    yield from (Reconciled("elsewhere", row.deployment_id) for row in rows if row.deployment_id not in here)
+    of_runs = states([run for row in here.values() for run in row.job.runs])
+    for name, described in descriptions(desk, list(here)):
+        try:
+            row = here[name]
+            if following(row.job, of_runs) == "cancelled" and not row.stop_asked:
+                stop = Stop("Prefect", "every flow run that followed it was cancelled", desk.ledger.now())
+                row = desk.deployments.change(row.id, stop=stop)
+            yield _found(desk, name, books.known(desk, name, row), described, given_up_before)
+        except PASSING as error:
+            yield Reconciled("failed", name, why=str(error))
 
 
-def _describe(sagemaker: SageMakerClient, job_name: str) -> Mapping[str, Any] | None:
+def _of_reservations(
+    desk: Desk, reservations: Sequence[Reservation], books: Books, given_up_before: datetime
+) -> Iterator[Reconciled]:
+    here = {one.key: one for one in reservations if _is_here(desk, one.charge.resource)}
+    yield from (Reconciled("elsewhere", one.key, one) for one in reservations if one.key not in here and one.is_open)
+    for name, described in descriptions(desk, list(here)):
+        try:
+            known = Known(desk.deployments.find(name), here[name], books.overdrawn.get(name, ""))
+            if described is not None or here[name].is_open:
+                yield _found(desk, name, known, described, given_up_before)
+        except PASSING as error:
+            yield Reconciled("failed", name, why=str(error))
+
+
+def _found(desk: Desk, name: str, known: Known, described: Described, given_up_before: datetime) -> Reconciled:
+    if isinstance(described, Exception):
+        return Reconciled("failed", name, known.reservation, str(described))
+    if described is None:
+        return _unlaunched(desk, name, known, given_up_before)
+    return _tended(name, tend_known(desk, name, known, described))
+
+
+def _tended(name: str, tended: Tended) -> Reconciled:
+    why = {action.what: action.why for action in tended.actions}
+    for what, finding in (("settle", "settled"), ("stop", "stopped"), ("adopt", "adopted")):
+        if what in why:
+            return Reconciled(finding, name, tended.reservation, why[what])  # type: ignore[arg-type]
+    return Reconciled("drifted" if tended.drift else "running", name, tended.reservation, "; ".join(tended.drift))
+
+
+def _unlaunched(desk: Desk, name: str, known: Known, given_up_before: datetime) -> Reconciled:
+    row, reservation = known.deployment, known.reservation
+    since = max(one for one in (row and row.created_at, reservation and reservation.reserved_at) if one)
+    if since > given_up_before:
+        return Reconciled("waiting", name, reservation)
+    why = f"AWS knows no such job, though it was to be launched at {since:%Y-%m-%d %H:%M} UTC"
+    if reservation and reservation.is_open:
+        desk.ledger.release(name, reservation.position)
+    if row:
+        desk.deployments.give_up(row.id, f"Never launched: {why}.")
+    return Reconciled("released", name, desk.ledger.find(name), why)
+
+
+def _of_jobs_under_way(desk: Desk, seen: set[str], before: datetime, *, stop: bool) -> Iterator[Reconciled]:
+    """Those that neither an open row nor an open reservation led to."""
+    pages = desk.client("sagemaker").get_paginator("list_training_jobs").paginate(
+        StatusEquals="InProgress", CreationTimeBefore=before, SortBy="CreationTime", SortOrder="Ascending",
+        PaginationConfig={"PageSize": 100, "MaxItems": MOST_LISTED},
+    )  # fmt: skip
     try:
-        return sagemaker.describe_training_job(TrainingJobName=job_name)
-    except ClientError as error:
-        if is_missing(error):
-            return None
-        raise
+        for page in pages:
+            for job in page["TrainingJobSummaries"]:
+                if job["TrainingJobName"] not in seen:
+                    yield from _under_way(desk, job["TrainingJobName"], job["TrainingJobArn"], stop=stop)
+    except (ClientError, BotoCoreError) as error:
+        yield Reconciled("failed", "the list of jobs under way", why=str(error))
 
 
-def _is_at(reservation: Reservation, account: str, region: str) -> bool:
-    """Another account does not know the job, which does not mean that there is none."""
-    _, _, _, its_region, its_account, _ = reservation.charge.resource.split(":", 5)
-    return (its_region, its_account) == (region, account)
+def _under_way(desk: Desk, name: str, arn: str, *, stop: bool) -> Iterator[Reconciled]:
+    try:
+        if desk.deployments.find(name) or desk.ledger.find(name):
+            yield _tended(name, tend(desk, name, desk.client("sagemaker").describe_training_job(TrainingJobName=name)))
+        elif stop and _is_here(desk, arn) and _is_tagged(desk, arn):
+            stop_training(desk.client("sagemaker"), name)
+            yield Reconciled("orphan", name, why="it bears our tag, but no deployment and no reservation; told to stop")
+    except PASSING as error:
+        yield Reconciled("failed", name, why=str(error))
+
+
+def _is_tagged(desk: Desk, arn: str) -> bool:
+    pages = desk.client("sagemaker").get_paginator("list_tags").paginate(ResourceArn=arn)
+    return any(tag["Key"] == FINGERPRINT_TAG for page in pages for tag in page["Tags"])
+
+
+def _is_here(desk: Desk, arn: str) -> bool:
+    """Another account or region does not know the job, which does not mean that there is none."""
+    _, _, _, region, account, _ = arn.split(":", 5)
+    return (region, account) == (desk.settings.region, desk.account)
+
+
+def _batches(items: Iterable[T]) -> Iterator[list[T]]:
+    remaining = iter(items)
+    while batch := list(islice(remaining, BATCH)):
+        yield batch
