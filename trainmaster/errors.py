@@ -33,6 +33,7 @@ from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from trainmaster.training.causes import Cause
     from trainmaster.training.problems import Problem
 
 _NAMED = 8  # of the instance types a refusal lists
@@ -144,19 +145,41 @@ class LeaseLostError(TrainmasterError):
 class TrainingFailedError(TrainmasterError):
     """Raised when a training job ended Failed or Stopped; `reason` is AWS's, `log_tail` the job's last lines.
 
-    `found` is True when the job had been launched before this run.
+    `found` is True when the job had been launched before this run. `cause` is what it likely was and what to do about it,
+    `left` says what it left to go on from, if anything.
     """
 
     def __init__(
-        self, job_name: str, status: str, reason: str, cost: Decimal, log_tail: list[str], *, found: bool
+        self,
+        job_name: str,
+        status: str,
+        reason: str,
+        cost: Decimal,
+        log_tail: list[str],
+        *,
+        found: bool,
+        cause: Cause | None = None,
+        left: str = "",
     ) -> None:
         self.job_name, self.status, self.reason, self.cost = job_name, status, reason, cost
-        self.log_tail, self.found = log_tail, found
+        self.log_tail, self.found, self.cause, self.left = log_tail, found, cause, left
+        about = [cause.why if cause and cause.why.rstrip(".") not in reason else "", cause.advice if cause else ""]
+        about += [f"It left {left}." if left else "", "Set attempt to one more to train again."]
         said = "".join(f"\n  | {line}" for line in log_tail)
         super().__init__(
-            f"Training job {job_name} ended {status}: {reason or 'AWS gave no reason'}. It cost ${cost}."
-            f" Set attempt to one more to train again.{' Its last lines:' + said if said else ''}"
+            f"Training job {job_name} ended {status}: {reason.rstrip('.') or 'AWS gave no reason'}. It cost ${cost}."
+            f" {' '.join(filter(None, about))}{' Its last lines:' + said if said else ''}"
         )
+
+    @property
+    def kind(self) -> str:
+        """What it likely was, in a word: memory, capacity, data … `unknown` where nobody knows."""
+        return self.cause.kind if self.cause else "unknown"
+
+    @property
+    def is_capacity(self) -> bool:
+        """Whether the same job on other machines may do."""
+        return self.cause is not None and self.cause.is_capacity
 
 
 class NoCapacityError(TrainmasterError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any
@@ -10,10 +11,15 @@ from pydantic import BaseModel, ConfigDict
 
 from trainmaster.budget.approval import Approval, Rate
 from trainmaster.budget.money import rounded, shown
+from trainmaster.catalog.deployments import Stop
 from trainmaster.errors import TrainingFailedError
+from trainmaster.training.causes import cause_of
+from trainmaster.training.following import interruptions_of, seconds_of
+from trainmaster.training.leftovers import Leftovers
 from trainmaster.training.stopping import ENDED
 
 LOG_TAIL = 15
+"""Lines of its log an error shows; more are looked at for what it was."""
 
 
 class TrainingOutcome(BaseModel):
@@ -33,8 +39,14 @@ class TrainingOutcome(BaseModel):
     approved: Decimal
     bill: Decimal
     savings_percent: int
+    """By AWS's formula: (1 - BillableTimeInSeconds / TrainingTimeInSeconds) * 100."""
     found: bool
     """True when the job had been launched before and was only followed."""
+    saved: Decimal = Decimal(0)
+    """What spot instances saved."""
+    interruptions: int = 0
+    left: Leftovers = Leftovers()
+    """Its checkpoints and artifacts, where they were listed."""
 
     def sentence(self) -> str:
         again = ", launched earlier and only followed now" if self.found else ""
@@ -50,6 +62,12 @@ class TrainingOutcome(BaseModel):
             "billable time": f"{self.billable_seconds} s of {self.training_seconds} s ({self.savings_percent} % saved by spot)",
             "model": self.model_uri,
         }
+        if self.saved:
+            rows["saved by spot"] = shown(self.saved)
+        if self.interruptions:
+            rows["spot interruptions"] = str(self.interruptions)
+        if self.left.checkpoints.count:
+            rows["checkpoints"] = self.left.checkpoints.sentence()
         return [{"what": what, "value": value} for what, value in rows.items()]
 
 
@@ -69,42 +87,61 @@ def bill_of(description: Mapping[str, Any], rate: Rate) -> Decimal:
 
 
 def _billable_seconds(description: Mapping[str, Any]) -> int:
-    return int(description.get("BillableTimeInSeconds", description.get("TrainingTimeInSeconds", 0)))
+    return seconds_of(description, "BillableTimeInSeconds", seconds_of(description, "TrainingTimeInSeconds"))
+
+
+def savings_of(description: Mapping[str, Any]) -> int:
+    """The percentage that spot instances saved; 0 of a job without a training time, which no formula divides by."""
+    training, billable = seconds_of(description, "TrainingTimeInSeconds"), _billable_seconds(description)
+    return round((1 - billable / training) * 100) if 0 <= billable < training else 0
 
 
 def outcome_of(
-    description: Mapping[str, Any], approval: Approval, *, region: str, found: bool, log_tail: list[str]
+    description: Mapping[str, Any],
+    approval: Approval,
+    *,
+    region: str,
+    found: bool,
+    log_tail: list[str],
+    stop: Stop | None = None,
+    left: Leftovers | None = None,
 ) -> TrainingOutcome:
-    """The outcome of a finished job; raises TrainingFailedError when it did not complete."""
+    """The outcome of a finished job; raises TrainingFailedError when it did not complete.
+
+    `log_tail` are its last lines, 200 are enough to tell what it was; `stop` is its row's, `left` what it left in S3.
+    """
     name, status = description["TrainingJobName"], description["TrainingJobStatus"]
-    training = int(description.get("TrainingTimeInSeconds", 0))
+    left = left or Leftovers()
+    training = seconds_of(description, "TrainingTimeInSeconds")
     billable, bill = _billable_seconds(description), bill_of(description, approval.rate)
     if status != "Completed":
-        raise TrainingFailedError(name, status, _reason(description, approval), bill, log_tail[-LOG_TAIL:], found=found)
-    model_uri = description["ModelArtifacts"]["S3ModelArtifacts"]
+        limits = {"StoppingCondition": {"MaxRuntimeInSeconds": approval.max_runtime_seconds}}
+        cause = cause_of({**limits, **description}, log_tail, stop=stop, is_cut=approval.is_cut)
+        reason = str(description.get("FailureReason") or (cause.why if cause else ""))
+        raise TrainingFailedError(
+            name, status, reason, bill, log_tail[-LOG_TAIL:], found=found, cause=cause, left=left.sentence()
+        )
+    model_uri = str((description.get("ModelArtifacts") or {}).get("S3ModelArtifacts", ""))
     return TrainingOutcome(
         job_name=name,
         job_arn=description["TrainingJobArn"],
         console_url=f"https://{region}.console.aws.amazon.com/sagemaker/home?region={region}#/jobs/{name}",
         model_uri=model_uri,
         output_uri=model_uri.removesuffix("model.tar.gz") + "output.tar.gz",
-        metrics={metric["MetricName"]: metric["Value"] for metric in description.get("FinalMetricDataList", [])},
+        metrics=_metrics(description),
         training_seconds=training,
         billable_seconds=billable,
         worst_case=rounded(approval.worst_case),
         approved=approval.approved,
         bill=bill,
-        savings_percent=round((1 - billable / training) * 100) if training else 0,
+        savings_percent=savings_of(description),
         found=found,
+        saved=rounded(approval.rate.cost(max(training - billable, 0))),
+        interruptions=interruptions_of(description),
+        left=left,
     )
 
 
-def _reason(description: Mapping[str, Any], approval: Approval) -> str:
-    match description["SecondaryStatus"]:
-        case "MaxRuntimeExceeded":
-            why = "what its budget pays for" if approval.is_cut else "the longest runtime asked for"
-            return f"it ran for {approval.max_runtime_seconds} s, {why}"
-        case "MaxWaitTimeExceeded":
-            return "no spot instances became free in time; try use_spot_instances=False"
-        case _:
-            return str(description.get("FailureReason", ""))
+def _metrics(description: Mapping[str, Any]) -> dict[str, float]:
+    known = {one["MetricName"]: one["Value"] for one in description.get("FinalMetricDataList") or []}
+    return {name: value for name, value in known.items() if math.isfinite(value)}
