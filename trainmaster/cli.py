@@ -52,6 +52,12 @@ def _prices(commands: Subparsers, _asked: Sequence[str]) -> None:
     prices.add_parser(commands)
 
 
+def _train(commands: Subparsers, _asked: Sequence[str]) -> None:
+    from trainmaster.commands import train  # noqa: PLC0415
+
+    train.add_parser(commands)
+
+
 def _budget(commands: Subparsers, _asked: Sequence[str]) -> None:
     from trainmaster.commands import budget  # noqa: PLC0415
 
@@ -65,6 +71,7 @@ _ADD = {
     "datasets": _datasets,
     "prices": _prices,
     "budget": _budget,
+    "train": _train,
 }
 
 

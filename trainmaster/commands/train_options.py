@@ -21,8 +21,10 @@ from trainmaster.training.request import TrainingRequest
 STDIN = "-"
 LONGEST_REQUEST = 1 << 20
 """Bytes of a request in a file; more is no request."""
-SPELLED: Mapping[str, tuple[str, ...]] = {"user_id": ("--user", "--user-id"), "wait": ("--follow",)}
-"""Fields whose options are not simply their names: as the other commands have it, and as a terminal has it."""
+SPELLED: Mapping[str, tuple[str, ...]] = {"user_id": ("--user", "--user-id")}
+"""Fields whose options are not simply their names, so that they are as the other commands have them."""
+OF_THE_COMMAND = frozenset({"dry_run", "wait"})
+"""Fields that have no option: `train plan` is the dry run, and `--follow` the waiting."""
 _FIELD = "field "
 """Keeps the fields apart from the command's own options in what argparse returns."""
 _METAVARS: Mapping[Any, str] = {int: "N", Decimal: "USD", float: "X"}
@@ -32,14 +34,16 @@ class BadRequestError(Exception):
     """Raised when what was typed is no request; the message has a line for each thing that is wrong."""
 
 
-def add_request_options(parser: argparse.ArgumentParser, *, without: frozenset[str] = frozenset()) -> None:
-    """`--request`, and an option for each field of TrainingRequest but those in `without`."""
+def add_request_options(parser: argparse.ArgumentParser) -> None:
+    """`--request`, and an option for each field of TrainingRequest but those OF_THE_COMMAND."""
     parser.add_argument(
-        "--request", metavar="FILE", help="a request as a JSON object; - reads standard input. Options go before it"
+        "--request",
+        metavar="FILE",
+        help="a request as a JSON object; - reads standard input. Options go before what it says",
     )
     group = parser.add_argument_group("the request")
     for name, field in TrainingRequest.model_fields.items():
-        if name not in without:
+        if name not in OF_THE_COMMAND:
             _add(group, name, field)
 
 
@@ -88,7 +92,11 @@ def _add(group: argparse._ArgumentGroup, name: str, field: FieldInfo) -> None:
     elif whole is list:
         how |= {"action": "append", "metavar": "TEXT"}
     elif isinstance(kind, GenericAlias) and whole is dict:
-        how |= {"action": "append", "metavar": "KEY=VALUE", "type": _json_pair if kind.__args__[1] is JsonValue else _pair}
+        how |= {
+            "action": "append",
+            "metavar": "KEY=VALUE",
+            "type": _json_pair if kind.__args__[1] is JsonValue else _pair,
+        }
     else:
         how["metavar"] = _METAVARS.get(kind, "TEXT")
     group.add_argument(*options_of(name), **how)
@@ -97,7 +105,7 @@ def _add(group: argparse._ArgumentGroup, name: str, field: FieldInfo) -> None:
 def _help(field: FieldInfo) -> str:
     several = "May be given several times." if get_origin(field.annotation) in {list, dict} else ""
     bounds, default = bounds_of(field), field.default
-    shown = "" if isinstance(default, bool) or default in ("", 0) or not default else f"default {default}"
+    shown = "" if not default else f"default {'yes' if default is True else default}"
     notes = "; ".join(filter(None, [bounds, shown]))
     said = " ".join(filter(None, [field.description, several]))
     return f"{said}{f' ({notes})' if notes else ''}".replace("%", "%%")
@@ -123,7 +131,7 @@ def _read_file(name: str) -> dict[str, Any]:
     except ValueError as error:
         raise BadRequestError(f"--request {name} is no JSON: {error}.") from error
     if not isinstance(request, dict):
-        raise BadRequestError(f"--request {name} is no JSON object, such as {{\"model_name\": \"cats\"}}.")
+        raise BadRequestError(f'--request {name} is no JSON object, such as {{"model_name": "cats"}}.')
     return request
 
 

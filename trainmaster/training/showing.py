@@ -28,14 +28,14 @@ def likely_cost(plan: TrainingPlan) -> Decimal:
     return plan.approval.rate.cost(plan.approval.max_runtime_seconds) * share
 
 
-def plan_text(plan: TrainingPlan) -> str:
-    """For a terminal: what is to run, what it costs, what is left, and the request that AWS would get."""
+def plan_text(plan: TrainingPlan, *, with_request: bool = True) -> str:
+    """For a terminal: what is to run, what it costs, what is left, and the request that AWS would get, unless it is left out."""
     facts = list(_facts(plan))
     width = max(len(label) for label, _ in facts) + _GAP
     lines = [f"{label:<{width}}{printable(said)}" for label, said in facts]
     notes = [f"Note: {printable(note)}" for note in plan.notes]
-    request = printable_json(plan.create_request)
-    return "\n".join([*lines, *([""] if notes else []), *notes, "", "CreateTrainingJob", request, ""])
+    request = ["", "CreateTrainingJob", printable_json(plan.create_request)] if with_request else []
+    return "\n".join([*lines, *([""] if notes else []), *notes, *request, ""])
 
 
 def plan_markdown(plan: TrainingPlan) -> str:

@@ -1,0 +1,175 @@
+"""`trainmaster train status|logs|stop|list`: jobs that were launched, by whatever launched them."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import chain
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from trainmaster.catalog.catalogue import open_catalogue
+from trainmaster.catalog.deployments import LARGEST_PAGE, Deployment
+from trainmaster.catalog.tables import STATUSES
+from trainmaster.commands.train_following import add_follow_options, follow
+from trainmaster.commands.train_reporting import DONE, REFUSED, add_command, desk_in, note, say, say_json
+from trainmaster.commands.train_showing import Seen, facts_of_job, listed, of_job
+from trainmaster.commands.train_stopping import stop
+from trainmaster.datasets.showing.wording import printable
+from trainmaster.settings import Settings
+from trainmaster.training.desk import Desk
+from trainmaster.training.finding import find_job
+from trainmaster.training.log_sinks import Line
+from trainmaster.training.logs import LogReader, last_lines
+from trainmaster.training.looking import describe
+from trainmaster.training.tending import tend
+
+if TYPE_CHECKING:
+    Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]
+
+
+def add_commands(subcommands: Subparsers) -> None:
+    """The subcommands on one job or on all of a user's."""
+    status = add_command(subcommands, "status", "how a job stands, what it costs, why it ended", _status)
+    logs = add_command(subcommands, "logs", "the log of a job, of all its hosts", _logs)
+    stop_ = add_command(subcommands, "stop", "stop a job, and wait until it has stopped", _stop)
+    for parser in (status, logs, stop_):
+        parser.add_argument("job", metavar="JOB", help="its name, the beginning of it, or its deployment's id")
+    add_follow_options(logs)
+    logs.add_argument("--tail", type=_count, metavar="N", help="only the last N lines of what is there already")
+    stop_.add_argument("--reason", required=True, metavar="WHY", help="kept with the job, for whoever wonders")
+    list_ = add_command(subcommands, "list", "your jobs, newest first", _list)
+    list_.add_argument("--all-users", action="store_true", help="everybody's")
+    list_.add_argument("--status", choices=STATUSES, help="those in this state")
+    list_.add_argument(
+        "--limit",
+        type=_count,
+        default=20,
+        metavar="N",
+        help=f"so many at most (default %(default)s, up to {LARGEST_PAGE})",
+    )
+    list_.add_argument("--cursor", metavar="CURSOR", help="go on where the last page ended")
+    for parser in (status, logs, stop_, list_):
+        parser.add_argument("--user", type=_user, metavar="UUID", help="whose; TRAINMASTER_USER_ID without it")
+
+
+def _status(args: argparse.Namespace, settings: Settings) -> int:
+    with _job(args, settings) as (desk, deployment):
+        return _show(look(desk, deployment), args)
+
+
+def _show(seen: Seen, args: argparse.Namespace) -> int:
+    if args.json:
+        say_json(facts_of_job(seen))
+    else:
+        say(*of_job(seen))
+    return DONE
+
+
+def _logs(args: argparse.Namespace, settings: Settings) -> int:
+    with _job(args, settings) as (desk, deployment):
+        if args.follow:
+            return finish(follow(desk, deployment, args), args)
+        name, kept = deployment.deployment_id, (deployment.logs or "").splitlines()
+        lines = last_lines(desk.client("logs"), name, most=args.tail) if args.tail else _whole_log(desk, deployment)
+        first = next(iter(lines := iter(lines)), None)
+        if first is None and kept:
+            note("CloudWatch has no log of this job any more; these are the last lines that were kept.")
+        said = chain([first], lines) if first else ()
+        if args.json:
+            told = [{"at": one.moment.isoformat(), "host": one.host, "text": one.text} for one in said]
+            say_json({"job": name, "lines": told or [{"at": None, "host": "", "text": text} for text in kept]})
+        for line in () if args.json else said or kept:
+            say(printable(str(line)))
+    if first is None and not kept:
+        note(f"{name} has written nothing to its log.")
+    return DONE
+
+
+def _whole_log(desk: Desk, deployment: Deployment) -> Iterator[Line]:
+    reader = LogReader(desk.client, deployment.deployment_id, int(deployment.job.request.get("instance_count", 1)))
+    yield from reader.new_lines()
+    while reader.has_more:
+        yield from reader.new_lines()
+
+
+def finish(seen: Seen, args: argparse.Namespace) -> int:
+    """Tell how a job that was followed has ended: 0 when it completed, 1 when it did not."""
+    _show(seen, args)
+    return DONE if seen.deployment.status == "completed" else REFUSED
+
+
+def _stop(args: argparse.Namespace, settings: Settings) -> int:
+    with _job(args, settings) as (desk, deployment):
+        seen = stop(desk, deployment, args.reason)
+    return _show(seen, args)
+
+
+def _list(args: argparse.Namespace, settings: Settings) -> int:
+    catalogue = open_catalogue(settings.database_url, settings.state_dir)
+    try:
+        page = catalogue.deployments.page(
+            None if args.all_users else _owner(args, settings),
+            status=args.status,
+            limit=args.limit,
+            cursor=args.cursor,
+        )
+    finally:
+        catalogue.close()
+    if args.json:
+        say_json({"jobs": [facts_of_job(Seen(one)) for one in page.deployments], "cursor": page.next_cursor})
+    elif page.deployments:
+        say(*listed(page.deployments, with_user=args.all_users))
+    else:
+        note(
+            "There are none. `trainmaster train plan` shows what one would cost, `trainmaster train start` launches it."
+        )
+    if page.next_cursor:
+        note(f"There are more: the same command with --cursor {page.next_cursor}")
+    return DONE
+
+
+@contextmanager
+def _job(args: argparse.Namespace, settings: Settings) -> Iterator[tuple[Desk, Deployment]]:
+    """The job that is meant, and a desk in the region it runs in."""
+    with desk_in(settings) as desk:
+        deployment = find_job(desk.deployments, _owner(args, settings), args.job)
+        region = deployment.job.arn.split(":")[3]
+        if region == desk.settings.region:
+            yield desk, deployment
+            return
+    with desk_in(settings, region) as desk:
+        yield desk, deployment
+
+
+def look(desk: Desk, deployment: Deployment) -> Seen:
+    """The job as AWS has it now, its row and the books brought to that; as they are when AWS cannot be asked."""
+    name = deployment.deployment_id
+    try:
+        description = describe(desk.client("sagemaker"), name)
+        if description:
+            tended = tend(desk, name, description)
+            return Seen(tended.deployment or deployment, tended.reservation, description)
+    except (ClientError, BotoCoreError) as error:
+        note(f"AWS could not be asked, so this is how it stood last: {error}")
+    return Seen(deployment, desk.ledger.find(name))
+
+
+def _owner(args: argparse.Namespace, settings: Settings) -> UUID:
+    return args.user or UUID(settings.required("user_id"))
+
+
+def _user(text: str) -> UUID:
+    try:
+        return UUID(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no user's id (a UUID)") from None
+
+
+def _count(text: str) -> int:
+    if not (text.isascii() and text.isdecimal() and int(text)):
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of lines")
+    return int(text)
