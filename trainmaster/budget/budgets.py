@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import ROUND_DOWN, Decimal
 from typing import Literal, Self
-from uuid import UUID
+from uuid import UUID, uuid5
 
 from trainmaster.budget.money import CENT, shown
 from trainmaster.errors import UnknownChoiceError
@@ -17,6 +17,7 @@ THRESHOLDS = (50, 80, 90, 100)
 """Percent of a month's limit that people are told of when it is committed."""
 TEAM_PATTERN = r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}"
 TEAM_NAME = re.compile(TEAM_PATTERN)
+_CROSSINGS = UUID("5d0a6a0e-6f0e-4c37-9a3b-0f6f8a1c6b52")
 _MONTH = re.compile(r"[0-9]{4}-(0[1-9]|1[0-2])")
 
 
@@ -78,13 +79,17 @@ class Payer:
 
 @dataclass(frozen=True)
 class Standing:
-    """A budget in one month: US dollars it allows (None: no limit was set), billed, and reserved for what is not billed yet."""
+    """A budget in one month: US dollars it allows (None: no limit was set), billed, and reserved for what is not billed yet.
+
+    `allowed` is the part of the limit that approvers added for single charges, in this month alone.
+    """
 
     budget: Budget
     month: str
     limit: Decimal | None
     settled: Decimal
     reserved: Decimal
+    allowed: Decimal = Decimal(0)
 
     @property
     def committed(self) -> Decimal:
@@ -125,6 +130,11 @@ class Crossing:
 
     standing: Standing
     percent: int
+
+    @property
+    def id(self) -> UUID:
+        """The same for the same threshold of the same budget and month, whoever tells of it and how often."""
+        return uuid5(_CROSSINGS, f"{self.standing.budget.code} {self.standing.month} {self.percent}")
 
     def sentence(self) -> str:
         """For people: how much of what is spent and promised."""

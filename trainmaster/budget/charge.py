@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import datetime
-from decimal import Decimal
+from decimal import ROUND_DOWN, Decimal
 from typing import Literal
 
 from trainmaster.budget.budgets import Payer
+from trainmaster.budget.money import micro_up
 
 State = Literal["reserved", "settled", "released"]
 
@@ -24,6 +25,18 @@ class Charge:
     hourly: Decimal
     resource: str
     payer: Payer = field(default_factory=Payer)
+
+
+@dataclass(frozen=True)
+class Allowance:
+    """Somebody's word that one charge may exceed the monthly budgets: of how many US dollars at most, and who said so."""
+
+    up_to: Decimal
+    by: str
+
+    def covers(self, amount: Decimal) -> bool:
+        """Whether so much was allowed."""
+        return micro_up(amount) <= self.up_to
 
 
 @dataclass(frozen=True)
@@ -46,6 +59,17 @@ class Reservation:
     @property
     def is_open(self) -> bool:
         return self.state == "reserved"
+
+    @property
+    def stands(self) -> bool:
+        """Whether the key is taken: reserved or billed, and not released."""
+        return self.state != "released"
+
+    @property
+    def seconds(self) -> int:
+        """How long it pays for, at the rate it was reserved at: what a launch goes on with when prices have changed since."""
+        hourly = self.charge.hourly
+        return int((self.charge.amount * 3600 / hourly).to_integral_value(ROUND_DOWN)) if hourly else 0
 
     @property
     def excess(self) -> Decimal:

@@ -1,4 +1,4 @@
-"""What happened to the budgets, in people's order: every entry of the books, every limit that was set, every threshold passed."""
+"""What happened to the budgets, in people's order: every entry of the books, every limit set or exceeded, every threshold passed."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from sqlalchemy import Row, select
 
 from trainmaster.budget.budgets import Budget, Payer
 from trainmaster.catalog.database import Database
-from trainmaster.catalog.tables import budget_crossings, budget_entries, budget_limits
+from trainmaster.catalog.tables import budget_allowances, budget_crossings, budget_entries, budget_limits
 
 
 @dataclass(frozen=True)
@@ -28,12 +28,19 @@ class Happening:
 
 def history(database: Database, month: str, budget: Budget | None = None, *, limit: int = 50) -> list[Happening]:
     """The newest happenings that concern a month, of one budget or of all, newest first."""
-    entries, limits, crossings = budget_entries, budget_limits, budget_crossings
+    entries, limits, allowances, crossings = budget_entries, budget_limits, budget_allowances, budget_crossings
     with database.reading() as connection:
         rows = connection.execute(select(entries).where(entries.c.month == month).order_by(entries.c.position)).all()
         found = [_of_entry(row) for row in rows]
         rows = connection.execute(select(limits).where(limits.c.month == month).order_by(limits.c.position)).all()
         found += [Happening(row.at, "limit", row.amount, row.set_by, [Budget.read(row.budget)], month) for row in rows]
+        rows = connection.execute(
+            select(allowances).where(allowances.c.month == month).order_by(allowances.c.position)
+        ).all()
+        found += [
+            Happening(row.at, "allowed", row.amount, f"{row.set_by}, for {row.key}", [Budget.read(row.budget)], month)
+            for row in rows
+        ]
         rows = connection.execute(select(crossings).where(crossings.c.month == month)).all()
         found += [
             Happening(row.at, "passed", row.committed, f"{row.percent} %", [Budget.read(row.budget)], month)

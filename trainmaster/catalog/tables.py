@@ -196,6 +196,7 @@ Each entry takes the position after the last: of two writers that did not see ea
 """
 budget_entries_key = Index("budget_entries_key_idx", budget_entries.c.key, budget_entries.c.position)
 budget_entries_month = Index("budget_entries_month_idx", budget_entries.c.month)
+budget_entries_resource = Index("budget_entries_resource_idx", budget_entries.c.resource, budget_entries.c.position)
 
 budget_limits = Table(
     "budget_limits",
@@ -222,7 +223,41 @@ budget_crossings = Table(
 )
 """Which thresholds of which budget have been passed, so that each is told of once a month."""
 
-for _books in (budget_entries, budget_limits, budget_crossings):
+budget_tellings = Table(
+    "budget_tellings",
+    metadata,
+    Column("budget", Text, primary_key=True),
+    Column("month", Text, primary_key=True),
+    Column("percent", Integer, primary_key=True, autoincrement=False),
+    Column("handed_at", Moment, nullable=False),
+    Column("told_at", Moment),
+)
+"""Since when somebody is telling people of a threshold, and when they were told; one without a row was told of before there were any."""
+
+budget_allowances = Table(
+    "budget_allowances",
+    metadata,
+    Column("position", BigInteger, primary_key=True, autoincrement=False),
+    Column("budget", Text, nullable=False),
+    Column("month", Text, nullable=False),
+    Column("limit_position", BigInteger, nullable=False),
+    Column("amount", Amount, nullable=False),
+    Column("key", Text, nullable=False),
+    Column("set_by", Text, nullable=False),
+    Column("at", Moment, nullable=False),
+)
+"""US dollars beyond a limit, in one month alone, so that what a key stands for fits; gone when another limit is set."""
+budget_allowances_budget = Index("budget_allowances_budget_idx", budget_allowances.c.budget, budget_allowances.c.month)
+
+budget_sightings = Table(
+    "budget_sightings",
+    metadata,
+    Column("meter", Text, primary_key=True),
+    Column("at", Moment, nullable=False),
+)
+"""What is paid by the hour and was really there: if it is gone, it has to be paid for until then."""
+
+for _books in (budget_entries, budget_limits, budget_crossings, budget_allowances, budget_sightings):
     for _change in ("update", "delete"):
         _trigger = (
             f"create trigger {_books.name}_no_{_change} before {_change} on {_books.name}"
