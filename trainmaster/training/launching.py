@@ -8,7 +8,7 @@ from typing import Literal
 from botocore.exceptions import ClientError
 
 from trainmaster.aws.failures import is_missing, is_refusal, is_taken
-from trainmaster.budget.charge import Reservation
+from trainmaster.budget.charge import Allowance, Reservation
 from trainmaster.budget.money import micro_up, rounded
 from trainmaster.catalog.deployments import Deployment, Job, Stop, deployment_id_of
 from trainmaster.errors import NameConflictError, OverBudgetError, RefusedError
@@ -21,9 +21,9 @@ Launch = Literal["created", "found", "joined"]
 """Joined: the job appeared while we were creating it, by a twin of ours or by a call of ours whose answer was lost."""
 
 
-def launch_training(desk: Desk, plan: TrainingPlan, *, run: str = "") -> Launch:
+def launch_training(desk: Desk, plan: TrainingPlan, *, run: str = "", allowance: Allowance | None = None) -> Launch:
     """Note the deployment, reserve the worst case and create the job, or find the one created earlier with what was reserved
-    for it then. `run` is the flow run that launches it, if one does.
+    for it then. `run` is the flow run that launches it, if one does; `allowance` somebody's word to exceed the budgets.
 
     Whoever dies on the way leaves a row, a reservation, or a job with both; the next launch goes on from there. Raises
     OverBudgetError, and NameConflictError when the name is another request's; of what AWS refused nothing stays reserved.
@@ -33,12 +33,12 @@ def launch_training(desk: Desk, plan: TrainingPlan, *, run: str = "") -> Launch:
         if _exists(desk, plan):
             desk.ledger.adopt(plan.charge)
             return "found"
-        launch = _reserve_and_create(desk, plan, deployment)
+        launch = _reserve_and_create(desk, plan, deployment, allowance)
     except (ClientError, RefusedError) as error:
         if isinstance(error, RefusedError) or is_refusal(error):
             _give_up(desk, deployment, str(error))
         raise
-    _require_paid(desk, plan, deployment)
+    _require_paid(desk, plan, deployment, allowance)
     return launch
 
 
@@ -60,10 +60,10 @@ def deployment_of(plan: TrainingPlan, run: str) -> Deployment:
     )
 
 
-def _reserve_and_create(desk: Desk, plan: TrainingPlan, deployment: Deployment) -> Launch:
+def _reserve_and_create(desk: Desk, plan: TrainingPlan, deployment: Deployment, allowance: Allowance | None) -> Launch:
     if deployment.has_ended or deployment.stop_asked:
         raise RefusedError(_stopped_early(deployment))
-    reservation = _reserve(desk, plan)
+    reservation = _reserve(desk, plan, allowance)
     if not reservation.is_open:
         return _require_exists(desk, plan)
     try:
@@ -79,12 +79,12 @@ def _reserve_and_create(desk: Desk, plan: TrainingPlan, deployment: Deployment) 
     return "created"
 
 
-def _reserve(desk: Desk, plan: TrainingPlan) -> Reservation:
+def _reserve(desk: Desk, plan: TrainingPlan, allowance: Allowance | None) -> Reservation:
     known = desk.ledger.find(plan.job_name)
     if known and known.is_open and known.charge.amount != micro_up(plan.charge.amount):
         # By a launch that got no further, at the prices of then. Should it create the job after all, it finds it paid for.
         desk.ledger.release(plan.job_name, known.position)
-    return desk.ledger.reserve(plan.charge, plan.approval.cheaper)
+    return desk.ledger.reserve(plan.charge, plan.approval.cheaper, allowance)
 
 
 def _give_up(desk: Desk, deployment: Deployment, why: str) -> None:
@@ -103,13 +103,13 @@ def _stopped_early(deployment: Deployment) -> str:
     )
 
 
-def _require_paid(desk: Desk, plan: TrainingPlan, deployment: Deployment) -> None:
+def _require_paid(desk: Desk, plan: TrainingPlan, deployment: Deployment, allowance: Allowance | None) -> None:
     """A twin that AWS refused may have released our common reservation between our two calls, and another taken the money."""
     known = desk.ledger.find(plan.job_name)
     if known and known.state != "released":
         return
     try:
-        desk.ledger.reserve(plan.charge, plan.approval.cheaper)
+        desk.ledger.reserve(plan.charge, plan.approval.cheaper, allowance)
     except OverBudgetError as error:
         desk.ledger.adopt(plan.charge)
         # Whoever tends the job asks again until it has stopped.
