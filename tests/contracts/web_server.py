@@ -98,6 +98,9 @@ def serving(certificate: Path | None = None) -> Iterator[WebServer]:
             web.seen.append((self.headers["Host"], self.path, self.headers.get("Range", "")))
             web.answers.get(self.path.partition("?")[0], status(404))(self)
 
+        def do_HEAD(self) -> None:
+            self.do_GET()
+
         def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the name it has there
             pass
 
