@@ -1,6 +1,6 @@
 """Take a table of houses to a model that answers: check, upload, train within budget, deploy, prove.
 Started by `make run`, from the Prefect UI, or by `python -m flows.train_and_serve`; the same request again repeats nothing that was done.
-Leaves the data and model in S3, an endpoint in service, and a summary of what it did and cost.
+Leaves the data and model in S3, an endpoint in service, and a summary of what it did and cost; cancelled, no job.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from prefect import flow
 
 from flows.deploy_endpoint import deploy_endpoint
 from flows.train_model import train_model
+from tasks.cancelling import stop_jobs_of_cancelled
 from tasks.data import check_data, upload_data
 from tasks.endpoints import approve_endpoint_cost
 from tasks.reports import summarise
@@ -17,13 +18,17 @@ from trainmaster.main_job import TrainAndServeRequest, TrainedAndServed
 from trainmaster.settings import Settings
 
 
-@flow(name="train-and-serve", flow_run_name="train and serve {request.training.model_name}")
+@flow(
+    name="train-and-serve",
+    flow_run_name="train and serve {request.training.model_name}",
+    on_cancellation=[stop_jobs_of_cancelled],
+)
 def train_and_serve(request: TrainAndServeRequest) -> TrainedAndServed:
     settings = Settings()
     approve_endpoint_cost(request.endpoint, settings)  # before training is paid for
     checked = check_data(request.data, request.training.validation_fraction)
     table = upload_data(request.data, checked, request.training.model_name, settings)
-    training = train_model(request.training.request(table.uri))
+    training = train_model(request.training.request(table.uri)).completed
     served = deploy_endpoint(EndpointRequest(model_uri=training.model_uri, **request.endpoint.model_dump()))
     result = TrainedAndServed(table=table, training=training, served=served)
     summarise(f"{request.training.model_name} is trained and serving", result.markdown())

@@ -1,28 +1,50 @@
-"""Train a model on data in S3 as one SageMaker job, within its budget and those of who pays.
+"""Train a model as one SageMaker job, within its budget and those of who pays; on other machines when AWS has none of the first.
 Started from the Prefect UI, by `train-and-serve`, or by `python -m flows.train_model`; the same request again finds the same job.
-Leaves a model in S3, the job's log and progress in the run, and its metrics, cost and picture as artifacts.
+Leaves a model in S3, the job's log, progress and loss in the run, and what came of each attempt; and no job when it is cancelled.
 """
 
 from __future__ import annotations
 
 from prefect import flow
 
-from tasks.reports import draw_predictions, report_training
-from tasks.training import follow_job, launch_job, plan_job, settle_job
-from trainmaster.budget.budgets import Payer
+from tasks.approval import ask_if_over_budget
+from tasks.cancelling import stop_jobs_of_cancelled
+from tasks.following import follow_job
+from tasks.reports import draw_predictions, ended_as, report_plan, report_result
+from tasks.training import hand_over, launch_job, migrate_datasets, name_of_run, plan_job, settle_job, start
 from trainmaster.settings import Settings
-from trainmaster.training.outcome import TrainingOutcome
 from trainmaster.training.request import TrainingRequest
+from trainmaster.training.result import TrainingResult, completed, launched, planned, refused
 
 
-@flow(name="train-model", flow_run_name="train {request.model_name} #{request.attempt}")
-def train_model(request: TrainingRequest) -> TrainingOutcome:
+@flow(name="train-model", flow_run_name=name_of_run, on_cancellation=[stop_jobs_of_cancelled])
+def train_model(request: TrainingRequest) -> TrainingResult:
     settings = Settings()
-    request = request.paid_by(Payer(settings.user_id, settings.team))
-    plan = plan_job(request, settings)
-    found = launch_job(plan, settings)
-    ending = follow_job(plan, settings)
-    outcome = settle_job(plan, ending, found, settings)
-    report_training(outcome, return_state=True)  # reports that fail spoil no training
-    draw_predictions(outcome, settings, return_state=True)
-    return outcome
+    migrate_datasets(request, settings)
+    result = attempt_until_trained(request, settings)
+    report_result(result, return_state=True)  # reports that fail spoil no training
+    if result.outcome:
+        draw_predictions(result.outcome, settings, return_state=True)
+    return ended_as(result)
+
+
+def attempt_until_trained(request: TrainingRequest, settings: Settings) -> TrainingResult:
+    """One attempt; another only when AWS had no capacity for it, on the machines that are next."""
+    chain = start(request, settings)
+    while True:
+        plan, chain = plan_job(chain, settings)
+        if request.dry_run:
+            report_plan(plan)
+            return planned(plan)
+        answer = ask_if_over_budget(plan, settings)
+        if answer.refusal:
+            return refused(plan, chain, answer.refusal)
+        plan = answer.plan
+        launch = launch_job(plan, chain, answer.allowance, settings)
+        if launch.runs and not request.wait:
+            hand_over(plan, settings)
+            return launched(plan, chain)
+        settled = settle_job(plan, chain, follow_job(plan, settings), launch, settings) if launch.runs else launch
+        if settled.outcome:
+            return completed(plan, chain, settled.outcome)
+        chain = chain.tried(settled.attempt)

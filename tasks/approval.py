@@ -21,6 +21,7 @@ from pydantic import Field, create_model
 
 from tasks.aws import desk_of, step
 from trainmaster.budget.approval import ENDING_SECONDS, SHORTEST_USEFUL_SECONDS
+from trainmaster.budget.charge import Allowance
 from trainmaster.budget.money import Dollars, rounded_up, shown
 from trainmaster.settings import Settings
 from trainmaster.training.attempts import cut_to
@@ -90,10 +91,10 @@ class Question:
 
 @dataclass(frozen=True)
 class Answer:
-    """How the run goes on: with this plan, perhaps cut; beyond the budgets if `decision` approved it; not at all if `refusal`."""
+    """How the run goes on: with this plan, perhaps cut; beyond the budgets by an `allowance`; not at all if there is a `refusal`."""
 
     plan: TrainingPlan
-    decision: BudgetDecision | None = None
+    allowance: Allowance | None = None
     refusal: str = ""
 
 
@@ -118,8 +119,8 @@ def ask_if_over_budget(plan: TrainingPlan, settings: Settings) -> Answer:
             return Answer(plan, refusal=f"Nobody decided within {settings.approval_seconds} s")
     get_run_logger().info("%s.", decision.sentence())
     if decision.decision == "refuse":
-        return Answer(plan, decision, refusal=decision.sentence())
-    return Answer(cut_to(plan, decision.up_to), decision)
+        return Answer(plan, refusal=decision.sentence())
+    return Answer(cut_to(plan, decision.up_to), Allowance(decision.up_to, decision.decided_by.strip()))
 
 
 @step(task_run_name="hold {plan.job_name} against the budgets")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from typing import cast
 
 from prefect import get_run_logger
 from prefect.artifacts import (
@@ -10,22 +11,45 @@ from prefect.artifacts import (
     create_markdown_artifact,
     create_table_artifact,
 )
+from prefect.states import Completed
 
 from tasks.aws import client, step
 from trainmaster.endpoints.results import ServedModel
 from trainmaster.settings import Settings
 from trainmaster.training.outcome import TrainingOutcome
+from trainmaster.training.plan import TrainingPlan
 from trainmaster.training.predictions import held_out_predictions, picture
+from trainmaster.training.result import TrainingResult
+from trainmaster.training.showing import plan_markdown, plan_text
 
 
-@step(task_run_name="report on {outcome.job_name}")
-def report_training(outcome: TrainingOutcome) -> None:
-    """A table of metrics and cost, and a link to the job."""
-    get_run_logger().info("%s", outcome.sentence())
-    create_table_artifact(key="training-result", table=outcome.table(), description=outcome.sentence())
-    create_link_artifact(
-        outcome.console_url, link_text=outcome.job_name, key="training-job", description="In the AWS console"
-    )
+@step(task_run_name="show the plan of {plan.job_name}")
+def report_plan(plan: TrainingPlan) -> None:
+    """All there is to know before the launch: in the log, and as an artifact."""
+    get_run_logger().info("Nothing is launched. The plan:\n%s", plan_text(plan))
+    create_markdown_artifact(plan_markdown(plan), key="training-plan", description=f"Plan of {plan.job_name}")
+
+
+@step(task_run_name="report on {result.job_name}")
+def report_result(result: TrainingResult) -> None:
+    """What happened, what it cost, and what was tried; of a model its figures and a link to its job."""
+    get_run_logger().info("%s", result.said)
+    if outcome := result.outcome:
+        create_table_artifact(key="training-result", table=outcome.table(), description=result.said)
+        create_link_artifact(
+            outcome.console_url, link_text=outcome.job_name, key="training-job", description="In the AWS console"
+        )
+    if len(result.attempts) > 1:
+        create_table_artifact(
+            key="training-attempts", table=result.attempts_table(), description=f"{len(result.attempts)} attempts"
+        )
+
+
+def ended_as(result: TrainingResult) -> TrainingResult:
+    """The result, in the state that its run is to end in: one that somebody refused has not failed, nor is it just completed."""
+    if result.status != "refused":
+        return result
+    return cast("TrainingResult", Completed(name="Refused", message=result.said, data=result))
 
 
 @step(task_run_name="draw {outcome.job_name}")

@@ -1,105 +1,143 @@
-"""Steps of training: what is run and what it may cost, running it once, following it."""
+"""Steps of training: what is run and what it may cost, running it once, on whichever machines there are, and settling it."""
 
 from __future__ import annotations
 
-from dataclasses import replace
-from typing import cast
-from uuid import UUID
+from dataclasses import dataclass, replace
+from decimal import Decimal
+from functools import partial
+from typing import get_args
 
-import httpx
 from prefect import get_run_logger
-from prefect.artifacts import create_progress_artifact, update_progress_artifact
-from prefect.exceptions import PrefectException
 from prefect.runtime import flow_run
 
-from tasks.aws import client, desk_of, step
+from tasks.aws import desk_of, step
 from tasks.budget import tell_standing
-from tasks.progress import Teller
-from trainmaster.aws.polling import Patience
-from trainmaster.budget.approval import ENDING_SECONDS, Rate
+from tasks.cancelling import run_id
+from trainmaster.budget.approval import Rate
+from trainmaster.budget.charge import Allowance
 from trainmaster.budget.money import shown
+from trainmaster.errors import NoCapacityError
 from trainmaster.settings import Settings
-from trainmaster.training.following import Ending, follow_training
-from trainmaster.training.launching import launch_training
-from trainmaster.training.logs import LogReader
-from trainmaster.training.outcome import LOG_TAIL, TrainingOutcome, outcome_of
+from trainmaster.training import preparing
+from trainmaster.training.attempts import FALLBACK, Attempt, Chain, lacked_capacity
+from trainmaster.training.falling_back import launch_attempt, plan_attempt
+from trainmaster.training.following import Ending
+from trainmaster.training.launching import Launch, launch_training
+from trainmaster.training.outcome import TrainingOutcome, outcome_of
 from trainmaster.training.plan import TrainingPlan
-from trainmaster.training.preparing import prepare_training
 from trainmaster.training.request import TrainingRequest
+from trainmaster.training.result import attempt_at
 from trainmaster.training.tending import tend
 
-UPLOAD_SLACK_SECONDS = 3600
-"""How long after its runtime a job may still be uploading its model."""
+
+@dataclass(frozen=True)
+class Launched:
+    """An attempt, and whether its job is there: found, since it was launched before this run, or created; or not, for lack of
+    capacity, and then `attempt` says what AWS said."""
+
+    attempt: Attempt
+    runs: bool
+    found: bool = False
+    outcome: None = None
+
+
+@dataclass(frozen=True)
+class Settled:
+    """An attempt whose job has ended, with its bill; without an outcome when AWS had no capacity, and another may have."""
+
+    attempt: Attempt
+    outcome: TrainingOutcome | None = None
+
+
+def name_of_run() -> str:
+    """What a run of `train-model` is called: after its model, or the beginning of its config's id."""
+    request = TrainingRequest.model_validate(flow_run.parameters["request"])
+    what = request.model_name or (f"config {request.training_config_id[:8]}" if request.training_config_id else "model")
+    return f"{'plan' if request.dry_run else 'train'} {what} #{request.attempt}"
+
+
+@step(task_run_name="migrate missing datasets")
+def migrate_datasets(request: TrainingRequest, settings: Settings) -> None:
+    """Copy what the training config needs and S3 does not have, if the request says so."""
+    with desk_of(settings) as desk:
+        for dataset in preparing.migrate_missing(desk, request):
+            get_run_logger().info("Dataset %s (%s) is in S3 now.", dataset.name, dataset.id)
+
+
+def start(request: TrainingRequest, settings: Settings) -> Chain:
+    """The way this request may go, nothing of it gone yet. Raises UnknownPriceError."""
+    with desk_of(settings) as desk:
+        return Chain.of(preparing.asked_by(desk, request), desk.prices, request.region or settings.region)
 
 
 @step(task_run_name="plan the job")
-def plan_job(request: TrainingRequest, settings: Settings) -> TrainingPlan:
-    """Everything about the request checked, its code uploaded, and its job's name derived from all that decides what it does."""
+def plan_job(chain: Chain, settings: Settings) -> tuple[TrainingPlan, Chain]:
+    """Everything about the next attempt checked, its code uploaded, its job's name derived from all that decides what it does."""
     with desk_of(settings) as desk:
-        plan = prepare_training(desk, request)
-    approval = plan.approval
-    cut = f", cut from {request.max_runtime_seconds} s to what the budget pays for" if approval.is_cut else ""
-    get_run_logger().info(
-        "Job %s, at worst %s of %s: %s × %s at %s an hour for at most %s s%s, and %s s to end.",
-        plan.job_name, shown(approval.worst_case), shown(request.budget_limit), request.instance_count, request.instance_type,
-        shown(approval.rate.hourly), approval.max_runtime_seconds, cut, ENDING_SECONDS,
+        plan, chain = plan_attempt(desk, chain)
+    logger, approval, request = get_run_logger(), plan.approval, plan.request
+    logger.info(
+        "Job %s, at worst %s of %s: %s × %s%s at %s an hour for at most %s s.",
+        plan.job_name, shown(approval.worst_case), shown(approval.approved), request.instance_count, request.instance_type,
+        " (spot)" if request.use_spot_instances else "", shown(approval.rate.hourly), approval.max_runtime_seconds,
     )  # fmt: skip
-    return plan
+    for note in plan.notes:
+        logger.info("%s", note)
+    return plan, chain
 
 
 @step(task_run_name="launch {plan.job_name}")
-def launch_job(plan: TrainingPlan, settings: Settings) -> bool:
-    """Make sure the job runs, once, with its worst case reserved in every budget; True when an earlier run had launched it."""
+def launch_job(plan: TrainingPlan, chain: Chain, allowance: Allowance | None, settings: Settings) -> Launched:
+    """Make sure the job runs, once, with its worst case reserved in every budget; or say that AWS has no capacity for it."""
+    logger, attempt = get_run_logger(), attempt_at(plan)
     with desk_of(settings) as desk:
-        found = launch_training(desk, plan, run=str(flow_run.id or "")) == "found"
-        said = "was launched before; following it" if found else "launched"
-        get_run_logger().info("Training job %s %s.", plan.job_name, said)
+        launch = partial(launch_training, desk, plan, run=run_id(), allowance=allowance)
+        said = launch_attempt(desk, plan, launch, last=chain.tried(attempt).next is None)
+        if said not in get_args(Launch):
+            logger.warning("AWS has no capacity for %s: %s", plan.job_name, said)
+            return Launched(attempt_at(plan, ended=said), runs=False)
+        found = said == "found"
+        logger.info("Training job %s %s.", plan.job_name, "was launched before; following it" if found else "launched")
         tell_standing(desk.ledger, plan.job_name)
-    return found
+    return Launched(attempt, runs=True, found=found)
 
 
-@step(task_run_name="follow {plan.job_name}")
-def follow_job(plan: TrainingPlan, settings: Settings) -> Ending:
-    """Show the job's log, state and cost until it ends, however it does."""
-    logger = get_run_logger()
-    reader = LogReader(client(settings, "logs"), plan.job_name, plan.create_request["ResourceConfig"]["InstanceCount"])
-    patience = Patience(
-        settings.poll_seconds, settings.outage_seconds, plan.longest_wait_seconds + UPLOAD_SLACK_SECONDS
-    )
-    bar = cast(
-        "UUID", create_progress_artifact(0.0, key="training-progress", description=f"Training job {plan.job_name}")
-    )
-    teller, complainer, tail = Teller(logger.info), Teller(logger.warning), list[str]()
-    for update in follow_training(client(settings, "sagemaker"), reader, plan.approval.rate, patience):
-        for line in update.lines:
-            logger.info("| %s", line)
-        if update.log_problem:
-            complainer.tell(update.log_problem, update.log_problem)
-        tail = (tail + update.lines)[-LOG_TAIL:]
-        now = update.step
-        cost = f"{shown(now.cost)} billed" if now.finished else f"at most {shown(now.cost)} so far"
-        sentence = f"{plan.job_name}: {now.secondary} after {now.seconds} s, {cost}."
-        teller.tell(now.secondary, sentence)
-        try:
-            update_progress_artifact(bar, now.percent, sentence)
-        except (httpx.HTTPError, PrefectException) as error:  # the job costs money whether Prefect is there or not
-            complainer.tell("no progress artifact", f"The progress cannot be shown: {error}")
-    return Ending(update.description, tail)
+@step(task_run_name="hand over {plan.job_name}")
+def hand_over(plan: TrainingPlan, settings: Settings) -> None:
+    """Leave the job to the sweep that follows all jobs nobody waits for."""
+    with desk_of(settings) as desk:
+        row = desk.deployments.find(plan.job_name)
+        assert row is not None  # noqa: S101 - it was made before the job was
+        desk.deployments.change(row.id, handed_over=True)
+    get_run_logger().info("Training job %s is followed by the schedule follow-jobs from here.", plan.job_name)
 
 
 @step(task_run_name="settle {plan.job_name}")
-def settle_job(plan: TrainingPlan, ending: Ending, found: bool, settings: Settings) -> TrainingOutcome:
-    """Put the bill in the place of what was reserved; the job's outcome, or TrainingFailedError."""
+def settle_job(plan: TrainingPlan, chain: Chain, ending: Ending, launch: Launched, settings: Settings) -> Settled:
+    """Put the bill in the place of what was reserved. Raises TrainingFailedError, and NoCapacityError after the last attempt."""
     with desk_of(settings) as desk:
-        settled = tend(desk, plan.job_name, ending.description).reservation
+        tended = tend(desk, plan.job_name, ending.description, logs="\n".join(ending.log_tail) or None)
+        settled = tended.reservation
         assert settled is not None  # noqa: S101 - it was reserved before it was launched
+        bill = settled.bill or Decimal(0)
         if settled.excess:
             get_run_logger().warning(
                 "The bill of %s is %s, %s above what was reserved. It is booked as it is.",
-                plan.job_name, shown(settled.bill or settled.excess), shown(settled.excess),
+                plan.job_name, shown(bill), shown(settled.excess),
             )  # fmt: skip
         tell_standing(desk.ledger, plan.job_name)
+    stop = tended.deployment.job.stop if tended.deployment else None
+    lacked = stop.why if stop and stop.by == FALLBACK else lacked_capacity(ending.description)
+    attempt = attempt_at(plan, ended=lacked, bill=bill)
+    if lacked and chain.tried(attempt).next:
+        get_run_logger().warning("AWS had no capacity for %s: %s.", plan.job_name, lacked)
+        return Settled(attempt)
+    if lacked and chain.attempts:
+        raise NoCapacityError([one.sentence() for one in (*chain.attempts, attempt)])
     approval = replace(
         plan.approval, rate=Rate(settled.charge.hourly)
     )  # which the job was reserved at, and is billed at
-    return outcome_of(ending.description, approval, region=settings.region, found=found, log_tail=ending.log_tail)
+    outcome = outcome_of(
+        ending.description, approval, region=settings.region, found=launch.found, log_tail=ending.log_tail
+    )
+    return Settled(attempt, outcome)

@@ -19,7 +19,7 @@ from flows.reconcile import reconcile
 from flows.train_model import train_model
 from trainmaster.budget.budgets import Budget
 from trainmaster.budget.ledger import Ledger, open_ledger
-from trainmaster.errors import OverBudgetError, TrainingFailedError
+from trainmaster.errors import TrainingFailedError, TrainingRefusedError
 from trainmaster.settings import Settings
 from trainmaster.training.desk import open_desk
 from trainmaster.training.launching import launch_training
@@ -77,10 +77,10 @@ def test_a_job_is_reserved_at_its_worst_and_billed_at_its_cost_once(
 ) -> None:
     ledger.set_limit(user, Decimal("0.20"), set_by="a test")
     asked = request(stack, "budgeted", user_id, team="vision")
-    outcome = train_model(asked)
+    outcome = train_model(asked).completed
     assert ledger.standing(user).settled == outcome.bill > 0
     assert ledger.standing(user).reserved == 0
-    assert train_model(asked).found
+    assert train_model(asked).completed.found
     whats = [one.what for one in reversed(ledger.history(budget=user))]
     assert whats == ["limit", "reserved", "passed", "settled"]
     assert Budget("team", "vision") in ledger.history(budget=user)[0].of
@@ -96,10 +96,11 @@ def test_a_job_its_users_month_has_no_money_for_is_never_launched(
 ) -> None:
     ledger.set_limit(user, Decimal("0.10"), set_by="a test")
     with pytest.raises(
-        OverBudgetError, match=rf"would cost \$0\.1314; \$0\.10 of .* of user {user_id} is left"
+        TrainingRefusedError, match=rf"may cost \$0\.1314; \$0\.10 of .* of user {user_id} is left"
     ) as refused:
         train_model(request(stack, "no-money", user_id))
-    assert refused.value.choices == ["a budget_limit of $0.10"]
+    [problem] = refused.value.problems
+    assert (problem.kind, problem.remedy[:35]) == ("budget", "Choose a budget_limit of $0.10, or ")
     assert jobs_named(stack, "no-money") == []
 
 

@@ -24,7 +24,7 @@ from prefect.logging.handlers import APILogWorker
 from flows.remove_endpoint import remove_endpoint
 from flows.train_and_serve import train_and_serve
 from trainmaster.endpoints.request import EndpointChoices, RemovalRequest
-from trainmaster.errors import DatasetRefusedError, OverBudgetError
+from trainmaster.errors import DatasetRefusedError, OverBudgetError, RefusedError, TrainingRefusedError
 from trainmaster.main_job import TrainAndServeRequest, TrainedAndServed
 from trainmaster.storage.address import S3Address
 from trainmaster.training.request import TrainingChoices
@@ -157,13 +157,13 @@ def test_a_missing_file_is_refused_by_name(stack: Any) -> None:
 
 
 def test_a_job_its_budget_cannot_pay_for_is_never_launched(stack: Any) -> None:
-    with pytest.raises(OverBudgetError, match=r"\$1\.00 is approved"):
+    with pytest.raises(TrainingRefusedError, match=r"budget_limit is \$1\.00"):
         train_and_serve(request("too-dear", instance_type="ml.p4d.24xlarge"))
     assert jobs_named(stack, "too-dear") == []
 
 
 @pytest.mark.parametrize(
-    ("use", "said"), [("training", r"\$150\.\d\d; \$1\.00 is approved"), ("hosting", r"\$900 an hour")]
+    ("use", "said"), [("training", r"\$150\.\d\d; budget_limit is \$1\.00"), ("hosting", r"\$900 an hour")]
 )
 def test_a_job_is_judged_by_the_prices_aws_was_asked_for(
     stack: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, use: str, said: str
@@ -172,7 +172,7 @@ def test_a_job_is_judged_by_the_prices_aws_was_asked_for(
     asked = "\n".join(["region,use,item,usd,as_of,source", *(f"{row},2036-01-01,the test" for row in rows)])
     (tmp_path / "asked.csv").write_text(asked)
     monkeypatch.setenv("TRAINMASTER_PRICES_FILE", str(tmp_path / "asked.csv"))
-    with pytest.raises(OverBudgetError, match=said):
+    with pytest.raises(RefusedError, match=said):
         train_and_serve(request(f"{use}-costs-more-now"))
     assert jobs_named(stack, f"{use}-costs-more-now") == []
 

@@ -64,6 +64,11 @@ def test_what_earlier_attempts_billed_is_not_spent_again() -> None:
     assert walked(asked, bill=Decimal("10.00")) == ["ml.g5.xlarge, spot"]
 
 
+def test_what_was_asked_for_is_first_also_when_its_budget_pays_for_nothing() -> None:
+    """It is then refused with the reason, not passed over."""
+    assert str(chain(instance_type="ml.p4d.24xlarge", budget_limit="1.00").next) == "ml.p4d.24xlarge, spot"
+
+
 def test_a_choice_without_a_price_is_refused_before_the_first_is_tried() -> None:
     with pytest.raises(UnknownPriceError, match=r"ml\.nope\.large"):
         chain(instance_types=["ml.nope.large"])

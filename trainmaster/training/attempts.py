@@ -93,7 +93,9 @@ class Chain:
 
     @property
     def next(self) -> Choice | None:
-        """The first choice not tried yet that what is left pays for; None when there is none."""
+        """What was asked for; then the first choice not tried yet that what is left pays for. None when there is none."""
+        if not self.attempts:
+            return self.choices[0]
         tried = {(one.instance_type, one.spot) for one in self.attempts}
         for choice in self.choices:
             if (choice.instance_type, choice.spot) not in tried and self._pays_for(choice):

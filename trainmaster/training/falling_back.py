@@ -1,0 +1,69 @@
+"""Launching one attempt of several: when AWS has no capacity for it, it is closed for good before the next one is launched."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from botocore.exceptions import ClientError
+
+from trainmaster.aws.failures import code_of
+from trainmaster.errors import NoCapacityError, RefusedError, TrainingRefusedError
+from trainmaster.training.attempts import CAPACITY_CODES, FALLBACK, Attempt, Chain, cut_to
+from trainmaster.training.desk import Desk
+from trainmaster.training.launching import Launch
+from trainmaster.training.looking import describe
+from trainmaster.training.plan import TrainingPlan
+from trainmaster.training.preparing import prepare_training
+
+
+def plan_attempt(desk: Desk, chain: Chain) -> tuple[TrainingPlan, Chain]:
+    """The plan of the next attempt, and the chain with those behind it that were refused on the way there.
+
+    The first is refused with all its problems, unless only a quota keeps it from being launched and there are others. Raises
+    TrainingRefusedError, and NoCapacityError when there is nothing left to try.
+    """
+    while choice := chain.next:
+        request = choice.of(chain.request)
+        try:
+            return cut_to(prepare_training(desk, request), chain.left), chain
+        except RefusedError as error:
+            attempt = Attempt(job_name="", instance_type=choice.instance_type, spot=choice.spot, ended=str(error))
+            after = chain.tried(attempt)
+            if not chain.attempts and not (_only_quota(error) and after.next):
+                raise
+            chain = after
+    raise NoCapacityError([one.sentence() for one in chain.attempts])
+
+
+def launch_attempt(desk: Desk, plan: TrainingPlan, launch: Callable[[], Launch], *, last: bool) -> Launch | str:
+    """How the job of this attempt is there; or why AWS has no capacity for it, and then it is closed.
+
+    Nobody launches a closed attempt any more: the next one takes its place, whoever comes back to this one. A twin that
+    launched it in the same moment finds it closed too, and its job is stopped like any other that is to be. The last attempt
+    is never closed. Raises what `launch` does.
+    """
+    row = desk.deployments.find(plan.job_name)
+    if (
+        row
+        and row.job.stop
+        and row.job.stop.by == FALLBACK
+        and describe(desk.client("sagemaker"), plan.job_name) is None
+    ):
+        return row.job.stop.why
+    try:
+        return launch()
+    except ClientError as error:
+        if code_of(error) not in CAPACITY_CODES:
+            raise
+        if last:
+            raise NoCapacityError([f"{plan.job_name}: {error}"]) from error
+        row = desk.deployments.find(plan.job_name)
+        if row:
+            desk.deployments.ask_stop(row.id, by=FALLBACK, why=str(error))
+        if describe(desk.client("sagemaker"), plan.job_name):
+            return "joined"
+        return str(error)
+
+
+def _only_quota(error: RefusedError) -> bool:
+    return isinstance(error, TrainingRefusedError) and {problem.kind for problem in error.problems} == {"quota"}
