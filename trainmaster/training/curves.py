@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Self
 
 MOST_POINTS = 2000
 """Of each series."""
 TITLE_CHARACTERS = 80
+NOISY = 200
+"""A series of more points is drawn faintly, and its running mean over it."""
+
+_MOST = 1e30
 
 Point = tuple[float, float]
 """Where training was, and the value there."""
@@ -27,13 +31,14 @@ class Curve:
     series: Mapping[str, tuple[Point, ...]] = field(default_factory=dict)
 
     def with_points(self, points: Iterable[tuple[str, float, float]]) -> Self:
-        """With further points of (series, place, value); a point at a known place replaces it, one that is no number is left out.
+        """With further points of (series, place, value); a point at a known place replaces it, one that is no number that
+        can be drawn is left out.
 
         A place before the last one is where training resumed after an interruption: what came after it was lost, and goes.
         """
         series = {name: list(known) for name, known in self.series.items()}
         for name, place, value in points:
-            if not (math.isfinite(place) and math.isfinite(value)):
+            if not (abs(place) < _MOST and abs(value) < _MOST):
                 continue
             known = series.setdefault(name, [])
             while known and known[-1][0] >= place:
@@ -98,8 +103,11 @@ def picture(curve: Curve, title: str) -> bytes | None:
         if known := drawn.get(name):
             places, values = zip(*known, strict=True)
             label = f"{_NAMES[name]}, {values[-1]:.4g} at last"
-            marker = "o" if name == "eval_loss" or len(known) < 30 else None
-            axes.plot(places, values, color=colour, linewidth=1.4, marker=marker, markersize=4, label=label)
+            marker = "o" if len(known) < 30 else None
+            if len(known) > NOISY:
+                axes.plot(places, values, color=colour, linewidth=0.7, alpha=0.35)
+                values, label = _smoothed(values), f"{label}, smoothed"
+            axes.plot(places, values, color=colour, linewidth=1.6, marker=marker, markersize=4, label=label)
     least, most = _range(drawn)
     if least > 0 and most / least > 100:
         axes.set_yscale("log")
@@ -108,10 +116,19 @@ def picture(curve: Curve, title: str) -> bytes | None:
     if curve.axis == "step":
         axes.xaxis.set_major_formatter(EngFormatter(sep=""))
     axes.grid(alpha=0.25)
-    axes.legend(frameon=False)
+    axes.legend(frameon=False, loc="upper right")
     png = io.BytesIO()
     figure.savefig(png, format="png")
     return png.getvalue()
+
+
+def _smoothed(values: Sequence[float]) -> tuple[float, ...]:
+    """The mean of each value and its neighbours, a fortieth of all on either side where there are so many."""
+    last = len(values) - 1
+    reach = [min(len(values) // 40, place, last - place) for place in range(len(values))]
+    return tuple(
+        math.fsum(values[place - near : place + near + 1]) / (2 * near + 1) for place, near in enumerate(reach)
+    )
 
 
 def _range(drawn: Mapping[str, tuple[Point, ...]]) -> tuple[float, float]:

@@ -22,7 +22,7 @@ from trainmaster.training.log_sinks import SURE_CHARACTERS, Line, LogPositions, 
 
 GROUP = "/aws/sagemaker/TrainingJobs"
 LINES_PER_READ, PAGES_PER_READ = 20_000, 16
-"""Bound one read over all streams: to 16 MB, and of each stream a page of at most 1 MB more. What is left comes with the next."""
+"""Bound one read over all streams: to 16 MB, or two pages of each, of at most 1 MB. What is left comes with the next."""
 FEWEST_PER_PAGE = 500
 EMPTY_PAGES = 200
 """CloudWatch may answer with empty pages where there are more; after so many the rest comes with the next read."""
@@ -156,7 +156,7 @@ class LogReader:
 
     def _fetch(self, stream: _Stream) -> _Fetched:
         share = max(LINES_PER_READ // len(self._streams), FEWEST_PER_PAGE)
-        most_pages = max(PAGES_PER_READ // len(self._streams), 1)
+        most_pages = max(PAGES_PER_READ // len(self._streams), 2)
         left, seen, new, token = stream.told.copy(), list[_Seen](), 0, ""
         for number in range(1, EMPTY_PAGES):
             page = self._page(stream, share, token)
