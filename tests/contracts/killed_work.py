@@ -16,6 +16,7 @@ from uuid import UUID
 
 from library_shelves import Shelves
 
+from trainmaster.storage.migrating import migrate_dataset
 from trainmaster.storage.removing import delete_dataset, sweep
 from trainmaster.storage.store import StorageProvider
 from trainmaster.storage.uploading import NewDataset, upload
@@ -79,7 +80,7 @@ class HalfWay:
 
 @dataclass(frozen=True)
 class Work:
-    """`what` is to upload, delete or sweep; done to the end when it has fewer steps than `dies_at`."""
+    """`what` is to upload, delete, sweep or migrate; done to the end when it has fewer steps than `dies_at`."""
 
     what: str
     environment: Mapping[str, str]
@@ -104,3 +105,7 @@ def do(work: Work) -> None:
             delete_dataset(library, work.new.id, work.user_id)
         case "sweep":
             sweep(library)
+        case "migrate":
+            dataset = catalogue.datasets.get(work.new.id, work.user_id)
+            assert dataset
+            migrate_dataset(library, dataset, work.folder / "migrations")

@@ -18,6 +18,7 @@ from library_shelves import BAD, S3, SUPABASE, Shelves, chats
 
 from trainmaster.errors import DatasetMissingError
 from trainmaster.storage.links import download_link
+from trainmaster.storage.migrating import migrate_dataset
 from trainmaster.storage.removing import delete_dataset, sweep
 from trainmaster.storage.store import StorageProvider
 from trainmaster.storage.uploading import NewDataset, upload
@@ -146,4 +147,28 @@ def test_a_sweep_killed_at_any_step_is_finished_by_the_next(killed: Killed, shel
         assert (shelves.objects(), shelves.pending()) == (set(), 0)
         if not was_killed:
             break
+    assert killed.deaths == step - 1 >= 8
+
+
+def test_a_migration_killed_at_any_step_leaves_readers_where_they_were_and_succeeds_when_repeated(
+    killed: Killed, shelves: Shelves, new: NewDataset
+) -> None:
+    for step in range(1, MOST_STEPS):
+        upload(shelves.library, new, [SUPABASE])
+        was_killed = killed.at(step, "migrate")
+        assert_whole_or_absent(shelves, new)
+        shelves.run_out()
+        if step % 2:  # else the repeated migration finds what was left, and goes on from there
+            sweep(shelves.library)
+            assert_only_what_rows_vouch_for(shelves, new)
+        row = shelves.catalogue.datasets.get(new.id, shelves.user_id)
+        assert row
+        done = migrate_dataset(shelves.library, row, shelves.folder / "migrations")
+        assert (done.storage_provider, {copy.provider for copy in done.copies}) == ("supabase", {"supabase", "s3"})
+        assert_whole_or_absent(shelves, new)
+        assert_only_what_rows_vouch_for(shelves, new)
+        assert [found.name for found in (shelves.folder / "migrations").iterdir()] == [".lock"]
+        if not was_killed:
+            break
+        delete_dataset(shelves.library, new.id, shelves.user_id)
     assert killed.deaths == step - 1 >= 8
