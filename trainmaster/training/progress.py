@@ -39,7 +39,9 @@ _COUNTED = re.compile(
     re.IGNORECASE,
 )
 """`Epoch 3/10`, `step=40/100`, `Iteration 7`."""
-_LEFT = re.compile(r"(?<!\w)eta[\"']?\s{0,3}[=:]\s{0,3}[\"']?(?P<left>\d{1,9}(?::\d\d){1,2}|\d{1,12}(?:\.\d{0,9})?)", re.IGNORECASE)
+_LEFT = re.compile(
+    r"(?<!\w)eta[\"']?\s{0,3}[=:]\s{0,3}[\"']?(?P<left>\d{1,9}(?::\d\d){1,2}|\d{1,12}(?:\.\d{0,9})?)", re.IGNORECASE
+)
 _BAR = re.compile(
     r"(?P<title>[^|%]{0,80}?)\d{1,3}%\|[^|]{0,200}\|\s{0,6}(?P<step>\d{1,15})/(?P<steps>\d{1,15})\s{1,3}"
     r"\[[\d:]{1,12}<(?P<left>[\d:?]{1,12})"
@@ -191,7 +193,8 @@ def _heard(before: Progress, reckoning: Reckoning, said: Reading, at: float) -> 
     if share is None:
         return now, reckoning
     began, ahead = reckoning.began, reckoning.ahead
-    if began is None or share < ahead or at < began:  # it begins, or again from a checkpoint
+    fell_back = before.percent is not None and share < before.percent / 100 - 0.001
+    if began is None or fell_back or at < began:  # it begins, or again from a checkpoint
         reckoning = replace(reckoning, began=at, ahead=share)
         began, ahead = at, share
     now = replace(now, percent=round(share * 100, 2))
