@@ -41,3 +41,17 @@ sys.stdout.buffer.write("é".encode() * 300_000 + b"\n" + b"\xff\n" + b"no newli
     assert "".join(long) == "é" * 300_000
     assert max(len(line.encode()) for line in long) <= 256 * 1024
     assert (replaced, last) == ("\ufffd", "no newline at the end")
+
+
+def test_the_whole_group_is_read_by_time_and_page_by_page(jobs: Any) -> None:
+    names = [jobs.python("for n in range(40): print(n, flush=True)") for _ in range(3)]
+    begun = min(int(jobs.finished(name)["CreationTime"].timestamp() * 1000) for name in names)
+    pages = jobs.logs.get_paginator("filter_log_events").paginate(
+        logGroupName="/aws/sagemaker/TrainingJobs", startTime=begun, PaginationConfig={"PageSize": 50}
+    )
+    events = [event for page in pages for event in page["events"]]
+    times = [event["timestamp"] for event in events]
+    assert times == sorted(times)
+    for name in names:
+        lines = [event["message"] for event in events if event["logStreamName"].startswith(f"{name}/")]
+        assert lines == [str(n) for n in range(40)]

@@ -115,3 +115,9 @@ def test_an_error_has_the_status_of_its_kind_unless_told(error: str, status: int
 def test_a_rule_that_could_do_nothing_or_is_misspelt_is_refused(rule: dict[str, object]) -> None:
     with pytest.raises(ValidationError):
         Rule.model_validate(rule)
+
+
+def test_capacity_that_is_not_there_is_told_in_aws_own_words() -> None:
+    fault = commanded(operation="LaunchingMLInstances", error="CapacityError").take("LaunchingMLInstances")
+    assert fault
+    assert fault.message.startswith("Unable to provision requested ML compute capacity.")
