@@ -18,6 +18,7 @@ from books import charge, database_at
 from catalogues import Place
 
 from trainmaster.budget.budgets import Crossing, Payer
+from trainmaster.budget.charge import Allowance
 from trainmaster.budget.ledger import Ledger
 from trainmaster.errors import OverBudgetError
 
@@ -26,6 +27,8 @@ USERS = [UUID(int=number) for number in range(1, 5)]
 TURNS = 6
 """In so many turns each process reserves, settles and releases; the first ones are of jobs that its twins want as well."""
 TWIN_TURNS = 2
+APPROVED, APPROVED_AMOUNT = 8, Decimal("3.333333")
+"""So many jobs somebody allowed to exceed the budgets, each wanted by several processes."""
 
 
 def payer_of(number: int) -> Payer:
@@ -62,6 +65,9 @@ def spend_the_rest(ledger: Ledger, number: int) -> list[tuple[str, int]]:
             amount /= 4
         else:
             told += ledger.crossed(payer.budgets(), month)
+    # Approved, together with the other processes of the same payer: reserved once, and the budgets raised for it once.
+    approved = charge(f"approved-{number % APPROVED}", APPROVED_AMOUNT, payer_of(number % APPROVED))
+    ledger.reserve(approved, allowance=Allowance(APPROVED_AMOUNT, "Olga"))
     told += ledger.crossed(payer.budgets(), month)
     return [(crossing.standing.budget.code, crossing.percent) for crossing in told]
 

@@ -10,15 +10,17 @@ from pathlib import Path
 
 import pytest
 from books import Clock, balance, charge, database_at, user
-from catalogues import Place
+from catalogues import Place, at_once
 from postgres import Postgres
-from sqlalchemy import text
+from sqlalchemy import insert, text
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError
 
 from trainmaster.budget.budgets import ACCOUNT, Budget, Payer
+from trainmaster.budget.charge import Allowance
 from trainmaster.budget.ledger import Ledger
 from trainmaster.catalog.database import Database
+from trainmaster.catalog.tables import budget_sightings
 from trainmaster.errors import NameConflictError, NotConfiguredError, OverBudgetError, RefusedError, UnknownChoiceError
 
 ANNA, BEN = uuid.UUID(int=1), uuid.UUID(int=2)
@@ -266,7 +268,146 @@ class TestLimits:
         assert ledger.history("2026-10") == []
 
 
+class TestAllowances:
+    def test_short_budgets_are_raised_by_the_cents_that_are_missing_and_no_others(self, ledger: Ledger) -> None:
+        limit(ledger, ACCOUNT, "100.00")
+        limit(ledger, VISION, "10.00")
+        limit(ledger, user(ANNA), "5.00")
+        ledger.reserve(charge("first", "4.001", Payer(ANNA, "vision")))
+        big = charge("big", "8.0005", Payer(ANNA, "vision"))
+        ledger.reserve(big, allowance=Allowance(D("8.0005"), "Olga"))
+        standings = {one.budget: (one.limit, one.allowed, one.balance) for one in ledger.standings()}
+        assert standings == {
+            ACCOUNT: (D("100.00"), 0, D("87.998500")),
+            VISION: (D("12.01"), D("2.01"), D("0.008500")),
+            user(ANNA): (D("12.01"), D("7.01"), D("0.008500")),
+        }
+        assert ledger.reserve(big, allowance=Allowance(D(100), "Olga")).key == "big"
+        assert ledger.standing(VISION).allowed == D("2.01")
+
+    @pytest.mark.parametrize("up_to", ["0", "5.99", "NaN"])
+    def test_more_than_was_allowed_is_refused_as_without_a_word(self, ledger: Ledger, up_to: str) -> None:
+        limit(ledger, ACCOUNT, "5.00")
+        with pytest.raises(OverBudgetError, match=r"job would cost \$6\.00; \$5\.00 of November 2026's \$5\.00"):
+            ledger.reserve(charge("job", "6"), allowance=Allowance(D(up_to), "Olga"))
+        assert ledger.standing(ACCOUNT).limit == D("5.00")
+        assert [one.what for one in ledger.history()] == ["limit"]
+
+    def test_what_fits_needs_no_word_and_uses_none(self, ledger: Ledger) -> None:
+        limit(ledger, ACCOUNT, "5.00")
+        ledger.reserve(charge("job", "5"), allowance=Allowance(D(9), "Olga"))
+        assert ledger.standing(ACCOUNT).allowed == 0
+
+    def test_an_overdrawn_budget_is_raised_until_nothing_is_missing(self, ledger: Ledger) -> None:
+        limit(ledger, ACCOUNT, "5.00")
+        ledger.adopt(charge("found running", "7"))
+        ledger.reserve(charge("job", "3"), allowance=Allowance(D(3), "Olga"))
+        assert (ledger.standing(ACCOUNT).limit, ledger.standing(ACCOUNT).balance) == (10, 0)
+
+    def test_the_next_month_falls_back_to_what_held_before(self, ledger: Ledger, clock: Clock) -> None:
+        limit(ledger, ACCOUNT, "5.00")
+        limit(ledger, ACCOUNT, "7.00", month="2027-01")
+        for key in ("one", "two"):
+            ledger.reserve(charge(key, "6"), allowance=Allowance(D(6), "Olga"))
+        months = ["2026-11", "2026-12", "2027-01"]
+        assert [ledger.standing(ACCOUNT, month).limit for month in months] == [12, 5, 7]
+        clock.moment = datetime(2026, 12, 1, tzinfo=UTC)
+        with pytest.raises(OverBudgetError, match=r"\$5\.00 of December 2026's \$5\.00"):
+            ledger.reserve(charge("three", "6"))
+        ledger.settle("one", D(1))  # in November, where it was reserved
+        assert ledger.standing(ACCOUNT, "2026-11").balance == 5
+
+    def test_a_limit_set_afterwards_is_the_limit_whatever_was_allowed_before(self, ledger: Ledger) -> None:
+        limit(ledger, ACCOUNT, "5.00")
+        ledger.reserve(charge("job", "9"), allowance=Allowance(D(9), "Olga"))
+        limit(ledger, ACCOUNT, "8.00")
+        months = ["2026-11", "2026-12"]
+        assert [ledger.standing(ACCOUNT, month).limit for month in months] == [8, 8]
+        assert (ledger.standing(ACCOUNT).allowed, ledger.standing(ACCOUNT).balance) == (0, -1)
+
+    def test_the_history_says_who_allowed_how_much_for_what(self, ledger: Ledger) -> None:
+        limit(ledger, user(ANNA), "5.00")
+        ledger.reserve(charge("job", "6", Payer(ANNA)), allowance=Allowance(D(6), "Olga"))
+        told = [(one.what, one.amount, one.subject, one.of) for one in ledger.history(budget=user(ANNA))]
+        assert sorted(told[:2]) == [
+            ("allowed", D("1.00"), "Olga, for job", [user(ANNA)]),
+            ("reserved", 6, "job", [ACCOUNT, user(ANNA)]),
+        ]
+        assert ledger.history("2026-12") == []
+
+
+class TestAttachingAgain:
+    def test_a_reservation_says_how_long_it_pays_for_at_its_own_rate(self, ledger: Ledger) -> None:
+        hourly = D("1.408") + 30 * D("0.14") / 730
+        for seconds in (1, 300, 3599, 86_400, 28 * 86_400):
+            kept = ledger.reserve(charge(f"job-{seconds}", hourly * seconds / 3600, hourly=hourly))
+            assert ledger.find(kept.key) == kept
+            assert (kept.seconds, kept.stands) == (seconds, True)
+        assert ledger.reserve(charge("free", "0", hourly=D(0))).seconds == 0
+
+    def test_a_key_of_another_resource_is_a_conflict_also_at_the_same_amount(self, ledger: Ledger) -> None:
+        ledger.reserve(charge("job", "3"))
+        elsewhere = charge("job", "3", resource="arn:aws:sagemaker:us-east-1:210987654321:training-job/job")
+        with pytest.raises(NameConflictError, match=r"for arn:.*:123456789012:.*, not for arn:.*:210987654321:"):
+            ledger.reserve(elsewhere)
+
+    def test_what_was_released_no_longer_stands(self, ledger: Ledger) -> None:
+        ledger.reserve(charge("job", "3"))
+        ledger.release("job")
+        found = ledger.find("job")
+        assert found
+        assert not found.stands
+
+
 class TestThresholds:
+    def test_one_handed_to_a_process_that_died_is_handed_out_again_and_no_other_is(
+        self, ledger: Ledger, database: Database, clock: Clock
+    ) -> None:
+        limit(ledger, ACCOUNT, "10")
+        ledger.reserve(charge("job", "8"))
+        first, second = ledger.crossed([ACCOUNT], "2026-11")
+        ledger.told([first])
+        assert ledger.crossed([ACCOUNT], "2026-11") == []
+        clock.moment += timedelta(minutes=11)
+        [again] = Ledger(database, clock).crossed([ACCOUNT], "2026-11")
+        assert (again.percent, again.id) == (second.percent, second.id)
+        assert ledger.crossed([ACCOUNT], "2026-11") == []
+        ledger.told([again])
+        ledger.told([again])
+        clock.moment += timedelta(days=2)
+        assert ledger.crossed([ACCOUNT], "2026-11") == []
+        assert [one.what for one in ledger.history()].count("passed") == 2
+
+    def test_one_that_is_no_longer_reached_is_told_of_when_it_is_again(self, ledger: Ledger, clock: Clock) -> None:
+        limit(ledger, ACCOUNT, "10")
+        ledger.reserve(charge("job", "5"))
+        assert ledger.crossed([ACCOUNT], "2026-11")
+        ledger.settle("job", D(1))
+        clock.moment += timedelta(minutes=11)
+        assert ledger.crossed([ACCOUNT], "2026-11") == []
+        ledger.reserve(charge("next", "4"))
+        assert [one.percent for one in ledger.crossed([ACCOUNT], "2026-11")] == [50]
+
+    def test_of_many_that_look_after_a_teller_died_one_tells(self, ledger: Ledger, place: Place, clock: Clock) -> None:
+        limit(ledger, ACCOUNT, "10")
+        ledger.reserve(charge("job", "10"))
+        assert len(ledger.crossed([ACCOUNT], "2026-11")) == 4
+        later = clock.moment + timedelta(minutes=11)
+
+        def look(_: int) -> list[int]:
+            with Ledger(database_at(place), Clock(later)) as opened:
+                return [one.percent for one in opened.crossed([ACCOUNT], "2026-11")]
+
+        handed = [percent for percents in at_once(8, look) for percent in percents]
+        assert sorted(handed) == [50, 80, 90, 100]
+
+    def test_ids_are_of_budget_month_and_percent_alone(self, ledger: Ledger) -> None:
+        limit(ledger, ACCOUNT, "10")
+        limit(ledger, VISION, "10")
+        ledger.reserve(charge("job", "10", Payer(None, "vision")))
+        ids = {one.id for one in ledger.crossed([ACCOUNT, VISION], "2026-11")}
+        assert len(ids) == 8
+
     def test_each_is_handed_out_once_a_month_and_budget(self, ledger: Ledger, clock: Clock) -> None:
         limit(ledger, ACCOUNT, "10")
         limit(ledger, user(ANNA), "5")
@@ -297,12 +438,17 @@ class TestKeeping:
     @pytest.mark.parametrize(
         "change",
         ["delete from budget_entries", "update budget_entries set reserved = '0'", "delete from budget_limits",
-         "update budget_limits set amount = '999'", "delete from budget_crossings", "update budget_crossings set percent = 1"],
+         "update budget_limits set amount = '999'", "delete from budget_crossings", "update budget_crossings set percent = 1",
+         "delete from budget_allowances", "update budget_allowances set amount = '999'",
+         "delete from budget_sightings", "update budget_sightings set at = null"],
     )  # fmt: skip
     def test_nothing_in_the_books_is_changed_or_deleted(self, ledger: Ledger, database: Database, change: str) -> None:
         limit(ledger, ACCOUNT, "1")
         ledger.reserve(charge("job", "1"))
         ledger.crossed([ACCOUNT], "2026-11")
+        ledger.reserve(charge("big", "1"), allowance=Allowance(D(1), "Olga"))
+        with database.writing() as connection:
+            connection.execute(insert(budget_sightings).values(meter="m", at=ledger.now()))
         change = change.replace("'", "" if database.kind == "postgresql" else "'")
         with pytest.raises(DBAPIError, match="append-only"), database.writing() as connection:
             connection.execute(text(change))

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from decimal import ROUND_HALF_UP, ROUND_UP, Decimal
+from decimal import ROUND_CEILING, ROUND_HALF_UP, ROUND_UP, Decimal
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -21,6 +21,7 @@ from postgres import Postgres
 from sqlalchemy import Connection, delete
 
 from trainmaster.budget.budgets import Budget, Payer, month_of
+from trainmaster.budget.charge import Allowance
 from trainmaster.budget.ledger import Ledger
 from trainmaster.catalog.database import Database
 from trainmaster.catalog.tables import metadata
@@ -80,12 +81,13 @@ class Books(RuleBasedStateMachine):
         self.known: dict[str, Known] = {}
         self.past: list[Known] = []
         self.limits: dict[tuple[Budget, str], Decimal | None] = {}
+        self.allowed: dict[tuple[Budget, str], Decimal] = {}
 
     @initialize(cents=st.integers(0, 6000))
     def begin(self, cents: int) -> None:
         # Tables that only grow are emptied by making them anew.
         with self.database.writing() as connection:
-            for name in ("budget_entries", "budget_limits", "budget_crossings"):
+            for name in ("budget_entries", "budget_limits", "budget_crossings", "budget_allowances"):
                 if self.database.kind == "postgresql":
                     connection.exec_driver_sql(f"truncate {name}")
                 else:
@@ -95,7 +97,8 @@ class Books(RuleBasedStateMachine):
 
     def _limit(self, budget: Budget, month: str) -> Decimal | None:
         months = sorted(one for of, one in self.limits if of == budget and one <= month)
-        return self.limits[budget, months[-1]] if months else None
+        limit = self.limits[budget, months[-1]] if months else None
+        return None if limit is None else limit + self.allowed.get((budget, month), Decimal(0))
 
     def _committed(self, budget: Budget, month: str) -> Decimal:
         mine = [
@@ -114,7 +117,9 @@ class Books(RuleBasedStateMachine):
     @rule(budget=BUDGETS, amount=st.none() | st.integers(0, 4000).map(lambda cents: Decimal(cents) / 100))
     def set_limit(self, budget: Budget, amount: Decimal | None) -> None:
         self.ledger.set_limit(budget, amount, set_by="a test")
-        self.limits[budget, month_of(self.clock.moment)] = amount
+        month = month_of(self.clock.moment)
+        self.limits[budget, month] = amount
+        self.allowed.pop((budget, month), None)
 
     @rule(days=st.integers(1, 20))
     def wait(self, days: int) -> None:
@@ -139,6 +144,38 @@ class Books(RuleBasedStateMachine):
             assert fits or stands
             if not stands:
                 self._book(key, Known(payer, month, wanted))
+
+    @rule(key=KEYS, amount=AMOUNTS, payer=PAYERS, up_to=AMOUNTS, crash=st.booleans())
+    def reserve_with_an_allowance(self, key: str, amount: Decimal, payer: Payer, up_to: Decimal, crash: bool) -> None:
+        wanted, month, known = amount.quantize(MICRO, ROUND_UP), month_of(self.clock.moment), self.known.get(key)
+        stands = known is not None and known.state != "released"
+        missing = {}
+        for budget in payer.budgets():
+            limit = self._limit(budget, month)
+            if limit is not None and wanted > max(limit - self._committed(budget, month), 0):
+                missing[budget] = wanted - (limit - self._committed(budget, month))
+        allowance = Allowance(up_to, "Olga")
+        try:
+            self._perhaps_crashing(
+                crash, lambda ledger: ledger.reserve(charge(key, amount, payer), allowance=allowance)
+            )
+        except NameConflictError:
+            assert stands
+        except OverBudgetError:
+            assert not stands
+            assert missing
+            assert wanted > up_to
+        else:
+            assert stands or not missing or wanted <= up_to
+            if not stands:
+                for budget, dollars in missing.items():
+                    more = dollars.quantize(Decimal("0.01"), ROUND_CEILING)
+                    self.allowed[budget, month] = self.allowed.get((budget, month), Decimal(0)) + more
+                self._book(key, Known(payer, month, wanted))
+                for budget in missing:
+                    left = self.ledger.standing(budget).balance
+                    assert left is not None
+                    assert 0 <= left < Decimal("0.01")
 
     @rule(key=KEYS, amount=AMOUNTS, payer=PAYERS, crash=st.booleans())
     def adopt(self, key: str, amount: Decimal, payer: Payer, crash: bool) -> None:
@@ -190,6 +227,8 @@ class Books(RuleBasedStateMachine):
             assert standing.reserved >= 0
             assert standing.committed == self._committed(standing.budget, month)
             assert standing.limit == self._limit(standing.budget, month)
+            if standing.limit is not None:
+                assert standing.allowed == self.allowed.get((standing.budget, month), 0)
             if standing.limit is not None:
                 assert standing.balance == standing.limit - (standing.settled + standing.reserved)
                 assert standing.left == max(standing.balance, 0)

@@ -36,7 +36,7 @@ class Allowance:
 
     def covers(self, amount: Decimal) -> bool:
         """Whether so much was allowed."""
-        return micro_up(amount) <= self.up_to
+        return self.up_to.is_finite() and micro_up(amount) <= self.up_to
 
 
 @dataclass(frozen=True)
