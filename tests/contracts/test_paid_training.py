@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
 import sys
 import threading
 import uuid
-from collections import Counter
-from collections.abc import Callable, Iterator
-from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -20,18 +20,21 @@ import paid_launch
 import pytest
 from botocore.exceptions import ClientError
 from desks import desk_at
-from paid_launch import DATA, POINTS, finished, plan_of
+from paid_launch import DATA, POINTS, TWIN_POINTS, finished, plan_of
 
 from trainmaster.budget.budgets import ACCOUNT, Budget
-from trainmaster.budget.charge import Reservation
+from trainmaster.budget.charge import Allowance, Reservation
 from trainmaster.budget.ledger import Ledger, open_ledger
-from trainmaster.catalog.database import open_database
-from trainmaster.errors import NameConflictError, OverBudgetError
-from trainmaster.training.desk import Desk
-from trainmaster.training.launching import launch_training
+from trainmaster.catalog.deployments import Deployment
+from trainmaster.errors import NameConflictError, OverBudgetError, RefusedError
+from trainmaster.settings import Settings
+from trainmaster.training.desk import Desk, open_desk
+from trainmaster.training.experiments import ensure_trial
+from trainmaster.training.launching import deployment_of, launch_training
+from trainmaster.training.logs import last_lines
 from trainmaster.training.outcome import bill_of
 from trainmaster.training.plan import TrainingPlan
-from trainmaster.training.reconciling import Reconciliation, reconcile
+from trainmaster.training.tending import tend
 
 ANNA = uuid.UUID(int=1)
 HALF_AN_HOUR = timedelta(minutes=30)
@@ -45,7 +48,7 @@ def sagemaker(embedded: Any) -> Any:
 @pytest.fixture
 def desk(embedded: Any, sagemaker: Any, tmp_path: Path) -> Iterator[Desk]:
     with desk_at(tmp_path, embedded.environment) as opened:
-        yield replace(opened, client=lambda _: sagemaker)
+        yield replace(opened, client={"sagemaker": sagemaker, "s3": embedded.client("s3")}.__getitem__)
 
 
 @pytest.fixture
@@ -57,6 +60,18 @@ def ledger(desk: Desk) -> Ledger:
 def data(embedded: Any) -> None:
     bucket = embedded.environment["TRAINMASTER_BUCKET"]
     embedded.client("s3").put_object(Bucket=bucket, Key=f"{DATA}/data.csv", Body=b"1")
+
+
+@contextmanager
+def desk_in(folder: Path) -> Iterator[Desk]:
+    """Of the books alone."""
+    with open_desk(Settings(state_dir=folder, DATABASE_URL=None), lambda _: None) as desk:
+        yield desk
+
+
+def known_bill(ledger: Ledger, job: str) -> Decimal | None:
+    found = ledger.find(job)
+    return found.bill if found else None
 
 
 @pytest.fixture
@@ -78,6 +93,12 @@ def jobs_named(sagemaker: Any, name: str) -> list[str]:
     return [job["TrainingJobName"] for job in sagemaker.list_training_jobs(NameContains=name)["TrainingJobSummaries"]]
 
 
+def row_of(desk: Desk, plan: TrainingPlan) -> Deployment:
+    found = desk.deployments.find(plan.job_name)
+    assert found
+    return found
+
+
 def entries(ledger: Ledger) -> list[str]:
     return [one.what for one in reversed(ledger.history())]
 
@@ -88,32 +109,106 @@ def known(ledger: Ledger, plan: TrainingPlan) -> Reservation:
     return found
 
 
+@dataclass(frozen=True)
+class Interleavings:
+    """What became of launches that were killed at every point, and of those that a twin passed there; by point."""
+
+    folder: Path
+    names: dict[str, str]
+    launches: dict[str, list[str]]
+    """How the processes that came to an end found their job, by the job's name."""
+
+
+@pytest.fixture(scope="module")
+def interleavings(embedded: Any, data: None, tmp_path_factory: pytest.TempPathFactory) -> Interleavings:
+    folder, salt = tmp_path_factory.mktemp("mortal"), uuid.uuid4().hex[:6]
+    names = {point: f"mortal-{salt}-{number}" for number, point in enumerate(POINTS)}
+    done = subprocess.run(
+        [sys.executable, paid_launch.__file__, str(folder), *names.values()],
+        env={**os.environ, **embedded.environment, "PYTHONPATH": os.pathsep.join(sys.path)},
+        capture_output=True, text=True, timeout=220, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    launches: dict[str, list[str]] = defaultdict(list)
+    for line in done.stdout.splitlines():
+        name, launch = line.split()
+        launches[name].append(launch)
+    return Interleavings(folder, names, launches)
+
+
+def require_one_of_everything(sagemaker: Any, logs: Any, folder: Path, name: str, runs: Sequence[str]) -> Deployment:
+    """One job of the name, reserved and billed once, with one true row; every line of its log once in each run's file."""
+    [job] = jobs_named(sagemaker, f"{name}-")
+    described = sagemaker.describe_training_job(TrainingJobName=job)
+    hourly = Decimal("0.115") + Decimal(30) * Decimal("0.14") / 672
+    bill = (hourly * described["BillableTimeInSeconds"] / 3600).quantize(Decimal("0.000001"))
+    with desk_in(folder) as desk:
+        assert [one.what for one in desk.ledger.history(limit=1000) if one.subject == job] == ["settled", "reserved"]
+        assert known_bill(desk.ledger, job) == bill
+        assert desk.ledger.open_reservations() == []
+        row = desk.deployments.find(job)
+    assert row
+    assert (row.status, row.actual_cost, row.completed_at) == ("failed", bill, described["TrainingEndTime"])
+    assert row.error_message == described["FailureReason"]
+    written = [line.text for line in last_lines(logs, job)]
+    assert written
+    for run in runs:
+        told = (folder / f"{name}-{run}.log").read_text(encoding="utf-8").splitlines()
+        assert [line.split(" ", 2)[2] for line in told] == written
+    return row
+
+
 @pytest.mark.parametrize("point", POINTS)
-def test_killed_anywhere_there_is_one_job_one_reservation_and_one_bill(
-    embedded: Any, sagemaker: Any, tmp_path: Path, point: str
+def test_killed_anywhere_there_is_one_job_one_reservation_one_bill_one_row_and_every_line_once(
+    embedded: Any, sagemaker: Any, interleavings: Interleavings, point: str
 ) -> None:
-    name = f"mortal-{uuid.uuid4().hex[:8]}"
+    name = f"{interleavings.names[point]}-kill"
+    was_created = POINTS.index(point) > POINTS.index("before the job")
+    assert interleavings.launches[name] == ["found" if was_created else "created"]
+    row = require_one_of_everything(sagemaker, embedded.client("logs"), interleavings.folder, name, ["first"])
+    assert row.job.runs == ("first",)
 
-    def run(at: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, paid_launch.__file__, str(tmp_path), name, at],
-            env={**os.environ, **embedded.environment, "PYTHONPATH": os.pathsep.join(sys.path)},
-            stdout=subprocess.PIPE, text=True, timeout=120, check=False,
-        )  # fmt: skip
 
-    assert run(point).returncode == -signal.SIGKILL
-    again = run("none")
-    assert again.returncode == 0
-    launch, bill = again.stdout.split()
-    assert launch == ("created" if POINTS.index(point) < 2 else "found")
-    [job] = jobs_named(sagemaker, name)
-    with open_ledger(None, tmp_path) as ledger:
-        assert Counter(entries(ledger)) == {"reserved": 1, "settled": 1}
-        billable = sagemaker.describe_training_job(TrainingJobName=job)["BillableTimeInSeconds"]
-        hourly = Decimal("0.115") + Decimal(30) * Decimal("0.14") / 672
-        assert Decimal(bill) == (hourly * billable / 3600).quantize(Decimal("0.000001"))
-        assert ledger.standing(ACCOUNT).settled == Decimal(bill)
-        assert ledger.open_reservations() == []
+@pytest.mark.parametrize("point", TWIN_POINTS)
+def test_passed_anywhere_by_a_twin_there_is_one_of_everything_too(
+    embedded: Any, sagemaker: Any, interleavings: Interleavings, point: str
+) -> None:
+    name = f"{interleavings.names[point]}-twin"
+    passing, halted = interleavings.launches[name]
+    was_created = POINTS.index(point) > POINTS.index("before the job")
+    assert passing == ("found" if was_created else "created")
+    assert halted == ("created" if was_created else "found" if point.endswith("the row") else "joined")
+    runs = ["halted", "passing"]
+    row = require_one_of_everything(sagemaker, embedded.client("logs"), interleavings.folder / "twins", name, runs)
+    # Whoever comes when all is over finds the row as it is.
+    assert sorted(row.job.runs) == (["passing"] if point == "before the row" else runs)
+
+
+FAILURES = [
+    {"operation": operation, **how}
+    for operation in (
+        "DescribeTrainingJob", "DescribeTrial", "CreateExperiment", "CreateTrial", "CreateTrainingJob", "ListTags",
+    )
+    for how in ({"error": "ThrottlingException"}, {"error": "InternalFailure"}, {"reset": True}, {"lost": True})
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("rule", FAILURES, ids=lambda rule: "-".join(map(str, rule.values())))
+def test_whichever_call_fails_the_next_try_launches_the_one_job(
+    desk: Desk, plan: TrainingPlan, fault: Any, rule: dict[str, Any]
+) -> None:
+    if rule["operation"] == "ListTags":  # asked only of a job that is there
+        launch_training(desk, plan)
+    fault(count=1, **rule)
+    with pytest.raises(Exception, match=r"Throttl|Internal|onnection"):
+        launch_training(desk, plan)
+    there = rule["operation"] == "ListTags" or (rule["operation"] == "CreateTrainingJob" and "lost" in rule)
+    assert launch_training(desk, plan) == ("found" if there else "created")
+    assert jobs_named(desk.client("sagemaker"), plan.job_name) == [plan.job_name]
+    assert entries(desk.ledger) == ["reserved"]
+    row = desk.deployments.find(plan.job_name)
+    assert row
+    assert (row.status, row.completed_at) == ("creating", None)
 
 
 def test_of_many_launches_at_once_there_is_one_job_and_one_reservation(
@@ -172,9 +267,7 @@ class TestLaunching:
         )
         assert launch_training(desk, smaller) == "created"
 
-    def test_what_aws_refuses_is_released(
-        self, desk: Desk, ledger: Ledger, sagemaker: Any, plan: TrainingPlan, fault: Any
-    ) -> None:
+    def test_what_aws_refuses_is_released(self, desk: Desk, ledger: Ledger, plan: TrainingPlan, fault: Any) -> None:
         fault(operation="CreateTrainingJob", error="ResourceLimitExceeded", count=1)
         with pytest.raises(ClientError, match="ResourceLimitExceeded"):
             launch_training(desk, plan)
@@ -184,7 +277,7 @@ class TestLaunching:
 
     @pytest.mark.parametrize("rule", [{"error": "ThrottlingException"}, {"error": "InternalFailure"}, {"reset": True}])
     def test_what_may_have_been_launched_stays_reserved_and_is_found_by_the_next_try(
-        self, desk: Desk, ledger: Ledger, sagemaker: Any, plan: TrainingPlan, fault: Any, rule: dict[str, Any]
+        self, desk: Desk, ledger: Ledger, plan: TrainingPlan, fault: Any, rule: dict[str, Any]
     ) -> None:
         fault(operation="CreateTrainingJob", count=1, **rule)
         with pytest.raises(Exception, match=r"Throttl|Internal|onnection"):
@@ -197,6 +290,7 @@ class TestLaunching:
         self, desk: Desk, ledger: Ledger, sagemaker: Any, plan: TrainingPlan
     ) -> None:
         ledger.set_limit(ACCOUNT, Decimal("0.01"), set_by="a test")
+        ensure_trial(sagemaker, plan.create_request["ExperimentConfig"])
         sagemaker.create_training_job(**plan.create_request)
         assert launch_training(desk, plan) == "found"
         assert known(ledger, plan).is_open
@@ -234,101 +328,108 @@ class TestLaunching:
             launch_training(desk, plan)
         assert jobs_named(sagemaker, plan.job_name) == []
 
+    @pytest.mark.parametrize("factor", ["0.5", "3"])
+    def test_at_another_price_than_it_was_reserved_at_a_launch_that_got_no_further_is_paid_for_anew(
+        self, desk: Desk, ledger: Ledger, plan: TrainingPlan, factor: str
+    ) -> None:
+        earlier = replace(plan.charge, amount=plan.charge.amount * Decimal(factor))
+        desk.deployments.begin(deployment_of(plan, "first"))
+        ledger.reserve(earlier)
+        assert launch_training(desk, plan, run="first") == "created"
+        assert entries(ledger) == ["reserved", "released", "reserved"]
+        assert known(ledger, plan).charge.amount == plan.charge.amount.quantize(Decimal("0.000001"), "ROUND_UP")
 
-class TestReconciling:
-    @pytest.fixture
-    def sweep(self, desk: Desk) -> Callable[..., Reconciliation]:
-        def run(release_after: timedelta = HALF_AN_HOUR, **elsewhere: str) -> Reconciliation:
-            result = Reconciliation()
-            settings = desk.settings.model_copy(update=elsewhere)
-            for found in reconcile(replace(desk, settings=settings), release_after=release_after):
-                result.add(found)
-            return result
-
-        return run
-
-    def test_a_finished_job_nobody_followed_is_settled_at_its_bill(
-        self, desk: Desk, ledger: Ledger, sagemaker: Any, plan: TrainingPlan, sweep: Any
+    def test_a_job_is_billed_at_the_price_it_was_launched_at(
+        self, desk: Desk, ledger: Ledger, sagemaker: Any, plan: TrainingPlan
     ) -> None:
         launch_training(desk, plan)
-        ended = finished(sagemaker, plan.job_name)
-        assert sweep().counts == {"settled": 1}
-        assert known(ledger, plan).bill == bill_of(ended, plan.approval.rate)
-        assert sweep().counts == {}
-        assert entries(ledger) == ["reserved", "settled"]
-
-    def test_a_running_job_is_left_alone(
-        self, desk: Desk, ledger: Ledger, sagemaker: Any, plan: TrainingPlan, sweep: Any
-    ) -> None:
-        launch_training(desk, plan)
-        job = finished(sagemaker, plan.job_name)
-        sagemaker.meta.events.register(
-            "after-call.sagemaker.DescribeTrainingJob",
-            lambda parsed, **_: parsed.update(TrainingJobStatus="InProgress"),
+        dearer = replace(
+            plan, charge=replace(plan.charge, amount=plan.charge.amount * 2, hourly=plan.charge.hourly * 2)
         )
-        assert job["TrainingJobStatus"] == "Failed"
-        assert sweep(timedelta(0)).counts == {"running": 1}
+        assert launch_training(desk, dearer) == "found"
         assert entries(ledger) == ["reserved"]
+        ended = finished(sagemaker, plan.job_name)
+        assert tend(desk, plan.job_name, ended).deployment
+        assert known(ledger, plan).bill == bill_of(ended, plan.approval.rate)
 
-    def test_a_launch_that_never_happened_is_released_when_it_is_old_enough(
-        self, ledger: Ledger, plan: TrainingPlan, sweep: Any, tmp_path: Path
+    def test_a_twin_that_reserves_at_the_price_there_is_now_pays_for_both(
+        self, desk: Desk, ledger: Ledger, sagemaker: Any, plan: TrainingPlan
     ) -> None:
-        ledger.reserve(plan.charge)
-        assert sweep().counts == {"waiting": 1}
-        assert known(ledger, plan).is_open
-        old = replace(plan.charge, key=f"{plan.job_name}-old")
-        an_hour_ago = datetime.now(UTC) - timedelta(hours=1)
-        with Ledger(open_database(None, tmp_path), lambda: an_hour_ago) as earlier:
-            earlier.reserve(old)
-        result = sweep()
-        assert result.counts == {"waiting": 1, "released": 1}
-        assert result.changed == [{"job": old.key, "what": "released", "reserved": "$0.1314", "billed": ""}]
-
-    def test_what_another_account_or_region_would_know_is_not_given_up(
-        self, ledger: Ledger, plan: TrainingPlan, sweep: Any
-    ) -> None:
-        ledger.reserve(plan.charge)
-        assert sweep(timedelta(0), execution_role_arn="arn:aws:iam::999999999999:role/another").counts == {
-            "elsewhere": 1
-        }
-        assert sweep(timedelta(0), region="eu-west-1").counts == {"elsewhere": 1}
+        now = replace(plan.charge, amount=plan.charge.amount * 2)
+        sagemaker.meta.events.register(
+            "before-call.sagemaker.CreateTrainingJob",
+            lambda **_: ledger.release(plan.job_name) and ledger.reserve(now) and None,
+        )
+        assert launch_training(desk, plan) == "created"
+        assert entries(ledger) == ["reserved", "released", "reserved"]
         assert known(ledger, plan).is_open
 
-    def test_a_launch_that_was_given_up_and_came_after_all_is_counted_and_billed(
-        self, ledger: Ledger, sagemaker: Any, plan: TrainingPlan, sweep: Any
+    def test_what_was_refused_is_launched_on_the_same_row_once_somebody_allows_it(
+        self, desk: Desk, ledger: Ledger, plan: TrainingPlan
     ) -> None:
-        ledger.reserve(plan.charge)
-        assert sweep(timedelta(0)).counts == {"released": 1}
-        sagemaker.create_training_job(**plan.create_request)
-        assert sweep().counts == {"adopted": 1}
-        finished(sagemaker, plan.job_name)
-        assert sweep().counts == {"settled": 1}
-        assert entries(ledger) == ["reserved", "released", "reserved", "settled"]
+        ledger.set_limit(ACCOUNT, Decimal("0.10"), set_by="a test")
+        with pytest.raises(OverBudgetError):
+            launch_training(desk, plan, run="first")
+        row = row_of(desk, plan)
+        assert (row.status, row.job.given_up, row.has_ended) == ("failed", True, True)
+        assert "would cost" in (row.error_message or "")
+        word = Allowance(Decimal("0.20"), by="berta")
+        assert launch_training(desk, plan, run="second", allowance=word) == "created"
+        begun = row_of(desk, plan)
+        assert (begun.id, begun.status, begun.completed_at, begun.error_message) == (row.id, "creating", None, None)
+        assert begun.job.runs == ("first", "second")
+        assert entries(ledger).count("reserved") == 1
 
-    def test_two_at_once_change_everything_once(
-        self, desk: Desk, ledger: Ledger, sagemaker: Any, embedded: Any, sweep: Any
+    def test_what_aws_refused_has_an_ended_row_until_it_is_launched_again(
+        self, desk: Desk, plan: TrainingPlan, fault: Any
     ) -> None:
-        plans = [new_plan(embedded) for _ in range(3)]
-        for plan in plans:
+        fault(operation="CreateTrainingJob", error="ResourceLimitExceeded", count=1)
+        with pytest.raises(ClientError, match="ResourceLimitExceeded"):
             launch_training(desk, plan)
-            finished(sagemaker, plan.job_name)
-        never = replace(plans[0].charge, key="never-launched")
-        ledger.reserve(never)
-        gate, failures = threading.Barrier(2), list[BaseException]()
+        assert row_of(desk, plan).has_ended
+        launch_training(desk, plan)
+        assert not row_of(desk, plan).has_ended
 
-        def one() -> None:
-            gate.wait()
-            try:
-                sweep(timedelta(0))
-            except BaseException as error:
-                failures.append(error)
-                raise
+    def test_a_twin_that_was_refused_ends_no_row_of_a_job_that_runs(
+        self, desk: Desk, sagemaker: Any, plan: TrainingPlan
+    ) -> None:
+        launch_training(desk, plan)
+        desk.deployments.give_up(row_of(desk, plan).id, "the refusal of a twin, noted late")
+        ended = finished(sagemaker, plan.job_name)
+        tend(desk, plan.job_name, ended)
+        row = row_of(desk, plan)
+        assert (row.status, row.error_message, row.job.given_up) == ("failed", ended["FailureReason"], False)
+        assert row.actual_cost == bill_of(ended, plan.approval.rate)
 
-        threads = [threading.Thread(target=one) for _ in range(2)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        assert failures == []
-        assert Counter(entries(ledger)) == {"reserved": 4, "settled": 3, "released": 1}
-        assert ledger.open_reservations() == []
+    def test_the_row_of_a_job_nobody_pays_for_says_that_it_is_to_stop(
+        self, desk: Desk, ledger: Ledger, sagemaker: Any, plan: TrainingPlan
+    ) -> None:
+        ledger.set_limit(ACCOUNT, Decimal("0.20"), set_by="a test")
+
+        def spend_elsewhere(**_: Any) -> None:
+            ledger.release(plan.job_name)
+            ledger.reserve(replace(plan.charge, key="another"))
+
+        sagemaker.meta.events.register("before-call.sagemaker.CreateTrainingJob", spend_elsewhere)
+        with pytest.raises(OverBudgetError):
+            launch_training(desk, plan)
+        row = row_of(desk, plan)
+        assert row.job.stop
+        assert (row.job.stop.by, row.has_ended) == ("Trainmaster", False)
+
+    @pytest.mark.parametrize("cancelled_by", ["us", "the application"])
+    def test_what_was_stopped_before_it_was_launched_is_not_launched(
+        self, desk: Desk, ledger: Ledger, sagemaker: Any, plan: TrainingPlan, cancelled_by: str
+    ) -> None:
+        row = desk.deployments.begin(deployment_of(plan, "first"))
+        if cancelled_by == "us":
+            desk.deployments.ask_stop(row.id, "anna", "a typing error")
+        else:
+            desk.deployments.change(row.id, status="cancelled")
+        for _ in range(2):
+            with pytest.raises(RefusedError, match="before it was launched"):
+                launch_training(desk, plan, run="first")
+        assert jobs_named(sagemaker, plan.job_name) == []
+        assert ledger.find(plan.job_name) is None
+        row = row_of(desk, plan)
+        assert (row.status, row.has_ended) == ("stopped" if cancelled_by == "us" else "cancelled", True)

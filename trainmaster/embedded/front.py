@@ -8,6 +8,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -94,10 +95,11 @@ class Front:
         if call.service:
             self.signatures.check(call)
         fault = self._suffer(call)
-        response = self._served(call)
         if fault and fault.lost:
+            with suppress(AwsError):
+                self._served(call)
             raise ClientDisconnected
-        return response
+        return self._served(call)
 
     def _served(self, call: Call) -> Response:
         if call.service == "sagemaker":
