@@ -44,7 +44,7 @@ def prepare_training(desk: Desk, request: TrainingRequest) -> TrainingPlan:
     """The plan of a request that can be launched. Raises TrainingRefusedError with every problem it has.
 
     Of a job whose money is set aside already, by a launch that died or was tried again, the amount and the rate are the ledger's:
-    prices may have changed since. What the job needs in S3 is there afterwards.
+    prices may have changed since. What the job needs in S3 is there afterwards; a dry run puts nothing there.
     """
     request = asked_by(desk, request)
     finding = find_inputs(desk, request)
@@ -66,7 +66,8 @@ def prepare_training(desk: Desk, request: TrainingRequest) -> TrainingPlan:
     if problems or finding.inputs is None or approval is None:
         raise TrainingRefusedError(_subject(request, finding), problems)
     bucket = desk.settings.required("bucket")
-    _upload(desk.client("s3"), finding.uploads)
+    if not request.dry_run:
+        _upload(desk.client("s3"), finding.uploads)
     output_uri = f"s3://{bucket}/{finding.folder}/jobs"
     place = Place(region, desk.settings.required("execution_role_arn"), output_uri)
     plan = plan_training(request, finding.inputs, approval, place)
