@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import argparse
+from decimal import Decimal
 from functools import partial
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, cast, get_args
 
-from trainmaster.catalog.deployments import deployment_id_of
+from trainmaster.catalog.deployments import Deployment
 from trainmaster.commands import train_jobs
+from trainmaster.commands.train_approval import ask_approval
 from trainmaster.commands.train_following import add_follow_options, follow
 from trainmaster.commands.train_options import add_request_options, read_request
 from trainmaster.commands.train_reporting import DONE, add_command, desk_in, note, say, say_json
 from trainmaster.commands.train_showing import facts_of_launch, launched
-from trainmaster.errors import UnknownPriceError
+from trainmaster.errors import OverBudgetError, UnknownPriceError
 from trainmaster.settings import Settings
-from trainmaster.training.attempts import Chain
+from trainmaster.training.attempts import Chain, cut_to, lacked_capacity
 from trainmaster.training.desk import Desk
 from trainmaster.training.falling_back import launch_attempt, plan_attempt
 from trainmaster.training.launching import Launch, launch_training
@@ -22,6 +24,7 @@ from trainmaster.training.plan import TrainingPlan
 from trainmaster.training.preparing import asked_by, migrate_missing, prepare_training
 from trainmaster.training.request import TrainingRequest
 from trainmaster.training.result import attempt_at
+from trainmaster.training.seen import see
 from trainmaster.training.showing import plan_text, plan_value
 
 if TYPE_CHECKING:
@@ -53,7 +56,7 @@ def _plan(args: argparse.Namespace, settings: Settings) -> int:
             say_json(plan_value(plan))
         else:
             say(plan_text(plan, with_request=args.show_request).rstrip())
-            note("Nothing was launched. Launch it: the same with `trainmaster train start`.")
+            note("Nothing was launched: `trainmaster train start` with the same options does.")
     return DONE
 
 
@@ -62,14 +65,30 @@ def _start(args: argparse.Namespace, settings: Settings) -> int:
     with desk_in(settings, request.region) as desk:
         for dataset in migrate_missing(desk, request):
             note(f"Dataset {dataset.name} ({dataset.id}) is in S3 now.")
-        plan, launch = _launched(desk, _chain(desk, request))
-        row = desk.deployments.change(deployment_id_of(plan.charge.resource), handed_over=True)
-        (note if args.json else say)(*launched(plan, launch))
-        if args.follow:
-            return train_jobs.finish(follow(desk, row, args), args)
-        if args.json:
-            say_json(facts_of_launch(plan, launch, row))
+        chain = _chain(desk, request)
+        while True:
+            plan, launch, chain = _launched(desk, chain)
+            row = _left_to_the_sweep(desk, plan)
+            (note if args.json else say)(*launched(plan, launch))
+            seen = follow(desk, row, args) if args.follow else see(desk, row)
+            lacked = lacked_capacity(seen.description) if seen.description else ""
+            after = chain.tried(attempt_at(plan, ended=lacked, bill=seen.cost or Decimal(0)))
+            if not lacked or not after.next:
+                break
+            note(f"AWS had no capacity for {plan.job_name}: {lacked}")
+            chain = after
+    if args.follow or seen.has_ended:
+        return train_jobs.finish(seen, args)
+    if args.json:
+        say_json(facts_of_launch(plan, launch, seen))
     return DONE
+
+
+def _left_to_the_sweep(desk: Desk, plan: TrainingPlan) -> Deployment:
+    """The job's row. Nobody else looks after the job when this command has ended, or is killed, unless flow runs do."""
+    row = desk.deployments.find(plan.job_name)
+    assert row is not None  # noqa: S101 - it was made before the job was
+    return row if row.job.runs else desk.deployments.change(row.id, handed_over=True)
 
 
 def _chain(desk: Desk, request: TrainingRequest) -> Chain:
@@ -81,13 +100,25 @@ def _chain(desk: Desk, request: TrainingRequest) -> Chain:
         raise
 
 
-def _launched(desk: Desk, chain: Chain) -> tuple[TrainingPlan, Launch]:
-    """The first attempt that AWS has machines for. Raises NoCapacityError when it has none for any."""
+def _launched(desk: Desk, chain: Chain) -> tuple[TrainingPlan, Launch, Chain]:
+    """The next attempt that AWS takes, and the chain up to it. Raises NoCapacityError when it takes none."""
     while True:
         plan, chain = plan_attempt(desk, chain)
         last = chain.tried(attempt_at(plan)).next is None
-        launch = launch_attempt(desk, plan, partial(launch_training, desk, plan), last=last)
-        if launch in ("created", "found", "joined"):
-            return plan, cast("Launch", launch)
-        note(f"AWS has no capacity for {plan.job_name}: {launch}")
-        chain = chain.tried(attempt_at(plan, ended=launch))
+        plan, said = _launch(desk, plan, last=last)
+        if said in get_args(Launch):
+            return plan, cast("Launch", said), chain
+        note(f"AWS has no capacity for {plan.job_name}: {said}")
+        chain = chain.tried(attempt_at(plan, ended=said))
+
+
+def _launch(desk: Desk, plan: TrainingPlan, *, last: bool) -> tuple[TrainingPlan, str]:
+    """With what came of it; beyond the budgets, and perhaps cut, when somebody approves that here."""
+    try:
+        return plan, launch_attempt(desk, plan, partial(launch_training, desk, plan), last=last)
+    except OverBudgetError as error:
+        allowance = ask_approval(error, plan)
+        if allowance is None:
+            raise
+    plan = cut_to(plan, allowance.up_to)
+    return plan, launch_attempt(desk, plan, partial(launch_training, desk, plan, allowance=allowance), last=last)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import getpass
 import shutil
 import sys
 import time
@@ -18,8 +19,6 @@ from trainmaster.budget.approval import Rate
 from trainmaster.budget.money import shown
 from trainmaster.catalog.deployments import Deployment
 from trainmaster.commands.train_reporting import exit_code_of, note, say
-from trainmaster.commands.train_showing import Seen
-from trainmaster.commands.train_stopping import stop
 from trainmaster.datasets.showing.wording import printable
 from trainmaster.errors import TrainmasterError
 from trainmaster.training.desk import Desk
@@ -27,6 +26,7 @@ from trainmaster.training.following import Cadence, Update, follow_training
 from trainmaster.training.log_sinks import FileSink
 from trainmaster.training.logs import LogReader
 from trainmaster.training.progress import Course
+from trainmaster.training.seen import Seen, seen_at, stop_job
 from trainmaster.training.tending import tend
 
 NOTED_EVERY_SECONDS = 30.0
@@ -87,6 +87,15 @@ def follow(desk: Desk, deployment: Deployment, args: argparse.Namespace) -> Seen
         sys.exit(exit_code_of(interrupt))
 
 
+def stop(desk: Desk, deployment: Deployment, why: str) -> Seen:
+    """The job once it has ended."""
+    if not deployment.has_ended:
+        note(
+            f"{deployment.deployment_id} is told to stop. It has two minutes to put down what it has; Ctrl-C calls nothing back."
+        )
+    return stop_job(desk, deployment, by=getpass.getuser(), why=why)
+
+
 def _follow(desk: Desk, deployment: Deployment, args: argparse.Namespace) -> Seen:
     name, settings = deployment.deployment_id, desk.settings
     booked = desk.ledger.find(name)
@@ -97,7 +106,7 @@ def _follow(desk: Desk, deployment: Deployment, args: argparse.Namespace) -> See
         reader = LogReader(desk.client, name, int(deployment.job.request.get("instance_count", 1)), sink)
         for update in follow_training(desk.client, reader, rate, cadence, course=course):
             shown_.update(update)
-    return shown_.seen
+        return shown_.end()
 
 
 class _Shown:
@@ -129,6 +138,11 @@ class _Shown:
         except (ClientError, BotoCoreError, TrainmasterError) as error:
             self._complain("row", f"The job cannot be looked after now: {error}")
         self._line.show(update.step.secondary, sentence(self.seen.deployment.deployment_id, update))
+
+    def end(self) -> Seen:
+        """When all of its log is told."""
+        assert self._described is not None  # noqa: S101 - of every job there is at least one update
+        return seen_at(self._desk, self.seen.deployment, self._described)
 
     def _tend(self, update: Update) -> None:
         """Its progress goes first: nothing is changed any more in the row of a job that has ended."""

@@ -5,27 +5,22 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterator
 from contextlib import contextmanager
-from itertools import chain
 from typing import TYPE_CHECKING
 from uuid import UUID
-
-from botocore.exceptions import BotoCoreError, ClientError
 
 from trainmaster.catalog.catalogue import open_catalogue
 from trainmaster.catalog.deployments import LARGEST_PAGE, Deployment
 from trainmaster.catalog.tables import STATUSES
-from trainmaster.commands.train_following import add_follow_options, follow
+from trainmaster.commands.train_following import add_follow_options, follow, stop
 from trainmaster.commands.train_reporting import DONE, REFUSED, add_command, desk_in, note, say, say_json
-from trainmaster.commands.train_showing import Seen, facts_of_job, listed, of_job
-from trainmaster.commands.train_stopping import stop
+from trainmaster.commands.train_showing import facts_of_job, listed, of_job
 from trainmaster.datasets.showing.wording import printable
 from trainmaster.settings import Settings
 from trainmaster.training.desk import Desk
 from trainmaster.training.finding import find_job
 from trainmaster.training.log_sinks import Line
 from trainmaster.training.logs import LogReader, last_lines
-from trainmaster.training.looking import describe
-from trainmaster.training.tending import tend
+from trainmaster.training.seen import Seen, see
 
 if TYPE_CHECKING:
     Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]
@@ -58,7 +53,7 @@ def add_commands(subcommands: Subparsers) -> None:
 
 def _status(args: argparse.Namespace, settings: Settings) -> int:
     with _job(args, settings) as (desk, deployment):
-        return _show(look(desk, deployment), args)
+        return _show(see(desk, deployment), args)
 
 
 def _show(seen: Seen, args: argparse.Namespace) -> int:
@@ -73,20 +68,28 @@ def _logs(args: argparse.Namespace, settings: Settings) -> int:
     with _job(args, settings) as (desk, deployment):
         if args.follow:
             return finish(follow(desk, deployment, args), args)
-        name, kept = deployment.deployment_id, (deployment.logs or "").splitlines()
-        lines = last_lines(desk.client("logs"), name, most=args.tail) if args.tail else _whole_log(desk, deployment)
-        first = next(iter(lines := iter(lines)), None)
-        if first is None and kept:
-            note("CloudWatch has no log of this job any more; these are the last lines that were kept.")
-        said = chain([first], lines) if first else ()
+        lines = _log_of(desk, deployment, args.tail)
         if args.json:
-            told = [{"at": one.moment.isoformat(), "host": one.host, "text": one.text} for one in said]
-            say_json({"job": name, "lines": told or [{"at": None, "host": "", "text": text} for text in kept]})
-        for line in () if args.json else said or kept:
+            told = [{"at": one.moment.isoformat(), "host": one.host, "text": one.text} for one in lines]
+            say_json({"job_name": deployment.deployment_id, "lines": told})
+            return DONE
+        for line in lines:
             say(printable(str(line)))
-    if first is None and not kept:
-        note(f"{name} has written nothing to its log.")
     return DONE
+
+
+def _log_of(desk: Desk, deployment: Deployment, tail: int | None) -> Iterator[Line]:
+    """What there is by now; the lines kept in its row, which have no times, where CloudWatch has none any more."""
+    name, there = deployment.deployment_id, False
+    for line in last_lines(desk.client("logs"), name, most=tail) if tail else _whole_log(desk, deployment):
+        there = True
+        yield line
+    kept = (deployment.logs or "").splitlines() if not there else []
+    if kept:
+        note("CloudWatch has no log of this job any more; these are its last lines, as they were kept.")
+        yield from (Line("", 0, text) for text in (kept[-tail:] if tail else kept))
+    elif not there:
+        note(f"{name} has written nothing to its log.")
 
 
 def _whole_log(desk: Desk, deployment: Deployment) -> Iterator[Line]:
@@ -99,13 +102,14 @@ def _whole_log(desk: Desk, deployment: Deployment) -> Iterator[Line]:
 def finish(seen: Seen, args: argparse.Namespace) -> int:
     """Tell how a job that was followed has ended: 0 when it completed, 1 when it did not."""
     _show(seen, args)
+    if seen.has_ended and seen.deployment.status != "completed":
+        note("`trainmaster train start` with the same options and one more --attempt trains again.")
     return DONE if seen.deployment.status == "completed" else REFUSED
 
 
 def _stop(args: argparse.Namespace, settings: Settings) -> int:
     with _job(args, settings) as (desk, deployment):
-        seen = stop(desk, deployment, args.reason)
-    return _show(seen, args)
+        return _show(stop(desk, deployment, args.reason), args)
 
 
 def _list(args: argparse.Namespace, settings: Settings) -> int:
@@ -143,19 +147,6 @@ def _job(args: argparse.Namespace, settings: Settings) -> Iterator[tuple[Desk, D
             return
     with desk_in(settings, region) as desk:
         yield desk, deployment
-
-
-def look(desk: Desk, deployment: Deployment) -> Seen:
-    """The job as AWS has it now, its row and the books brought to that; as they are when AWS cannot be asked."""
-    name = deployment.deployment_id
-    try:
-        description = describe(desk.client("sagemaker"), name)
-        if description:
-            tended = tend(desk, name, description)
-            return Seen(tended.deployment or deployment, tended.reservation, description)
-    except (ClientError, BotoCoreError) as error:
-        note(f"AWS could not be asked, so this is how it stood last: {error}")
-    return Seen(deployment, desk.ledger.find(name))
 
 
 def _owner(args: argparse.Namespace, settings: Settings) -> UUID:

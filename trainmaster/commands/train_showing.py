@@ -3,56 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
+from dataclasses import asdict
+from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
 from pydantic_core import to_jsonable_python
 
-from trainmaster.budget.approval import Rate
-from trainmaster.budget.charge import Reservation
 from trainmaster.budget.money import shown
 from trainmaster.catalog.deployments import Deployment
-from trainmaster.datasets.showing.wording import printable
+from trainmaster.datasets.showing.wording import counted, printable
 from trainmaster.training.attempts import kind_of
-from trainmaster.training.following import Cadence, interruptions_of, next_step
 from trainmaster.training.launching import Launch
 from trainmaster.training.plan import TrainingPlan
-from trainmaster.training.progress import Course
+from trainmaster.training.seen import Seen
 from trainmaster.training.tending import console_url
 
 _LABEL = 11
-_ANY_CADENCE = Cadence(30, 900)
 _LAUNCHES: Mapping[Launch, str] = {
     "created": "launched",
     "found": "was launched before; it is the same job",
     "joined": "was launched at the same moment by another; it is the same job",
 }
-
-
-@dataclass(frozen=True)
-class Seen:
-    """A job as it was just looked at: its row, what is reserved or billed for it, and what AWS says, if it was asked."""
-
-    deployment: Deployment
-    reservation: Reservation | None = None
-    description: Mapping[str, Any] | None = None
-
-    @property
-    def is_billed(self) -> bool:
-        """Whether the cost is AWS's last word."""
-        return self.deployment.actual_cost is not None or bool(self.reservation and self.reservation.bill is not None)
-
-    @property
-    def cost(self) -> Decimal | None:
-        """The bill, or what the job costs at most so far, in US dollars; None where nobody knows."""
-        booked = self.reservation
-        if booked is None or booked.bill is not None:
-            return booked.bill if booked else self.deployment.actual_cost
-        if self.description is None:
-            return None
-        return next_step(self.description, datetime.now(UTC), _ANY_CADENCE, Rate(booked.charge.hourly)).cost
 
 
 def labelled(values: Mapping[str, object]) -> Iterator[str]:
@@ -94,8 +66,9 @@ def notes(said: Iterable[str]) -> Iterator[str]:
         yield from labelled({"note": one})
 
 
-def facts_of_launch(plan: TrainingPlan, launch: Launch, deployment: Deployment) -> dict[str, Any]:
-    return {"launch": launch, **facts_of_job(Seen(deployment)), "notes": list(plan.notes)}
+def facts_of_launch(plan: TrainingPlan, launch: Launch, seen: Seen) -> dict[str, Any]:
+    """The facts of a job, and how it came to be there: created, found, joined."""
+    return {"launch": launch, **facts_of_job(seen), "notes": list(plan.notes)}
 
 
 def listed(deployments: Iterable[Deployment], *, with_user: bool) -> Iterator[str]:
@@ -117,24 +90,26 @@ def listed(deployments: Iterable[Deployment], *, with_user: bool) -> Iterator[st
 
 def of_job(seen: Seen) -> Iterator[str]:
     """Everything worth knowing of a job; what nobody knows is left out."""
-    row, request, stop = seen.deployment, seen.deployment.job.request, seen.deployment.job.stop
-    interrupted = interruptions_of(seen.description) if seen.description else 0
+    row, stop, cause = seen.deployment, seen.deployment.job.stop, seen.cause
     yield f"Training job {row.deployment_id}: {_state(seen)}."
     yield from labelled(
         {
-            "runs on": _machines(request) if request else None,
+            "unsure": f"AWS could not be asked, so this is how it stood last: {seen.problem}" if seen.problem else "",
+            "runs on": _machines(row.job.request) if row.job.request else "",
             "user": row.user_id,
             "created": _moment(row.created_at),
             "started": _moment(row.started_at),
             "ended": _moment(row.completed_at),
-            "progress": "" if row.has_ended else Course.of_json(row.job.progress).now.sentence(),
-            "spot": f"interrupted {interrupted} time{'s' if interrupted > 1 else ''}" if interrupted else "",
+            "progress": "" if seen.has_ended else seen.progress.sentence(),
+            "spot": f"interrupted {counted(seen.interruptions, 'time')}" if seen.interruptions else "",
             "cost": _cost(seen),
-            "stop": f"asked by {stop.by} at {_moment(stop.at)}: {stop.why}" if stop else None,
+            "stop": f"asked by {stop.by} at {_moment(stop.at)}: {stop.why}" if stop else "",
             "why": row.error_message,
-            "model": (seen.description or {}).get("ModelArtifacts", {}).get("S3ModelArtifacts"),
+            "likely": cause.sentence() if cause and cause.kind not in ("stopped", "unknown") else "",
+            "model": _model_uri(seen),
             "metrics": ", ".join(f"{name} {value:.4g}" for name, value in (row.metrics or {}).items()),
-            "checkpoints": ", ".join(row.checkpoint_urls),
+            "left": seen.left.sentence() if row.status != "completed" else "",
+            "checkpoints": ", ".join(row.checkpoint_urls) if not seen.left.checkpoints.count else "",
             "console": row.url or console_url(row.job.arn),
             "id": row.id,
         }
@@ -143,17 +118,17 @@ def of_job(seen: Seen) -> Iterator[str]:
 
 def facts_of_job(seen: Seen) -> dict[str, Any]:
     """Of a job for machines: its row, what is booked, what AWS says. Money is text, with every digit."""
-    row, booked, description = seen.deployment, seen.reservation, seen.description or {}
-    stop = row.job.stop
+    row, booked, stop, cause = seen.deployment, seen.reservation, seen.deployment.job.stop, seen.cause
     return {
         "job_name": row.deployment_id,
         "id": str(row.id),
         "user_id": str(row.user_id),
         "arn": row.job.arn,
         "status": row.status,
-        "secondary_status": description.get("SecondaryStatus"),
-        "progress": _known(row),
-        "interruptions": interruptions_of(description) if description else None,
+        "secondary_status": (seen.description or {}).get("SecondaryStatus"),
+        "problem": seen.problem or None,
+        "progress": {name: value for name, value in asdict(seen.progress).items() if value is not None},
+        "interruptions": seen.interruptions if seen.description else None,
         "created_at": _iso(row.created_at),
         "started_at": _iso(row.started_at),
         "completed_at": _iso(row.completed_at),
@@ -164,17 +139,21 @@ def facts_of_job(seen: Seen) -> dict[str, Any]:
         "budget_limit_usd": _exact(row.budget_limit),
         "stop": {"by": stop.by, "why": stop.why, "at": _iso(stop.at)} if stop else None,
         "error": row.error_message,
+        "likely_cause": {"kind": cause.kind, "why": cause.why, "advice": cause.advice} if cause else None,
         "metrics": dict(row.metrics or {}),
-        "model_uri": description.get("ModelArtifacts", {}).get("S3ModelArtifacts"),
+        "model_uri": _model_uri(seen) or None,
         "checkpoint_uris": list(row.checkpoint_urls),
+        "left": seen.left.model_dump(mode="json") if seen.description and seen.has_ended else None,
         "console_url": row.url or console_url(row.job.arn),
         "request": to_jsonable_python(dict(row.job.request)),
     }
 
 
-def _known(row: Deployment) -> dict[str, Any]:
-    """Of the progress, what is known; not the curve, nor what it is reckoned from."""
-    return {name: value for name, value in asdict(Course.of_json(row.job.progress).now).items() if value is not None}
+def _model_uri(seen: Seen) -> str:
+    """Of a job that completed: AWS names where it would be for any."""
+    if seen.description is None or seen.deployment.status != "completed":
+        return ""
+    return str((seen.description.get("ModelArtifacts") or {}).get("S3ModelArtifacts", ""))
 
 
 def _state(seen: Seen) -> str:
