@@ -365,6 +365,12 @@ def test_of_a_job_launched_before_nothing_is_asked_again_but_its_price() -> None
     assert only(judged(around, instance_type="ml.nope.large")).kind == "instance_type"
 
 
+def test_of_a_job_that_has_run_it_is_said_how_to_train_again() -> None:
+    (note,) = judged(replace(FINE, launched=True, billed=Decimal("0.12")), attempt=3).notes
+    assert "was billed $0.1200" in note
+    assert "Set attempt to 4" in note
+
+
 # With a model of known size
 
 

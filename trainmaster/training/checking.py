@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from difflib import get_close_matches
 from typing import Literal
 
@@ -74,6 +75,8 @@ class Circumstances:
     notes: tuple[str, ...] = ()
     launched: bool = False
     """Whether this very job was paid for before: then it is only followed, and needs neither quota nor budget again."""
+    billed: Decimal | None = None
+    """What it was billed, once it has ended."""
 
     def room(self, name: str) -> Room | None:
         return next((room for room in self.rooms if room.quota.name == name), None)
@@ -119,6 +122,11 @@ def judge(
             notes += [f"{problem.message} It is launched only if somebody approves it." for problem in short]
         else:
             problems += short
+    if circumstances.billed is not None:
+        notes.append(
+            f"It ran before and was billed {shown(circumstances.billed)}: it is looked up, not run again. Set attempt to"
+            f" {request.attempt + 1} to train anew."
+        )
     notes += _worth_knowing(request, approval, need)
     return Verdict(tuple(problems), tuple(notes), approval, circumstances)
 

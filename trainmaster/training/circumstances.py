@@ -60,6 +60,7 @@ def look_around(desk: Desk, request: TrainingRequest, job_name: str = "") -> Cir
         missing_groups=missing_groups,
         notes=tuple(notes),
         launched=launched,
+        billed=known.bill if known and launched else None,
     )
 
 
