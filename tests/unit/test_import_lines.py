@@ -18,7 +18,7 @@ LINES = [
     ("trainmaster/budget", {"boto3", "botocore", "trainmaster.settings", "trainmaster.aws"}),
     *(
         (f"trainmaster/training/{part}.py", {"boto3", "botocore", "trainmaster.settings", "trainmaster.aws"})
-        for part in ("request", "plan", "trainers", "problems")
+        for part in ("request", "plan", "trainers", "problems", "configs", "hyperparameters", "limits", "secrets")
     ),
     ("trainmaster/catalog", {"boto3", "botocore", "trainmaster.settings", "trainmaster.aws"}),
     ("trainmaster/endpoints/plan.py", {"boto3", "trainmaster.settings"}),

@@ -8,6 +8,8 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from trainmaster.budget.approval import Approval, Rate
@@ -37,12 +39,68 @@ def test_the_same_request_gives_the_same_plan() -> None:
     assert plan() == plan()
 
 
-@pytest.mark.parametrize(
-    "change",
-    [{"instance_type": "ml.m5.xlarge"}, {"budget_limit": Decimal("2.00")}, {"hyperparameters": {"seed": 1}}, {"environment": {"A": "1"}}, {"use_spot_instances": False}, {"max_runtime_seconds": 60}, {"volume_size_gb": 31}],
-)  # fmt: skip
-def test_whatever_decides_the_result_or_the_cost_changes_the_name(change: dict[str, Any]) -> None:
-    assert plan(REQUEST.model_copy(update=change)).job_name != plan().job_name
+OTHER: dict[str, Any] = {
+    "attempt": 2, "budget_limit": Decimal("2.00"), "checkpoint_s3_uri": "s3://bucket-1/kept/", "data_uri": "s3://bucket-1/other/",
+    "dry_run": True, "enable_profiler": True, "enable_tensorboard": True, "environment": {"A": "1"}, "experiment": "e",
+    "fall_back_to_on_demand": True, "hyperparameters": {"seed": 1}, "instance_count": 2, "instance_type": "ml.m5.xlarge",
+    "instance_types": ["ml.m5.xlarge"], "max_runtime_seconds": 60, "max_wait_seconds": 90000, "migrate_missing": True,
+    "model_name": "other", "network_isolation": True, "on_over_budget": "ask", "output_kms_key": "k", "platform": "other",
+    "region": "eu-west-1", "security_groups": ["sg-1"], "subnets": ["subnet-1"], "tags": {"a": "b"}, "team": "vision",
+    "training_config_id": "6" * 8 + "-7777-4888-8999-" + "0" * 12, "use_spot_instances": False,
+    "user_id": "1" * 8 + "-2222-4333-8444-" + "5" * 12, "volume_kms_key": "k", "volume_size_gb": 31, "wait": False,
+    "warm_pool_seconds": 60,
+}  # fmt: skip
+"""Another value than the default of every field."""
+WAYS = {"attempt", "dry_run", "wait", "migrate_missing", "on_over_budget", "instance_types", "fall_back_to_on_demand"}
+"""Fields that decide when, how often and by which way a job is launched, and nothing of the job itself."""
+
+
+def test_whatever_decides_the_result_or_the_cost_changes_the_fingerprint_and_nothing_else_does() -> None:
+    assert OTHER.keys() == TrainingRequest.model_fields.keys()
+    place = {name: value for name, value in OTHER.items() if name != "region"}  # which decides by where the job is
+    changed = {name for name, value in place.items() if plan(changed_by(name, value)).fingerprint != plan().fingerprint}
+    assert changed == place.keys() - WAYS
+    abroad = replace(PLACE, region="eu-west-1")
+    assert plan_training(REQUEST, INPUTS, APPROVAL, abroad).fingerprint != plan().fingerprint
+
+
+def changed_by(name: str, value: Any) -> TrainingRequest:
+    return TrainingRequest.model_validate({"data_uri": REQUEST.data_uri, name: value})
+
+
+@pytest.mark.parametrize("part", ["source_uri", "source_checksum", "image_uri"])
+def test_another_program_is_another_job(part: str) -> None:
+    assert plan(inputs=replace(INPUTS, **{part: "other"})).job_name != plan().job_name
+
+
+def test_another_price_is_the_same_job() -> None:
+    dearer = Approval(Rate(Decimal("7.00")), Decimal("1.00"), 600, 3600)
+    assert plan_training(REQUEST, INPUTS, dearer, PLACE).job_name == plan().job_name
+
+
+@given(st.permutations(["a", "b", "c", "d"]), st.permutations(["a", "b", "c", "d"]))
+def test_the_order_of_keys_names_no_other_job(first: list[str], second: list[str]) -> None:
+    def ordered(keys: list[str]) -> TrainingRequest:
+        text = dict.fromkeys(keys, "1")
+        nested: dict[str, Any] = {key: dict.fromkeys(keys, 1) for key in keys}
+        return changed_by("environment", text).model_copy(update={"tags": text, "hyperparameters": nested})
+
+    assert plan(ordered(first)).job_name == plan(ordered(second)).job_name
+
+
+def test_the_form_asks_first_what_is_trained_and_for_how_much_and_says_what_everything_is() -> None:
+    fields = TrainingRequest.model_json_schema()["properties"]
+    assert list(fields)[:4] == ["training_config_id", "data_uri", "model_name", "budget_limit"]
+    assert fields.keys() == TrainingRequest.model_fields.keys()
+    for name, field in fields.items():
+        assert field["title"], name
+        assert field["description"].endswith("."), name
+        assert "default" in field, name
+        assert "anyOf" not in field or name == "budget_limit", f"{name} would have a tab of its own for None"
+        if name.endswith(("_seconds", "_gb")):
+            assert field["title"].endswith(("(s)", "(GB)")), name
+            assert "minimum" in field, name
+            assert "maximum" in field, name
 
 
 def test_other_data_under_the_same_address_is_another_job() -> None:

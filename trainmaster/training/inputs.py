@@ -79,7 +79,7 @@ def find_inputs(desk: Desk, request: TrainingRequest) -> Finding:
         remedy = "Give training_config_id (with the config's datasets) or data_uri (for house prices), not both."
         finding.problems.append(Problem("request", f"{said} given.", remedy))
     config = config_of(desk, request)
-    if request.training_config_id and config is None:
+    if request.training_config_id and request.user_id and config is None:
         finding.problems.append(_unknown_config(request))
     recipe = read_recipe(config.config) if config else Recipe(HOUSE_PRICES)
     finding.problems += recipe.problems
@@ -122,8 +122,7 @@ def _secrets(request: TrainingRequest, settings: Mapping[str, Any]) -> Iterator[
 
 
 def _unknown_config(request: TrainingRequest) -> Problem:
-    who = f" of user {request.user_id}" if request.user_id else ""
-    said = f"There is no training config {request.training_config_id}{who}."
+    said = f"There is no training config {request.training_config_id} of user {request.user_id}."
     return Problem("config", said, "Copy its id from the application, and start the run as the user who made it.")
 
 
