@@ -161,7 +161,8 @@ def test_whatever_a_row_holds_there_is_a_course(kept: Any) -> None:
 
 WORDS = st.sampled_from(
     ["epoch", "step", "loss", "=", ":", "/", "nan", "inf", "-", "1e999", "9" * 400, "0", "100", "%|", "|", "[00:10<", "]", "\r", " ",
-     "eta", "progress", "'", "é", "\0", "1:99:99", "of", "eval_loss", "\ud800", "Epoch 0/0", "step=0/0;", "epoch=3;", "steps=0"]
+     "eta", "progress", "'", "é", "\0", "1:99:99", "of", "eval_loss", "\ud800", "Epoch 0/0", "step=0/0;", "epoch=3;", "steps=0",
+     "Epoch 1/3 ", "steps=5 ", "epoch=nan ", "epochs=nan ", "Step 1/2 ", "step=nan ", " 1%|#| 1/2 [00:01<00:02]"]
 )  # fmt: skip
 
 

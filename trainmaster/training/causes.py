@@ -96,7 +96,7 @@ _CODES: dict[str, Kind] = {
 """At the beginning of a FailureReason; of a client's and an algorithm's error the rest says more."""
 _ERROR = re.compile(
     r"^\W{0,8}(?:\[?\w{1,12}\]?:\s{0,3}){0,3}(?:[A-Za-z_]\w{0,60}\.){0,8}(?:\w{0,60}(?:Error|Exception|Exit|Interrupt)\b|Killed\b|OOM|oom-kill"
-    r"|terminate called|OSError)|No space left on device|std::bad_alloc"
+    r"|terminate called|OSError)|No space left on device\W{0,3}$|std::bad_alloc"
 )
 """How a line begins that a program ends with. What is only spoken of in a log (`will retry on CUDA out of memory`) begins otherwise."""
 _EXIT = re.compile(r"exit ?code:? ?\"?(-?\d{1,3})\b", re.IGNORECASE)
