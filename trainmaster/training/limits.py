@@ -10,11 +10,7 @@ from trainmaster.training.hyperparameters import shown
 from trainmaster.training.plan import OUR_TAGS, OUR_VARIABLES
 from trainmaster.training.problems import Problem
 
-MOST_VARIABLES, LONGESTLOCAL_DISKS = frozenset(
-    {"g4dn", "g5", "g6", "g6e", "g7", "g7e", "p3dn", "p4d", "p4de", "p5", "p5e", "p5en", "r5d", "trn1", "trn1n", "trn2"}
-)
-"""Families whose instances have disks of their own: SageMaker takes no VolumeKmsKeyId for them (CreateTrainingJob)."""
-_VARIABLE = 100, 512
+MOST_VARIABLES, LONGEST_VARIABLE = 100, 512
 MOST_TAGS, LONGEST_TAG_KEY, LONGEST_TAG_VALUE = 50, 128, 256
 """AWS's (CreateTrainingJob, Environment and Tags)."""
 LOCAL_DISKS = frozenset(
