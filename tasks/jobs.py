@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from uuid import UUID
 
 from prefect import get_run_logger
 from prefect.artifacts import create_table_artifact
@@ -12,7 +13,11 @@ from tasks.budget import tell_crossed, tell_standing
 from tasks.cancelling import states_of_runs
 from trainmaster.errors import JobsLeftError
 from trainmaster.settings import Settings
+from trainmaster.training.finding import find_job
 from trainmaster.training.reconciling import CHANGES, ReconcileRequest, Reconciliation, reconcile
+from trainmaster.training.seen import stop_job
+from trainmaster.training.stop_request import StoppedJob, StopRequest
+from trainmaster.training.sweeping import Sweep, SweptJob, jobs_to_follow, read_logs, tend_jobs
 
 
 @step(task_run_name="reconcile jobs, rows and ledger")
@@ -41,3 +46,62 @@ def require_all_tended(failures: list[str]) -> None:
     """Raises JobsLeftError: the run fails when all that could be done is done, so that somebody looks."""
     if failures:
         raise JobsLeftError(failures)
+
+
+@step(task_run_name="find the jobs nobody follows")
+def find_jobs_to_follow(settings: Settings) -> list[str]:
+    """Names of open jobs that no living flow run follows, oldest first."""
+    with desk_of(settings) as desk:
+        found = list(jobs_to_follow(desk, states_of_runs))
+    get_run_logger().info("%s jobs are followed here.", len(found))
+    return found
+
+
+@step(task_run_name="read the new lines of their logs")
+def read_new_lines(job_names: list[str], settings: Settings) -> int:
+    """Put the new log lines of all these jobs into their rows, and the progress they tell of; how many there were."""
+    with desk_of(settings) as desk:
+        read = read_logs(desk, frozenset(job_names))
+    more = "; more come with the next sweep" if read.is_behind else ""
+    get_run_logger().info("%s new lines in %s searches%s.", read.lines, read.calls, more)
+    return read.lines
+
+
+@step(task_run_name="look after {job_names[0]} and others")
+def tend_batch(job_names: list[str], settings: Settings) -> list[SweptJob]:
+    """One look at each of these jobs: settled, stopped and written down as is due."""
+    with desk_of(settings) as desk:
+        swept = list(tend_jobs(desk, job_names))
+        for one in swept:
+            if one.said:
+                get_run_logger().info("%s: %s.", one.job, one.said)
+            if one.billed:
+                tell_standing(desk.ledger, one.job)
+    return swept
+
+
+@step(task_run_name="report the sweep")
+def report_sweep(sweep: Sweep) -> None:
+    """A table of the jobs that are followed here, if there are any."""
+    get_run_logger().info("%s", sweep.sentence())
+    if sweep.jobs:
+        create_table_artifact(key="followed-jobs", table=sweep.table(), description=sweep.sentence())
+
+
+@step(task_run_name="stop {request.job}")
+def stop_one(request: StopRequest, settings: Settings) -> StoppedJob:
+    """The user's job once it has ended; the wish is kept first, so that the sweeps stop it should this run die."""
+    user_id = UUID(request.user_id or settings.required("user_id"))
+    with desk_of(settings) as desk:
+        job = find_job(desk.deployments, user_id, request.job)
+    with desk_of(settings.model_copy(update={"region": job.job.arn.split(":")[3]})) as desk:
+        seen = stop_job(desk, job, by=f"user {user_id}", why=request.reason)
+        tell_standing(desk.ledger, job.deployment_id)
+    return StoppedJob.of(seen, had_ended=job.has_ended)
+
+
+@step(task_run_name="report on {stopped.job_name}")
+def report_stopped(stopped: StoppedJob) -> None:
+    """What was stopped, by whom and why, and a table of what it left."""
+    get_run_logger().info("%s", stopped.sentence())
+    create_table_artifact(key="stopped-job", table=stopped.table(), description=stopped.sentence())

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from trainmaster.budget.charge import Reservation
 from trainmaster.budget.money import shown
-from trainmaster.catalog.deployments import Deployment, Stop
+from trainmaster.catalog.deployments import Deployment
 from trainmaster.errors import TrainmasterError
 from trainmaster.training.desk import Desk
 from trainmaster.training.followers import States, following, no_states
@@ -136,8 +136,7 @@ def _of_rows(
         try:
             row = here[name]
             if following(row.job, of_runs) == "cancelled" and not row.stop_asked:
-                stop = Stop("Prefect", "every flow run that followed it was cancelled", desk.ledger.now())
-                row = desk.deployments.change(row.id, stop=stop)
+                row = desk.deployments.ask_stop(row.id, "Prefect", "every flow run that followed it was cancelled")
             yield _found(desk, name, books.known(desk, name, row), described, given_up_before)
         except PASSING as error:
             yield Reconciled("failed", name, why=str(error))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -12,19 +13,21 @@ from trainmaster.budget.approval import ENDING_SECONDS, Rate, training_rate
 from trainmaster.budget.charge import Charge, Reservation
 from trainmaster.budget.ledger import Ledger
 from trainmaster.catalog.deployments import Deployment, Stop
+from trainmaster.storage.address import S3Address
 from trainmaster.training.desk import Desk
 from trainmaster.training.drift import drift, tag_drift
-from trainmaster.training.following import FINISHED
+from trainmaster.training.following import FINISHED, state_of
+from trainmaster.training.leftovers import leftovers
 from trainmaster.training.outcome import bill_of, is_billed
 from trainmaster.training.overdrawing import overdrawn_by
 from trainmaster.training.request import TrainingRequest
 from trainmaster.training.stopping import stop_training
 from trainmaster.training.uptime import overrun
 
-STATUSES = {"Completed": "completed", "Failed": "failed", "Stopped": "stopped", "Stopping": "stopping"}
-"""Of a row, by TrainingJobStatus; of a job that is InProgress `training` or `starting`."""
 TRAINMASTER, APPLICATION = "Trainmaster", "the application"
 """Who stops a job that no person stops."""
+ASK_SECONDS = 10.0
+"""How long one look asks for a stop: it keeps others from being looked at, and the next look asks again."""
 
 
 @dataclass(frozen=True)
@@ -86,7 +89,7 @@ def tend_known(
     known = replace(known, reservation=reservation)
     deployment = _written(desk, known, description, stop=stop, now=now, logs=logs)
     if stop:  # after the row says so: whoever dies here, the next look stops it
-        stop_training(desk.client("sagemaker"), job_name)
+        stop_training(desk.client("sagemaker"), job_name, ask_seconds=ASK_SECONDS)
     said = [one.what for one in differences]
     if known.deployment and known.deployment.status == "creating":  # tags cost a call, so they are looked at once
         said += tag_drift(desk.client("sagemaker"), description)
@@ -120,12 +123,6 @@ def _reason_to_stop(description: Mapping[str, Any], known: Known, now: datetime,
     spent = overrun(description, known.reservation, now) if known.reservation else ""
     why = spent or known.overdrawn or (f"it may cost more than was approved: {costly}" if costly else "")
     return Action("stop", why) if why else None
-
-
-def status_of_row(description: Mapping[str, Any]) -> str:
-    """What the application's table calls the state of a job."""
-    training = "training" if description["SecondaryStatus"] in ("Training", "Uploading") else "starting"
-    return STATUSES.get(description["TrainingJobStatus"], training)
 
 
 def settle_training(ledger: Ledger, job_name: str, description: Mapping[str, Any]) -> Reservation:
@@ -167,11 +164,11 @@ def _written(
 ) -> Deployment | None:
     """The row as it is now; written only where it says something else, for most looks bring nothing new."""
     deployment, reservation = known.deployment, known.reservation
-    if deployment is None:
-        return None
+    if deployment is None or (deployment.has_ended and not deployment.job.given_up):
+        return deployment
     ended = description["TrainingJobStatus"] in FINISHED
     row: dict[str, Any] = {
-        "status": "stopping" if stop else status_of_row(description),
+        "status": "stopping" if stop else state_of(description["TrainingJobStatus"], description["SecondaryStatus"]),
         "url": console_url(description["TrainingJobArn"]),
         "started_at": description.get("TrainingStartTime"),
     }
@@ -186,7 +183,7 @@ def _written(
             "actual_cost": reservation.bill if reservation else None,
             "error_message": why_ended(description, deployment.job.stop),
             "metrics": metrics_of(description),
-            "checkpoint_urls": checkpoints_of(description),
+            "checkpoint_urls": checkpoints_of(desk, description),
         }
     if logs is not None:
         row["logs"] = logs
@@ -219,11 +216,12 @@ def why_ended(description: Mapping[str, Any], stop: Stop | None) -> str | None:
 
 
 def metrics_of(description: Mapping[str, Any]) -> dict[str, float] | None:
-    """The last value of each metric, where the job had any."""
-    return {one["MetricName"]: one["Value"] for one in description.get("FinalMetricDataList", [])} or None
+    """The last value of each metric, where the job had any; NaN is none, and no JSON either."""
+    found = {one["MetricName"]: one["Value"] for one in description.get("FinalMetricDataList") or []}
+    return {name: value for name, value in found.items() if math.isfinite(value)} or None
 
 
-def checkpoints_of(description: Mapping[str, Any]) -> tuple[str, ...]:
-    """Where the job kept its checkpoints."""
-    uri = description.get("CheckpointConfig", {}).get("S3Uri")
-    return (uri,) if uri else ()
+def checkpoints_of(desk: Desk, description: Mapping[str, Any]) -> tuple[str, ...]:
+    """Addresses of the newest checkpoints the job left, as far as S3 tells."""
+    left = leftovers(desk.client("s3"), description).checkpoints
+    return tuple(f"s3://{S3Address.parse(left.uri).bucket}/{key}" for key, _size in left.newest)
