@@ -136,7 +136,7 @@ def next_step(description: Mapping[str, Any], now: datetime, cadence: Cadence, r
 def state_of(status: str, secondary: str) -> str:
     """What the application's table calls the state of a job, by AWS's two words for it."""
     if status == "Deleting":
-        return STATES.get(secondary, "stopped")
+        return STATES[secondary] if secondary in FINISHED & STATES.keys() else "stopped"
     return STATES.get(status, "training" if secondary in TRAINING else "starting")
 
 
