@@ -4,12 +4,10 @@ equal to the bill. A table for people, and as the last line one JSON object; the
 from __future__ import annotations
 
 import argparse
-import io
 import json
 import os
 import secrets
 import sys
-import tarfile
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
@@ -20,19 +18,16 @@ from typing import Any
 
 from benchmarks.soaking.audit import Evidence, Findings, audit
 from benchmarks.soaking.crew import Crew
-from benchmarks.soaking.errands import TEAMS, USERS, Errand, errands
-from benchmarks.soaking.follower import BUDGET, plan_of
+from benchmarks.soaking.errands import Errand, errands
+from benchmarks.soaking.furnishing import furnish
 from benchmarks.soaking.weather import Control, Weather
 from trainmaster.aws.clients import default_clients
-from trainmaster.budget.budgets import ACCOUNT, Budget
-from trainmaster.budget.money import CENT
 from trainmaster.embedded.launch import running
 from trainmaster.settings import Settings
 from trainmaster.training.desk import Desk, open_desk
 
 MARK = "TRAINMASTER_SOAK"
 """In the environment of every process of a soak, by which those that outlive it are found."""
-JOB = Path(__file__).with_name("soaking") / "job" / "train.py"
 RELEASE_AFTER = timedelta(seconds=25)
 STEP_SECONDS = 0.05
 SETTLED_WITHIN = 180.0
@@ -96,13 +91,10 @@ class Shift:
 
 
 def _soak(desk: Desk, environment: Mapping[str, str], asked: list[Errand], logs: Path, shift: Shift) -> Findings:
-    _furnish(desk)
-    _set_budgets(desk, shift.followers)
-    plans = {errand.name: plan_of(errand, desk.settings, desk) for errand in asked}
-    jobs = {plans[errand.name].job_name: errand for errand in asked}
-    arns = {plan.job_name: plan.charge.resource for plan in plans.values()}
+    by_name = {errand.name: errand for errand in asked}
+    furnish(desk, asked, logs, shift.followers)
     control = Control(environment)
-    weather = Weather(control, desk, jobs, arns)
+    weather = Weather(control, desk, by_name)
     crew = Crew(asked, logs, shift.followers, shift.seed, RELEASE_AFTER)
     weather.begin()
     told = time.monotonic()
@@ -123,7 +115,7 @@ def _soak(desk: Desk, environment: Mapping[str, str], asked: list[Errand], logs:
             time.sleep(1)
     finally:
         crew.dismiss()
-    findings = audit(Evidence(desk, desk.settings.state_dir, logs, jobs, crew.followed))
+    findings = audit(Evidence(desk, desk.settings.state_dir, logs, by_name, crew.followed))
     if not worked:
         findings.offend("time", f"not done: {crew.sentence()}")
     for what in crew.broken:
@@ -145,25 +137,6 @@ def _soak(desk: Desk, environment: Mapping[str, str], asked: list[Errand], logs:
 
 def _is_open(desk: Desk) -> bool:
     return bool(desk.ledger.open_reservations()) or any(True for _ in desk.deployments.open_jobs())
-
-
-def _furnish(desk: Desk) -> None:
-    """What the jobs read and run."""
-    packed = io.BytesIO()
-    with tarfile.open(fileobj=packed, mode="w:gz") as tar:
-        tar.add(JOB, arcname=JOB.name)
-    bucket, s3 = desk.settings.required("bucket"), desk.client("s3")
-    s3.put_object(Bucket=bucket, Key="soak/sourcedir.tar.gz", Body=packed.getvalue())
-    s3.put_object(Bucket=bucket, Key="soak/data/data.txt", Body=b"one line\n")
-
-
-def _set_budgets(desk: Desk, followers: int) -> None:
-    """So that now and then there is nothing left, and a launch has to wait for others to end."""
-    account = BUDGET * followers / 3
-    budgets = [Budget("user", str(user)) for user in USERS] + [Budget("team", team) for team in filter(None, TEAMS)]
-    desk.ledger.set_limit(ACCOUNT, account.quantize(CENT), set_by="the soak")
-    for budget in budgets:
-        desk.ledger.set_limit(budget, BUDGET, set_by="the soak")
 
 
 def left(mark: str) -> list[str]:

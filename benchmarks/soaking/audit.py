@@ -48,12 +48,12 @@ class Findings:
 
 @dataclass(frozen=True)
 class Evidence:
-    """All there is at the end. `jobs` are the errands by the name their job must have; `followed` the runs that saw its end."""
+    """All there is at the end. `errands` are by their names, `followed` the runs that saw their job's end."""
 
     desk: Desk
     state: Path
     logs: Path
-    jobs: Mapping[str, Errand]
+    errands: Mapping[str, Errand]
     followed: set[str]
 
 
@@ -96,20 +96,16 @@ def _jobs(evidence: Evidence, described: Mapping[str, Mapping[str, Any]], findin
     """One for each request, none besides, each ended as it was meant to or as was done to it."""
     by_errand: dict[str, list[str]] = defaultdict(list)
     for name in described:
-        by_errand[name.rsplit("-", 2)[0]].append(name)
-    wanted = {errand.name: name for name, errand in evidence.jobs.items()}
-    duplicates = 0
-    for errand_name, names in by_errand.items():
-        strangers = [name for name in names if name != wanted.get(errand_name)]
-        duplicates += len(strangers)
-        for name in strangers:
-            findings.offend("duplicates", f"{name} is a second job of {errand_name}")
-    for name, errand in evidence.jobs.items():
-        if name not in described:
-            if errand.fate == "followed" and any(run in evidence.followed for run in errand.runs()):
-                findings.offend("jobs", f"{name} was followed to its end, but AWS does not know it")
-            continue
-        job = described[name]
+        by_errand[Errand.named_in(name)].append(name)
+    duplicates = sum(len(names) - 1 for names in by_errand.values())
+    for names in by_errand.values():
+        if len(names) > 1:
+            findings.offend("duplicates", " and ".join(names))
+    for errand in evidence.errands.values():
+        if not by_errand[errand.name] and any(run in evidence.followed for run in errand.runs()):
+            findings.offend("jobs", f"{errand.name} was followed to its end, but AWS does not know it")
+    for name, job in described.items():
+        errand = evidence.errands[Errand.named_in(name)]
         if job["TrainingJobStatus"] not in STATUSES:
             findings.offend("jobs", f"{name} still is {job['TrainingJobStatus']}")
         elif surprise := _surprise(errand, job):
@@ -194,12 +190,11 @@ def _rows(
 
 def _logs(evidence: Evidence, described: Mapping[str, Mapping[str, Any]], findings: Findings) -> None:
     lost = doubled = written = 0
-    for name, errand in evidence.jobs.items():
-        if name not in described:
-            continue
+    for name, job in described.items():
+        errand = evidence.errands[Errand.named_in(name)]
         truth = lines_on_disk(evidence.state / "training-jobs" / name / "logs")
         written += truth.total()
-        _numbered(name, errand, described[name], truth, findings)
+        _numbered(name, errand, job, truth, findings)
         told = {"CloudWatch": lines_in_cloudwatch(evidence.desk.client("logs"), name)}
         for run in errand.runs():
             told[run] = lines_of_run(evidence.logs / f"{run}.log")

@@ -46,10 +46,20 @@ class Errand:
     kills: tuple[tuple[Kill, ...], ...]
     """For each follower, how its lives end; the one after the last goes on to the end."""
 
+    @staticmethod
+    def named_in(job_name: str) -> str:
+        """The name of the errand a job was launched for."""
+        return job_name.rsplit("-", 2)[0]
+
     @property
     def name(self) -> str:
         """What its job is named after."""
         return f"soak-{self.number:03}"
+
+    @property
+    def config_id(self) -> uuid.UUID:
+        """Of the training config it asks for."""
+        return uuid.uuid5(self.user, self.name)
 
     def runs(self) -> list[str]:
         """Who follows it, as a flow run would be named."""
@@ -98,5 +108,5 @@ def _kills(dice: random.Random) -> tuple[Kill, ...]:
 
 def _kill(dice: random.Random) -> Kill:
     if dice.random() < 0.5:
-        return Kill(call=dice.randint(1, 14), answered=dice.random() < 0.5)
+        return Kill(call=dice.randint(1, 45), answered=dice.random() < 0.5)
     return Kill(seconds=dice.uniform(0.2, 6.0))

@@ -7,11 +7,9 @@ import os
 import signal
 import sys
 import threading
-import time
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from datetime import timedelta
-from decimal import Decimal
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,54 +17,39 @@ from typing import Any
 from botocore.exceptions import BotoCoreError, ClientError
 
 from benchmarks.soaking.errands import Errand, Kill
+from benchmarks.soaking.furnishing import JOB_BUDGET
 from trainmaster.aws.clients import default_clients
 from trainmaster.aws.failures import is_passing
-from trainmaster.aws.polling import Patience, answers
 from trainmaster.catalog.log_positions import LogPositions
 from trainmaster.errors import CatalogueUnavailableError, RefusedError
 from trainmaster.settings import Settings
-from trainmaster.training.desk import Desk, open_desk
-from trainmaster.training.following import FINISHED
+from trainmaster.training.desk import open_desk
+from trainmaster.training.following import Cadence, follow_training
 from trainmaster.training.launching import launch_training
 from trainmaster.training.log_sinks import FileSink
 from trainmaster.training.logs import LogReader
-from trainmaster.training.plan import Channel, Place, TrainingInputs, TrainingPlan, plan_training
+from trainmaster.training.preparing import prepare_training
 from trainmaster.training.reconciling import reconcile
-from trainmaster.training.request import TrainingRequest, approve
+from trainmaster.training.request import TrainingRequest
 from trainmaster.training.tending import tend
-from trainmaster.training.trainers import Trainer
 
 DONE, REFUSED, AGAIN, BROKEN = 0, 3, 75, 1
 """How a follower ends: its job has; the request was refused; something passed that another life gets over; a bug."""
-TRAINER = Trainer("soak", "train.py", metrics={"loss": r"loss=([0-9.]+)"}, content_type="text/plain")
-BUDGET = Decimal("1.00")
+OUTAGE_SECONDS = 60.0
 
 
-def plan_of(errand: Errand, settings: Settings, desk: Desk) -> TrainingPlan:
-    """The same plan for the same errand, whoever makes it."""
-    bucket = settings.required("bucket")
-    request = TrainingRequest(
+def request_of(errand: Errand) -> TrainingRequest:
+    return TrainingRequest(
+        training_config_id=str(errand.config_id),
         model_name=errand.name,
-        data_uri=f"s3://{bucket}/soak/data/",
         instance_type=errand.instance_type,
         instance_count=errand.hosts,
         max_runtime_seconds=600,
         use_spot_instances=errand.spot,
-        budget_limit=BUDGET,
+        budget_limit=JOB_BUDGET,
         user_id=str(errand.user),
         team=errand.team,
     )
-    hyperparameters = {"lines": errand.lines, "pace": errand.pace, "fails-at": errand.fails_at}
-    inputs = TrainingInputs(
-        name=errand.name,
-        trainer=TRAINER,
-        channels=(Channel("training", request.data_uri, "soak"),),
-        source_uri=f"s3://{bucket}/soak/sourcedir.tar.gz",
-        image_uri="soak",
-        hyperparameters={name: str(value) for name, value in hyperparameters.items()},
-    )
-    place = Place(settings.region, settings.required("execution_role_arn"), f"s3://{bucket}/soak/jobs")
-    return plan_training(request, inputs, approve(request, settings.region, desk.prices), place)
 
 
 def follow(errand: Errand, run: str, kill: Kill | None, folder: Path) -> None:
@@ -82,25 +65,16 @@ def reconcile_once(release_after: timedelta, folder: Path, number: int) -> None:
 def _follow(errand: Errand, run: str, kill: Kill | None, folder: Path) -> None:
     settings = Settings()
     with open_desk(settings, _mortal(errand, settings, kill)) as desk, FileSink(folder / f"{run}.log") as sink:
-        plan = plan_of(errand, settings, desk)
+        plan = prepare_training(desk, request_of(errand))
         launch_training(desk, plan, run=run)
         if errand.fate == "orphaned":
             die()
-        positions = LogPositions(desk.catalogue.database)
-        reader = LogReader(desk.client, plan.job_name, errand.hosts, sink, positions, run)
-        patience = Patience(settings.poll_seconds, 60.0, plan.longest_wait_seconds + 60.0)
-
-        def ask() -> Mapping[str, Any]:
-            return desk.client("sagemaker").describe_training_job(TrainingJobName=plan.job_name)
-
-        for description in answers(ask, patience):
-            reader.look_again()
-            ended = description["TrainingJobStatus"] in FINISHED
-            while reader.new_lines() and ended:
-                time.sleep(0.2)
-            tend(desk, plan.job_name, description)
-            if ended:
-                break
+        reader = LogReader(
+            desk.client, plan.job_name, errand.hosts, sink, LogPositions(desk.catalogue.database), reader=run
+        )
+        cadence = Cadence(settings.poll_seconds, OUTAGE_SECONDS)
+        for update in follow_training(desk.client, reader, plan.approval.rate, cadence):
+            tend(desk, plan.job_name, update.description, logs="\n".join(update.tail) or None)
 
 
 def _reconcile(release_after: timedelta) -> None:

@@ -8,13 +8,12 @@ import urllib.error
 import urllib.request
 from collections import Counter
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from typing import Any
+from uuid import UUID
 
 from sqlalchemy import select, update
 
 from benchmarks.soaking.errands import Errand
-from trainmaster.catalog.deployments import Stop, deployment_id_of
 from trainmaster.catalog.tables import cloud_deployments
 from trainmaster.training.desk import Desk
 
@@ -64,14 +63,13 @@ class Control:
 class Weather:
     """`step` lets happen what is due to the errands' jobs, by name."""
 
-    def __init__(self, control: Control, desk: Desk, jobs: Mapping[str, Errand], resources: Mapping[str, str]) -> None:
-        """`resources` are the jobs' ARNs."""
-        self._control, self._desk, self._jobs, self._resources = control, desk, jobs, resources
+    def __init__(self, control: Control, desk: Desk, errands: Mapping[str, Errand]) -> None:
+        self._control, self._desk, self._errands = control, desk, errands
         self._trains_since: dict[str, float] = {}
         self._interrupted = Counter[str]()
+        self._looked = 0.0
         self.stopped: set[str] = set()
         """Names of errands that somebody asked to stop."""
-        self._looked = 0.0
 
     @property
     def interruptions(self) -> int:
@@ -89,13 +87,13 @@ class Weather:
         self._looked = now
         row = cloud_deployments.c
         with self._desk.catalogue.database.reading() as connection:
-            query = select(row.deployment_id).where(row.status == "training", row.completed_at.is_(None))
-            training = set(connection.execute(query).scalars())
-        for job in training & self._jobs.keys():
+            query = select(row.id, row.deployment_id).where(row.status == "training", row.completed_at.is_(None))
+            training = connection.execute(query).all()
+        for id_, job in training:
             self._trains_since.setdefault(job, now)
-            self._befall(job, self._jobs[job], now - self._trains_since[job])
+            self._befall(id_, job, self._errands[Errand.named_in(job)], now - self._trains_since[job])
 
-    def _befall(self, job: str, errand: Errand, seconds: float) -> None:
+    def _befall(self, deployment: UUID, job: str, errand: Errand, seconds: float) -> None:
         done = self._interrupted[job]
         if done < len(errand.interrupted_after) and seconds >= errand.interrupted_after[done]:
             self._interrupted[job] += self._control.post("interrupt", {"training_job": job})
@@ -105,13 +103,11 @@ class Weather:
             and errand.name not in self.stopped
         ):
             self.stopped.add(errand.name)
-            self._stop(errand, self._resources[job])
+            self._stop(deployment, errand)
 
-    def _stop(self, errand: Errand, arn: str) -> None:
-        deployment = deployment_id_of(arn)
+    def _stop(self, deployment: UUID, errand: Errand) -> None:
         if errand.ending == "is stopped by its user":
-            stop = Stop(str(errand.user), "enough was learnt", datetime.now(UTC))
-            self._desk.deployments.change(deployment, stop=stop)
+            self._desk.deployments.ask_stop(deployment, str(errand.user), "enough was learnt")
             return
         row = cloud_deployments
         with self._desk.catalogue.database.writing() as connection:
