@@ -118,16 +118,17 @@ class TrainingService:
             pools = self._pools()
             pool = warm_pools.matching(pools, born)
             limits.check(born, self._under_way(), [each for each in pools if each is not pool], self._allowed)
-            try:
-                self._account.records.create(KIND, name, arn, born, request.get("Tags"))
-            except AlreadyRecordedError:
-                raise _taken(arn) from None
-            if pool:
-                with self._account.records.changing(KIND, pool["TrainingJobName"]) as left:
-                    warm_pools.reuse(left, name, self._account.now())
+            with self._account.records.transaction():
+                try:
+                    self._account.records.create(KIND, name, arn, born, request.get("Tags"))
+                except AlreadyRecordedError:
+                    raise _taken(arn) from None
+                if pool:
+                    with self._account.records.changing(KIND, pool["TrainingJobName"]) as left:
+                        warm_pools.reuse(left, name, self._account.now())
+                experiments.track(self._account, born)
             if "WarmPoolStatus" in born:
                 self._with_pools.add(name)
-            experiments.track(self._account, born)
             job = TrainingJob(self._account, self._faults, self._isolation, name)
             self._running = {each: one for each, one in self._running.items() if one.alive} | {name: job}
             job.start()
@@ -193,6 +194,8 @@ class TrainingService:
         return self._described(request["TrainingJobName"])
 
     def _list(self, request: Json) -> Json:
+        with self._lock:
+            self._pools()  # whose status the list tells, too
         return page(
             self._account.records.all(KIND), request, name="TrainingJobName", summaries="TrainingJobSummaries",
             status="TrainingJobStatus",
