@@ -78,7 +78,7 @@ def _start(args: argparse.Namespace, settings: Settings) -> int:
             note(f"AWS had no capacity for {plan.job_name}: {lacked}")
             chain = after
     if args.follow or seen.has_ended:
-        return train_jobs.finish(seen, args)
+        return train_jobs.finish(seen, args, launch=launch, notes=list(plan.notes))
     if args.json:
         say_json(facts_of_launch(plan, launch, seen))
     return DONE

@@ -26,7 +26,7 @@ from trainmaster.training.following import Cadence, Update, follow_training
 from trainmaster.training.log_sinks import FileSink
 from trainmaster.training.logs import LogReader
 from trainmaster.training.progress import Course
-from trainmaster.training.seen import Seen, seen_at, stop_job
+from trainmaster.training.seen import Seen, see, seen_at, stop_job
 from trainmaster.training.tending import tend
 
 NOTED_EVERY_SECONDS = 30.0
@@ -88,11 +88,13 @@ def follow(desk: Desk, deployment: Deployment, args: argparse.Namespace) -> Seen
 
 
 def stop(desk: Desk, deployment: Deployment, why: str) -> Seen:
-    """The job once it has ended."""
-    if not deployment.has_ended:
-        note(
-            f"{deployment.deployment_id} is told to stop. It has two minutes to put down what it has; Ctrl-C calls nothing back."
-        )
+    """The job once it has ended; one that has is left as it is."""
+    seen = see(desk, deployment)
+    if seen.has_ended:
+        return seen
+    note(
+        f"{deployment.deployment_id} is told to stop. It has two minutes to put down what it has; Ctrl-C calls nothing back."
+    )
     return stop_job(desk, deployment, by=getpass.getuser(), why=why)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from trainmaster.catalog.catalogue import open_catalogue
@@ -99,9 +99,12 @@ def _whole_log(desk: Desk, deployment: Deployment) -> Iterator[Line]:
         yield from reader.new_lines()
 
 
-def finish(seen: Seen, args: argparse.Namespace) -> int:
-    """Tell how a job that was followed has ended: 0 when it completed, 1 when it did not."""
-    _show(seen, args)
+def finish(seen: Seen, args: argparse.Namespace, **more: Any) -> int:
+    """Tell how a job that was followed has ended, and `more` of it to machines: 0 when it completed, 1 when it did not."""
+    if args.json:
+        say_json({**more, **facts_of_job(seen)})
+    else:
+        say(*of_job(seen))
     if seen.has_ended and seen.deployment.status != "completed":
         note("`trainmaster train start` with the same options and one more --attempt trains again.")
     return DONE if seen.deployment.status == "completed" else REFUSED

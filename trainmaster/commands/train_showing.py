@@ -127,7 +127,7 @@ def facts_of_job(seen: Seen) -> dict[str, Any]:
         "status": row.status,
         "secondary_status": (seen.description or {}).get("SecondaryStatus"),
         "problem": seen.problem or None,
-        "progress": {name: value for name, value in asdict(seen.progress).items() if value is not None},
+        "progress": {name: value for name, value in asdict(seen.progress).items() if value not in (None, False)},
         "interruptions": seen.interruptions if seen.description else None,
         "created_at": _iso(row.created_at),
         "started_at": _iso(row.started_at),
