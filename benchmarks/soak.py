@@ -16,9 +16,10 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from benchmarks.soaking.audit import Evidence, Findings, audit
+from benchmarks.soaking.audit import Findings, audit
 from benchmarks.soaking.crew import Crew
 from benchmarks.soaking.errands import Errand, errands
+from benchmarks.soaking.evidence import Evidence
 from benchmarks.soaking.furnishing import furnish
 from benchmarks.soaking.weather import Control, Weather
 from trainmaster.aws.clients import default_clients
@@ -115,7 +116,7 @@ def _soak(desk: Desk, environment: Mapping[str, str], asked: list[Errand], logs:
             time.sleep(1)
     finally:
         crew.dismiss()
-    findings = audit(Evidence(desk, desk.settings.state_dir, logs, by_name, crew.followed))
+    findings = audit(Evidence.gathered(desk, by_name, crew.followed, logs))
     if not worked:
         findings.offend("time", f"not done: {crew.sentence()}")
     for what in crew.broken:
