@@ -157,16 +157,3 @@ def test_the_quotas_that_hold_for_all_types_are_held_too(
     allow(quota, value)
     code, message = refused(jobs.sagemaker.create_training_job, **jobs.request("true", **resources(2)))
     assert (code, f"'{quota}'" in message, said in message) == ("ResourceLimitExceeded", True, True), message
-
-
-def test_quotas_and_requests_survive_a_restart(start_embedded: Any) -> None:
-    aws = start_embedded()
-    name = "ml.p4d.24xlarge for training job usage"
-    aws.control("POST", "quotas", {"quota": name, "value": 1})
-    code = listed(aws.client("service-quotas"), "list_service_quotas")[name]["QuotaCode"]
-    asked = {"ServiceCode": "sagemaker", "QuotaCode": code}
-    aws.client("service-quotas").request_service_quota_increase(**asked, DesiredValue=2)
-    aws.kill()
-    again = start_embedded().client("service-quotas")
-    assert again.get_service_quota(**asked)["Quota"]["Value"] == 1
-    assert again.list_requested_service_quota_change_history()["RequestedQuotas"][0]["DesiredValue"] == 2

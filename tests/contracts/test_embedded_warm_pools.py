@@ -86,12 +86,3 @@ def test_what_is_kept_counts_against_its_own_quota(jobs: Any, embedded: Any) -> 
     second = jobs.python("", **kept(600))  # the same instance, not one more
     jobs.finished(second)
     give_back(jobs, second)
-
-
-def test_a_pool_ends_in_time_though_the_embedded_aws_was_killed_meanwhile(jobs: Any, start_embedded: Any) -> None:
-    aws = start_embedded()
-    its_jobs = type(jobs)(aws)
-    name = its_jobs.python("", **kept(2))
-    its_jobs.finished(name)
-    aws.kill()
-    assert pool_of(type(jobs)(start_embedded()), name, "Terminated")["ResourceRetainedBillableTimeInSeconds"] == 2
