@@ -167,11 +167,13 @@ class Entries:
         return int(last or 0) + 1
 
 
-def over_budget(charge: Charge, short: Sequence[Standing], cheaper: Cheaper) -> OverBudgetError:
+def over_budget(
+    charge: Charge, short: Sequence[Standing], cheaper: Cheaper = nothing_cheaper, *, subject: str = ""
+) -> OverBudgetError:
     """What says that a charge does not fit, by the tightest of its budgets."""
     left = short[0].left or NOTHING
     return OverBudgetError(
-        charge.key,
+        subject or charge.key,
         shown(micro_up(charge.amount)),
         left,
         list(cheaper(left)),

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Self
 
 from pydantic import SecretStr
-from sqlalchemy import insert, select, update
+from sqlalchemy import Connection, insert, select, update
 
 from trainmaster.budget.budgets import ACCOUNT, Budget, Crossing, Payer, Standing, month_name
 from trainmaster.budget.charge import Allowance, Charge, Reservation
@@ -46,6 +46,21 @@ class Ledger:
     def __exit__(self, *_: object) -> None:
         self._database.close()
 
+    @contextmanager
+    def reading(self) -> Iterator[Entries]:
+        """The books as they are now."""
+        with self._database.reading() as connection:
+            yield Entries(self._database, connection, self._now(connection))
+
+    @contextmanager
+    def writing(self) -> Iterator[Entries]:
+        """The books with nobody else writing in them; what is added when the block ends is there, or nothing when it raises."""
+        with self._database.writing_in_turn("ledger") as connection:
+            yield Entries(self._database, connection, self._now(connection))
+
+    def _now(self, connection: Connection) -> datetime:
+        return self._clock() if self._clock else self._database.now(connection)
+
     def reserve(
         self, charge: Charge, cheaper: Cheaper = nothing_cheaper, allowance: Allowance | None = None
     ) -> Reservation:
@@ -55,7 +70,7 @@ class Ledger:
         in this month alone. Raises OverBudgetError without one, naming what `cheaper` finds to fit; NameConflictError when the key
         stands for another amount or another resource: `find` says for which. A key that was released is reserved anew.
         """
-        with self._writing() as entries:
+        with self.writing() as entries:
             known = entries.standing_reservation(charge.key)
             if known:
                 _require_same(known, charge)
@@ -68,7 +83,7 @@ class Ledger:
 
     def adopt(self, charge: Charge) -> Reservation:
         """As `reserve`, for what is running already: it is counted whether it fits or not, and one that stands is left as it is."""
-        with self._writing() as entries:
+        with self.writing() as entries:
             return entries.standing_reservation(charge.key) or entries.book(charge)
 
     def settle(self, key: str, bill: Decimal) -> Reservation:
@@ -80,7 +95,7 @@ class Ledger:
         bill = rounded(bill)
         if bill < 0:
             raise ValueError(f"{key}: a bill of ${bill}")
-        with self._writing() as entries:
+        with self.writing() as entries:
             known = entries.find(key)
             if known is None:
                 raise UnknownChoiceError(f"The ledger has no reservation {key!r} to settle.")
@@ -92,7 +107,7 @@ class Ledger:
 
     def release(self, key: str, position: int | None = None) -> bool:
         """Undo an open reservation; False when there is none, or not that of `position` any more."""
-        with self._writing() as entries:
+        with self.writing() as entries:
             known = entries.find(key)
             if known is None or not known.is_open or position not in {None, known.position}:
                 return False
@@ -101,22 +116,22 @@ class Ledger:
 
     def now(self) -> datetime:
         """The time by which entries are dated."""
-        with self._reading() as entries:
+        with self.reading() as entries:
             return entries.now
 
     def find(self, key: str) -> Reservation | None:
         """What is known of a key, whatever became of it."""
-        with self._reading() as entries:
+        with self.reading() as entries:
             return entries.find(key)
 
     def open_reservations(self) -> list[Reservation]:
         """All that is reserved and neither settled nor released, oldest first."""
-        with self._reading() as entries:
+        with self.reading() as entries:
             return entries.newest("reserved")
 
     def released_since(self, moment: datetime) -> list[Reservation]:
         """What was released after a point in time and not reserved again, oldest first."""
-        with self._reading() as entries:
+        with self.reading() as entries:
             return entries.newest("released", budget_entries.c.at > moment)
 
     def set_limit(self, budget: Budget, amount: Decimal | None, *, set_by: str, month: str = "") -> Standing:
@@ -127,7 +142,7 @@ class Ledger:
         """
         if amount is not None and not (amount.is_finite() and amount >= 0 and amount == amount.quantize(CENT)):
             raise RefusedError(f"A budget of {amount} cannot be set; give US dollars in whole cents, 0 or more.")
-        with self._writing() as entries:
+        with self.writing() as entries:
             month = month or entries.month
             if month < entries.month:
                 raise RefusedError(f"{month_name(month)} is over; set a budget from {month_name(entries.month)} on.")
@@ -139,12 +154,12 @@ class Ledger:
 
     def standing(self, budget: Budget, month: str = "") -> Standing:
         """One budget in a month, this one unless said."""
-        with self._reading() as entries:
+        with self.reading() as entries:
             return entries.standing(budget, month or entries.month)
 
     def standings(self, month: str = "") -> list[Standing]:
         """Every budget that has a limit in a month or was charged in it; the account's first."""
-        with self._reading() as entries:
+        with self.reading() as entries:
             month = month or entries.month
             charged, limits = budget_entries.c, budget_limits.c
             limited = entries.connection.execute(
@@ -160,7 +175,7 @@ class Ledger:
 
     def history(self, month: str = "", budget: Budget | None = None, *, limit: int = 50) -> list[Happening]:
         """What happened in a month, this one unless said, to one budget or to all; newest first."""
-        with self._reading() as entries:
+        with self.reading() as entries:
             month = month or entries.month
         return history(self._database, month, budget, limit=limit)
 
@@ -169,10 +184,10 @@ class Ledger:
 
         It is handed to one caller alone, unless that one has not said so within ten minutes.
         """
-        with self._reading() as entries:
+        with self.reading() as entries:
             if not any(self._untold(entries, one) for one in entries.standings(budgets, month)):
                 return []
-        with self._writing() as entries:
+        with self.writing() as entries:
             crossings = [one for each in entries.standings(budgets, month) for one in self._untold(entries, each)]
             for crossing in crossings:
                 self._hand_out(entries, crossing)
@@ -181,7 +196,7 @@ class Ledger:
     def told(self, crossings: Sequence[Crossing]) -> None:
         """People know of these thresholds: nobody else is to tell them."""
         tellings = budget_tellings.c
-        with self._writing() as entries:
+        with self.writing() as entries:
             for crossing in crossings:
                 of_it = (
                     tellings.budget == crossing.standing.budget.code,
@@ -218,16 +233,6 @@ class Ledger:
         handed = insert_(budget_tellings).values(**key, handed_at=entries.now)
         by_key = list(budget_tellings.primary_key)
         entries.connection.execute(handed.on_conflict_do_update(index_elements=by_key, set_={"handed_at": entries.now}))
-
-    @contextmanager
-    def _reading(self) -> Iterator[Entries]:
-        with self._database.reading() as connection:
-            yield Entries(self._database, connection, self._clock() if self._clock else self._database.now(connection))
-
-    @contextmanager
-    def _writing(self) -> Iterator[Entries]:
-        with self._database.writing_in_turn("ledger") as connection:
-            yield Entries(self._database, connection, self._clock() if self._clock else self._database.now(connection))
 
 
 def _require_same(known: Reservation, charge: Charge) -> None:

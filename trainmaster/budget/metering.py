@@ -1,0 +1,260 @@
+"""What costs money by the hour until it is taken away: reserved a tranche of hours at a time, billed by the time it was there.
+
+A meter runs from the reservation of its first tranche until it is ended. Its tranches are entries of the books like any other, their
+keys made of what is paid for, the meter's number and the tranche's own; so whoever looks again, or twice at once, finds them there.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from decimal import Decimal
+
+from sqlalchemy import select
+
+from trainmaster.budget.budgets import Payer, Standing
+from trainmaster.budget.charge import Charge, Reservation
+from trainmaster.budget.entries import NOTHING, Entries, over_budget
+from trainmaster.budget.ledger import Ledger
+from trainmaster.budget.money import rounded
+from trainmaster.catalog.tables import budget_entries, budget_sightings
+from trainmaster.errors import OverBudgetError
+
+TRANCHE = timedelta(hours=6)
+AHEAD = timedelta(hours=1)
+"""How long before a tranche runs out the next one is reserved: enough for somebody to do something where it does not fit."""
+_KEY = re.compile(r"(?P<name>.+)#(?P<run>\d+)\.(?P<number>\d+)")
+
+
+@dataclass(frozen=True)
+class Metered:
+    """What is paid for by the hour: by its ARN, and the part of it that is meant; an endpoint has a meter for each configuration."""
+
+    resource: str
+    hourly: Decimal
+    part: str = ""
+    payer: Payer = field(default_factory=Payer)
+
+    @property
+    def name(self) -> str:
+        return f"{self.resource}@{self.part}" if self.part else self.resource
+
+
+@dataclass(frozen=True)
+class Meter:
+    """One stay of something. `seen_at` is when it was first seen there: None while it may never have come to be."""
+
+    name: str
+    run: int
+    first: Reservation
+    seen_at: datetime | None
+
+    @property
+    def id(self) -> str:
+        return f"{self.name}#{self.run}"
+
+    @property
+    def resource(self) -> str:
+        return self.first.charge.resource
+
+    @property
+    def part(self) -> str:
+        return self.name.removeprefix(self.resource).removeprefix("@")
+
+    @property
+    def payer(self) -> Payer:
+        return self.first.charge.payer
+
+    @property
+    def since(self) -> datetime:
+        return self.first.reserved_at
+
+    def charge(self, number: int) -> Charge:
+        """Of a tranche: as long and as dear as the first one."""
+        first = self.first.charge
+        return Charge(f"{self.id}.{number}", first.amount, first.hourly, first.resource, first.payer)
+
+    def begins(self, number: int) -> datetime:
+        return self.since + number * self._length
+
+    def number_at(self, moment: datetime) -> int:
+        """Of the tranche that a point in time lies in."""
+        return max((moment - self.since) // self._length, 0)
+
+    def bill(self, number: int, until: datetime) -> Decimal:
+        """What a tranche cost that was there from its first sighting until then; to the millionth of a dollar."""
+        if self.seen_at is None:
+            return NOTHING
+        there = min(until, self.begins(number + 1)) - max(self.seen_at, self.begins(number))
+        microseconds = max(there // timedelta(microseconds=1), 0)
+        return rounded(self.first.charge.hourly * microseconds / (3600 * 10**6))
+
+    @property
+    def _length(self) -> timedelta:
+        return timedelta(seconds=self.first.seconds)
+
+
+@dataclass(frozen=True)
+class Looked:
+    """What a look changed. `exhausted` says which budget has too little left for the hours to come; `wanted` is their key."""
+
+    meter: Meter
+    settled: tuple[Reservation, ...] = ()
+    reserved: tuple[Reservation, ...] = ()
+    released: tuple[Reservation, ...] = ()
+    exhausted: OverBudgetError | None = None
+    wanted: str = ""
+
+
+class Meters:
+    """Every call is one transaction of the ledger, safe to repeat and to race; times are the ledger's."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+
+    def start(self, metered: Metered, *, whatever: bool = False) -> Meter:
+        """Reserve the first hours before it is made; where its meter runs already, that one.
+
+        Raises OverBudgetError when they do not fit. `whatever`, of what is there already, counts them all the same.
+        """
+        if metered.hourly <= 0:
+            raise ValueError(f"{metered.name}: ${metered.hourly} an hour")
+        with self._ledger.writing() as entries:
+            running = _running(entries, metered.resource, metered.name)
+            if running:
+                return running[0]
+            run = 1 + max(_runs(entries, metered), default=0)
+            hours = Decimal(TRANCHE // timedelta(seconds=1)) / 3600
+            charge = Charge(
+                f"{metered.name}#{run}.0", metered.hourly * hours, metered.hourly, metered.resource, metered.payer
+            )
+            if (short := entries.short(charge)) and not whatever:
+                raise _refusal(charge, short)
+            return Meter(metered.name, run, entries.book(charge), None)
+
+    def running(self, resource: str = "") -> list[Meter]:
+        """Those that have not ended, of one resource or of all, oldest first."""
+        with self._ledger.reading() as entries:
+            return _running(entries, resource)
+
+    def look(self, meter: Meter) -> Looked | None:
+        """It is there: bill the hours that are over and reserve those that are about to begin. None when it was ended meanwhile.
+
+        Hours that have begun are counted whether they fit or not, for they are being spent.
+        """
+        with self._ledger.writing() as entries:
+            found = _still_running(entries, meter)
+            if found is None:
+                return None
+            meter, open_ = _sighted(entries, found), _open_tranches(entries, found)
+            now, current = entries.now, found.number_at(entries.now)
+            reserved = [entries.book(meter.charge(number)) for number in range(max(open_) + 1, current + 1)]
+            billed = [number for number in sorted({*open_, *range(max(open_) + 1, current)}) if number < current]
+            settled = [_settle(entries, meter, number, now) for number in billed]
+            wanted = meter.charge(max(*open_, current) + 1)
+            exhausted = None
+            if now >= meter.begins(_number(wanted.key)) - AHEAD:
+                if short := entries.short(wanted):
+                    exhausted = _refusal(wanted, short)
+                else:
+                    reserved.append(entries.book(wanted))
+            if exhausted is None and (overdrawn := _overdrawn(entries, meter)):
+                exhausted = _refusal(wanted, overdrawn)
+            return Looked(meter, tuple(settled), tuple(reserved), (), exhausted, wanted.key if exhausted else "")
+
+    def end(self, meter: Meter) -> Looked | None:
+        """It is gone: bill the time it was there, until now, and release what was reserved beyond. None when it was ended before.
+
+        What was never seen there costs nothing.
+        """
+        with self._ledger.writing() as entries:
+            found = _still_running(entries, meter)
+            if found is None:
+                return None
+            open_ = _open_tranches(entries, found)
+            unreserved = range(max(open_) + 1, found.number_at(entries.now) + 1) if found.seen_at else ()
+            for number in unreserved:
+                entries.book(found.charge(number))
+            settled, released = list[Reservation](), list[Reservation]()
+            for number in sorted({*open_, *unreserved}):
+                if found.seen_at and found.begins(number) < entries.now:
+                    settled.append(_settle(entries, found, number, entries.now))
+                else:
+                    released.append(_release(entries, found, number))
+            return Looked(found, tuple(settled), (), tuple(released))
+
+
+def tranche_title(key: str) -> str:
+    """For people, what a tranche's key stands for: *endpoint house-prices, hours 6 to 12*; any other key as it is."""
+    named = _KEY.fullmatch(key)
+    if not named:
+        return key
+    thing = named["name"].split("@")[0].rsplit(":", 1)[-1].replace("/", " ", 1)
+    hours, number = TRANCHE // timedelta(hours=1), int(named["number"])
+    return f"{thing}, hours {number * hours} to {(number + 1) * hours}"
+
+
+def _number(key: str) -> int:
+    named = _KEY.fullmatch(key)
+    assert named is not None  # noqa: S101 - a key of ours
+    return int(named["number"])
+
+
+def _runs(entries: Entries, metered: Metered) -> list[int]:
+    """The numbers of all the meters there were."""
+    column = budget_entries.c
+    first = (column.resource == metered.resource, column.kind == "reserved", column.key.endswith(".0"))
+    keys = entries.connection.execute(select(column.key).where(*first)).scalars()
+    named = [found for key in keys if (found := _KEY.fullmatch(key))]
+    return [int(one["run"]) for one in named if one["name"] == metered.name]
+
+
+def _running(entries: Entries, resource: str, name: str = "") -> list[Meter]:
+    wanted = budget_entries.c.resource == resource if resource else budget_entries.c.key.contains("#")
+    named = [found for one in entries.newest("reserved", wanted) if (found := _KEY.fullmatch(one.key))]
+    ids = dict.fromkeys((one["name"], int(one["run"])) for one in named if name in ("", one["name"]))
+    return [_meter(entries, *id_) for id_ in ids]
+
+
+def _meter(entries: Entries, name: str, run: int) -> Meter:
+    sighting = select(budget_sightings.c.at).where(budget_sightings.c.meter == f"{name}#{run}")
+    seen_at = entries.connection.execute(sighting).scalar_one_or_none()
+    return Meter(name, run, entries.found(f"{name}#{run}.0"), seen_at)
+
+
+def _still_running(entries: Entries, meter: Meter) -> Meter | None:
+    return next((one for one in _running(entries, meter.resource, meter.name) if one.run == meter.run), None)
+
+
+def _sighted(entries: Entries, meter: Meter) -> Meter:
+    """The same, noted as really there."""
+    if meter.seen_at is None:
+        sighting = entries.database.insert(budget_sightings).values(meter=meter.id, at=entries.now)
+        entries.connection.execute(sighting)
+    return _meter(entries, meter.name, meter.run)
+
+
+def _open_tranches(entries: Entries, meter: Meter) -> list[int]:
+    open_ = entries.newest("reserved", budget_entries.c.resource == meter.resource)
+    return [_number(one.key) for one in open_ if one.key.startswith(f"{meter.id}.")]
+
+
+def _settle(entries: Entries, meter: Meter, number: int, until: datetime) -> Reservation:
+    return entries.bill(entries.found(meter.charge(number).key), meter.bill(number, until))
+
+
+def _release(entries: Entries, meter: Meter, number: int) -> Reservation:
+    known = entries.found(meter.charge(number).key)
+    entries.undo(known)
+    return known
+
+
+def _overdrawn(entries: Entries, meter: Meter) -> list[Standing]:
+    standings = entries.standings(meter.payer.budgets(), entries.month)
+    return [one for one in standings if one.balance is not None and one.balance < 0]
+
+
+def _refusal(charge: Charge, short: Sequence[Standing]) -> OverBudgetError:
+    return over_budget(charge, short, subject=tranche_title(charge.key))
