@@ -78,7 +78,7 @@ def follow(desk: Desk, deployment: Deployment, args: argparse.Namespace) -> Seen
     except KeyboardInterrupt as interrupt:
         name = deployment.deployment_id
         if args.stop_on_interrupt:
-            return stop(desk, deployment, "Ctrl-C while it was followed with --stop-on-interrupt")
+            return stop(desk, deployment, "Ctrl-C while it was followed with --stop-on-interrupt")[0]
         note(
             f"Training job {name} goes on; the schedule follow-jobs looks after it.",
             f"Follow it again: trainmaster train logs {name} --follow",
@@ -87,15 +87,14 @@ def follow(desk: Desk, deployment: Deployment, args: argparse.Namespace) -> Seen
         sys.exit(exit_code_of(interrupt))
 
 
-def stop(desk: Desk, deployment: Deployment, why: str) -> Seen:
-    """The job once it has ended; one that has is left as it is."""
+def stop(desk: Desk, deployment: Deployment, why: str) -> tuple[Seen, bool]:
+    """The job once it has ended, and whether it had before; then it is left as it is."""
     seen = see(desk, deployment)
     if seen.has_ended:
-        return seen
-    note(
-        f"{deployment.deployment_id} is told to stop. It has two minutes to put down what it has; Ctrl-C calls nothing back."
-    )
-    return stop_job(desk, deployment, by=getpass.getuser(), why=why)
+        return seen, True
+    name = deployment.deployment_id
+    note(f"{name} is told to stop. It has two minutes to put down what it has; Ctrl-C calls nothing back.")
+    return stop_job(desk, deployment, by=getpass.getuser(), why=why), False
 
 
 def _follow(desk: Desk, deployment: Deployment, args: argparse.Namespace) -> Seen:

@@ -21,6 +21,7 @@ from trainmaster.training.finding import find_job
 from trainmaster.training.log_sinks import Line
 from trainmaster.training.logs import LogReader, last_lines
 from trainmaster.training.seen import Seen, see
+from trainmaster.training.stop_request import StoppedJob
 
 if TYPE_CHECKING:
     Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]
@@ -38,7 +39,9 @@ def add_commands(subcommands: Subparsers) -> None:
     stop_.add_argument("--reason", required=True, metavar="WHY", help="kept with the job, for whoever wonders")
     list_ = add_command(subcommands, "list", "your jobs, newest first", _list)
     list_.add_argument("--all-users", action="store_true", help="everybody's")
-    list_.add_argument("--status", choices=STATUSES, help="those in this state")
+    list_.add_argument(
+        "--status", choices=STATUSES, metavar="STATE", help=f"those in this state: {', '.join(STATUSES)}"
+    )
     list_.add_argument(
         "--limit",
         type=_count,
@@ -56,11 +59,11 @@ def _status(args: argparse.Namespace, settings: Settings) -> int:
         return _show(see(desk, deployment), args)
 
 
-def _show(seen: Seen, args: argparse.Namespace) -> int:
+def _show(seen: Seen, args: argparse.Namespace, headline: str = "") -> int:
     if args.json:
         say_json(facts_of_job(seen))
     else:
-        say(*of_job(seen))
+        say(*of_job(seen, headline))
     return DONE
 
 
@@ -112,7 +115,8 @@ def finish(seen: Seen, args: argparse.Namespace, **more: Any) -> int:
 
 def _stop(args: argparse.Namespace, settings: Settings) -> int:
     with _job(args, settings) as (desk, deployment):
-        return _show(stop(desk, deployment, args.reason), args)
+        seen, had_ended = stop(desk, deployment, args.reason)
+    return _show(seen, args, StoppedJob.of(seen, had_ended=had_ended).sentence())
 
 
 def _list(args: argparse.Namespace, settings: Settings) -> int:

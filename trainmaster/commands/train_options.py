@@ -36,6 +36,7 @@ class BadRequestError(Exception):
 
 def add_request_options(parser: argparse.ArgumentParser) -> None:
     """`--request`, and an option for each field of TrainingRequest but those OF_THE_COMMAND."""
+    parser.usage = "%(prog)s [option …]"  # two pages would list them
     parser.add_argument(
         "--request",
         metavar="FILE",

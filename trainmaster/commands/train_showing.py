@@ -88,10 +88,10 @@ def listed(deployments: Iterable[Deployment], *, with_user: bool) -> Iterator[st
     return table([head, *rows], frozenset({2, 3}))
 
 
-def of_job(seen: Seen) -> Iterator[str]:
+def of_job(seen: Seen, headline: str = "") -> Iterator[str]:
     """Everything worth knowing of a job; what nobody knows is left out."""
     row, stop, cause = seen.deployment, seen.deployment.job.stop, seen.cause
-    yield f"Training job {row.deployment_id}: {_state(seen)}."
+    yield headline or f"Training job {row.deployment_id}: {_state(seen)}."
     yield from labelled(
         {
             "unsure": f"AWS could not be asked, so this is how it stood last: {seen.problem}" if seen.problem else "",

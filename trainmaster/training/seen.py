@@ -96,12 +96,14 @@ def seen_at(desk: Desk, deployment: Deployment, description: Mapping[str, Any]) 
 def stop_job(desk: Desk, deployment: Deployment, *, by: str, why: str, patience: Patience | None = None) -> Seen:
     """The job once AWS says that it has ended, however it did. Safe to repeat.
 
-    The wish is kept first: whatever becomes of the caller, the sweeps stop the job, or it is never launched. Raises
+    The wish is kept before AWS is told: whatever becomes of the caller, the sweeps stop the job, or it is never launched. Raises
     WaitTimedOutError when it has not ended in time, and botocore's errors when AWS cannot be asked.
     """
     name = deployment.deployment_id
-    if not deployment.has_ended:
-        deployment = desk.deployments.ask_stop(deployment.id, by=by, why=why)
+    seen = see(desk, deployment)
+    if seen.has_ended:
+        return seen
+    deployment = desk.deployments.ask_stop(deployment.id, by=by, why=why)
     description = describe(desk.client("sagemaker"), name)
     if description is None:
         return Seen(desk.deployments.find(name) or deployment, desk.ledger.find(name))
