@@ -81,7 +81,7 @@ def find_inputs(desk: Desk, request: TrainingRequest) -> Finding:
     config = config_of(desk, request)
     if request.training_config_id and request.user_id and config is None:
         finding.problems.append(_unknown_config(request))
-    recipe = read_recipe(config.config) if config else Recipe(HOUSE_PRICES)
+    recipe = read_recipe(config.config) if config else Recipe(None if request.training_config_id else HOUSE_PRICES)
     finding.problems += recipe.problems
     finding.name = request.model_name or (job_prefix(config.name) if config else HOUSE_PRICES.name)
     finding.settings = {**recipe.hyperparameters, **request.hyperparameters}
