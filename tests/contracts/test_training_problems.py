@@ -222,6 +222,18 @@ def test_a_network_nobody_may_look_at_is_a_note(desk: Desk, fault: Callable[...,
     assert (len(verdict.problems), len(verdict.notes)) == (0, 2)
 
 
+def test_keys_are_looked_up(desk: Desk, embedded: Any, fault: Callable[..., Any]) -> None:
+    kms = embedded.client("kms")
+    key, off = (kms.create_key()["KeyMetadata"]["KeyId"] for _ in range(2))
+    kms.disable_key(KeyId=off)
+    assert not judged(desk, output_kms_key=key, volume_kms_key=key).problems
+    problems = judged(desk, output_kms_key=off, volume_kms_key="alias/nobody").problems
+    assert sorted(problem.message.split()[5] for problem in problems) == sorted([off, "alias/nobody"])
+    fault(operation="DescribeKey", error="AccessDeniedException")
+    verdict = judged(desk, output_kms_key=off)
+    assert (len(verdict.problems), len(verdict.notes)) == (0, 1)
+
+
 # Quotas
 
 

@@ -185,6 +185,17 @@ def test_subnets_and_groups_that_are_not_there_are_all_named() -> None:
     assert "sg-1" in problems[1].message
 
 
+def test_keys_that_cannot_be_used_are_refused() -> None:
+    problems = judged(
+        replace(FINE, unusable_keys=("k-1",)), output_kms_key="k-1", volume_kms_key="k-2", instance_type="ml.g5.xlarge",
+        budget_limit=Decimal(10),
+    ).problems  # fmt: skip
+    assert [problem.kind for problem in problems] == ["request", "request"]
+    assert "ml.g5.xlarge has disks of its own" in problems[0].message
+    assert "no KMS key k-1 in us-east-1" in problems[1].message
+    assert not judged(volume_kms_key="k-2").problems
+
+
 @pytest.mark.parametrize(
     ("choices", "said"),
     [

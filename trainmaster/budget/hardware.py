@@ -7,6 +7,11 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 
+_WITH_DISKS = frozenset(
+    ["g4dn", "g5", "g6", "g6e", "p3dn", "p4d", "p4de", "p5", "p5e", "p5en", "r5d", "trn1", "trn1n", "trn2"]
+)
+"""Families whose instances come with NVMe disks, which SageMaker uses in place of a volume; see ResourceConfig in its API."""
+
 
 @dataclass(frozen=True)
 class Hardware:
@@ -27,6 +32,11 @@ class Hardware:
 def hardware_of(instance_type: str) -> Hardware | None:
     """That of `ml.g5.xlarge`, the same as of `g5.xlarge`; None when it is not known."""
     return _known().get(instance_type.removeprefix("ml."))
+
+
+def has_own_disks(instance_type: str) -> bool:
+    """Whether a type trains on disks of its own: those are encrypted by themselves, and take no KMS key."""
+    return instance_type.removeprefix("ml.").partition(".")[0] in _WITH_DISKS
 
 
 @cache

@@ -14,7 +14,7 @@ from trainmaster.aws.quotas import Quota
 from trainmaster.budget.approval import Approval, approve_training
 from trainmaster.budget.budgets import Standing
 from trainmaster.budget.equivalents import Equivalent, equivalents
-from trainmaster.budget.hardware import hardware_of
+from trainmaster.budget.hardware import hardware_of, has_own_disks
 from trainmaster.budget.money import micro_up, shown
 from trainmaster.budget.prices import PriceList
 from trainmaster.errors import OverBudgetError, UnknownPriceError
@@ -72,6 +72,7 @@ class Circumstances:
     standings: tuple[Standing, ...] = ()
     missing_subnets: tuple[str, ...] = ()
     missing_groups: tuple[str, ...] = ()
+    unusable_keys: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     launched: bool = False
     """Whether this very job was paid for before: then it is only followed, and needs neither quota nor budget again."""
@@ -112,6 +113,7 @@ def judge(
             *_role(circumstances.role),
             *(problem for bucket in circumstances.buckets for problem in _bucket(bucket, region)),
             *_network(request, circumstances),
+            *_keys(request, circumstances),
             *_spot(request, approval, checkpoints=checkpoints),
             *_quotas(request, circumstances, approval),
         ]
@@ -276,6 +278,15 @@ def _network(request: TrainingRequest, circumstances: Circumstances) -> Iterator
         if missing:
             message = f"There is no {noun} {', '.join(missing)} in {circumstances.region}."
             yield Problem("network", message, f"Give the ids of {noun}s of this account and region.")
+
+
+def _keys(request: TrainingRequest, circumstances: Circumstances) -> Iterator[Problem]:
+    if request.volume_kms_key and has_own_disks(request.instance_type):
+        message = f"volume_kms_key is given, but {request.instance_type} has disks of its own, which take no KMS key."
+        yield Problem("request", message, "Leave volume_kms_key out: those disks are encrypted anyway.")
+    for key in circumstances.unusable_keys:
+        message = f"There is no KMS key {key} in {circumstances.region} that could be used."
+        yield Problem("request", message, "Give the id, ARN or alias of one that is enabled.")
 
 
 def _spot(request: TrainingRequest, approval: Approval | None, *, checkpoints: bool) -> Iterator[Problem]:

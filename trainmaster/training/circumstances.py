@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any, TypeVar
 from urllib.parse import unquote
 
@@ -58,6 +59,7 @@ def look_around(desk: Desk, request: TrainingRequest, job_name: str = "") -> Cir
         standings=tuple(desk.ledger.standing(budget) for budget in request.payer.budgets()),
         missing_subnets=missing_subnets,
         missing_groups=missing_groups,
+        unusable_keys=tuple(_unusable_keys(desk, request, notes)),
         notes=tuple(notes),
         launched=launched,
         billed=known.bill if known and launched else None,
@@ -157,6 +159,22 @@ def _network(desk: Desk, request: TrainingRequest, notes: list[str]) -> tuple[tu
         missing(subnets, "describe_subnets", "Subnets", "SubnetId", "subnet-id") if subnets else (),
         missing(groups, "describe_security_groups", "SecurityGroups", "GroupId", "group-id") if groups else (),
     )
+
+
+def _unusable_keys(desk: Desk, request: TrainingRequest, notes: list[str]) -> Iterator[str]:
+    def describe(key: str) -> Any:
+        return desk.client("kms").describe_key(KeyId=key)
+
+    for key in sorted({request.volume_kms_key, request.output_kms_key} - {""}):
+        try:
+            answer = _seen(partial(describe, key), f"Whether KMS key {key} can be used", notes)
+        except ClientError as error:
+            if code_of(error) not in ("NotFoundException", "InvalidArnException"):
+                raise
+            yield key
+        else:
+            if answer and answer["KeyMetadata"]["KeyState"] != "Enabled":
+                yield key
 
 
 def _rooms(desk: Desk, request: TrainingRequest, region: str, job_name: str, notes: list[str]) -> Iterator[Room]:

@@ -7,11 +7,9 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
+from trainmaster.budget.hardware import has_own_disks
 from trainmaster.embedded.sagemaker.account import Account
 from trainmaster.embedded.sagemaker.wire import Json, invalid
-
-_LOCAL_DISKS = ("g4dn", "g5", "g6", "g6e", "p3dn", "p4d", "p4de", "p5", "p5e", "p5en", "r5d", "trn1", "trn1n", "trn2")
-"""Families whose instances have disks of their own, which EBS's keys do not encrypt."""
 
 
 def check(account: Account, request: Json) -> None:
@@ -20,7 +18,7 @@ def check(account: Account, request: Json) -> None:
         _check_vpc(account.ec2, vpc)
     resources, output = request["ResourceConfig"], request["OutputDataConfig"]
     if key := resources.get("VolumeKmsKeyId"):
-        if resources["InstanceType"].split(".")[1] in _LOCAL_DISKS:
+        if has_own_disks(resources["InstanceType"]):
             raise invalid(
                 f"VolumeKmsKeyId is not supported for instance type {resources['InstanceType']}, which has local storage."
             )
