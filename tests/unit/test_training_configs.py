@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from trainmaster.training.configs import CHOOSING, read_recipe
 from trainmaster.training.hyperparameters import LONGEST_VALUE, MOST, OURS, encoded
-from trainmaster.training.limits import environment_problems, tag_problems, volume_key_problems
+from trainmaster.training.limits import environment_problems, tag_problems
 from trainmaster.training.plan import OUR_TAGS
 from trainmaster.training.trainers import HOUSE_PRICES
 
@@ -194,9 +194,3 @@ def test_tags_aws_would_refuse_are_a_problem(tags: dict[str, str], said: str) ->
 def test_as_many_tags_and_variables_as_aws_takes_pass() -> None:
     assert list(tag_problems({f"Ünïcode {n}/a:b=c+d-e@f._": "é 1" for n in range(50 - len(OUR_TAGS))})) == []
     assert list(environment_problems({f"A{n}": "x" * 512 for n in range(99)})) == []
-
-
-def test_a_key_for_a_volume_that_is_none_is_a_problem() -> None:
-    [problem] = volume_key_problems("ml.g5.xlarge", "alias/mine")
-    assert "ml.g5.xlarge has disks of its own" in problem.message
-    assert list(volume_key_problems("ml.m5.large", "alias/mine")) == list(volume_key_problems("ml.g5.xlarge", "")) == []

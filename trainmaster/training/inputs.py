@@ -33,7 +33,7 @@ from trainmaster.training.configs import Recipe, read_recipe
 from trainmaster.training.desk import Desk
 from trainmaster.training.hyperparameters import encoded
 from trainmaster.training.image import sklearn_image_uri
-from trainmaster.training.limits import environment_problems, tag_problems, volume_key_problems
+from trainmaster.training.limits import environment_problems, tag_problems
 from trainmaster.training.plan import Channel, TrainingInputs
 from trainmaster.training.problems import Problem
 from trainmaster.training.request import TrainingRequest
@@ -90,7 +90,6 @@ def find_inputs(desk: Desk, request: TrainingRequest) -> Finding:
     finding.problems += wrong
     finding.problems += _secrets(request, finding.settings)
     finding.problems += [*environment_problems(request.environment), *tag_problems(request.tags)]
-    finding.problems += volume_key_problems(request.instance_type, request.volume_kms_key)
     channels = _channels_of_config(desk, request, config, recipe, finding) if config else []
     if request.data_uri:
         channels += _channel_of_data(desk, request.data_uri, finding)

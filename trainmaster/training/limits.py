@@ -13,10 +13,6 @@ from trainmaster.training.problems import Problem
 MOST_VARIABLES, LONGEST_VARIABLE = 100, 512
 MOST_TAGS, LONGEST_TAG_KEY, LONGEST_TAG_VALUE = 50, 128, 256
 """AWS's (CreateTrainingJob, Environment and Tags)."""
-LOCAL_DISKS = frozenset(
-    {"g4dn", "g5", "g6", "g6e", "g7", "g7e", "p3dn", "p4d", "p4de", "p5", "p5e", "p5en", "r5d", "trn1", "trn1n", "trn2"}
-)
-"""Families whose instances have disks of their own: SageMaker takes no VolumeKmsKeyId for them (CreateTrainingJob)."""
 _VARIABLE = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")
 _ALSO_IN_TAGS = frozenset("_.:/=+-@")
 
@@ -53,16 +49,6 @@ def tag_problems(tags: Mapping[str, str]) -> Iterator[Problem]:
         if not (_is_plain(key) and _is_plain(value)):
             said = f"Tag {shown(key)} has characters that AWS does not take."
             yield Problem("request", said, "Use letters, digits, spaces and _ . : / = + - @.")
-
-
-def volume_key_problems(instance_type: str, volume_kms_key: str) -> Iterator[Problem]:
-    """A key for a volume the instance does not have."""
-    family = instance_type.removeprefix("ml.").partition(".")[0]
-    if volume_kms_key and family in LOCAL_DISKS:
-        said = f"volume_kms_key is given, and {instance_type} has disks of its own, which no such key encrypts."
-        yield Problem(
-            "request", said, "Leave volume_kms_key out: AWS encrypts those disks by itself. Or choose another type."
-        )
 
 
 def _is_plain(text: str) -> bool:
