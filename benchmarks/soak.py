@@ -132,6 +132,7 @@ def _soak(desk: Desk, environment: Mapping[str, str], asked: list[Errand], logs:
         "api_calls": sum(tally["calls"].values()),
         "api_calls_by_operation": dict(sorted(tally["calls"].items(), key=lambda one: -one[1])),
         "processes": dict(sorted(crew.counts.items())),
+        "reconciled": dict(sorted(crew.reconciled().items())),
     }
     return findings
 

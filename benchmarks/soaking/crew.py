@@ -3,6 +3,7 @@ ended; and those who reconcile meanwhile."""
 
 from __future__ import annotations
 
+import json
 import random
 import time
 from collections import Counter, deque
@@ -13,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.soaking.errands import Errand
-from benchmarks.soaking.follower import AGAIN, BROKEN, DONE, REFUSED, follow, reconcile_once
+from benchmarks.soaking.follower import AGAIN, BROKEN, DONE, RECONCILED, REFUSED, follow, reconcile_once
 
 KILLED = -9
 RECONCILE_EVERY = 4.0
@@ -90,6 +91,12 @@ class Crew:
         process = self._start_reconcile()
         process.join(120)
         self._see_reconciled(process)
+
+    def reconciled(self) -> Counter[str]:
+        """How often reconciling found what. A job that is stopping is found so more than once."""
+        path = self.folder / RECONCILED
+        lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+        return Counter(json.loads(line)["what"] for line in lines)
 
     def dismiss(self) -> None:
         for process in [following.process for following in self._working] + [one for one, _ in self._reconciling]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import signal
@@ -36,6 +37,7 @@ from trainmaster.training.tending import tend
 DONE, REFUSED, AGAIN, BROKEN = 0, 3, 75, 1
 """How a follower ends: its job has; the request was refused; something passed that another life gets over; a bug."""
 OUTAGE_SECONDS = 60.0
+RECONCILED = "reconciled.jsonl"
 
 
 def request_of(errand: Errand) -> TrainingRequest:
@@ -58,8 +60,8 @@ def follow(errand: Errand, run: str, kill: Kill | None, folder: Path) -> None:
 
 
 def reconcile_once(release_after: timedelta, folder: Path, number: int) -> None:
-    """One round over all that is open, as the schedule starts it."""
-    _to_an_end(partial(_reconcile, release_after), folder / f"reconcile-{number}.txt")
+    """One round over all that is open, as the schedule starts it; what it found goes to `reconciled.jsonl`."""
+    _to_an_end(partial(_reconcile, release_after, folder), folder / f"reconcile-{number}.txt")
 
 
 def _follow(errand: Errand, run: str, kill: Kill | None, folder: Path) -> None:
@@ -77,11 +79,11 @@ def _follow(errand: Errand, run: str, kill: Kill | None, folder: Path) -> None:
             tend(desk, plan.job_name, update.description, logs="\n".join(update.tail) or None)
 
 
-def _reconcile(release_after: timedelta) -> None:
+def _reconcile(release_after: timedelta, folder: Path) -> None:
     settings = Settings()
-    with open_desk(settings, default_clients(settings.region)) as desk:
-        for _found in reconcile(desk, release_after=release_after):
-            pass
+    with open_desk(settings, default_clients(settings.region)) as desk, (folder / RECONCILED).open("ab", 0) as file:
+        for found in reconcile(desk, release_after=release_after):
+            file.write(f"{json.dumps({'job': found.job_name, 'what': found.finding, 'why': found.why})}\n".encode())
 
 
 def _to_an_end(work: Callable[[], None], path: Path) -> None:

@@ -286,6 +286,17 @@ class TestLaunching:
         assert launch_training(desk, plan) == "created"
         assert entries(ledger) == ["reserved"]
 
+    @pytest.mark.parametrize("refusal", ["ResourceLimitExceeded", "AccessDeniedException"])
+    def test_a_refusal_of_the_second_try_does_not_hide_that_the_first_made_the_job(
+        self, desk: Desk, embedded: Any, plan: TrainingPlan, fault: Any, refusal: str
+    ) -> None:
+        trying_again = embedded.client("sagemaker", retries={"total_max_attempts": 2})
+        fault(operation="CreateTrainingJob", lost=True, count=1)
+        fault(operation="CreateTrainingJob", error=refusal, count=1)
+        assert launch_training(replace(desk, client=lambda _: trying_again), plan) == "joined"
+        assert entries(desk.ledger) == ["reserved"]
+        assert not row_of(desk, plan).has_ended
+
     def test_a_job_launched_before_there_was_a_ledger_is_counted_when_it_is_found(
         self, desk: Desk, ledger: Ledger, sagemaker: Any, plan: TrainingPlan
     ) -> None:

@@ -70,7 +70,8 @@ def _reserve_and_create(desk: Desk, plan: TrainingPlan, deployment: Deployment, 
         ensure_trial(desk.client("sagemaker"), plan.create_request["ExperimentConfig"])
         desk.client("sagemaker").create_training_job(**plan.create_request)
     except ClientError as error:
-        if is_taken(error) and _exists(desk, plan):
+        # Of a refusal too: botocore tries again when an answer is lost, and the first try may have made the job.
+        if is_refusal(error) and _exists(desk, plan):
             return "joined"
         # Of any other failure nobody knows whether the job was made. The next try finds out, or reconcile does.
         if is_refusal(error) and not is_taken(error):
