@@ -12,7 +12,7 @@ PEERS := $(VENV)/validation-peers
 LOCK := $(BIN)/uv pip compile --upgrade --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
   --no-annotate --no-header --quiet
 
-.PHONY: help run up test e2e-sdk check lint types bench bench-validation soak fuzz lock clean
+.PHONY: help run up test e2e-sdk check lint types bench bench-validation bench-sweep soak fuzz lock clean
 
 help:  ## what there is
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
@@ -50,6 +50,9 @@ bench-validation: $(INSTALLED)  ## a million examples checked, beside what else 
 
 soak: $(INSTALLED)  ## JOBS=200 jobs on an AWS that fails, by followers that are killed; then one job, one bill and every log line is looked for. SEED=1
 	@$(BIN)/python -m benchmarks.soak --jobs $(or $(JOBS),200) --seed $(or $(SEED),1)
+
+bench-sweep: $(INSTALLED)  ## AWS calls, seconds and memory of one sweep over 100 and 1,000 jobs at work
+	@$(BIN)/python -m benchmarks.sweep
 
 fuzz: $(INSTALLED)  ## damaged datasets for MINUTES=30, until one brings the check down
 	@PYTHONPATH=tests/unit $(BIN)/python tests/unit/test_dataset_fuzz.py $(or $(MINUTES),30)

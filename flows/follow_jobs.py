@@ -7,20 +7,20 @@ from __future__ import annotations
 
 from prefect import flow
 
-from tasks.jobs import find_jobs_to_follow, read_new_lines, report_sweep, require_all_tended, tend_batch
+from tasks.jobs import find_jobs_to_follow, in_region, read_new_lines, report_sweep, require_all_tended, tend_batch
 from trainmaster.settings import Settings
 from trainmaster.training.sweeping import FollowJobsRequest, Sweep
 
 
 @flow(name="follow-jobs", flow_run_name="follow jobs")
 def follow_jobs(request: FollowJobsRequest) -> Sweep:
-    settings, sweep = Settings(), Sweep()
-    jobs = find_jobs_to_follow(settings)
-    read = read_new_lines(jobs, settings, return_state=True) if jobs else None
-    for batch in request.batches(jobs):
-        sweep.add(tend_batch(batch, settings))
+    settings, sweep, reads = Settings(), Sweep(), []
+    for region, jobs in find_jobs_to_follow(settings).items():
+        here = in_region(settings, region)
+        reads.append(read_new_lines(jobs, here, return_state=True))  # fails further down: the jobs come first
+        for batch in request.batches(jobs):
+            sweep.add(tend_batch(batch, here))
     report_sweep(sweep, return_state=True)  # a report that fails spoils no books
-    if read:
-        sweep.lines = read.result()  # fails only now: a log that cannot be read keeps no job from being looked after
     require_all_tended(sweep.failures)
+    sweep.lines = sum(read.result() for read in reads)
     return sweep

@@ -49,7 +49,8 @@ def client(settings: Settings, service: str) -> Any:
         credentials = AwsCredentials(region_name=settings.region)
     parameters = credentials.aws_client_parameters.get_params_override()
     config = client_config().merge(parameters.pop("config", None) or Config())
-    return credentials.get_boto3_session().client(service, config=config, **parameters)  # type: ignore[call-overload]
+    region = {"region_name": settings.region}  # which ARNs are made of and looked for in, whatever the block says
+    return credentials.get_boto3_session().client(service, config=config, **region, **parameters)  # type: ignore[call-overload]
 
 
 @contextmanager

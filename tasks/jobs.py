@@ -14,10 +14,16 @@ from tasks.cancelling import states_of_runs
 from trainmaster.errors import JobsLeftError
 from trainmaster.settings import Settings
 from trainmaster.training.finding import find_job
+from trainmaster.training.looking import regions_with_jobs
 from trainmaster.training.reconciling import CHANGES, ReconcileRequest, Reconciliation, reconcile
 from trainmaster.training.seen import stop_job
 from trainmaster.training.stop_request import StoppedJob, StopRequest
 from trainmaster.training.sweeping import Sweep, SweptJob, jobs_to_follow, read_logs, tend_jobs
+
+
+def in_region(settings: Settings, region: str) -> Settings:
+    """The same settings in another region."""
+    return settings.model_copy(update={"region": region})
 
 
 @step(task_run_name="reconcile jobs, rows and ledger")
@@ -25,12 +31,17 @@ def reconcile_jobs(request: ReconcileRequest, settings: Settings) -> Reconciliat
     """Bring every open row and reservation to what AWS says of its job, and tell of thresholds nobody told of."""
     result, patience = Reconciliation(), timedelta(minutes=request.release_after_minutes)
     with desk_of(settings) as desk:
-        for found in reconcile(desk, release_after=patience, states=states_of_runs, stop_orphans=request.stop_orphans):
-            result.add(found)
-            if found.finding in CHANGES:
-                tell_standing(desk.ledger, found.job_name)
+        regions = regions_with_jobs(desk)
         standings = desk.ledger.standings()
         tell_crossed(desk.ledger, [standing.budget for standing in standings], standings[0].month)
+    for region in regions:
+        with desk_of(in_region(settings, region)) as desk:
+            for found in reconcile(
+                desk, release_after=patience, states=states_of_runs, stop_orphans=request.stop_orphans
+            ):
+                result.add(found)
+                if found.finding in CHANGES:
+                    tell_standing(desk.ledger, found.job_name)
     get_run_logger().info("%s", result.sentence())
     return result
 
@@ -49,11 +60,16 @@ def require_all_tended(failures: list[str]) -> None:
 
 
 @step(task_run_name="find the jobs nobody follows")
-def find_jobs_to_follow(settings: Settings) -> list[str]:
-    """Names of open jobs that no living flow run follows, oldest first."""
+def find_jobs_to_follow(settings: Settings) -> dict[str, list[str]]:
+    """By region, the names of open jobs that no living flow run follows, oldest first."""
+    found: dict[str, list[str]] = {}
     with desk_of(settings) as desk:
-        found = list(jobs_to_follow(desk, states_of_runs))
-    get_run_logger().info("%s jobs are followed here.", len(found))
+        regions = regions_with_jobs(desk)
+    for region in regions:
+        with desk_of(in_region(settings, region)) as desk:
+            if jobs := list(jobs_to_follow(desk, states_of_runs)):
+                found[region] = jobs
+    get_run_logger().info("%s jobs are followed here.", sum(map(len, found.values())))
     return found
 
 
@@ -94,7 +110,7 @@ def stop_one(request: StopRequest, settings: Settings) -> StoppedJob:
     user_id = UUID(request.user_id or settings.required("user_id"))
     with desk_of(settings) as desk:
         job = find_job(desk.deployments, user_id, request.job)
-    with desk_of(settings.model_copy(update={"region": job.job.arn.split(":")[3]})) as desk:
+    with desk_of(in_region(settings, job.job.arn.split(":")[3])) as desk:
         seen = stop_job(desk, job, by=f"user {user_id}", why=request.reason)
         tell_standing(desk.ledger, job.deployment_id)
     return StoppedJob.of(seen, had_ended=job.has_ended)

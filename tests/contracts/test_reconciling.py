@@ -26,6 +26,7 @@ from trainmaster.errors import CatalogueUnavailableError
 from trainmaster.training.desk import Desk
 from trainmaster.training.followers import States, no_states
 from trainmaster.training.launching import deployment_of, launch_training
+from trainmaster.training.looking import regions_with_jobs
 from trainmaster.training.outcome import bill_of
 from trainmaster.training.plan import FINGERPRINT_TAG, TrainingPlan
 from trainmaster.training.reconciling import Reconciled, reconcile
@@ -250,16 +251,20 @@ class TestWhatWasNeverLaunched:
     def test_what_another_account_or_region_would_know_is_not_given_up(
         self, desk: Desk, ledger: Ledger, embedded: Any
     ) -> None:
-        plan = job_plan(embedded)
+        plan, reserved = job_plan(embedded), job_plan(embedded)
         desk.deployments.begin(deployment_of(plan, ""))
         ledger.reserve(plan.charge)
-        reserved = job_plan(embedded)
         ledger.reserve(reserved.charge)
-        for other in ({"execution_role_arn": "arn:aws:iam::999999999999:role/another"}, {"region": "eu-west-1"}):
-            elsewhere = replace(desk, settings=desk.settings.model_copy(update=other))
-            assert set(findings(sweep(elsewhere, AT_ONCE)).values()) == {"elsewhere"}
+        role = {"execution_role_arn": "arn:aws:iam::999999999999:role/another"}
+        of_another = replace(desk, settings=desk.settings.model_copy(update=role))
+        assert findings(sweep(of_another, AT_ONCE)) == dict.fromkeys((plan.job_name, reserved.job_name), "elsewhere")
+        there = {**embedded.environment, "AWS_REGION": "eu-west-1"}
+        with desk_at(desk.settings.state_dir, there) as elsewhere:
+            assert not {plan.job_name, reserved.job_name} & sweep(elsewhere, AT_ONCE).keys()
+            assert regions_with_jobs(elsewhere) == ["eu-west-1", "us-east-1"]
         assert known(ledger, plan).is_open
         assert known(ledger, reserved).is_open
+        assert not row_of(desk, plan).has_ended
 
 
 class TestOrphans:
@@ -344,7 +349,9 @@ class TestTrouble:
         sagemaker = embedded.client("sagemaker", **client_config_retries())
         sagemaker.meta.events.register("before-call.sagemaker.DescribeTrainingJob", refuse(plans[1].job_name))
         fault(operation="*", error="ThrottlingException", rate=0.2)
-        found = sweep(replace(desk, client=lambda _: sagemaker))
+        found = sweep(
+            replace(desk, client=lambda service: sagemaker if service == "sagemaker" else desk.client(service))
+        )
         assert [found[plan.job_name].finding for plan in plans] == ["settled", "failed", "settled", "settled"]
         assert "AccessDenied" in found[plans[1].job_name].why
         assert [one.key for one in ledger.open_reservations()] == [plans[1].job_name]

@@ -101,10 +101,10 @@ class TestWhichJobs:
         desk.deployments.change(row_of(desk, plan).id, handed_over=True)
         assert list(jobs_to_follow(desk, lambda _: {"a": "RUNNING"})) == [plan.job_name]
 
-    def test_none_of_another_region(self, desk: Desk, launched: Any) -> None:
+    def test_none_of_another_region(self, desk: Desk, embedded: Any, launched: Any) -> None:
         launched()
-        elsewhere = replace(desk, settings=desk.settings.model_copy(update={"region": "eu-west-1"}))
-        assert list(jobs_to_follow(elsewhere, lambda _: {})) == []
+        with desk_at(desk.settings.state_dir, {**embedded.environment, "AWS_REGION": "eu-west-1"}) as elsewhere:
+            assert list(jobs_to_follow(elsewhere, lambda _: {})) == []
 
 
 class TestOneLook:
@@ -140,7 +140,8 @@ class TestOneLook:
 
         sagemaker.meta.events.register("before-call.sagemaker.DescribeTrainingJob", refuse)
         names = [plan.job_name for plan in plans]
-        swept = list(tend_jobs(replace(desk, client=lambda _: sagemaker), names))
+        refusing = replace(desk, client=lambda service: sagemaker if service == "sagemaker" else desk.client(service))
+        swept = list(tend_jobs(refusing, names))
         assert [one.failed for one in swept] == [True, False, False]
         sweep = Sweep()
         sweep.add(swept)
@@ -177,19 +178,19 @@ class TestLogs:
     def test_each_line_comes_once_over_sweeps_pages_and_lines_of_one_millisecond(
         self, desk: Desk, embedded: Any, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """Ten streams write to one group, ten lines a millisecond, while it is read a few at a time."""
+        """Five streams write to one group, ten lines a millisecond each, while it is read a few at a time."""
         logs, name = embedded.client("logs"), uuid.uuid4().hex[:8]
-        streams = [f"swept-{name}-{n}/algo-1-1" for n in range(10)]
+        streams = [f"swept-{name}-{n}/algo-1-1" for n in range(5)]
         put_stream(logs, streams)
         small = _Paged(embedded.client("logs"), 7)
         reading = replace(desk, client=lambda _: small)
         monkeypatch.setattr(log_sweep, "MOST_PAGES", 20)
-        now = int(time.time() * 1000) - 60_000
         written: list[str] = []
         read: list[str] = []
         for turn in range(6):
+            now = int(time.time() * 1000)
             for stream in streams:
-                events = [{"timestamp": now + turn, "message": f"{stream} {turn} {n}"} for n in range(10)]
+                events = [{"timestamp": now, "message": f"{stream} {turn} {n}"} for n in range(10)]
                 logs.put_log_events(logGroupName=GROUP, logStreamName=stream, logEvents=events)
                 written += [event["message"] for event in events]
             read += self.ours(reading, streams)

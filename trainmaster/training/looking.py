@@ -13,7 +13,7 @@ from trainmaster.aws.failures import is_missing
 from trainmaster.budget.charge import Reservation
 from trainmaster.catalog.deployments import Deployment
 from trainmaster.training.desk import Desk
-from trainmaster.training.overdrawing import overdrawn_now
+from trainmaster.training.overdrawing import is_of_job, overdrawn_now
 from trainmaster.training.tending import Known
 
 if TYPE_CHECKING:
@@ -26,6 +26,23 @@ FAILURES_IN_A_ROW = 16
 
 Described = Mapping[str, Any] | Exception | None
 """A job's description; why it could not be had; or None when AWS knows no such job."""
+
+
+def is_in_region(desk: Desk, arn: str) -> bool:
+    """Whether the desk's clients are of the region of an ARN."""
+    return bool(arn.split(":")[3] == desk.client("sagemaker").meta.region_name)
+
+
+def is_here(desk: Desk, arn: str) -> bool:
+    """Whether they are of its region and account: what another does not know there may be all the same."""
+    return is_in_region(desk, arn) and arn.split(":")[4] == desk.account
+
+
+def regions_with_jobs(desk: Desk) -> list[str]:
+    """Where there is something to look after: the desk's own region, then those of open rows and reservations, of any account."""
+    arns = [row.job.arn for row in desk.deployments.open_jobs()]
+    arns += [one.charge.resource for one in desk.ledger.open_reservations() if is_of_job(one)]
+    return list(dict.fromkeys([desk.settings.region, *sorted(arn.split(":")[3] for arn in arns)]))
 
 
 def describe(sagemaker: SageMakerClient, job_name: str) -> Mapping[str, Any] | None:

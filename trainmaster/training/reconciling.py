@@ -17,7 +17,7 @@ from trainmaster.catalog.deployments import Deployment
 from trainmaster.errors import TrainmasterError
 from trainmaster.training.desk import Desk
 from trainmaster.training.followers import States, following, no_states
-from trainmaster.training.looking import Books, Described, descriptions, read_books
+from trainmaster.training.looking import Books, Described, descriptions, is_here, is_in_region, read_books
 from trainmaster.training.overdrawing import is_of_job
 from trainmaster.training.plan import FINGERPRINT_TAG
 from trainmaster.training.stopping import stop_training
@@ -27,7 +27,7 @@ Finding = Literal[
     "running", "settled", "stopped", "adopted", "drifted", "released", "waiting", "elsewhere", "orphan", "failed",
 ]  # fmt: skip
 """Stopped: was told to, just now. Waiting: AWS knows no such job, but its launch is too recent to be given up. Elsewhere: of
-another account or region. Orphan: bears our tag, but neither row nor ledger knows it. Failed: could not be looked after."""
+another account. Orphan: bears our tag, but neither row nor ledger knows it. Failed: could not be looked after."""
 
 UNEVENTFUL: frozenset[Finding] = frozenset({"running", "waiting", "elsewhere"})
 CHANGES: frozenset[Finding] = frozenset({"settled", "released", "adopted"})
@@ -107,7 +107,7 @@ class Reconciliation(BaseModel):
 def reconcile(
     desk: Desk, *, release_after: timedelta, states: States = no_states, stop_orphans: bool = True
 ) -> Iterator[Reconciled]:
-    """Every open row and reservation against AWS, then AWS's jobs under way against them.
+    """Every open row and reservation of the desk's region against AWS, then AWS's jobs under way there against them.
 
     Settles what has ended, stops what must not go on, releases and closes what was never launched, counts again what runs
     although it was released. One Describe for each; any number of these may run at once. What fails for one job is a finding;
@@ -129,8 +129,9 @@ def reconcile(
 def _of_rows(
     desk: Desk, rows: Sequence[Deployment], books: Books, states: States, given_up_before: datetime
 ) -> Iterator[Reconciled]:
-    here = {row.deployment_id: row for row in rows if _is_here(desk, row.job.arn)}
-    yield from (Reconciled("elsewhere", row.deployment_id) for row in rows if row.deployment_id not in here)
+    here = {row.deployment_id: row for row in rows if is_here(desk, row.job.arn)}
+    others = [row for row in rows if row.deployment_id not in here and is_in_region(desk, row.job.arn)]
+    yield from (Reconciled("elsewhere", row.deployment_id) for row in others)
     of_runs = states([run for row in here.values() for run in row.job.runs])
     for name, described in descriptions(desk, list(here)):
         try:
@@ -145,8 +146,9 @@ def _of_rows(
 def _of_reservations(
     desk: Desk, reservations: Sequence[Reservation], books: Books, given_up_before: datetime
 ) -> Iterator[Reconciled]:
-    here = {one.key: one for one in reservations if _is_here(desk, one.charge.resource)}
-    yield from (Reconciled("elsewhere", one.key, one) for one in reservations if one.key not in here and one.is_open)
+    here = {one.key: one for one in reservations if is_here(desk, one.charge.resource)}
+    others = [one for one in reservations if one.key not in here and is_in_region(desk, one.charge.resource)]
+    yield from (Reconciled("elsewhere", one.key, one) for one in others if one.is_open)
     for name, described in descriptions(desk, list(here)):
         try:
             known = Known(desk.deployments.find(name), here[name], books.overdrawn.get(name, ""))
@@ -204,7 +206,7 @@ def _under_way(desk: Desk, name: str, arn: str, *, stop: bool) -> Iterator[Recon
     try:
         if desk.deployments.find(name) or desk.ledger.find(name):
             yield _tended(name, tend(desk, name, desk.client("sagemaker").describe_training_job(TrainingJobName=name)))
-        elif stop and _is_here(desk, arn) and _is_tagged(desk, arn):
+        elif stop and is_here(desk, arn) and _is_tagged(desk, arn):
             stop_training(desk.client("sagemaker"), name)
             yield Reconciled("orphan", name, why="it bears our tag, but no deployment and no reservation; told to stop")
     except PASSING as error:
@@ -214,12 +216,6 @@ def _under_way(desk: Desk, name: str, arn: str, *, stop: bool) -> Iterator[Recon
 def _is_tagged(desk: Desk, arn: str) -> bool:
     pages = desk.client("sagemaker").get_paginator("list_tags").paginate(ResourceArn=arn)
     return any(tag["Key"] == FINGERPRINT_TAG for page in pages for tag in page["Tags"])
-
-
-def _is_here(desk: Desk, arn: str) -> bool:
-    """Another account or region does not know the job, which does not mean that there is none."""
-    _, _, _, region, account, _ = arn.split(":", 5)
-    return (region, account) == (desk.settings.region, desk.account)
 
 
 def _batches(items: Iterable[T]) -> Iterator[list[T]]:

@@ -19,7 +19,7 @@ from trainmaster.training.following import FINISHED, TAIL
 from trainmaster.training.log_sinks import Line
 from trainmaster.training.log_sweep import GroupReader, job_of
 from trainmaster.training.logs import last_lines
-from trainmaster.training.looking import Books, Described, descriptions, read_books
+from trainmaster.training.looking import Books, Described, descriptions, is_here, read_books
 from trainmaster.training.progress import Course
 from trainmaster.training.tending import Tended, tend_known
 
@@ -96,9 +96,7 @@ def jobs_to_follow(desk: Desk, states: States) -> Iterator[str]:
     while page := list(islice(rows, PAGE)):
         of_runs = states([run for row in page for run in row.job.runs])
         for row in page:
-            _, _, _, region, account, _ = row.job.arn.split(":", 5)
-            is_here = (region, account) == (desk.settings.region, desk.account)
-            if is_here and following(row.job, of_runs) != "followed":
+            if is_here(desk, row.job.arn) and following(row.job, of_runs) != "followed":
                 yield row.deployment_id
 
 

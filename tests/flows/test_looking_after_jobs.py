@@ -1,0 +1,170 @@
+"""The flows that look after jobs nobody follows, and the one that stops a job: with real jobs and a real Prefect server."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from lasting_jobs import BRIEF, LASTING, described, job_plan, put_data
+from prefect import flow, get_client
+from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey
+from prefect.states import Cancelled, Crashed
+
+from flows.follow_jobs import follow_jobs
+from flows.reconcile import reconcile
+from flows.stop_training import stop_training
+from trainmaster.catalog.deployments import Deployment
+from trainmaster.errors import JobsLeftError, UnknownChoiceError
+from trainmaster.settings import Settings
+from trainmaster.training.desk import Desk, open_desk
+from trainmaster.training.launching import launch_training
+from trainmaster.training.plan import TrainingPlan
+from trainmaster.training.reconciling import ReconcileRequest
+from trainmaster.training.stop_request import StopRequest
+from trainmaster.training.sweeping import FollowJobsRequest, Sweep, SweptJob
+
+
+@pytest.fixture
+def desk(stack: Any) -> Iterator[Desk]:
+    """The flows' own."""
+    with open_desk(Settings(), stack.client) as opened:
+        yield opened
+
+
+@pytest.fixture
+def user_id() -> str:
+    return str(uuid4())
+
+
+@pytest.fixture
+def launched(desk: Desk, stack: Any, user_id: str) -> Iterator[Callable[..., TrainingPlan]]:
+    """Launches a user's job and waits until it trains or has ended; whatever of it is left when the test ends is stopped and settled."""
+    put_data(stack.aws)
+    plans: list[TrainingPlan] = []
+
+    def launch(script: str = LASTING, *, run: str = "", user: str = user_id) -> TrainingPlan:
+        plans.append(job_plan(stack.aws, script, user_id=user, name="looked-after"))
+        launch_training(desk, plans[-1], run=run)
+        described(desk.client("sagemaker"), plans[-1].job_name, "Training", "Completed")
+        return plans[-1]
+
+    yield launch
+    stack.aws.control("DELETE", "faults")
+    for plan in plans:
+        if not row_of(desk, plan).has_ended:
+            stop_training(StopRequest(job=plan.job_name, reason="the test is over", user_id=str(plan.request.user_id)))
+
+
+def row_of(desk: Desk, plan: TrainingPlan) -> Deployment:
+    found = desk.deployments.find(plan.job_name)
+    assert found
+    return found
+
+
+def of_job(sweep: Sweep, plan: TrainingPlan) -> SweptJob | None:
+    return next((one for one in sweep.jobs if one.job == plan.job_name), None)
+
+
+def run_in(state: Any) -> str:
+    """A flow run in this state."""
+
+    @flow
+    def nothing() -> None:
+        pass
+
+    with get_client(sync_client=True) as client:
+        run = client.create_flow_run(nothing)
+        client.set_flow_run_state(run.id, state, force=True)
+        return str(run.id)
+
+
+def tables(key: str) -> list[str]:
+    with get_client(sync_client=True) as client:
+        found = client.read_artifacts(artifact_filter=ArtifactFilter(key=ArtifactFilterKey(any_=[key])))
+        return [str(one.data) for one in found]
+
+
+def test_a_job_whose_run_was_cancelled_is_stopped_by_reconcile_and_one_whose_run_crashed_goes_on_in_the_sweep(
+    desk: Desk, launched: Any
+) -> None:
+    cancelled = launched(run=run_in(Cancelled()))
+    shut_down = launched(run=run_in(Cancelled(message="Runner is shutting down.")))
+    crashed = launched(run=run_in(Crashed()))
+    reconcile(ReconcileRequest())
+    described(desk.client("sagemaker"), cancelled.job_name, "Stopped")
+    assert reconcile(ReconcileRequest()).counts["settled"] >= 1
+    assert (row_of(desk, cancelled).status, row_of(desk, cancelled).has_ended) == ("stopped", True)
+    sweep = follow_jobs(FollowJobsRequest(jobs_per_task=1))
+    for plan in (shut_down, crashed):
+        swept = of_job(sweep, plan)
+        assert swept
+        assert swept.status == "training (Training)"
+    assert any(crashed.job_name in table for table in tables("followed-jobs"))
+
+
+def test_the_sweep_settles_what_was_handed_over_when_it_ends(desk: Desk, launched: Any) -> None:
+    plan = launched(BRIEF, run=str(uuid4()))
+    desk.deployments.change(row_of(desk, plan).id, handed_over=True)
+    described(desk.client("sagemaker"), plan.job_name, "Completed")
+    swept = of_job(follow_jobs(FollowJobsRequest()), plan)
+    assert swept
+    assert (swept.status, swept.said) == ("completed (Completed)", "settle: it ended Completed (by Trainmaster)")
+    row = row_of(desk, plan)
+    assert (row.has_ended, row.logs) == (True, "r2=0.75;")
+    assert of_job(follow_jobs(FollowJobsRequest()), plan) is None
+
+
+def test_what_could_not_be_looked_after_fails_the_run_by_name_when_all_others_were(
+    desk: Desk, stack: Any, launched: Any
+) -> None:
+    plan = launched()
+    stack.aws.control("POST", "faults", {"operation": "DescribeTrainingJob", "error": "AccessDeniedException"})
+    for run in (lambda: follow_jobs(FollowJobsRequest()), lambda: reconcile(ReconcileRequest())):
+        with pytest.raises(JobsLeftError, match=f"(?s)could not be looked after.*{plan.job_name}: .*AccessDenied"):
+            run()
+    stack.aws.control("DELETE", "faults")
+    assert of_job(follow_jobs(FollowJobsRequest()), plan)
+
+
+class TestStopping:
+    def test_a_job_is_stopped_billed_and_what_it_left_listed_and_again_it_only_says_so(
+        self, desk: Desk, launched: Any, user_id: str
+    ) -> None:
+        saving = "import time; open('/opt/ml/checkpoints/one', 'w').write('so far'); print('saved', flush=True); time.sleep(600)"
+        plan = launched(saving)
+        request = StopRequest(job=plan.job_name, reason="it learns nothing", user_id=user_id)
+        stopped = stop_training(request)
+        assert (stopped.status, stopped.had_ended) == ("stopped", False)
+        assert (stopped.by, stopped.why) == (f"user {user_id}", "it learns nothing")
+        booked = desk.ledger.find(plan.job_name)
+        assert booked
+        assert stopped.cost == booked.bill
+        assert stopped.left.checkpoints.newest[0][0].endswith("/checkpoints/one")
+        assert row_of(desk, plan).checkpoint_urls == (f"{plan.create_request['CheckpointConfig']['S3Uri']}/one",)
+        assert any("/checkpoints/one" in table for table in tables("stopped-job"))
+        again = stop_training(replace_reason(request))
+        assert (again.had_ended, again.why) == (True, "it learns nothing")
+        assert again.sentence().startswith(f"Training job {plan.job_name} had ended already: stopped. It cost $")
+
+    def test_one_that_ended_before_anybody_looked_is_settled_and_not_called_stopped(
+        self, desk: Desk, launched: Any, user_id: str
+    ) -> None:
+        plan = launched(BRIEF)
+        described(desk.client("sagemaker"), plan.job_name, "Completed")
+        stopped = stop_training(StopRequest(job=plan.job_name, reason="too late", user_id=user_id))
+        assert stopped.sentence().startswith(f"Training job {plan.job_name} had completed before it could be stopped.")
+        assert row_of(desk, plan).status == "completed"
+
+    def test_another_users_job_is_as_missing_as_none(self, desk: Desk, launched: Any, user_id: str) -> None:
+        plan = launched(user=str(uuid4()))
+        for job in (plan.job_name, "no-such-job", str(row_of(desk, plan).id)):
+            with pytest.raises(UnknownChoiceError, match=f"User {user_id} has no training job '{job}'"):
+                stop_training(StopRequest(job=job, reason="not mine", user_id=user_id))
+        assert described(desk.client("sagemaker"), plan.job_name, "InProgress")
+        assert row_of(desk, plan).job.stop is None
+
+
+def replace_reason(request: StopRequest) -> StopRequest:
+    return request.model_copy(update={"reason": "to be sure"})
