@@ -8,7 +8,7 @@ from __future__ import annotations
 from prefect import flow
 
 from tasks.approval import ask_if_over_budget
-from tasks.cancelling import stop_jobs_of_cancelled
+from tasks.cancelling import stop_jobs_of_cancelled, stopping_when_cancelled
 from tasks.following import follow_job
 from tasks.reports import draw_predictions, ended_as, report_plan, report_result
 from tasks.training import hand_over, launch_job, migrate_datasets, name_of_run, plan_job, settle_job, start
@@ -20,8 +20,9 @@ from trainmaster.training.result import TrainingResult, completed, launched, pla
 @flow(name="train-model", flow_run_name=name_of_run, on_cancellation=[stop_jobs_of_cancelled])
 def train_model(request: TrainingRequest) -> TrainingResult:
     settings = Settings()
-    migrate_datasets(request, settings)
-    result = attempt_until_trained(request, settings)
+    with stopping_when_cancelled():
+        migrate_datasets(request, settings)
+        result = attempt_until_trained(request, settings)
     report_result(result, return_state=True)  # reports that fail spoil no training
     if result.outcome:
         draw_predictions(result.outcome, settings, return_state=True)

@@ -6,14 +6,17 @@ follows the same job goes on: not a worker that shuts down or dies, nor a run th
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 from uuid import UUID
 
-from prefect import Flow, State, get_client
+from prefect import Flow, State, get_client, get_run_logger
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
 from prefect.client.schemas.objects import FlowRun
+from prefect.exceptions import TerminationSignal
 from prefect.logging.loggers import flow_run_logger
 from prefect.runtime import flow_run as current_run
 
@@ -21,7 +24,7 @@ from tasks.aws import desk_of
 from trainmaster.catalog.deployments import Deployment
 from trainmaster.settings import Settings
 from trainmaster.training.desk import Desk
-from trainmaster.training.followers import ALIVE
+from trainmaster.training.followers import ALIVE, CANCELLED
 from trainmaster.training.stopping import stop_training
 
 SHUTTING_DOWN = "Runner is shutting down."
@@ -43,8 +46,28 @@ def stop_jobs_of_cancelled(flow: Flow[Any, Any], flow_run: FlowRun, state: State
     if is_shutdown(state):
         logger.info("The worker is shutting down, which stops no job. Retry the run, and it follows its job again.")
         return
-    with get_client(sync_client=True) as client, desk_of(Settings()) as desk:
+    with get_client(sync_client=True) as client:
         run = root_of(client, flow_run)
+    _stop_jobs(run, logger)
+
+
+@contextmanager
+def stopping_when_cancelled() -> Iterator[None]:
+    """What is in the block is interrupted when its run is cancelled under a worker, and its jobs are stopped at once.
+
+    The hook comes to the same in a process of its own, which takes seconds to start, and longer on a busy machine.
+    """
+    try:
+        yield
+    except TerminationSignal:
+        run = run_id()
+        if states_of_runs([run]).get(run) in CANCELLED:
+            _stop_jobs(run, get_run_logger())
+        raise
+
+
+def _stop_jobs(run: str, logger: logging.Logger | logging.LoggerAdapter[logging.Logger]) -> None:
+    with desk_of(Settings()) as desk:
         for job in desk.deployments.of_run(run):
             if leave(desk, job, run).job.stop:
                 stop_training(desk.client("sagemaker"), job.deployment_id)
@@ -59,13 +82,13 @@ def is_shutdown(state: State[Any]) -> bool:
 
 
 def leave(desk: Desk, job: Deployment, run: str) -> Deployment:
-    """Take a cancelled run off a job, and note that it is to be stopped if nobody else is at it: no run, nor the sweep.
+    """Take a cancelled run off a job; or, if nobody else is at it, no run nor the sweep, note that it is to be stopped.
 
-    Of two runs cancelled at once each sees that the other is being cancelled, so that one of them notes it.
+    Of two runs cancelled at once each sees that the other is being cancelled, and both note it.
     """
-    left = desk.deployments.leave(job.id, run)
-    if left.job.handed_over or ALIVE & set(states_of_runs(left.job.runs).values()):
-        return left
+    others = [one for one in job.job.runs if one != run]
+    if job.job.handed_over or ALIVE & set(states_of_runs(others).values()):
+        return desk.deployments.leave(job.id, run)
     return desk.deployments.ask_stop(job.id, by=f"flow run {run}", why=WHY)
 
 

@@ -14,7 +14,10 @@ from prefect.artifacts import (
 from prefect.states import Completed
 
 from tasks.aws import client, step
+from trainmaster.budget.money import shown
+from trainmaster.datasets.showing.markdown import plain
 from trainmaster.endpoints.results import ServedModel
+from trainmaster.errors import TrainingFailedError
 from trainmaster.settings import Settings
 from trainmaster.training.outcome import TrainingOutcome
 from trainmaster.training.plan import TrainingPlan
@@ -43,6 +46,26 @@ def report_result(result: TrainingResult) -> None:
         create_table_artifact(
             key="training-attempts", table=result.attempts_table(), description=f"{len(result.attempts)} attempts"
         )
+
+
+@step(task_run_name="report on {error.job_name}")
+def report_failure(error: TrainingFailedError) -> None:
+    """What happened, why likely, what it cost and what now, with the last lines of its log; nothing of these is markup."""
+    rows = {
+        "what happened": f"{error.status}: {error.reason or 'AWS gave no reason'}",
+        "likely cause": error.cause.why if error.cause else "",
+        "bill": shown(error.cost),
+        "left": error.left,
+        "what now": " ".join([error.cause.advice if error.cause else "", "Set attempt to one more to train again."]),
+    }
+    parts = [
+        f"# Training job {plain(error.job_name)} ended {plain(error.status)}",
+        "\n".join(["| | |", "|---|---|", *(f"| {what} | {plain(value)} |" for what, value in rows.items() if value)]),
+    ]
+    if error.log_tail:
+        parts += ["## Its last lines", "\n".join(f"    {line}" for line in error.log_tail)]
+    said = f"{error.job_name} ended {error.status} for {shown(error.cost)}"
+    create_markdown_artifact("\n\n".join(parts), key="training-failed", description=said)
 
 
 def ended_as(result: TrainingResult) -> TrainingResult:

@@ -101,7 +101,7 @@ def _line(name: str, timestamp: datetime, message: str) -> Line | None:
         return None
     stream, _, host = name.removeprefix(_NAME).partition("@")
     text = message.removeprefix(MARK).removeprefix(f"{host}: " if host else "")
-    return Line(stream, round((timestamp - _EPOCH) / timedelta(milliseconds=1)), text, host)
+    return Line(stream, round(timestamp.timestamp() * 1000), text, host)
 
 
 def _batches(records: Sequence[LogCreate]) -> Iterator[list[LogCreate]]:

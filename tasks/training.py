@@ -13,16 +13,18 @@ from prefect.runtime import flow_run
 from tasks.aws import desk_of, step
 from tasks.budget import tell_standing
 from tasks.cancelling import run_id
+from tasks.reports import report_failure
 from trainmaster.budget.approval import Rate
 from trainmaster.budget.charge import Allowance
 from trainmaster.budget.money import shown
-from trainmaster.errors import NoCapacityError
+from trainmaster.errors import NoCapacityError, TrainingFailedError
 from trainmaster.settings import Settings
 from trainmaster.training import preparing
 from trainmaster.training.attempts import FALLBACK, Attempt, Chain, lacked_capacity
 from trainmaster.training.falling_back import launch_attempt, plan_attempt
 from trainmaster.training.following import Ending
 from trainmaster.training.launching import Launch, launch_training
+from trainmaster.training.leftovers import leftovers
 from trainmaster.training.outcome import TrainingOutcome, outcome_of
 from trainmaster.training.plan import TrainingPlan
 from trainmaster.training.request import TrainingRequest
@@ -65,7 +67,7 @@ def migrate_datasets(request: TrainingRequest, settings: Settings) -> None:
 
 
 def start(request: TrainingRequest, settings: Settings) -> Chain:
-    """The way this request may go, nothing of it gone yet. Raises UnknownPriceError."""
+    """The way this request may go, nothing of it gone yet."""
     with desk_of(settings) as desk:
         return Chain.of(preparing.asked_by(desk, request), desk.prices, request.region or settings.region)
 
@@ -115,29 +117,39 @@ def hand_over(plan: TrainingPlan, settings: Settings) -> None:
 @step(task_run_name="settle {plan.job_name}")
 def settle_job(plan: TrainingPlan, chain: Chain, ending: Ending, launch: Launched, settings: Settings) -> Settled:
     """Put the bill in the place of what was reserved. Raises TrainingFailedError, and NoCapacityError after the last attempt."""
+    logger, description = get_run_logger(), ending.description
     with desk_of(settings) as desk:
-        tended = tend(desk, plan.job_name, ending.description, logs="\n".join(ending.log_tail) or None)
-        settled = tended.reservation
-        assert settled is not None  # noqa: S101 - it was reserved before it was launched
-        bill = settled.bill or Decimal(0)
-        if settled.excess:
-            get_run_logger().warning(
-                "The bill of %s is %s, %s above what was reserved. It is booked as it is.",
-                plan.job_name, shown(bill), shown(settled.excess),
-            )  # fmt: skip
+        tended = tend(desk, plan.job_name, description, logs="\n".join(ending.log_tail) or None)
+        reservation = tended.reservation
+        assert reservation is not None  # noqa: S101 - it was reserved before it was launched
+        if reservation.excess:
+            logger.warning(
+                "The bill of %s is %s above what was reserved. It is booked as it is.",
+                plan.job_name,
+                shown(reservation.excess),
+            )
         tell_standing(desk.ledger, plan.job_name)
+        left = leftovers(desk.client("s3"), description)
     stop = tended.deployment.job.stop if tended.deployment else None
-    lacked = stop.why if stop and stop.by == FALLBACK else lacked_capacity(ending.description)
-    attempt = attempt_at(plan, ended=lacked, bill=bill)
+    lacked = stop.why if stop and stop.by == FALLBACK else lacked_capacity(description)
+    attempt = attempt_at(plan, ended=lacked, bill=reservation.bill or Decimal(0))
     if lacked and chain.tried(attempt).next:
-        get_run_logger().warning("AWS had no capacity for %s: %s.", plan.job_name, lacked)
+        logger.warning("AWS had no capacity for %s: %s.", plan.job_name, lacked)
         return Settled(attempt)
     if lacked and chain.attempts:
         raise NoCapacityError([one.sentence() for one in (*chain.attempts, attempt)])
-    approval = replace(
-        plan.approval, rate=Rate(settled.charge.hourly)
-    )  # which the job was reserved at, and is billed at
-    outcome = outcome_of(
-        ending.description, approval, region=settings.region, found=launch.found, log_tail=ending.log_tail
-    )
+    approval = replace(plan.approval, rate=Rate(reservation.charge.hourly))  # it was reserved at, and is billed at
+    try:
+        outcome = outcome_of(
+            description,
+            approval,
+            region=settings.region,
+            found=launch.found,
+            log_tail=ending.log_tail,
+            stop=stop,
+            left=left,
+        )
+    except TrainingFailedError as error:
+        report_failure(error, return_state=True)
+        raise
     return Settled(attempt, outcome)

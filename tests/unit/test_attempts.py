@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from paid_launch import plan_of
 
 from trainmaster.budget.prices import shipped_prices
-from trainmaster.errors import OverBudgetError, UnknownPriceError
+from trainmaster.errors import OverBudgetError
 from trainmaster.training.attempts import Attempt, Chain, cut_to, lacked_capacity
 from trainmaster.training.request import TrainingRequest
 
@@ -69,9 +69,12 @@ def test_what_was_asked_for_is_first_also_when_its_budget_pays_for_nothing() -> 
     assert str(chain(instance_type="ml.p4d.24xlarge", budget_limit="1.00").next) == "ml.p4d.24xlarge, spot"
 
 
-def test_a_choice_without_a_price_is_refused_before_the_first_is_tried() -> None:
-    with pytest.raises(UnknownPriceError, match=r"ml\.nope\.large"):
-        chain(instance_types=["ml.nope.large"])
+def test_a_choice_without_a_price_is_never_tried_but_what_was_asked_for_is_planned_and_refused() -> None:
+    assert walked(chain(instance_types=["ml.nope.large", "ml.g4dn.xlarge"])) == [
+        "ml.g5.xlarge, spot",
+        "ml.g4dn.xlarge, spot",
+    ]
+    assert walked(chain(instance_type="ml.nope.large")) == ["ml.nope.large, spot"]
 
 
 def test_on_demand_waits_for_nothing_and_the_first_attempt_is_the_request_itself() -> None:
@@ -100,6 +103,7 @@ def test_no_choice_is_tried_twice_nor_beyond_the_budget_and_the_way_back_is_the_
         if choice is None:
             break
         seen.append((choice.instance_type, choice.spot))
+        assert choice.rate
         assert choice.rate.cost(600) <= now.left <= 50
         now = now.tried(
             Attempt(job_name="j", instance_type=choice.instance_type, spot=choice.spot, ended="x", bill=bill)

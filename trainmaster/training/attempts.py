@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict
 from trainmaster.budget.approval import ENDING_SECONDS, SHORTEST_USEFUL_SECONDS, Rate, training_rate
 from trainmaster.budget.money import rounded_up, shown
 from trainmaster.budget.prices import PriceList
-from trainmaster.errors import OverBudgetError
+from trainmaster.errors import OverBudgetError, UnknownPriceError
 from trainmaster.training.plan import TrainingPlan
 from trainmaster.training.request import TrainingRequest
 
@@ -40,11 +40,11 @@ class Attempt(BaseModel):
 
 @dataclass(frozen=True)
 class Choice:
-    """Machines to try, and what an hour of them costs."""
+    """Machines to try, and what an hour of them costs; None where nobody knows, and then no plan of them is made."""
 
     instance_type: str
     spot: bool
-    rate: Rate
+    rate: Rate | None
 
     def of(self, request: TrainingRequest) -> TrainingRequest:
         """The same request on these machines; a wait for instances is for spot only."""
@@ -72,16 +72,19 @@ class Chain:
     def of(cls, request: TrainingRequest, prices: PriceList, region: str) -> Self:
         """What was asked for first; then the fallback types, cheapest first; then all of them on-demand, if that may be.
 
-        Raises UnknownPriceError.
+        Those without a price are left out, but for what was asked for: the plan of it is refused for all of them.
         """
 
-        def choice(instance_type: str, *, spot: bool) -> Choice:
-            rate = training_rate(prices, instance_type, request.instance_count, request.volume_size_gb, region)
-            return Choice(instance_type, spot, rate)
+        def rate(instance_type: str) -> Rate | None:
+            try:
+                return training_rate(prices, instance_type, request.instance_count, request.volume_size_gb, region)
+            except UnknownPriceError:
+                return None
 
         first, spot = request.instance_type, request.use_spot_instances
-        others = [choice(kind, spot=spot) for kind in dict.fromkeys(request.instance_types) if kind != first]
-        tried = [choice(first, spot=spot), *sorted(others, key=lambda one: one.rate.hourly)]
+        others = {kind: found for kind in request.instance_types if kind != first and (found := rate(kind))}
+        cheapest_first = sorted(others, key=lambda kind: others[kind].hourly)
+        tried = [Choice(first, spot, rate(first)), *(Choice(kind, spot, others[kind]) for kind in cheapest_first)]
         if spot and request.fall_back_to_on_demand:
             tried += [replace(one, spot=False) for one in tried]
         return cls(request, tuple(tried))
@@ -108,7 +111,10 @@ class Chain:
 
     def _pays_for(self, choice: Choice) -> bool:
         useful = min(SHORTEST_USEFUL_SECONDS, self.request.max_runtime_seconds)
-        return choice.rate.seconds(self.left) >= useful + ENDING_SECONDS + self.request.warm_pool_seconds
+        return (
+            choice.rate is not None
+            and choice.rate.seconds(self.left) >= useful + ENDING_SECONDS + self.request.warm_pool_seconds
+        )
 
 
 def kind_of(instance_type: str, *, spot: bool) -> str:

@@ -1,0 +1,149 @@
+"""What people do to a training that a worker carries out: cancel it, start it twice, answer for its cost, try it again."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from workshop import Workshop, until, user_of
+
+from trainmaster.budget.budgets import Budget
+
+
+@pytest.fixture(scope="module")
+def workshop(embedded: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workshop]:
+    opened = Workshop(embedded, tmp_path_factory.mktemp("workshop"))
+    try:
+        opened.open("train-model", "train-and-serve", "reconcile")
+        yield opened
+    finally:
+        opened.close()
+
+
+def seconds_until_stopped(workshop: Workshop, name: str, run: str) -> float:
+    began = time.monotonic()
+    workshop.cancel(run)
+    workshop.job_in(name, "Stopped")
+    seconds = time.monotonic() - began
+    print(f"{name}: Stopped {seconds:.1f} s after the run was cancelled")
+    return seconds
+
+
+def test_cancelling_one_of_two_runs_leaves_the_job_to_the_other_and_cancelling_that_stops_it(
+    workshop: Workshop,
+) -> None:
+    asked = workshop.request("twice")
+    with workshop.slow_instances():
+        runs = [workshop.start("train-model", asked) for _ in range(2)]
+        job = workshop.job("twice")["TrainingJobName"]
+        until(lambda: set(workshop.row(job).job.runs) == set(runs), "both never followed it")
+        workshop.cancel(runs[0])
+        workshop.in_state(runs[0], "Cancelled")
+        assert workshop.job("twice")["TrainingJobStatus"] == "InProgress"
+        row = workshop.row(job)
+        assert (row.job.runs, row.job.stop) == ((runs[1],), None)
+
+        seconds_until_stopped(workshop, "twice", runs[1])
+    workshop.in_state(runs[1], "Cancelled")
+    row = workshop.row(job)
+    assert row.job.stop
+    assert (row.job.stop.by, row.job.stop.why) == (f"flow run {runs[1]}", "its run was cancelled")
+    assert len(workshop.jobs("twice")) == 1
+
+
+def test_cancelling_the_main_job_stops_the_training_within_it(workshop: Workshop) -> None:
+    asked = {"training": {"model_name": "whole"}, "endpoint": {"endpoint_name": "whole"}}
+    with workshop.slow_instances():
+        run = workshop.start("train-and-serve", asked)
+        workshop.job("whole")
+        until(lambda: any("launched" in line for line in workshop.logs_of_parts(run)), "the run never said so")
+        seconds_until_stopped(workshop, "whole", run)
+
+
+def test_a_run_over_budget_waits_for_an_answer_and_goes_on_with_what_was_approved(workshop: Workshop) -> None:
+    asked = workshop.request("approved", on_over_budget="ask")
+    user = Budget("user", str(user_of(asked)))
+    with workshop.ledger() as ledger:
+        ledger.set_limit(user, Decimal("0.05"), set_by="a test")
+    run = workshop.start("train-model", asked)
+    schema, description = workshop.form(run)
+    assert list(schema["properties"]) == ["decision", "up_to", "decided_by", "remark"]
+    assert "may cost $0.1314; $0.05 of" in description
+    assert "a budget_limit of $0.05" in description
+    [wanted] = until(
+        lambda: workshop.events("trainmaster.budget.approval-wanted", f"prefect.flow-run.{run}"), "nobody was told"
+    )
+    assert workshop.jobs("approved") == []
+
+    assert workshop.answer(run, decision="approve", up_to="0.10") == "REJECT"  # by nobody
+    assert workshop.answer(run, decision="approve", up_to="0.10", decided_by="Ada", remark="worth it") == "ACCEPT"
+    ended = workshop.ended(run)
+    assert ended["name"] == "Completed", ended
+    assert "Approved up to $0.1000 by Ada: worth it." in workshop.logs(run)
+    job = workshop.aws.client("sagemaker").describe_training_job(
+        TrainingJobName=workshop.job("approved")["TrainingJobName"]
+    )
+    with workshop.ledger() as ledger:
+        reservation = ledger.find(job["TrainingJobName"])
+    assert reservation
+    assert reservation.charge.amount <= Decimal("0.10")
+    assert job["StoppingCondition"]["MaxRuntimeInSeconds"] < 3600
+    assert wanted["payload"]["sentence"].startswith("Training approved-")
+
+
+def test_a_refused_run_ends_as_refused_and_leaves_nothing(workshop: Workshop) -> None:
+    asked = workshop.request("refused", on_over_budget="ask")
+    user = Budget("user", str(user_of(asked)))
+    with workshop.ledger() as ledger:
+        ledger.set_limit(user, Decimal("0.05"), set_by="a test")
+    run = workshop.start("train-model", asked)
+    workshop.form(run)
+    with workshop.ledger() as ledger:  # money enough by now changes nothing: it was refused
+        ledger.set_limit(user, Decimal("50.00"), set_by="a test")
+    assert (
+        workshop.answer(run, decision="refuse", up_to="0.14", decided_by="Grace", remark="not this month") == "ACCEPT"
+    )
+    ended = workshop.ended(run)
+    assert (ended["type"], ended["name"]) == ("COMPLETED", "Refused")
+    assert "was not launched. Refused by Grace: not this month." in ended["message"]
+    assert workshop.jobs("refused") == []
+    with workshop.ledger() as ledger:
+        assert ledger.standing(user).committed == 0
+
+
+def test_a_run_whose_worker_died_is_tried_again_and_finds_its_job(workshop: Workshop) -> None:
+    asked = workshop.request("again")
+    with workshop.slow_instances():
+        run = workshop.start("train-model", asked)
+        job = workshop.job("again")["TrainingJobName"]
+        until(lambda: any("launched." in line for line in workshop.logs(run)), "the run never said so")
+        workshop.kill_worker()
+    workshop.set_state(run, "CRASHED")
+    workshop.start_worker()
+    workshop.set_state(run, "SCHEDULED", name="AwaitingRetry")
+    assert workshop.ended(run)["name"] == "Completed"
+    assert workshop.api(f"flow_runs/{run}")["run_count"] == 2
+    assert [one["TrainingJobName"] for one in workshop.jobs("again")] == [job]
+    lines = workshop.logs(run)
+    assert len([line for line in lines if line.startswith("| r2=")]) == 1
+    assert any(f"{job} was launched before; following it" in line for line in lines)
+
+
+def test_a_run_cancelled_after_its_worker_died_is_stopped_by_reconcile(workshop: Workshop) -> None:
+    asked = workshop.request("orphaned")
+    with workshop.slow_instances():
+        run = workshop.start("train-model", asked)
+        job = workshop.job("orphaned")["TrainingJobName"]
+        until(lambda: any("launched." in line for line in workshop.logs(run)), "the run never said so")
+        workshop.kill_worker()
+        workshop.cancel(run)
+        workshop.start_worker()
+        began = time.monotonic()
+        reconciled = workshop.ended(workshop.start("reconcile", {}))
+        assert reconciled["name"] == "Completed", reconciled
+        workshop.job_in("orphaned", "Stopped")
+        print(f"orphaned: Stopped {time.monotonic() - began:.1f} s after reconcile was started")
+    assert workshop.row(job).stop_asked
