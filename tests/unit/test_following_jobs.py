@@ -329,6 +329,25 @@ def test_an_expired_token_has_the_clients_made_anew() -> None:
     assert made == ["sagemaker", "sagemaker", "sagemaker", "logs", "sagemaker", "logs"]
 
 
+def test_a_client_that_cannot_be_made_anew_now_is_used_on_and_made_anew_later() -> None:
+    answers: list[Any] = ["first", OSError("no network"), "second"]
+
+    def make(_service: str) -> Any:
+        if isinstance(answer := answers.pop(0), Exception):
+            raise answer
+        return answer
+
+    client = Clients(make)
+    assert [client("s3"), client("s3")] == ["first", "first"]
+    client.renew()
+    assert [client("s3"), client("s3"), client("s3")] == ["first", "second", "second"]
+
+
+def test_a_job_that_says_nothing_of_itself_gets_on_by_the_time_it_may_take() -> None:
+    job = walked(("Training", 3000), StoppingCondition={"MaxRuntimeInSeconds": 6000})
+    assert next_step(job, NOW, CADENCE, RATE).percent == 70
+
+
 def test_a_job_that_outlives_its_limits_is_stopped_and_its_end_awaited() -> None:
     aws = ScriptedAws("Training")
     aws.created = datetime.now(UTC) - timedelta(hours=3)

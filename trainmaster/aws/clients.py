@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,8 @@ from trainmaster.errors import NotConfiguredError
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
+
+_log = logging.getLogger(__name__)
 
 CONNECT_TIMEOUT, READ_TIMEOUT, ATTEMPTS = 10, 70, 8
 """Seconds, seconds and tries. InvokeEndpoint may take 60 s, so a read may take a little more."""
@@ -40,18 +43,30 @@ class Clients:
     def __init__(self, make: Callable[[str], Any]) -> None:
         self._make = make
         self._made: dict[str, Any] = {}
+        self._stale: set[str] = set()
         self._lock = threading.Lock()
 
     def __call__(self, service: str) -> Any:
         with self._lock:
             if service not in self._made:
                 self._made[service] = self._make(service)
+            elif service in self._stale:
+                self._made[service] = self._anew(service)
             return self._made[service]
 
     def renew(self) -> None:
         """Make each client anew when it is next wanted: the session of a role that was assumed has ended."""
         with self._lock:
-            self._made.clear()
+            self._stale.update(self._made)
+
+    def _anew(self, service: str) -> Any:
+        try:
+            made = self._make(service)
+        except Exception as error:  # noqa: BLE001 - whatever credentials come from may be away for a while, as AWS may
+            _log.warning("the client of %s could not be made anew: %s", service, error)
+            return self._made[service]  # by which AWS says again that its token has expired
+        self._stale.discard(service)
+        return made
 
 
 def renew(client: Callable[[str], Any]) -> None:

@@ -31,7 +31,7 @@ ROUGH_PROGRESS = {
     "Starting": 5, "Pending": 5, "LaunchingMLInstances": 10, "PreparingTrainingStack": 15, "Downloading": 25,
     "DownloadingTrainingImage": 30, "Training": 50, "Interrupted": 40, "Restarting": 40, "Uploading": 90, "Stopping": 90,
 }  # fmt: skip
-"""Percent by secondary status, where the job itself does not say how far it is."""
+"""Percent by secondary status, where the job itself does not say how far it is; while it trains, more by the time it may take."""
 UPLOAD_SLACK = timedelta(hours=1)
 """How long after its limits a job may still be uploading its model."""
 LONGEST_PENDING = timedelta(hours=24)
@@ -62,7 +62,7 @@ class Step:
     """What one Describe says. `state` is what the application's row calls it, `status` and `secondary` are AWS's words.
 
     `seconds` are those with instances, `cost` in dollars is theirs at the on-demand rate: at most what is billed, until it is.
-    `delay` is after how many seconds to look again. `starts` is how often training began, `interruptions` how often spot
+    `delay` is after how many seconds to look again, `percent` a rough guess. `starts` is how often training began, `interruptions` how often spot
     instances were taken away. `overdue` when SageMaker should have ended it long ago.
     """
 
@@ -73,13 +73,10 @@ class Step:
     cost: Decimal
     delay: float
     finished: bool
+    percent: float
     starts: int = 0
     interruptions: int = 0
     overdue: bool = False
-
-    @property
-    def percent(self) -> float:
-        return 100.0 if self.finished else float(ROUGH_PROGRESS.get(self.secondary, 50))
 
 
 @dataclass(frozen=True)
@@ -119,6 +116,7 @@ def next_step(description: Mapping[str, Any], now: datetime, cadence: Cadence, r
     up = _up_seconds(description, transitions, now, finished=finished)
     waiting = secondary in UNBILLED and not finished
     since = transitions[-1]["StartTime"] if transitions else now
+    limits = description.get("StoppingCondition") or {}
     return Step(
         state=state_of(status, secondary),
         status=status,
@@ -127,10 +125,17 @@ def next_step(description: Mapping[str, Any], now: datetime, cadence: Cadence, r
         cost=rate.cost(seconds_of(description, "BillableTimeInSeconds", up)),
         delay=cadence.while_waiting(_seconds(now - since)) if waiting else cadence.poll_seconds,
         finished=finished,
-        starts=_count(transitions, "Training"),
+        percent=100.0 if finished else _rough_percent(secondary, up, limits),
+        starts=max(_count(transitions, "Training"), int(secondary in TRAINING)),
         interruptions=_count(transitions, "Interrupted"),
         overdue=not finished and now > _deadline(description),
     )
+
+
+def _rough_percent(secondary: str, up: int, limits: Mapping[str, Any]) -> float:
+    rough = float(ROUGH_PROGRESS.get(secondary, 50))
+    longest = seconds_of(limits, "MaxRuntimeInSeconds")
+    return rough + 40 * min(up / longest, 1.0) if secondary == "Training" and longest else rough
 
 
 def state_of(status: str, secondary: str) -> str:

@@ -72,6 +72,7 @@ class LogReader:
     """Reads on from where this `reader` of the job stopped, in this process or another. Not safe to share between threads.
 
     Lines are told to `sink`, which keeps them, before `positions` notes how far they go; without a sink they are only returned.
+    Without positions a new reader asks the sink for all it has, and remembers that.
     """
 
     client: Callable[[str], Any]
