@@ -88,6 +88,8 @@ class _Show:
             self._complain("log", update.log_problem)
         if not is_new:
             return
+        if update.step.finished:  # the row takes nothing more once it says so itself
+            self._try(lambda: self._note(update.course))
         self._tend(update)
         self._tell(update)
         if time.monotonic() - self._shown >= SHOW_AGAIN_SECONDS:
