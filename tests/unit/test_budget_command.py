@@ -12,8 +12,9 @@ from uuid import UUID
 import pytest
 
 from trainmaster.budget.budgets import Payer, month_name
-from trainmaster.budget.charge import Charge
+from trainmaster.budget.charge import Allowance, Charge
 from trainmaster.budget.ledger import open_ledger
+from trainmaster.budget.metering import Metered, Meters
 from trainmaster.cli import main
 
 ANNA = UUID(int=1)
@@ -54,7 +55,8 @@ def test_a_budget_that_was_set_is_shown_with_what_is_left_of_it(state: Path, say
     assert say("set", "2", "--user", str(ANNA))[0] == 0
     code, out, err = say("show")
     assert (code, err) == (0, "")
-    title, header, *rows = out.splitlines()
+    budgets, reserved = out.split("\n\n")
+    title, header, *rows = budgets.splitlines()
     assert title == f"{month_name(month)} (UTC), in US dollars"
     assert header.split() == ["BUDGET", "LIMIT", "BILLED", "RESERVED", "LEFT", "COMMITTED"]
     assert [row.split() for row in rows] == [
@@ -62,21 +64,62 @@ def test_a_budget_that_was_set_is_shown_with_what_is_left_of_it(state: Path, say
         ["team", "vision", "none", "$0.000034", "$1.50"],
         ["user", str(ANNA), "$2.00", "$0.000034", "$1.50", "$0.5000", "75", "%"],
     ]
+    title, header, row = reserved.splitlines()
+    assert title == "Reserved, and billed when it is over"
+    assert header.split() == ["SINCE", "(UTC)", "FOR", "WHOSE", "AMOUNT"]
+    assert row.split()[2:] == ["second", "team", "vision,", "user", str(ANNA), "$1.50"]
+
+
+def test_what_was_allowed_beyond_a_budget_is_shown_and_by_whom(state: Path, say: Any) -> None:
+    say("set", "1", "--team", "vision")
+    with open_ledger(None, state) as ledger:
+        arn = "arn:aws:sagemaker:us-east-1:123456789012:training-job/big"
+        charge = Charge("big", Decimal("1.50"), Decimal("0.1"), arn, Payer(ANNA, "vision"))
+        ledger.reserve(charge, allowance=Allowance(Decimal(2), "Olga"))
+    budgets = say("show", "--team", "vision")[1].split("\n\n")[0].splitlines()
+    assert budgets[1].split() == ["BUDGET", "LIMIT", "ALLOWED", "BILLED", "RESERVED", "LEFT", "COMMITTED"]
+    assert budgets[2].split() == ["team", "vision", "$1.50", "$0.5000", "$0", "$1.50", "$0", "100", "%"]
+    assert "approved for single jobs, in this month alone" in budgets[3]
+    assert json.loads(say("show", "--team", "vision", "--json")[1])["budgets"][0]["allowed"] == "0.50"
+    [allowed] = [line for line in say("history")[1].splitlines() if " allowed " in line]
+    assert allowed.split()[3:] == ["Olga,", "for", "big", "team", "vision", "$0.5000"]
+
+
+def test_the_hours_of_an_endpoint_are_shown_by_its_name(state: Path, say: Any) -> None:
+    arn = "arn:aws:sagemaker:us-east-1:123456789012:endpoint/house-prices"
+    with open_ledger(None, state) as ledger:
+        Meters(ledger).start(Metered(arn, Decimal("0.115"), "house-prices-ab12", Payer(ANNA)))
+    for command in ("show", "history"):
+        [line] = [line for line in say(command)[1].splitlines() if "endpoint house-prices, hours 0 to 6" in line]
+        assert line.split()[-1] == "$0.6900"
+    [reserved] = json.loads(say("show", "--json", "--user", str(ANNA))[1])["reservations"]
+    assert (reserved["key"], reserved["for"]) == (f"{arn}@house-prices-ab12#1.0", "endpoint house-prices, hours 0 to 6")
+    assert (reserved["amount"], reserved["hourly"], reserved["budgets"]) == (
+        "0.690000", "0.115", ["account", f"user:{ANNA}"],
+    )  # fmt: skip
+    assert json.loads(say("show", "--json", "--team", "vision")[1])["reservations"] == []
+
+
+def test_of_many_reservations_the_newest_are_shown_and_the_rest_counted(state: Path, say: Any) -> None:
+    with open_ledger(None, state) as ledger:
+        for number in range(53):
+            ledger.reserve(Charge(f"job-{number}", Decimal(1), Decimal(1), "arn:aws:sagemaker:x:1:training-job/x"))
+    lines = say("show")[1].splitlines()
+    assert lines[-1] == "and 3 older ones; --json has them all."
+    assert lines[-2].split()[2] == "job-3"
+    assert len(json.loads(say("show", "--json")[1])["reservations"]) == 53
 
 
 def test_machines_get_every_digit(state: Path, say: Any) -> None:
     month = spend(state)
     say("set", "2.50", "--team", "vision")
     code, out, _ = say("show", "--team", "vision", "--json")
-    assert (code, json.loads(out)) == (
-        0,
-        {
-            "month": month,
-            "budgets": [
-                {"budget": "team:vision", "limit": "2.50", "billed": "0.000034", "reserved": "1.500000", "balance": "0.999966"}
-            ],
-        },
-    )  # fmt: skip
+    told = json.loads(out)
+    assert (code, told["month"]) == (0, month)
+    assert told["budgets"] == [
+        {"budget": "team:vision", "limit": "2.50", "allowed": "0", "billed": "0.000034", "reserved": "1.500000", "balance": "0.999966"}
+    ]  # fmt: skip
+    assert [(one["key"], one["amount"]) for one in told["reservations"]] == [("second", "1.500000")]
 
 
 def test_what_is_overspent_is_shown_as_such(state: Path, say: Any) -> None:

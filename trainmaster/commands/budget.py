@@ -14,8 +14,10 @@ from uuid import UUID
 from pydantic import ValidationError
 
 from trainmaster.budget.budgets import ACCOUNT, TEAM_NAME, Budget, Standing, month_name, read_month
+from trainmaster.budget.charge import Reservation
 from trainmaster.budget.history import Happening
 from trainmaster.budget.ledger import Ledger, open_ledger
+from trainmaster.budget.metering import tranche_title
 from trainmaster.budget.money import shown
 from trainmaster.errors import RefusedError, TrainmasterError
 from trainmaster.settings import Settings
@@ -24,19 +26,21 @@ if TYPE_CHECKING:
     Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]
 
 DONE, REFUSED, FAILED = 0, 1, 2
+MOST_RESERVED = 50
+"""Lines of what is reserved."""
 
 
 def add_parser(commands: Subparsers) -> None:
     about = "What may be spent in a calendar month (UTC), by the account, a team or a user; what is spent, reserved and left."
     parser = commands.add_parser("budget", help="show and set budgets, and what was spent of them", description=about)
     subcommands = parser.add_subparsers(required=True, metavar="COMMAND")
-    show = _parser(subcommands, "show", "how every budget stands", _show)
+    show = _parser(subcommands, "show", "how every budget stands, and what is reserved of it", _show)
     _add_whose(show, required=False)
     set_ = _parser(subcommands, "set", "what may be spent from a month on, until another is set", _set)
     set_.add_argument("amount", type=_amount, metavar="USD", help="for each month, such as 50 or 12.50; none: no limit")
     _add_whose(set_, required=True)
     history = _parser(
-        subcommands, "history", "reservations, bills, limits and passed thresholds, newest first", _history
+        subcommands, "history", "reservations, bills, limits, allowances and passed thresholds, newest first", _history
     )
     _add_whose(history, required=False)
     history.add_argument("--limit", type=_count, default=50, metavar="N", help="so many at most (default %(default)s)")
@@ -76,40 +80,94 @@ def _exit_code(run: Callable[[argparse.Namespace, Ledger], int], args: argparse.
 
 def _show(args: argparse.Namespace, ledger: Ledger) -> int:
     standings = [ledger.standing(args.budget, args.month)] if args.budget else ledger.standings(args.month)
-    return _print_standings(args, standings)
+    month = standings[0].month
+    reserved = [
+        one
+        for one in ledger.open_reservations()
+        if one.month == month and (args.budget is None or args.budget in one.charge.payer.budgets())
+    ]
+    if args.json:
+        facts = {"month": month, "budgets": [_facts(standing) for standing in standings]}
+        print(json.dumps(facts | {"reservations": [_reserved_facts(one) for one in reserved]}))
+        return DONE
+    _print_standings(standings)
+    if reserved:
+        _print_reserved(reserved)
+    return DONE
 
 
 def _set(args: argparse.Namespace, ledger: Ledger) -> int:
     standing = ledger.set_limit(args.budget, args.amount, set_by=getpass.getuser(), month=args.month)
-    return _print_standings(args, [standing])
-
-
-def _print_standings(args: argparse.Namespace, standings: Sequence[Standing]) -> int:
-    month = standings[0].month
     if args.json:
-        print(json.dumps({"month": month, "budgets": [_facts(standing) for standing in standings]}))
-        return DONE
-    print(f"{month_name(month)} (UTC), in US dollars")
-    rows = [("BUDGET", "LIMIT", "BILLED", "RESERVED", "LEFT", "COMMITTED"), *map(_row, standings)]
-    _print_table(rows, left=1)
+        print(json.dumps({"month": standing.month, "budgets": [_facts(standing)]}))
+    else:
+        _print_standings([standing])
     return DONE
+
+
+def _print_standings(standings: Sequence[Standing]) -> None:
+    print(f"{month_name(standings[0].month)} (UTC), in US dollars")
+    allowed = any(standing.allowed for standing in standings)
+    header = ("BUDGET", "LIMIT", "ALLOWED", "BILLED", "RESERVED", "LEFT", "COMMITTED")
+    rows = [header, *map(_row, standings)]
+    _print_table(rows if allowed else [row[:2] + row[3:] for row in rows], left=1)
+    if allowed:
+        print("ALLOWED is the part of the limit that was approved for single jobs, in this month alone; see history.")
 
 
 def _row(standing: Standing) -> tuple[str, ...]:
     percent = "" if standing.percent is None else f"{standing.percent} %"
     limit = "none" if standing.limit is None else f"${standing.limit:,}"
+    allowed = shown(standing.allowed) if standing.allowed else ""
     left = "" if standing.balance is None else _signed(standing.balance)
-    return (str(standing.budget), limit, shown(standing.settled), shown(standing.reserved), left, percent)
+    return (str(standing.budget), limit, allowed, shown(standing.settled), shown(standing.reserved), left, percent)
+
+
+def _print_reserved(reserved: Sequence[Reservation]) -> None:
+    """The newest first; what serves or runs on has a line for each of its tranches that is not billed yet."""
+    print("\nReserved, and billed when it is over")
+    newest = sorted(reserved, key=lambda one: one.position, reverse=True)
+    rows = [("SINCE (UTC)", "FOR", "WHOSE", "AMOUNT")]
+    rows += [
+        (
+            f"{one.reserved_at:%Y-%m-%d %H:%M}",
+            tranche_title(one.key),
+            _whose(one.charge.payer.budgets()),
+            shown(one.charge.amount),
+        )
+        for one in newest[:MOST_RESERVED]
+    ]
+    _print_table(rows, left=3)
+    if len(newest) > MOST_RESERVED:
+        print(f"and {len(newest) - MOST_RESERVED:,} older ones; --json has them all.")
 
 
 def _facts(standing: Standing) -> dict[str, Any]:
     return {
         "budget": standing.budget.code,
         "limit": _exact(standing.limit),
+        "allowed": _exact(standing.allowed),
         "billed": _exact(standing.settled),
         "reserved": _exact(standing.reserved),
         "balance": _exact(standing.balance),
     }
+
+
+def _reserved_facts(one: Reservation) -> dict[str, Any]:
+    return {
+        "key": one.key,
+        "for": tranche_title(one.key),
+        "resource": one.charge.resource,
+        "since": one.reserved_at.isoformat(),
+        "amount": _exact(one.charge.amount),
+        "hourly": _exact(one.charge.hourly),
+        "budgets": [budget.code for budget in one.charge.payer.budgets()],
+    }
+
+
+def _whose(budgets: Sequence[Budget]) -> str:
+    """The account pays everything: it is named only where nobody else does."""
+    return ", ".join(str(budget) for budget in budgets if budget != ACCOUNT or len(budgets) == 1)
 
 
 def _history(args: argparse.Namespace, ledger: Ledger) -> int:
@@ -125,8 +183,8 @@ def _history(args: argparse.Namespace, ledger: Ledger) -> int:
         (
             f"{one.at:%Y-%m-%d %H:%M:%S}",
             one.what,
-            one.subject,
-            ", ".join(str(budget) for budget in one.of if budget != ACCOUNT or len(one.of) == 1),
+            tranche_title(one.subject),
+            _whose(one.of),
             "no limit" if one.amount is None else shown(one.amount),
         )
         for one in happenings
