@@ -82,6 +82,8 @@ def _errand(dice: random.Random, number: int) -> Errand:
     # Long enough that what is to happen to it finds it running, also where two cores are busy with six jobs.
     long = interruptions or ending.startswith("is stopped")
     lines = dice.randint(60, 90) if long else dice.randint(5, 40)
+    if fate == "orphaned" and ending.startswith("is stopped"):
+        lines *= 3  # seen and stopped by nobody but reconcile
     return Errand(
         number=number,
         user=dice.choice(USERS),

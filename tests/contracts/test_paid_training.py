@@ -34,6 +34,7 @@ from trainmaster.training.launching import deployment_of, launch_training
 from trainmaster.training.logs import last_lines
 from trainmaster.training.outcome import bill_of
 from trainmaster.training.plan import TrainingPlan
+from trainmaster.training.reconciling import reconcile
 from trainmaster.training.tending import tend
 
 ANNA = uuid.UUID(int=1)
@@ -314,6 +315,20 @@ class TestLaunching:
         )
         assert launch_training(desk, plan) == "created"
         assert entries(ledger) == ["reserved", "released", "reserved"]
+
+    def test_a_launch_given_up_in_its_sleep_is_paid_for_and_shown_when_it_goes_on(
+        self, desk: Desk, ledger: Ledger, sagemaker: Any, plan: TrainingPlan
+    ) -> None:
+        def sleep(**_: Any) -> None:
+            found = [one.finding for one in reconcile(desk, release_after=timedelta(0), stop_orphans=False)]
+            assert found == ["released"]
+            assert row_of(desk, plan).has_ended
+
+        sagemaker.meta.events.register("before-call.sagemaker.CreateTrainingJob", sleep)
+        assert launch_training(desk, plan, run="first") == "created"
+        assert entries(ledger) == ["reserved", "released", "reserved"]
+        row = row_of(desk, plan)
+        assert (row.status, row.has_ended, row.job.given_up, row.job.runs) == ("creating", False, False, ("first",))
 
     def test_where_the_money_is_gone_by_then_the_job_is_stopped_and_counted(
         self, desk: Desk, ledger: Ledger, sagemaker: Any, plan: TrainingPlan

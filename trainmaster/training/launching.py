@@ -105,10 +105,12 @@ def _stopped_early(deployment: Deployment) -> str:
 
 
 def _require_paid(desk: Desk, plan: TrainingPlan, deployment: Deployment, allowance: Allowance | None) -> None:
-    """A twin that AWS refused may have released our common reservation between our two calls, and another taken the money."""
+    """A twin that AWS refused, or reconcile when we were asleep, may have released the reservation between our two calls, and
+    another taken the money."""
     known = desk.ledger.find(plan.job_name)
     if known and known.state != "released":
         return
+    desk.deployments.begin(deployment)  # whoever released it may have given up the row as well
     try:
         desk.ledger.reserve(plan.charge, plan.approval.cheaper, allowance)
     except OverBudgetError as error:
