@@ -149,6 +149,17 @@ class TestWhatIsToStop:
         assert findings(sweep(desk)) == {plan.job_name: "settled"}
         assert (row_of(desk, plan).status, row_of(desk, plan).has_ended) == ("cancelled", True)
 
+    def test_a_row_the_application_cancelled_and_closed_at_once(
+        self, desk: Desk, ledger: Ledger, sagemaker: Any, launched: Any
+    ) -> None:
+        """No row leads to the job any more; its reservation does."""
+        plan = launched()
+        desk.deployments.change(row_of(desk, plan).id, status="cancelled", completed_at=datetime.now(UTC))
+        assert findings(sweep(desk)) == {plan.job_name: "stopped"}
+        described(sagemaker, plan.job_name, "Stopped")
+        assert findings(sweep(desk)) == {plan.job_name: "settled"}
+        assert known(ledger, plan).bill
+
     @pytest.mark.parametrize("state", ["CANCELLED", "CANCELLING"])
     def test_a_job_all_of_whose_flow_runs_were_cancelled(
         self, desk: Desk, sagemaker: Any, launched: Any, state: str

@@ -112,7 +112,8 @@ class LogsRead:
 def read_logs(desk: Desk, job_names: Collection[str]) -> LogsRead:
     """Put the new lines of these jobs into their rows: the last of them, and the progress they tell of.
 
-    Lines of other jobs are passed over: somebody else tells them. Raises botocore's errors; the next sweep reads on from there.
+    Lines of other jobs are passed over: somebody else tells them. Two sweeps at once may put a line there twice. Raises botocore's
+    errors; the next sweep reads on from there.
     """
     reader, lines = GroupReader(desk), 0
     for page in reader.new_lines():
