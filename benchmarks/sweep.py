@@ -40,7 +40,7 @@ from trainmaster.training.logs import GROUP
 from trainmaster.training.sweeping import FollowJobsRequest, Sweep, jobs_to_follow, read_logs, tend_jobs
 
 SIZES = (100, 1000)
-SWEEPS = 3
+SWEEPS = 2
 LINES = 5
 """Of each job between two sweeps."""
 USER = uuid.UUID(int=7)
