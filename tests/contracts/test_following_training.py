@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 import uuid
 from collections.abc import Callable, Iterator
 from decimal import Decimal
@@ -202,6 +203,27 @@ def test_a_log_of_five_thousand_lines_is_read_in_bounded_pieces(
     assert told(updates) == [str(number) for number in range(5_000)]
     assert max(len(update.lines) for update in updates) <= 1600
     assert [line.text for line in last_lines(jobs.logs, name, most=3)] == ["4997", "4998", "4999"]
+
+
+def test_an_aws_that_is_away_for_a_while_and_comes_back_with_its_logs_is_waited_for(
+    start_embedded: Any, jobs_of: Any, tmp_path: Path
+) -> None:
+    aws = start_embedded()
+    name = jobs_of(aws).create("sh", "-c", "seq 1 500; echo up; exec sleep 600")
+    again: list[Any] = []
+    restart = threading.Thread(target=lambda: again.append(start_embedded()))
+    updates: list[Update] = []
+    with FileSink(tmp_path / "log") as sink:
+        for update in follow(aws, name, sink=sink, positions=sink):
+            updates.append(update)
+            if "up" in map(str, update.lines):
+                aws.kill()
+                restart.start()
+    restart.join()
+    assert again
+    assert updates[-1].step.state == "failed"
+    assert told(updates) == [*map(str, range(1, 501)), "up"]
+    assert per_stream(tmp_path / "log") == {"algo-1": told(updates)}
 
 
 @pytest.mark.parametrize(
