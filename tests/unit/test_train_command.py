@@ -177,7 +177,7 @@ class Terminal(io.StringIO):
 class TestStatusLine:
     def test_on_a_terminal_it_is_written_over_and_cut_to_its_width(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("COLUMNS", "20")
-        line = StatusLine(screen := Terminal())
+        line = StatusLine(screen := Terminal(), "cats-1")
         line.show("Training", "short")
         line.show("Training", "x" * 50)
         line.clear()
@@ -185,11 +185,11 @@ class TestStatusLine:
         assert screen.getvalue() == f"\r\033[Kshort\r\033[K{'x' * 18}…\r\033[K"
 
     def test_elsewhere_each_state_is_told_once(self) -> None:
-        line = StatusLine(file := io.StringIO())
+        line = StatusLine(file := io.StringIO(), "cats-1")
         for state in ("Starting", "Training", "Training", "Uploading"):
             line.show(state, f"now {state}")
             line.clear()
-        assert file.getvalue() == "now Starting\nnow Training\nnow Uploading\n"
+        assert file.getvalue() == "".join(f"cats-1: now {one}\n" for one in ("Starting", "Training", "Uploading"))
 
 
 def deployment(name: str, user_id: UUID = ANNA, **changed: Any) -> Deployment:

@@ -14,17 +14,16 @@ from trainmaster.commands.train_following import add_follow_options, follow
 from trainmaster.commands.train_options import add_request_options, read_request
 from trainmaster.commands.train_reporting import DONE, add_command, desk_in, note, say, say_json
 from trainmaster.commands.train_showing import facts_of_launch, launched
-from trainmaster.errors import OverBudgetError, UnknownPriceError
+from trainmaster.errors import OverBudgetError
 from trainmaster.settings import Settings
-from trainmaster.training.attempts import Chain, cut_to, lacked_capacity
+from trainmaster.training.attempts import FALLBACK, Chain, cut_to, lacked_capacity
 from trainmaster.training.desk import Desk
 from trainmaster.training.falling_back import launch_attempt, plan_attempt
 from trainmaster.training.launching import Launch, launch_training
 from trainmaster.training.plan import TrainingPlan
-from trainmaster.training.preparing import asked_by, migrate_missing, prepare_training
-from trainmaster.training.request import TrainingRequest
+from trainmaster.training.preparing import asked_by, migrate_missing
 from trainmaster.training.result import attempt_at
-from trainmaster.training.seen import see
+from trainmaster.training.seen import Seen, see
 from trainmaster.training.showing import plan_text, plan_value
 
 if TYPE_CHECKING:
@@ -51,7 +50,7 @@ def add_parser(commands: Subparsers) -> None:
 def _plan(args: argparse.Namespace, settings: Settings) -> int:
     request = read_request(args).model_copy(update={"dry_run": True})
     with desk_in(settings, request.region) as desk:
-        plan, _ = plan_attempt(desk, _chain(desk, request))
+        plan, _ = plan_attempt(desk, Chain.of(asked_by(desk, request), desk.prices, desk.settings.region))
         if args.json:
             say_json(plan_value(plan))
         else:
@@ -65,13 +64,13 @@ def _start(args: argparse.Namespace, settings: Settings) -> int:
     with desk_in(settings, request.region) as desk:
         for dataset in migrate_missing(desk, request):
             note(f"Dataset {dataset.name} ({dataset.id}) is in S3 now.")
-        chain = _chain(desk, request)
+        chain = Chain.of(asked_by(desk, request), desk.prices, desk.settings.region)
         while True:
             plan, launch, chain = _launched(desk, chain)
             row = _left_to_the_sweep(desk, plan)
             (note if args.json else say)(*launched(plan, launch))
             seen = follow(desk, row, args) if args.follow else see(desk, row)
-            lacked = lacked_capacity(seen.description) if seen.description else ""
+            lacked = _lacked(seen)
             after = chain.tried(attempt_at(plan, ended=lacked, bill=seen.cost or Decimal(0)))
             if not lacked or not after.next:
                 break
@@ -84,20 +83,19 @@ def _start(args: argparse.Namespace, settings: Settings) -> int:
     return DONE
 
 
+def _lacked(seen: Seen) -> str:
+    """Why AWS had no machines for a job that has ended, if it was that."""
+    stop = seen.deployment.job.stop
+    if stop and stop.by == FALLBACK:
+        return stop.why
+    return lacked_capacity(seen.description) if seen.description else ""
+
+
 def _left_to_the_sweep(desk: Desk, plan: TrainingPlan) -> Deployment:
     """The job's row. Nobody else looks after the job when this command has ended, or is killed, unless flow runs do."""
     row = desk.deployments.find(plan.job_name)
     assert row is not None  # noqa: S101 - it was made before the job was
     return row if row.job.runs else desk.deployments.change(row.id, handed_over=True)
-
-
-def _chain(desk: Desk, request: TrainingRequest) -> Chain:
-    """The ways the request may go. Raises TrainingRefusedError with all its problems when one of them has no price."""
-    try:
-        return Chain.of(asked_by(desk, request), desk.prices, desk.settings.region)
-    except UnknownPriceError:
-        prepare_training(desk, request)
-        raise
 
 
 def _launched(desk: Desk, chain: Chain) -> tuple[TrainingPlan, Launch, Chain]:

@@ -34,10 +34,11 @@ NOTED_EVERY_SECONDS = 30.0
 
 
 class StatusLine:
-    """The last line of a terminal, written over again and again; where there is none, each new state on a line of its own."""
+    """The last line of a terminal, written over again and again; where there is none, each new state on a line of its own,
+    which begins with what it is about."""
 
-    def __init__(self, stream: TextIO) -> None:
-        self._stream, self._on_terminal = stream, stream.isatty()
+    def __init__(self, stream: TextIO, about: str) -> None:
+        self._stream, self._on_terminal, self._about = stream, stream.isatty(), about
         self._shown = self._state = ""
 
     def show(self, state: str, sentence: str) -> None:
@@ -46,7 +47,7 @@ class StatusLine:
             self._shown = sentence if len(sentence) < columns else f"{sentence[: columns - 2]}…"
             self._write(f"\r\033[K{self._shown}")
         elif state != self._state:
-            self._write(f"{sentence}\n")
+            self._write(f"{self._about}: {sentence}\n")
         self._state = state
 
     def clear(self) -> None:
@@ -116,7 +117,8 @@ class _Shown:
     def __init__(self, desk: Desk, deployment: Deployment, args: argparse.Namespace) -> None:
         self.seen = Seen(deployment, desk.ledger.find(deployment.deployment_id))
         self._desk, self._say = desk, note if args.json else say
-        self._line, self._complained = StatusLine(sys.stderr), dict[str, str]()
+        self._line = StatusLine(sys.stderr, deployment.deployment_id)
+        self._complained = dict[str, str]()
         self._described: Mapping[str, Any] | None = None
         self._noted_at = time.monotonic()
 
@@ -138,7 +140,7 @@ class _Shown:
             self._tend(update)
         except (ClientError, BotoCoreError, TrainmasterError) as error:
             self._complain("row", f"The job cannot be looked after now: {error}")
-        self._line.show(update.step.secondary, sentence(self.seen.deployment.deployment_id, update))
+        self._line.show(update.step.secondary, sentence(update))
 
     def end(self) -> Seen:
         """When all of its log is told."""
@@ -165,9 +167,9 @@ class _Shown:
         self._complained[about] = sentence
 
 
-def sentence(job_name: str, update: Update) -> str:
+def sentence(update: Update) -> str:
     """How a job is doing; what comes last may be cut off at the edge of the terminal."""
     step = update.step
     cost = f"{shown(step.cost)} billed" if step.finished else f"at most {shown(step.cost)} so far"
     known = "" if step.finished else update.course.now.sentence()
-    return f"{job_name}: {step.secondary}, {cost}, {step.seconds} s{f', {known}' if known else ''}"
+    return f"{step.secondary}, {cost}, {step.seconds} s{f', {known}' if known else ''}"

@@ -81,7 +81,7 @@ def listed(deployments: Iterable[Deployment], *, with_user: bool) -> Iterator[st
             _dollars(one.actual_cost),
             _dollars(one.estimated_cost),
             *([str(one.user_id)] if with_user else []),
-            one.deployment_id,
+            printable(one.deployment_id),
         )
         for one in deployments
     ]
@@ -107,7 +107,7 @@ def of_job(seen: Seen, headline: str = "") -> Iterator[str]:
             "why": row.error_message,
             "likely": cause.sentence() if cause and cause.kind not in ("stopped", "unknown") else "",
             "model": _model_uri(seen),
-            "metrics": ", ".join(f"{name} {value:.4g}" for name, value in (row.metrics or {}).items()),
+            "metrics": ", ".join(f"{name} {_figure(value)}" for name, value in (row.metrics or {}).items()),
             "left": seen.left.sentence() if row.status != "completed" else "",
             "checkpoints": ", ".join(row.checkpoint_urls) if not seen.left.checkpoints.count else "",
             "console": row.url or console_url(row.job.arn),
@@ -180,6 +180,10 @@ def _cost(seen: Seen) -> str | None:
 def _machines(request: Mapping[str, Any]) -> str:
     kind = kind_of(request["instance_type"], spot=request["use_spot_instances"])
     return f"{request['instance_count']} × {kind}"
+
+
+def _figure(value: float) -> str:
+    return f"{value:,.4g}" if abs(value) < 1000 else f"{value:,.0f}"
 
 
 def _moment(moment: datetime | None) -> str:
