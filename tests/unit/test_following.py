@@ -10,9 +10,8 @@ from botocore.exceptions import ClientError, EndpointConnectionError
 from trainmaster.aws.failures import is_passing
 from trainmaster.aws.polling import Patience, answers
 from trainmaster.budget.approval import Approval, Rate
-from trainmaster.errors import TrainingFailedError, WaitTimedOutError
-from trainmaster.training.following import Cadence, Update, follow_training, next_step
-from trainmaster.training.logs import LogReader
+from trainmaster.errors import TrainingFailedError
+from trainmaster.training.following import Cadence, next_step
 from trainmaster.training.outcome import outcome_of
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -150,5 +149,3 @@ def test_the_bill_is_billable_time_at_the_on_demand_rate() -> None:
     )  # fmt: skip
     outcome = outcome_of(done, APPROVAL, region="us-east-1", found=False, log_tail=[])
     assert (outcome.bill, outcome.savings_percent) == (Decimal("0.0300"), 70)
-
-
