@@ -126,6 +126,19 @@ def test_the_list_of_streams_is_asked_for_once_when_every_host_has_its_own() -> 
     assert logs.calls.count("DescribeLogStreams") == 1
 
 
+def test_a_look_that_brings_nothing_is_a_single_call() -> None:
+    logs = ScriptedLogs()
+    logs.say("algo-1", "a", "b")
+    reader = reader_of(logs)
+    reader.new_lines()
+    reader.new_lines()
+    logs.calls.clear()
+    assert reader.new_lines() == []
+    assert logs.calls == ["GetLogEvents"]
+    logs.say("algo-1", "c")
+    assert texts(reader.new_lines()) == ["c"]
+
+
 def test_a_stream_that_is_missing_is_looked_for_now_and_then_and_a_new_one_after_a_restart() -> None:
     logs = ScriptedLogs()
     logs.say("algo-1", "first host", at=1)
@@ -151,7 +164,7 @@ def test_streams_of_runs_that_were_interrupted_are_left_alone_after_a_while() ->
         reader.new_lines()
     logs.calls.clear()
     reader.new_lines()
-    assert logs.calls == ["GetLogEvents", "GetLogEvents"]
+    assert logs.calls == ["GetLogEvents"]
 
 
 def test_a_read_is_bounded_and_what_is_left_comes_in_order(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -42,7 +42,9 @@ TAIL = 200
 """Lines kept to tell from why a job failed."""
 READS_PER_POLL = 10
 STOP_SECONDS = 600.0
-LATE_PAUSE, LATE_READS, READS_WITHOUT_ANY = 5.0, 20, 3
+LATE_PAUSE, LATE_READS = 5.0, 20
+QUIET_READS, QUIET_READS_OF_SILENT = 2, 3
+"""Reads without a line after which a log has ended, and one that never had any."""
 
 
 @dataclass(frozen=True)
@@ -287,7 +289,7 @@ class _Follower:
     def late_updates(
         self, step: Step, description: Mapping[str, Any], cadence: Cadence, sleep: Callable[[float], None]
     ) -> Iterator[Update]:
-        """CloudWatch shows a job's last lines a little after the job has ended: read until a pause brings nothing."""
+        """CloudWatch shows a job's last lines a little after the job has ended: read until two pauses bring nothing."""
         pause, quiet = min(cadence.poll_seconds, LATE_PAUSE), 0
         until = time.monotonic() + cadence.outage_seconds
         for _ in range(LATE_READS):
@@ -300,7 +302,7 @@ class _Follower:
             while self._reader.has_more and not self._problem:
                 yield self._update(step, self._read(), description)
             quiet = 0 if lines else quiet + 1
-            if self._problem or quiet >= (1 if self._any or not step.starts else READS_WITHOUT_ANY):
+            if self._problem or quiet >= (QUIET_READS if self._any or not step.starts else QUIET_READS_OF_SILENT):
                 return
             self._reader.look_again(step.starts)
 

@@ -41,6 +41,8 @@ class _Stream:
     at: int = 0
     told: Counter[_Key] = field(default_factory=Counter)
     quiet: int = 0
+    end: tuple[int, str] = (-1, "")
+    """From where it was read last, and CloudWatch's token for its end then: the same again means that nothing has come."""
 
     @property
     def host(self) -> str:
@@ -166,9 +168,10 @@ class LogReader:
                 left[_key(line)] -= told
                 new += not told
                 seen.append(_Seen(line, told))
-            if page["nextForwardToken"] == token:
+            before, token = token, page["nextForwardToken"]
+            if token == before or stream.end == (stream.at, token):
+                stream.end = (stream.at, token)
                 return _Fetched(seen)
-            token = page["nextForwardToken"]
             if new >= share or (new and number >= most_pages):
                 break
         return _Fetched(seen, seen[-1].line.at if seen else stream.at)
