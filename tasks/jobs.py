@@ -32,8 +32,6 @@ def reconcile_jobs(request: ReconcileRequest, settings: Settings) -> Reconciliat
     result, patience = Reconciliation(), timedelta(minutes=request.release_after_minutes)
     with desk_of(settings) as desk:
         regions = regions_with_jobs(desk)
-        standings = desk.ledger.standings()
-        tell_crossed(desk.ledger, [standing.budget for standing in standings], standings[0].month)
     for region in regions:
         with desk_of(in_region(settings, region)) as desk:
             for found in reconcile(
@@ -42,8 +40,15 @@ def reconcile_jobs(request: ReconcileRequest, settings: Settings) -> Reconciliat
                 result.add(found)
                 if found.finding in CHANGES:
                     tell_standing(desk.ledger, found.job_name)
+    _tell_thresholds(settings)
     get_run_logger().info("%s", result.sentence())
     return result
+
+
+def _tell_thresholds(settings: Settings) -> None:
+    with desk_of(settings) as desk:
+        standings = desk.ledger.standings()
+        tell_crossed(desk.ledger, [standing.budget for standing in standings], standings[0].month)
 
 
 @step(task_run_name="report what was reconciled")
