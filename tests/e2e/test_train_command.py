@@ -25,7 +25,7 @@ from trainmaster import cli
 from trainmaster.budget.budgets import Budget
 
 COMMAND = [sys.executable, "-m", "trainmaster.cli", "train"]
-PATIENCE = 90.0
+PATIENCE = 180.0
 HOUSES = (Path(__file__).parents[2] / "model" / "data" / "house_data.csv").read_bytes()
 LINES = """
 import time
@@ -110,9 +110,51 @@ def houses(bench: Bench) -> str:
 
 
 @pytest.fixture(scope="module")
+def quick(bench: Bench) -> str:
+    """A training config whose job is done in no time."""
+    return bench.config({"trainer": bench.program("print('done')")}, [bench.dataset("quick")], name="is quick")
+
+
+@pytest.fixture(scope="module")
 def writer(bench: Bench) -> str:
     """A training config whose job writes to its log until it is stopped."""
     return bench.config({"trainer": bench.program(LINES)}, [bench.dataset("lines")], name="writes lines")
+
+
+@dataclass(frozen=True)
+class Trained:
+    """How a model of house prices came to be, in processes of their own."""
+
+    job: str
+    asked: list[str]
+    planned: Said
+    started: Said
+    again: Said
+
+
+@pytest.fixture(scope="module")
+def trained(environment: dict[str, str], houses: str, tmp_path_factory: pytest.TempPathFactory) -> Trained:
+    asked = ["--data-uri", houses, "--model-name", a_new_name(), "--max-runtime-seconds", "3600", "--budget-limit", "1"]
+    folder = tmp_path_factory.mktemp("shell")
+
+    def run(*arguments: str) -> Said:
+        ended = subprocess.run(
+            [*COMMAND, *arguments, *asked],
+            env=environment, cwd=folder, capture_output=True, text=True, timeout=PATIENCE, check=False,
+        )  # fmt: skip
+        return Said(ended.returncode, ended.stdout, ended.stderr)
+
+    planned, started, again = run("plan"), run("start", "--follow"), run("start")
+    assert started.code == 0, started.err
+    found = re.search(r"Training job (\S+) launched\.", started.out)
+    assert found, started.out
+    return Trained(found[1], asked, planned, started, again)
+
+
+@pytest.fixture
+def job(trained: Trained) -> str:
+    """One that has completed."""
+    return trained.job
 
 
 def a_new_name() -> str:
@@ -131,41 +173,17 @@ def jobs_named(embedded: EmbeddedAws, name: str) -> list[str]:
     return [job["TrainingJobName"] for job in found]
 
 
-def test_from_a_plan_to_a_model_in_processes_of_their_own(
-    embedded: EmbeddedAws, environment: dict[str, str], houses: str, tmp_path: Path
-) -> None:
-    def run(*arguments: str) -> Said:
-        ended = subprocess.run(
-            [*COMMAND, *arguments],
-            env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=PATIENCE, check=False,
-        )  # fmt: skip
-        return Said(ended.returncode, ended.stdout, ended.stderr)
-
-    name = a_new_name()
-    asked = ["--data-uri", houses, "--model-name", name, "--max-runtime-seconds", "3600", "--budget-limit", "1"]
-    planned = run("plan", *asked)
+def test_from_a_plan_to_a_model_in_processes_of_their_own(embedded: EmbeddedAws, trained: Trained) -> None:
+    job, planned, started, again = trained.job, trained.planned, trained.started, trained.again
     assert planned.code == 0, planned.err
     assert "At worst" in planned.out
-    assert jobs_named(embedded, name) == []
-    started = run("start", *asked, "--follow")
-    assert started.code == 0, started.err
-    job = re.search(rf"Training job ({name}-[0-9a-f]{{10}}-1) launched", started.out)[1]  # type: ignore[index]
     assert job in planned.out
-    for said in (
-        f"#/jobs/{job}",
-        f"trainmaster train stop {job}",
-        "r2=",
-        f"{job}: completed",
-        "billed of",
-        "model.tar.gz",
-    ):
-        assert said in started.out
-    assert started.err.count(": Training,") == 1  # off a terminal each state is told once
+    shown = (f"#/jobs/{job}", f"trainmaster train stop {job}", "r2=", f"{job}: completed", "billed of", "model.tar.gz")
+    assert [said for said in shown if said not in started.out] == []
+    assert started.err.count(f"{job}: Training, ") == 1  # off a terminal each state is told once
     assert "Traceback" not in started.err
-    again = run("start", *asked)
-    assert (again.code, jobs_named(embedded, name)) == (0, [job])
+    assert (again.code, jobs_named(embedded, job.rsplit("-", 2)[0])) == (0, [job])
     assert f"{job} was launched before; it is the same job" in again.out
-    assert run("list", "--limit", "1").out.split()[-1] == job
 
 
 class TestPlan:
@@ -223,16 +241,15 @@ class TestPlan:
 
 
 class TestStart:
-    def test_twice_is_once(self, train: Callable[..., Said], embedded: EmbeddedAws, bench: Bench, houses: str) -> None:
+    def test_twice_is_once(self, train: Callable[..., Said], embedded: EmbeddedAws, bench: Bench, quick: str) -> None:
         name = a_new_name()
-        asked = ["start", "--data-uri", houses, "--model-name", name, "--json"]
+        asked = ["start", "--training-config-id", quick, "--model-name", name, "--json"]
         first, second = train(*asked), train(*asked)
         assert (first.code, first.json["launch"]) == (0, "created"), first.err
         assert second.json["launch"] == "found"
         job = first.json["job_name"]
         assert (second.json["job_name"], jobs_named(embedded, name)) == (job, [job])
         assert bench.desk.deployments.find(job).job.handed_over  # type: ignore[union-attr]
-        assert train("logs", job, "--follow").code == 0
 
     def test_a_request_in_a_file_is_as_good_and_options_go_before_it(
         self, train: Callable[..., Said], houses: str, tmp_path: Path
@@ -262,13 +279,13 @@ class TestStart:
         assert "one more --attempt" in found.err
 
     def test_without_capacity_the_next_machines_are_taken(
-        self, train: Callable[..., Said], embedded: EmbeddedAws, houses: str
+        self, train: Callable[..., Said], embedded: EmbeddedAws, quick: str
     ) -> None:
         fault = {"operation": "CreateTrainingJob", "error": "ResourceLimitExceeded", "count": 1}
         embedded.control("POST", "faults", fault)
         try:
-            asked = ["--data-uri", houses, "--model-name", a_new_name(), "--instance-types", "ml.c5.xlarge"]
-            started = train("start", *asked, "--follow", "--json")
+            asked = ["--training-config-id", quick, "--model-name", a_new_name(), "--instance-types", "ml.c5.xlarge"]
+            started = train("start", *asked, "--json")
         finally:
             embedded.control("DELETE", "faults")
         assert started.code == 0, started.err
@@ -285,10 +302,10 @@ class TestOverBudget:
         return team
 
     def test_it_is_refused_with_both_numbers_and_nothing_is_left_behind(
-        self, train: Callable[..., Said], embedded: EmbeddedAws, bench: Bench, houses: str, poor: str
+        self, train: Callable[..., Said], embedded: EmbeddedAws, bench: Bench, quick: str, poor: str
     ) -> None:
         name = a_new_name()
-        asked = ["start", "--data-uri", houses, "--model-name", name, "--team", poor]
+        asked = ["start", "--training-config-id", quick, "--model-name", name, "--team", poor]
         for ask in ([], ["--on-over-budget", "ask"]):  # there is no terminal to ask in
             refused = train(*asked, *ask)
             assert refused.code == 1
@@ -297,17 +314,18 @@ class TestOverBudget:
         assert not [one for one in bench.desk.ledger.open_reservations() if one.charge.payer.team == poor]
 
     def test_in_a_terminal_somebody_is_asked_and_kept_in_the_books(
-        self, environment: dict[str, str], bench: Bench, houses: str, poor: str, tmp_path: Path
+        self, environment: dict[str, str], bench: Bench, quick: str, poor: str, tmp_path: Path
     ) -> None:
-        asked = ["start", "--data-uri", houses, "--model-name", a_new_name(), "--team", poor, "--on-over-budget", "ask"]
-        refused = in_a_terminal(asked, {"Launch it all the same? [y/N] ": "n"}, environment, tmp_path)
-        assert refused.code == 1, refused.out
+        asked = ["start", "--training-config-id", quick, "--model-name", a_new_name(), "--team", poor]
+        asked += ["--on-over-budget", "ask"]
         answers = {"Launch it all the same? [y/N] ": "y", "Up to how many dollars?": "0.50", "Who approves it?": "Anna"}
         approved = in_a_terminal(asked, answers, environment, tmp_path)
         assert approved.code == 0, approved.out
-        assert "of $0.5000 approved" in approved.out or "$0.50" in approved.out
-        told = [one.subject for one in bench.desk.ledger.history() if one.what == "allowed"]
-        assert [one for one in told if one.startswith("Anna, for ")]
+        job = approved.out.split("Training job ")[1].split()[0]
+        assert f"Anna, for {job}" in [one.subject for one in bench.desk.ledger.history() if one.what == "allowed"]
+        reserved = bench.desk.ledger.find(job)
+        assert reserved is not None
+        assert Decimal("0.02") < reserved.charge.amount <= Decimal("0.50")
 
 
 def in_a_terminal(arguments: list[str], answers: dict[str, str], environment: dict[str, str], folder: Path) -> Said:
@@ -390,18 +408,6 @@ class TestFollowing:
         assert embedded.client("sagemaker").describe_training_job(TrainingJobName=job)["TrainingJobStatus"] == "Stopped"
 
 
-@pytest.fixture(scope="module")
-def job(environment: dict[str, str], houses: str) -> str:
-    """One that has completed."""
-    ended = subprocess.run(
-        [*COMMAND, "start", "--data-uri", houses, "--model-name", a_new_name(), "--follow", "--json"],
-        env=environment, capture_output=True, text=True, timeout=PATIENCE, check=False,
-    )  # fmt: skip
-    assert ended.returncode == 0, ended.stderr
-    name: str = json.loads(ended.stdout)["job_name"]
-    return name
-
-
 class TestJobs:
     def test_a_job_is_found_by_its_name_the_beginning_of_it_or_its_id(
         self, train: Callable[..., Said], job: str
@@ -428,6 +434,18 @@ class TestJobs:
         assert train("logs", job, "--tail", "1").out == whole.out.splitlines(keepends=True)[-1]
         lines = train("logs", job, "--json").json["lines"]
         assert [line["text"] for line in lines] == whole.out.splitlines()
+
+    def test_where_it_cannot_be_kept_is_told(self, train: Callable[..., Said], job: str, tmp_path: Path) -> None:
+        for arguments, said in (
+            (["--log-file", "x.log"], "--log-file goes with --follow."),
+            (["--follow", "--log-file", str(tmp_path)], f"{tmp_path}: Is a directory."),
+        ):
+            refused = train("logs", job, *arguments)
+            assert (refused.code, refused.out, refused.err.splitlines()[-1]) == (2, "", said)
+
+    def test_followed_from_its_end_on_only_that_is_shown(self, train: Callable[..., Said], job: str) -> None:
+        whole, end = train("logs", job).out.splitlines(), train("logs", job, "--follow", "--tail", "1").out.splitlines()
+        assert end[:2] == [whole[-1], f"Training job {job}: completed."]
 
     def test_a_job_that_has_ended_is_not_stopped_again(self, train: Callable[..., Said], job: str) -> None:
         said = train("stop", job, "--reason", "late", "--json")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, cast, get_args
 from trainmaster.catalog.deployments import Deployment
 from trainmaster.commands import train_jobs
 from trainmaster.commands.train_approval import ask_approval
-from trainmaster.commands.train_following import add_follow_options, follow
+from trainmaster.commands.train_following import add_follow_options, follow, require_follow
 from trainmaster.commands.train_options import add_request_options, read_request
 from trainmaster.commands.train_reporting import DONE, add_command, desk_in, note, say, say_json
 from trainmaster.commands.train_showing import facts_of_launch, launched
@@ -60,6 +60,7 @@ def _plan(args: argparse.Namespace, settings: Settings) -> int:
 
 
 def _start(args: argparse.Namespace, settings: Settings) -> int:
+    require_follow(args)
     request = read_request(args).model_copy(update={"dry_run": False, "wait": args.follow})
     with desk_in(settings, request.region) as desk:
         for dataset in migrate_missing(desk, request):

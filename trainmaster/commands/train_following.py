@@ -7,7 +7,8 @@ import getpass
 import shutil
 import sys
 import time
-from collections.abc import Mapping
+from collections import deque
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from decimal import Decimal
 from pathlib import Path
@@ -18,6 +19,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from trainmaster.budget.approval import Rate
 from trainmaster.budget.money import shown
 from trainmaster.catalog.deployments import Deployment
+from trainmaster.commands.train_options import BadRequestError
 from trainmaster.commands.train_reporting import exit_code_of, note, say
 from trainmaster.datasets.showing.wording import printable
 from trainmaster.errors import TrainmasterError
@@ -72,6 +74,13 @@ def add_follow_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def require_follow(args: argparse.Namespace) -> None:
+    """Raises BadRequestError for what goes with `--follow` alone."""
+    for name in ("log_file", "stop_on_interrupt"):
+        if getattr(args, name) and not args.follow:
+            raise BadRequestError(f"--{name.replace('_', '-')} goes with --follow.")
+
+
 def follow(desk: Desk, deployment: Deployment, args: argparse.Namespace) -> Seen:
     """Show the job until it has ended, however it does. Ctrl-C raises SystemExit and leaves it running."""
     try:
@@ -107,7 +116,7 @@ def _follow(desk: Desk, deployment: Deployment, args: argparse.Namespace) -> See
     with FileSink(args.log_file) if args.log_file else nullcontext() as sink, _Shown(desk, deployment, args) as shown_:
         reader = LogReader(desk.client, name, int(deployment.job.request.get("instance_count", 1)), sink)
         for update in follow_training(desk.client, reader, rate, cadence, course=course):
-            shown_.update(update)
+            shown_.update(update, has_more=reader.has_more)
         return shown_.end()
 
 
@@ -121,6 +130,7 @@ class _Shown:
         self._complained = dict[str, str]()
         self._described: Mapping[str, Any] | None = None
         self._noted_at = time.monotonic()
+        self._held: deque[str] | None = deque(maxlen=args.tail) if getattr(args, "tail", None) else None
 
     def __enter__(self) -> Self:
         return self
@@ -128,10 +138,9 @@ class _Shown:
     def __exit__(self, *_: object) -> None:
         self._line.clear()
 
-    def update(self, update: Update) -> None:
-        if update.lines:
-            self._line.clear()
-            self._say(*(printable(str(one)) for one in update.lines))
+    def update(self, update: Update, *, has_more: bool) -> None:
+        """`has_more` when more of the log is there already than this update brings."""
+        self._tell([printable(str(one)) for one in update.lines], has_more=has_more)
         self._complain("log", update.log_problem)
         if update.description is self._described and not update.step.finished:
             return
@@ -146,6 +155,17 @@ class _Shown:
         """When all of its log is told."""
         assert self._described is not None  # noqa: S101 - of every job there is at least one update
         return seen_at(self._desk, self.seen.deployment, self._described)
+
+    def _tell(self, lines: Sequence[str], *, has_more: bool) -> None:
+        """With `--tail`, only the last lines of what was there when it began."""
+        if self._held is not None:
+            self._held.extend(lines)
+            if has_more:
+                return
+            lines, self._held = list(self._held), None
+        if lines:
+            self._line.clear()
+            self._say(*lines)
 
     def _tend(self, update: Update) -> None:
         """Its progress goes first: nothing is changed any more in the row of a job that has ended."""

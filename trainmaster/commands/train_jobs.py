@@ -11,7 +11,7 @@ from uuid import UUID
 from trainmaster.catalog.catalogue import open_catalogue
 from trainmaster.catalog.deployments import LARGEST_PAGE, Deployment
 from trainmaster.catalog.tables import STATUSES
-from trainmaster.commands.train_following import add_follow_options, follow, stop
+from trainmaster.commands.train_following import add_follow_options, follow, require_follow, stop
 from trainmaster.commands.train_reporting import DONE, REFUSED, add_command, desk_in, note, say, say_json
 from trainmaster.commands.train_showing import facts_of_job, listed, of_job
 from trainmaster.datasets.showing.wording import printable
@@ -68,6 +68,7 @@ def _show(seen: Seen, args: argparse.Namespace, headline: str = "") -> int:
 
 
 def _logs(args: argparse.Namespace, settings: Settings) -> int:
+    require_follow(args)
     with _job(args, settings) as (desk, deployment):
         if args.follow:
             return finish(follow(desk, deployment, args), args)

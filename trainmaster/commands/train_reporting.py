@@ -80,7 +80,7 @@ def _exit_code(run: Run, args: argparse.Namespace) -> int:
     except BrokenPipeError:  # whoever read has read enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return DONE
-    except (BadRequestError, ValidationError, TrainmasterError, BotoCoreError, ClientError) as error:
+    except (BadRequestError, ValidationError, TrainmasterError, BotoCoreError, ClientError, OSError) as error:
         note(_said(error))
         if args.json:
             say_json(_facts(error))
@@ -98,6 +98,8 @@ def _said(error: Exception) -> str:
             return f"{error}\n{_NOTHING_SET}"
         case BotoCoreError() | ClientError():
             return f"{error}. The same command goes on from here."
+        case OSError():
+            return f"{error.filename}: {error.strerror}." if error.filename else str(error)
         case _:
             return str(error)
 
