@@ -371,11 +371,11 @@ class TestFollowing:
         assert f"Training job {job} goes on" in said
         assert f"trainmaster train stop {job}" in said
         assert "Traceback" not in said
-        for more in (5, 20):
+        for more, ending, code in ((5, signal.SIGTERM, 143), (20, signal.SIGKILL, -9)):
             follower = start(*asked, "--log-file", str(file))
             eventually(lambda: file.exists() and len(file.read_text().splitlines()) > more)  # noqa: B023
-            follower.kill()
-            follower.wait(PATIENCE)
+            follower.send_signal(ending)
+            assert follower.wait(PATIENCE) == code
         last = start("logs", job, "--follow", "--log-file", str(file))
         eventually(lambda: len(file.read_text().splitlines()) > 40)
         assert train("status", job).out.startswith(f"Training job {job}: training (Training).")

@@ -45,7 +45,7 @@ ARN = "arn:aws:sagemaker:us-east-1:123456789012:training-job/"
 
 
 def fields_table() -> str:
-    """The fields of a request as docs/training.md lists them. `python tests/unit/test_train_command.py` prints it."""
+    """The fields of a request as docs/training.md lists them. `python tests/unit/test_train_options.py` prints it."""
     rows = ["| option | field | what | default |", "| --- | --- | --- | --- |"]
     for name, field in TrainingRequest.model_fields.items():
         if name in OF_THE_COMMAND:
