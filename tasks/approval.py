@@ -57,7 +57,7 @@ class BudgetDecision(RunInput):
 
     def sentence(self) -> str:
         """For people: who decided what."""
-        said = "Refused" if self.decision == "refuse" else f"Approved up to {shown(self.up_to)}"
+        said = "Refused" if self.decision == "refuse" else f"Approved up to ${self.up_to}"
         return f"{said} by {self.decided_by.strip()}{f': {self.remark.strip()}' if self.remark.strip() else ''}"
 
 
@@ -82,7 +82,7 @@ class Question:
             "",
             f"- {resources['InstanceCount']} × {resources['InstanceType']}, {kind}, at {shown(approval.rate.hourly)} an hour",
             f"- at most {approval.max_runtime_seconds} s, and {ENDING_SECONDS} s to end",
-            f"- least useful amount: {shown(self.least_useful)}",
+            f"- least useful amount: ${self.least_useful}",
         ]
         if self.cheaper:
             lines += ["", f"Would fit in what is left: {', '.join(self.cheaper)}."]
@@ -166,10 +166,17 @@ def _form(question: Question, plan: TrainingPlan) -> type[BudgetDecision]:
         description=up_to.description,
         ge=question.least_useful,
         decimal_places=2,
+        json_schema_extra=_one_number,
     )
     form = create_model(BudgetDecision.__name__, __base__=BudgetDecision, up_to=(Dollars, field))
     form._description = question.description(plan)
     return form
+
+
+def _one_number(schema: dict[str, Any]) -> None:
+    """A field for a number; of a decimal Prefect makes two to choose between, one for a float and one for text."""
+    [as_number] = (one for one in schema.pop("anyOf") if one["type"] == "number")
+    schema.update(as_number, default=float(schema["default"]))
 
 
 def _wait_for(form: type[BudgetDecision], key: str, seconds: int) -> BudgetDecision:

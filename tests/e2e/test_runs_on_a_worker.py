@@ -36,7 +36,7 @@ def test_cancelling_one_of_two_runs_leaves_the_job_to_the_other_and_cancelling_t
     workshop: Workshop,
 ) -> None:
     asked = workshop.request("twice")
-    with workshop.slow_instances():
+    with workshop.no_spot_instances():
         runs = [workshop.start("train-model", asked) for _ in range(2)]
         job = workshop.job("twice")["TrainingJobName"]
         until(lambda: set(workshop.row(job).job.runs) == set(runs), "both never followed it")
@@ -56,7 +56,7 @@ def test_cancelling_one_of_two_runs_leaves_the_job_to_the_other_and_cancelling_t
 
 def test_cancelling_the_main_job_stops_the_training_within_it(workshop: Workshop) -> None:
     asked = {"training": {"model_name": "whole"}, "endpoint": {"endpoint_name": "whole"}}
-    with workshop.slow_instances():
+    with workshop.no_spot_instances():
         run = workshop.start("train-and-serve", asked)
         workshop.job("whole")
         until(lambda: any("launched" in line for line in workshop.logs_of_parts(run)), "the run never said so")
@@ -71,6 +71,8 @@ def test_a_run_over_budget_waits_for_an_answer_and_goes_on_with_what_was_approve
     run = workshop.start("train-model", asked)
     schema, description = workshop.form(run)
     assert list(schema["properties"]) == ["decision", "up_to", "decided_by", "remark"]
+    up_to = schema["properties"]["up_to"]
+    assert (up_to["type"], up_to["minimum"], up_to["default"]) == ("number", 0.03, 0.14)
     assert "may cost $0.1314; $0.05 of" in description
     assert "a budget_limit of $0.05" in description
     [wanted] = until(
@@ -78,11 +80,11 @@ def test_a_run_over_budget_waits_for_an_answer_and_goes_on_with_what_was_approve
     )
     assert workshop.jobs("approved") == []
 
-    assert workshop.answer(run, decision="approve", up_to="0.10") == "REJECT"  # by nobody
-    assert workshop.answer(run, decision="approve", up_to="0.10", decided_by="Ada", remark="worth it") == "ACCEPT"
+    assert workshop.answer(run, decision="approve", up_to=0.10) == "REJECT"  # by nobody
+    assert workshop.answer(run, decision="approve", up_to=0.10, decided_by="Ada", remark="worth it") == "ACCEPT"
     ended = workshop.ended(run)
     assert ended["name"] == "Completed", ended
-    assert "Approved up to $0.1000 by Ada: worth it." in workshop.logs(run)
+    assert "Approved up to $0.10 by Ada: worth it." in workshop.logs(run)
     job = workshop.aws.client("sagemaker").describe_training_job(
         TrainingJobName=workshop.job("approved")["TrainingJobName"]
     )
@@ -103,9 +105,7 @@ def test_a_refused_run_ends_as_refused_and_leaves_nothing(workshop: Workshop) ->
     workshop.form(run)
     with workshop.ledger() as ledger:  # money enough by now changes nothing: it was refused
         ledger.set_limit(user, Decimal("50.00"), set_by="a test")
-    assert (
-        workshop.answer(run, decision="refuse", up_to="0.14", decided_by="Grace", remark="not this month") == "ACCEPT"
-    )
+    assert workshop.answer(run, decision="refuse", up_to=0.14, decided_by="Grace", remark="not this month") == "ACCEPT"
     ended = workshop.ended(run)
     assert (ended["type"], ended["name"]) == ("COMPLETED", "Refused")
     assert "was not launched. Refused by Grace: not this month." in ended["message"]
@@ -116,7 +116,7 @@ def test_a_refused_run_ends_as_refused_and_leaves_nothing(workshop: Workshop) ->
 
 def test_a_run_whose_worker_died_is_tried_again_and_finds_its_job(workshop: Workshop) -> None:
     asked = workshop.request("again")
-    with workshop.slow_instances():
+    with workshop.no_spot_instances():
         run = workshop.start("train-model", asked)
         job = workshop.job("again")["TrainingJobName"]
         until(lambda: any("launched." in line for line in workshop.logs(run)), "the run never said so")
@@ -134,7 +134,7 @@ def test_a_run_whose_worker_died_is_tried_again_and_finds_its_job(workshop: Work
 
 def test_a_run_cancelled_after_its_worker_died_is_stopped_by_reconcile(workshop: Workshop) -> None:
     asked = workshop.request("orphaned")
-    with workshop.slow_instances():
+    with workshop.no_spot_instances():
         run = workshop.start("train-model", asked)
         job = workshop.job("orphaned")["TrainingJobName"]
         until(lambda: any("launched." in line for line in workshop.logs(run)), "the run never said so")

@@ -78,9 +78,13 @@ class Workshop:
 
     def api(self, path: str, body: Any = None) -> Any:
         """What Prefect answers: to a POST of the body, or to a GET."""
+        answer = until(lambda: self._answer(path, body), f"{path}: Prefect's SQLite is busy for ever")
+        return answer.raise_for_status().json() if answer.content else None
+
+    def _answer(self, path: str, body: Any) -> httpx.Response | None:
         url = f"{self.server.api_url}/{path}"
         answer = httpx.get(url, timeout=60) if body is None else httpx.post(url, json=body, timeout=60)
-        return answer.raise_for_status().json() if answer.content else None
+        return None if answer.status_code == 503 else answer
 
     def start(self, deployment: str, request: dict[str, Any]) -> str:
         """The id of a run."""
@@ -110,13 +114,13 @@ class Workshop:
         keys = self.in_state(run, "Suspended")["state_details"]["run_input_keyset"]
 
         def read(part: str) -> Any:
-            answer = httpx.get(f"{self.server.api_url}/flow_runs/{run}/input/{keys[part]}", timeout=60)
-            return answer.json() if answer.status_code == 200 else None
+            answer = self._answer(f"flow_runs/{run}/input/{keys[part]}", None)
+            return answer.json() if answer is not None and answer.status_code == 200 else None
 
         description = until(lambda: read("description"), f"{run} asks for nothing")
         return read("schema"), description
 
-    def answer(self, run: str, **answer: str) -> str:
+    def answer(self, run: str, **answer: str | float) -> str:
         """What Prefect says to it: ACCEPT or REJECT."""
         return str(self.api(f"flow_runs/{run}/resume", {"run_input": answer})["status"])
 
@@ -178,9 +182,9 @@ class Workshop:
             yield opened
 
     @contextmanager
-    def slow_instances(self) -> Iterator[None]:
-        """Jobs wait for their instances until the block ends, or they are stopped."""
-        self.aws.control("POST", "faults", {"operation": "LaunchingMLInstances", "latency": 300})
+    def no_spot_instances(self) -> Iterator[None]:
+        """Spot jobs wait for their instances until the block ends, or they are stopped."""
+        self.aws.control("POST", "faults", {"operation": "LaunchingMLInstances", "error": "CapacityError"})
         try:
             yield
         finally:

@@ -173,7 +173,7 @@ def test_a_run_that_cannot_be_suspended_waits_in_its_process(stack: Any, ledger:
     run.start()
     paused = until_paused("train paused #1")
     with get_client(sync_client=True) as client:
-        client.resume_flow_run(paused.id, {"decision": "approve", "up_to": "5", "decided_by": "Ada"})
+        client.resume_flow_run(paused.id, {"decision": "approve", "up_to": 5, "decided_by": "Ada"})
     run.join(WITHIN)
     [result] = results
     assert result.status == "completed"
