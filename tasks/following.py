@@ -123,11 +123,12 @@ class _Show:
             )
 
     def _tell(self, update: Update) -> None:
-        now, progress = update.step, update.course.now.sentence()
+        now = update.step
+        progress = "" if now.finished else update.course.now.sentence()
         cost = f"{shown(now.cost)} billed" if now.finished else f"at most {shown(now.cost)} so far"
         spot = f", interrupted {now.interruptions} time(s)" if now.interruptions else ""
         sentence = (
-            f"{self.plan.job_name}: {now.secondary} after {now.seconds} s{spot}, {cost} of {shown(self.plan.approval.approved)}"
+            f"{self.plan.job_name}: {now.secondary} after {now.seconds} s{spot}, {cost} of ${self.plan.approval.approved}"
             f" approved.{f' {progress[0].upper()}{progress[1:]}.' if progress else ''}"
         )
         self._teller("step", self.logger.info).tell(now.secondary, sentence)

@@ -131,23 +131,16 @@ def test_an_attempt_aws_has_no_capacity_for_is_closed_and_the_cheapest_next_one_
     assert jobs(stack, "refused-once") == [second.job_name]
 
 
-def test_a_job_that_failed_for_capacity_is_followed_by_the_next_then_by_on_demand(
-    stack: Any, user_id: UUID, faults: Any
-) -> None:
-    faults("CreateTrainingJob", error="ResourceLimitExceeded", count=1)  # the spot attempt
-    faults("LaunchingMLInstances", error="CapacityError", count=1)  # the first on-demand one, within its job
-    asked = request(
-        stack,
-        "failed-once",
-        user_id,
-        instance_types=["ml.m5.xlarge"],
-        use_spot_instances=False,
-    )
-    with pytest.raises(NoCapacityError) as out:
-        train_model(asked)
-    assert len(out.value.attempts) == 2
-    assert "ResourceLimitExceeded" in out.value.attempts[0]
-    assert "CapacityError" in out.value.attempts[1]
+def test_a_job_that_got_no_machines_is_followed_by_one_on_the_next(stack: Any, user_id: UUID, faults: Any) -> None:
+    faults("LaunchingMLInstances", error="CapacityError", count=1)
+    asked = request(stack, "failed-once", user_id, instance_types=["ml.m5.xlarge"], use_spot_instances=False)
+    result = train_model(asked)
+    first, second = result.attempts
+    assert ("CapacityError" in first.ended, first.bill, second.ended) == (True, 0, "")
+    assert jobs(stack, "failed-once") == [first.job_name, second.job_name]
+    assert (row(first.job_name).status, row(second.job_name).status) == ("failed", "completed")
+    assert train_model(asked).attempts == result.attempts
+    assert jobs(stack, "failed-once") == [first.job_name, second.job_name]
 
 
 def test_spot_falls_back_to_on_demand_only_where_it_may(stack: Any, user_id: UUID, faults: Any) -> None:
