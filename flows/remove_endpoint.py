@@ -1,13 +1,13 @@
 """Take an endpoint out of service, with the configurations and models made for it.
 Started from the Prefect UI; by default it only says what it would remove.
-Leaves the model artifacts in S3, from which `deploy-endpoint` brings it back.
+Leaves its hours billed, and the model artifacts in S3, from which `deploy-endpoint` brings it back.
 """
 
 from __future__ import annotations
 
 from prefect import flow
 
-from tasks.endpoints import find_belongings, remove_belongings
+from tasks.endpoints import find_belongings, meter_hours, remove_belongings
 from tasks.reports import summarise
 from trainmaster.endpoints.request import RemovalRequest
 from trainmaster.endpoints.results import Removal
@@ -20,6 +20,7 @@ def remove_endpoint(request: RemovalRequest) -> Removal:
     found = find_belongings(request.endpoint_name, settings)
     if not request.dry_run:
         remove_belongings(found, settings)
+        meter_hours(request.endpoint_name, settings)
     removal = Removal(found=found, removed=not request.dry_run)
     summarise(f"Endpoint {request.endpoint_name}", [removal.sentence()])
     return removal

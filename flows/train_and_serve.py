@@ -29,7 +29,8 @@ def train_and_serve(request: TrainAndServeRequest) -> TrainedAndServed:
     checked = check_data(request.data, request.training.validation_fraction)
     table = upload_data(request.data, checked, request.training.model_name, settings)
     training = train_model(request.training.request(table.uri)).completed
-    served = deploy_endpoint(EndpointRequest(model_uri=training.model_uri, **request.endpoint.model_dump()))
+    endpoint = request.endpoint.paid_like(request.training.user_id, request.training.team)
+    served = deploy_endpoint(EndpointRequest(model_uri=training.model_uri, **endpoint.model_dump()))
     result = TrainedAndServed(table=table, training=training, served=served)
     summarise(f"{request.training.model_name} is trained and serving", result.markdown())
     return result

@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from prefect import get_run_logger
 
-from tasks.aws import client, step
+from tasks.aws import client, desk_of, step
+from tasks.budget import tell_exhausted, tell_standing
 from tasks.progress import Teller
 from trainmaster.aws.polling import Patience
+from trainmaster.budget.budgets import Payer
 from trainmaster.budget.prices import known_prices
 from trainmaster.endpoints import removing, smoke
 from trainmaster.endpoints.deploying import apply_plan, describe_endpoint, note_proof, require_serving, settle
+from trainmaster.endpoints.metering import (
+    UNEVENTFUL,
+    EndpointHours,
+    meter_endpoint,
+    meter_endpoints,
+    regions_with_endpoints,
+    reserve_hours,
+    see_hours,
+)
 from trainmaster.endpoints.package import ModelPackage
 from trainmaster.endpoints.package import inspect_model as read_model
 from trainmaster.endpoints.plan import Desired, Step, approve_hosting, desired_endpoint, plan_deployment
@@ -22,6 +33,7 @@ from trainmaster.endpoints.smoke import SmokeTest
 from trainmaster.endpoints.undoing import undo_deployment
 from trainmaster.errors import DeploymentFailedError
 from trainmaster.settings import Settings
+from trainmaster.training.desk import Desk
 from trainmaster.training.image import sklearn_image_uri
 
 
@@ -63,9 +75,17 @@ def plan_endpoint(desired: Desired, settings: Settings) -> list[Step]:
     return steps
 
 
+@step(task_run_name="reserve hours of {desired.endpoint_name}")
+def reserve_first_hours(desired: Desired, steps: list[Step], payer: Payer, settings: Settings) -> None:
+    """Set the endpoint's first hours aside in every budget of who pays; refused when one has too little left for them."""
+    with desk_of(settings) as desk:
+        meter = reserve_hours(desk, desired, payer, whatever=not steps)
+        tell_standing(desk.ledger, meter.first.key)
+
+
 @step(task_run_name="bring up {desired.endpoint_name}")
-def bring_up(desired: Desired, steps: list[Step], settings: Settings) -> None:
-    """Carry out the plan and wait until the endpoint serves just this configuration."""
+def bring_up(desired: Desired, steps: list[Step], payer: Payer, settings: Settings) -> None:
+    """Carry out the plan and wait until the endpoint serves just this configuration; it is billed from when it is being made."""
     sagemaker, patience = client(settings, "sagemaker"), deploy_patience(settings)
     teller = Teller(get_run_logger().info)
 
@@ -73,6 +93,8 @@ def bring_up(desired: Desired, steps: list[Step], settings: Settings) -> None:
         teller.tell(status, f"Endpoint {desired.endpoint_name} is {status}.")
 
     apply_plan(sagemaker, desired, steps, patience)
+    with desk_of(settings) as desk:
+        see_hours(desk, desired, payer, whatever=not steps)
     require_serving(settle(sagemaker, desired.endpoint_name, patience, on_status=say), desired)
 
 
@@ -100,7 +122,43 @@ def undo(desired: Desired, settings: Settings) -> str:
     """Back to what served before; what was newly made is removed."""
     said = undo_deployment(client(settings, "sagemaker"), desired, deploy_patience(settings))
     get_run_logger().warning("%s", said)
+    with desk_of(settings) as desk:
+        _tell_hours(desk, meter_endpoint(desk, desired.endpoint_name))
     return said
+
+
+@step(task_run_name="meter {endpoint_name}")
+def meter_hours(endpoint_name: str, settings: Settings) -> None:
+    """Bill what no longer serves, and count what does."""
+    with desk_of(settings) as desk:
+        _tell_hours(desk, meter_endpoint(desk, endpoint_name))
+
+
+@step(task_run_name="meter all endpoints")
+def meter_all_endpoints(settings: Settings) -> list[dict[str, str]]:
+    """Bill the hours of all endpoints that are over and reserve those to come; what was done and found, in rows of a table.
+
+    An endpoint whose next hours no budget has money for is told of, and goes on serving: that is for a person to end.
+    """
+    eventful: list[dict[str, str]] = []
+    with desk_of(settings) as desk:
+        regions = regions_with_endpoints(desk)
+    for region in regions:
+        with desk_of(settings.model_copy(update={"region": region})) as desk:
+            found = list(meter_endpoints(desk))
+            _tell_hours(desk, found)
+            eventful += [one.row() for one in found if one.finding not in UNEVENTFUL]
+    return eventful
+
+
+def _tell_hours(desk: Desk, found: Sequence[EndpointHours]) -> None:
+    for hours in found:
+        if hours.finding == "exhausted":
+            tell_exhausted(hours.wanted, f"endpoint {hours.endpoint}", hours.why)
+        elif hours.finding == "failed":
+            get_run_logger().warning("The hours of endpoint %s are not counted: %s", hours.endpoint, hours.why)
+        elif hours.booked:
+            tell_standing(desk.ledger, hours.booked.key)
 
 
 @step(task_run_name="find what belongs to {endpoint_name}")

@@ -2,48 +2,20 @@
 
 from __future__ import annotations
 
-import io
 import json
-import tarfile
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from served_models import GOOD, put, put_model
 
 from flows.deploy_endpoint import deploy_endpoint
 from flows.remove_endpoint import remove_endpoint
 from trainmaster.endpoints.request import EndpointRequest, RemovalRequest
 from trainmaster.errors import DeploymentFailedError, ModelRefusedError, NameConflictError, OverBudgetError
 
-GOOD = """
-import json
-def model_fn(folder): return "{version}"
-def predict_fn(data, model): return {{"predicted_price": {price}, "model_version": model}}
-def input_fn(body, content_type): return json.loads(body)
-def output_fn(prediction, accept): return json.dumps(prediction)
-"""
 CANNOT_LOAD = "def model_fn(folder): raise RuntimeError('this model cannot be loaded')"
 NAME = "deployed"
-
-
-def put_model(stack: Any, key: str, inference: str, version: str, *, member: str = "code/inference.py") -> str:
-    card = {
-        "model_version": version,
-        "features": {"sqft": {"min": 500, "max": 3000, "mean": 1800}},
-        "target": {"max": 900_000},
-    }
-    packed = io.BytesIO()
-    with tarfile.open(fileobj=packed, mode="w:gz") as tar:
-        for name, text in (("model_card.json", json.dumps(card)), (member, inference)):
-            info = tarfile.TarInfo(name)
-            info.size = len(text.encode())
-            tar.addfile(info, io.BytesIO(text.encode()))
-    return put(stack, key, packed.getvalue())
-
-
-def put(stack: Any, key: str, body: bytes) -> str:
-    stack.client("s3").put_object(Bucket=stack.bucket, Key=f"models/{key}", Body=body)
-    return f"s3://{stack.bucket}/models/{key}"
 
 
 def standing(stack: Any) -> tuple[list[str], list[str]]:
@@ -209,7 +181,7 @@ def fault(stack: Any) -> Iterator[Any]:
     ("rule", "said"),
     [
         ({"operation": "CreateEndpoint", "error": "ResourceLimitExceeded"}, "ResourceLimitExceeded"),
-        ({"operation": "LaunchingMLInstances", "error": "CapacityError"}, "CapacityError"),
+        ({"operation": "LaunchingMLInstances", "error": "CapacityError"}, "Unable to provision requested ML"),
         ({"operation": "InvokeEndpoint", "error": "AccessDeniedException"}, "AccessDenied"),
     ],
 )

@@ -106,6 +106,7 @@ class Looked:
     released: tuple[Reservation, ...] = ()
     exhausted: OverBudgetError | None = None
     wanted: str = ""
+    ended: bool = False
 
 
 class Meters:
@@ -183,7 +184,7 @@ class Meters:
                     settled.append(_settle(entries, found, number, entries.now))
                 else:
                     released.append(_release(entries, found, number))
-            return Looked(found, tuple(settled), (), tuple(released))
+            return Looked(found, tuple(settled), (), tuple(released), ended=True)
 
 
 def tranche_title(key: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, Literal
@@ -94,11 +95,17 @@ def desired_endpoint(
     )
 
 
+def hosting_rate(prices: PriceList, variants: Sequence[tuple[str, int]], region: str) -> Decimal:
+    """US dollars an hour of so many instances of each type. Raises UnknownPriceError."""
+    costs = [prices.instance(kind, "hosting", region).usd * count for kind, count in variants]
+    return sum(costs, Decimal(0))
+
+
 def approve_hosting(choices: EndpointChoices, prices: PriceList, region: str) -> Decimal:
     """US dollars an hour. Raises UnknownPriceError, and OverBudgetError when that is more than was approved."""
 
     def cost(kind: str) -> Decimal:
-        return prices.instance(kind, "hosting", region).usd * choices.instance_count
+        return hosting_rate(prices, [(kind, choices.instance_count)], region)
 
     hourly = cost(choices.instance_type)
     if hourly > choices.max_hourly_cost:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from decimal import Decimal
-from typing import Annotated
+from typing import Annotated, Self
+from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
+from trainmaster.budget.budgets import TEAM_PATTERN, Payer
 from trainmaster.budget.money import Dollars
 from trainmaster.budget.prices import shipped_prices
 from trainmaster.storage.address import S3Uri
 
+UUID_PATTERN = "[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}"
 EndpointName = Annotated[
     str,
     Field(
@@ -48,6 +51,30 @@ class EndpointChoices(BaseModel):
             decimal_places=2,
         ),
     ] = Decimal("0.50")
+    user_id: Annotated[
+        str,
+        Field(
+            title="User",
+            description="Whose budget pays its hours (a UUID); empty for TRAINMASTER_USER_ID.",
+            pattern=rf"^({UUID_PATTERN})?$",
+        ),
+    ] = ""
+    team: Annotated[
+        str,
+        Field(
+            title="Team",
+            description="Whose budget pays as well; empty for TRAINMASTER_TEAM.",
+            pattern=rf"^({TEAM_PATTERN})?$",
+        ),
+    ] = ""
+
+    def paid_like(self, user_id: str, team: str) -> Self:
+        """The same with those who pay for something else, where it names nobody."""
+        return self.model_copy(update={"user_id": self.user_id or user_id, "team": self.team or team})
+
+    def payer(self, otherwise: Payer) -> Payer:
+        """Who pays its hours: those it names, else `otherwise`."""
+        return Payer(UUID(self.user_id) if self.user_id else otherwise.user_id, self.team or otherwise.team)
 
 
 class EndpointRequest(EndpointChoices):

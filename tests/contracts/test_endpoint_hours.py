@@ -1,0 +1,211 @@
+"""Hours of endpoints in the books: reserved before one is made, billed until it is found gone, whoever made or removed what."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import timedelta
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+from books import Clock, user
+from desks import desk_at
+from hosting import Hosting
+
+from trainmaster.budget.budgets import ACCOUNT, Payer
+from trainmaster.budget.ledger import Ledger
+from trainmaster.budget.metering import Metered, Meters
+from trainmaster.endpoints.metering import (
+    endpoint_arn,
+    meter_endpoint,
+    meter_endpoints,
+    regions_with_endpoints,
+    reserve_hours,
+    see_hours,
+)
+from trainmaster.endpoints.plan import Desired
+from trainmaster.errors import OverBudgetError
+from trainmaster.training.desk import Desk
+
+ANNA = UUID(int=1)
+HOURLY = Decimal("0.115")  # ml.m5.large, hosting, us-east-1
+TRANCHE_COST = 6 * HOURLY
+
+
+class Still(Clock):
+    """Stands still unless it is moved."""
+
+    def __call__(self) -> Any:
+        return self.moment
+
+    def pass_(self, hours: float) -> None:
+        self.moment += timedelta(hours=hours)
+
+
+@pytest.fixture
+def clock() -> Still:
+    return Still()
+
+
+@pytest.fixture
+def desk(embedded: Any, tmp_path: Path, clock: Still) -> Iterator[Desk]:
+    with desk_at(tmp_path, embedded.environment) as opened:
+        yield replace(opened, ledger=Ledger(opened.catalogue.database, clock))
+
+
+@pytest.fixture
+def hosting(embedded: Any) -> Iterator[Hosting]:
+    made = Hosting(embedded)
+    yield made
+    made.remove()
+
+
+def desired(endpoint: str, config: str, hourly: Decimal = HOURLY) -> Desired:
+    return Desired(endpoint, "model", config, {}, {}, hourly)
+
+
+def found(desk: Desk, **options: Any) -> list[tuple[str, str]]:
+    return [(one.config, one.finding) for one in meter_endpoints(desk, **options)]
+
+
+def spent(desk: Desk) -> tuple[Decimal, Decimal]:
+    standing = desk.ledger.standing(ACCOUNT)
+    return standing.settled, standing.reserved
+
+
+def gone(hosting: Hosting, name: str) -> None:
+    hosting.sagemaker.delete_endpoint(EndpointName=name)
+    hosting.sagemaker.get_waiter("endpoint_deleted").wait(
+        EndpointName=name, WaiterConfig={"Delay": 0.1, "MaxAttempts": 600}
+    )
+
+
+def test_an_endpoint_is_counted_from_its_making_until_it_is_found_gone(
+    desk: Desk, hosting: Hosting, clock: Still
+) -> None:
+    name = hosting.serve()
+    config = hosting.sagemaker.describe_endpoint(EndpointName=name)["EndpointConfigName"]
+    reserve_hours(desk, desired(name, config), Payer(ANNA))
+    clock.pass_(0.2)  # while it is being made it costs nothing
+    see_hours(desk, desired(name, config), Payer(ANNA))
+    assert desk.ledger.standing(user(ANNA)).reserved == TRANCHE_COST
+    assert found(desk) == [(config, "metered")]
+    clock.pass_(5)
+    assert found(desk) == [(config, "reserved")]
+    clock.pass_(1)
+    assert found(desk) == [(config, "settled")]
+    assert spent(desk) == (HOURLY * Decimal("5.8"), TRANCHE_COST)
+    assert regions_with_endpoints(desk) == [desk.settings.region]
+
+    gone(hosting, name)  # by somebody in the AWS console
+    clock.pass_(2)
+    [ended] = meter_endpoints(desk)
+    assert (ended.finding, ended.row()["job"]) == ("ended", f"endpoint {name} ({config})")
+    assert spent(desk) == (HOURLY * 8, 0)
+    assert found(desk) == []
+    assert meter_endpoint(desk, name) == []
+    assert regions_with_endpoints(desk) == []
+
+
+def test_hours_no_budget_has_money_for_are_refused_before_anything_is_made(desk: Desk) -> None:
+    desk.ledger.set_limit(user(ANNA), Decimal("0.68"), set_by="a test")
+    with pytest.raises(OverBudgetError, match=r"endpoint wanted, hours 0 to 6 would cost \$0\.6900; \$0\.68 of"):
+        reserve_hours(desk, desired("wanted", "wanted-1"), Payer(ANNA))
+    assert found(desk) == []
+
+
+def test_an_endpoint_that_never_came_to_be_is_waited_for_and_then_costs_nothing(desk: Desk, clock: Still) -> None:
+    reserve_hours(desk, desired("never", "never-1"), Payer(ANNA))
+    clock.pass_(0.4)
+    assert found(desk) == [("never-1", "waiting")]
+    clock.pass_(0.2)
+    assert found(desk) == [("never-1", "released")]
+    assert spent(desk) == (0, 0)
+    reserve_hours(desk, desired("never", "never-1"), Payer(ANNA))
+    [released] = meter_endpoint(desk, "never")  # by whoever tried to make it, and knows
+    assert (released.finding, spent(desk)) == ("released", (0, 0))
+
+
+def test_while_one_configuration_replaces_another_both_are_billed(desk: Desk, hosting: Hosting, clock: Still) -> None:
+    name = hosting.serve()
+    old = hosting.sagemaker.describe_endpoint(EndpointName=name)["EndpointConfigName"]
+    see_hours(desk, desired(name, old), Payer(ANNA))
+    clock.pass_(1)
+    new = hosting.config(hosting.variant(hosting.model("v2"), InitialInstanceCount=2))
+    reserve_hours(desk, desired(name, new, 2 * HOURLY), Payer(ANNA))
+    assert found(desk) == [(old, "metered"), (new, "waiting")]
+    hosting.sagemaker.update_endpoint(EndpointName=name, EndpointConfigName=new)
+    see_hours(desk, desired(name, new, 2 * HOURLY), Payer(ANNA))
+    clock.pass_(0.5)
+    status = hosting.sagemaker.describe_endpoint(EndpointName=name)["EndpointStatus"]
+    if status == "Updating":
+        assert found(desk) == [(old, "metered"), (new, "metered")]
+    assert hosting.settled(name)["EndpointConfigName"] == new
+    assert found(desk) == [(old, "ended"), (new, "metered")]
+    assert spent(desk) == (HOURLY * Decimal("1.5"), 2 * TRANCHE_COST)
+
+
+def test_a_configuration_given_by_other_ways_is_counted_from_when_it_is_found(
+    desk: Desk, hosting: Hosting, clock: Still
+) -> None:
+    name = hosting.serve()
+    old = hosting.sagemaker.describe_endpoint(EndpointName=name)["EndpointConfigName"]
+    see_hours(desk, desired(name, old), Payer(ANNA, "vision"))
+    theirs = hosting.config(hosting.variant(hosting.model("v2"), InitialInstanceCount=3))
+    hosting.sagemaker.update_endpoint(EndpointName=name, EndpointConfigName=theirs)
+    hosting.settled(name)
+    clock.pass_(1)
+    assert found(desk) == [(old, "ended"), (theirs, "adopted")]
+    [meter] = Meters(desk.ledger).running()
+    assert (meter.part, meter.first.charge.hourly, meter.payer) == (theirs, 3 * HOURLY, Payer(ANNA, "vision"))
+    assert found(desk) == [(theirs, "metered")]
+
+
+def test_hours_to_come_that_do_not_fit_are_told_of_while_it_goes_on_serving(
+    desk: Desk, hosting: Hosting, clock: Still
+) -> None:
+    name = hosting.serve()
+    config = hosting.sagemaker.describe_endpoint(EndpointName=name)["EndpointConfigName"]
+    desk.ledger.set_limit(user(ANNA), Decimal("1.00"), set_by="a test")
+    see_hours(desk, desired(name, config), Payer(ANNA))
+    clock.pass_(5.5)
+    [told] = meter_endpoints(desk)
+    assert (told.finding, told.wanted) == ("exhausted", f"{endpoint_arn(desk, name)}@{config}#1.1")
+    assert f"endpoint {name}, hours 6 to 12 would cost $0.6900; $0.31 of" in told.why
+    assert hosting.sagemaker.describe_endpoint(EndpointName=name)["EndpointStatus"] == "InService"
+
+
+def test_an_endpoint_that_failed_is_not_there(desk: Desk, hosting: Hosting, clock: Still) -> None:
+    config = hosting.config(hosting.variant(hosting.model(artifact=hosting.upload(b"no archive"))))
+    name = hosting.create(config)
+    see_hours(desk, desired(name, config), Payer(ANNA))
+    clock.pass_(0.1)
+    assert hosting.settled(name)["EndpointStatus"] == "Failed"
+    assert found(desk) == [(config, "ended")]
+    assert spent(desk) == (HOURLY / 10, 0)
+
+
+def test_endpoints_elsewhere_are_left_alone_and_one_that_cannot_be_looked_at_keeps_no_other_from_it(
+    desk: Desk, hosting: Hosting, clock: Still
+) -> None:
+    serverless = {"MemorySizeInMB": 1024, "MaxConcurrency": 1}
+    variant = {"VariantName": "v", "ModelName": hosting.model(), "ServerlessConfig": serverless}
+    paid_by_the_call = hosting.serve(variant)
+    meters, here = Meters(desk.ledger), endpoint_arn(desk, "")
+    for arn in (
+        here.replace(desk.account, "210987654321") + "a",
+        here.replace(desk.settings.region, "eu-west-1") + "a",
+        here.replace("endpoint/", "instance/") + "a",
+        here + paid_by_the_call,
+        here + f"never-{uuid4().hex[:8]}",
+    ):
+        meters.start(Metered(arn, HOURLY, "config", Payer(ANNA)))
+    clock.pass_(1)
+    looked_at = {one.finding: one for one in meter_endpoints(desk)}
+    assert set(looked_at) == {"failed", "released"}
+    assert "is gone, or serverless" in looked_at["failed"].why
+    assert len(meters.running()) == 3
+    assert regions_with_endpoints(desk) == ["eu-west-1", desk.settings.region]

@@ -1,0 +1,166 @@
+"""What endpoints cost by the hour, in the books: reserved before they are made, billed until they are found gone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from itertools import groupby
+from typing import TYPE_CHECKING, Any, Literal
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from trainmaster.budget.budgets import Payer
+from trainmaster.budget.charge import Reservation
+from trainmaster.budget.metering import Looked, Meter, Metered, Meters
+from trainmaster.budget.money import shown
+from trainmaster.endpoints.deploying import Found, find_config, find_endpoint
+from trainmaster.endpoints.plan import SETTLING, Desired, hosting_rate
+from trainmaster.errors import NotConfiguredError, TrainmasterError
+from trainmaster.training.desk import Desk
+
+if TYPE_CHECKING:
+    from mypy_boto3_sagemaker import SageMakerClient
+
+Finding = Literal["metered", "reserved", "settled", "adopted", "ended", "released", "exhausted", "waiting", "failed"]
+"""Reserved, settled: its next or last hours, just now. Adopted: it runs on a configuration nobody reserved hours for. Ended: it is
+gone, and billed until now. Released: it never came to be. Waiting: it may be about to. Failed: could not be looked at."""
+UNEVENTFUL: frozenset[Finding] = frozenset({"metered", "waiting"})
+GIVE_UP = timedelta(minutes=30)
+"""After so long an endpoint that hours were reserved for and AWS does not know is not being made any more."""
+
+
+@dataclass(frozen=True)
+class EndpointHours:
+    """What was found of the hours of an endpoint on one configuration, and the newest of what was booked for it just now."""
+
+    endpoint: str
+    config: str
+    finding: Finding
+    booked: Reservation | None = None
+    why: str = ""
+    wanted: str = ""
+    """Of hours no budget has money for: their key."""
+
+    def row(self) -> dict[str, str]:
+        """For a table of what was reconciled."""
+        amount = shown(self.booked.charge.amount) if self.booked else ""
+        billed = shown(self.booked.bill) if self.booked and self.booked.bill is not None else ""
+        job = f"endpoint {self.endpoint} ({self.config})"
+        return {"job": job, "what": self.finding, "why": self.why, "reserved": amount, "billed": billed}
+
+
+def endpoint_arn(desk: Desk, name: str) -> str:
+    """Where an endpoint of that name is, in the account of the execution role. Raises NotConfiguredError."""
+    _, partition, _ = desk.settings.required("execution_role_arn").split(":", 2)
+    return f"arn:{partition}:sagemaker:{desk.settings.region}:{desk.account}:endpoint/{name}"
+
+
+def reserve_hours(desk: Desk, desired: Desired, payer: Payer, *, whatever: bool = False) -> Meter:
+    """Hours of the endpoint as it is to be, unless they are reserved already. Raises OverBudgetError when they do not fit.
+
+    `whatever`, of one that serves already, counts them all the same.
+    """
+    arn = endpoint_arn(desk, desired.endpoint_name)
+    metered = Metered(arn, desired.hourly_cost, desired.config_name, payer)
+    return Meters(desk.ledger).start(metered, whatever=whatever)
+
+
+def see_hours(desk: Desk, desired: Desired, payer: Payer, *, whatever: bool = False) -> Meter:
+    """As `reserve_hours`, of what AWS is making or serving by now: from this moment on it is billed."""
+    meter = reserve_hours(desk, desired, payer, whatever=whatever)
+    Meters(desk.ledger).look(meter)
+    return meter
+
+
+def meter_endpoint(desk: Desk, name: str, *, give_up: timedelta = timedelta(0)) -> list[EndpointHours]:
+    """Bring the hours of one endpoint to what AWS says of it now. Raises botocore's errors and those of the ledger."""
+    arn = endpoint_arn(desk, name)
+    return list(_of_endpoint(desk, arn, Meters(desk.ledger).running(arn), give_up))
+
+
+def meter_endpoints(desk: Desk, *, give_up: timedelta = GIVE_UP) -> Iterator[EndpointHours]:
+    """Those of every endpoint of the desk's account and region that hours are reserved for, with one Describe each.
+
+    Any number of these may run at once. What fails for one endpoint is a finding, and the others are looked at all the same.
+    """
+    here = endpoint_arn(desk, "")
+    meters = [meter for meter in Meters(desk.ledger).running() if meter.resource.startswith(here)]
+    for arn, of_it in groupby(sorted(meters, key=lambda meter: meter.resource), key=lambda meter: meter.resource):
+        running = sorted(of_it, key=lambda meter: meter.since)
+        try:
+            yield from _of_endpoint(desk, arn, running, give_up)
+        except (ClientError, BotoCoreError, TrainmasterError) as error:
+            yield EndpointHours(_name(arn), running[-1].part, "failed", why=str(error))
+
+
+def regions_with_endpoints(desk: Desk) -> list[str]:
+    """Where endpoints are that hours are reserved for."""
+    return sorted(
+        {arn.split(":")[3] for meter in Meters(desk.ledger).running() if ":endpoint/" in (arn := meter.resource)}
+    )
+
+
+def _of_endpoint(desk: Desk, arn: str, meters: Sequence[Meter], give_up: timedelta) -> Iterator[EndpointHours]:
+    endpoint = find_endpoint(desk.client("sagemaker"), _name(arn))
+    there, changing = _there(endpoint), endpoint is not None and endpoint["EndpointStatus"] in SETTLING
+    given_up_before = desk.ledger.now() - give_up
+    books = Meters(desk.ledger)
+    for meter in meters:
+        if meter.part in there or (changing and meter.seen_at):  # while one replaces another both are billed
+            looked = books.look(meter)
+        elif changing or (meter.seen_at is None and meter.since > given_up_before):
+            yield EndpointHours(_name(arn), meter.part, "waiting")
+            continue
+        else:
+            looked = books.end(meter)
+        if looked:
+            yield _told(_name(arn), looked)
+    strange = there - {meter.part for meter in meters}
+    if meters and not changing:
+        yield from (_adopted(desk, arn, config, meters[-1].payer) for config in strange)
+
+
+def _there(endpoint: Found) -> set[str]:
+    """The configurations whose instances run, or are being started. Of an endpoint that failed AWS has taken them away."""
+    if endpoint is None or endpoint["EndpointStatus"] == "Failed":
+        return set()
+    pending = endpoint.get("PendingDeploymentSummary", {}).get("EndpointConfigName")
+    return {endpoint["EndpointConfigName"], *([pending] if pending else [])}
+
+
+def _adopted(desk: Desk, arn: str, config_name: str, payer: Payer) -> EndpointHours:
+    """Somebody gave the endpoint a configuration by other ways than ours: its hours are counted from now on."""
+    variants = _variants(desk.client("sagemaker"), config_name)
+    hourly = hosting_rate(desk.prices, variants, desk.settings.region)
+    books = Meters(desk.ledger)
+    meter = books.start(Metered(arn, hourly, config_name, payer), whatever=True)
+    books.look(meter)
+    return EndpointHours(_name(arn), config_name, "adopted", meter.first, "nobody had reserved hours for it")
+
+
+def _variants(sagemaker: SageMakerClient, config_name: str) -> Sequence[tuple[str, int]]:
+    """Instance type and count of each variant. Raises NotConfiguredError for one that is not paid by the hour."""
+    config = find_config(sagemaker, config_name) or {}
+    variants: list[dict[str, Any]] = config.get("ProductionVariants", [])
+    if not variants or not all("InstanceType" in variant for variant in variants):
+        raise NotConfiguredError(
+            f"The hours of {config_name} cannot be counted: it is gone, or serverless. Look at its cost in the AWS console."
+        )
+    return [(variant["InstanceType"], variant["InitialInstanceCount"]) for variant in variants]
+
+
+def _told(name: str, looked: Looked) -> EndpointHours:
+    config = looked.meter.part
+    if looked.exhausted:
+        booked = (looked.reserved or looked.settled or (None,))[-1]
+        return EndpointHours(name, config, "exhausted", booked, str(looked.exhausted), looked.wanted)
+    if looked.settled:
+        return EndpointHours(name, config, "ended" if looked.ended else "settled", looked.settled[-1])
+    if looked.released:
+        return EndpointHours(name, config, "released", looked.released[-1], "it never came to be")
+    return EndpointHours(name, config, "reserved" if looked.reserved else "metered", (looked.reserved or (None,))[-1])
+
+
+def _name(arn: str) -> str:
+    return arn.rsplit("/", 1)[1]
