@@ -12,6 +12,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from benchmarks.soaking.crew import Crew
 from benchmarks.soaking.errands import Errand, errands
 from benchmarks.soaking.evidence import Evidence
 from benchmarks.soaking.furnishing import furnish
+from benchmarks.soaking.watch import Watch
 from benchmarks.soaking.weather import Control, Weather
 from trainmaster.aws.clients import default_clients
 from trainmaster.embedded.launch import running
@@ -78,17 +80,19 @@ def soak(count: int, seed: int, followers: int, longest: float, kept: Path) -> F
     finally:
         os.environ.clear()
         os.environ.update(before)
-    for process in left(mark):
+    for process in left(mark, kept):
         findings.offend("processes left", process)
     findings.counts["seconds"] = round(time.monotonic() - began)
     return findings
 
 
+@dataclass(frozen=True)
 class Shift:
-    """Who works, until when at most."""
+    """How many work at a time, by which dice, until when at most."""
 
-    def __init__(self, seed: int, followers: int, until: float) -> None:
-        self.seed, self.followers, self.until = seed, followers, until
+    seed: int
+    followers: int
+    until: float
 
 
 def _soak(desk: Desk, environment: Mapping[str, str], asked: list[Errand], logs: Path, shift: Shift) -> Findings:
@@ -97,12 +101,14 @@ def _soak(desk: Desk, environment: Mapping[str, str], asked: list[Errand], logs:
     control = Control(environment)
     weather = Weather(control, desk, by_name)
     crew = Crew(asked, logs, shift.followers, shift.seed, RELEASE_AFTER)
+    watch = Watch(desk.ledger)
     weather.begin()
     told = time.monotonic()
     try:
         while not crew.is_done and time.monotonic() < shift.until:
             crew.step(weather.stopped)
             weather.step()
+            watch.step()
             if time.monotonic() - told > TOLD_EVERY:
                 told = time.monotonic()
                 print(f"{crew.sentence()} of {sum(errand.followers for errand in asked)}", file=sys.stderr, flush=True)
@@ -121,6 +127,10 @@ def _soak(desk: Desk, environment: Mapping[str, str], asked: list[Errand], logs:
         findings.offend("time", f"not done: {crew.sentence()}")
     for what in crew.broken:
         findings.offend("followers", what)
+    reconciled = crew.reconciled()
+    # What runs although it was given up is counted whether it fits or not.
+    for what in watch.wrong + ([] if reconciled["adopted"] else watch.oversold()):
+        findings.offend("balances", what)
     findings.counts |= {
         "requests": len(asked),
         "sent_twice": sum(errand.followers == 2 for errand in asked),
@@ -132,7 +142,8 @@ def _soak(desk: Desk, environment: Mapping[str, str], asked: list[Errand], logs:
         "api_calls": sum(tally["calls"].values()),
         "api_calls_by_operation": dict(sorted(tally["calls"].items(), key=lambda one: -one[1])),
         "processes": dict(sorted(crew.counts.items())),
-        "reconciled": dict(sorted(crew.reconciled().items())),
+        "reconciled": dict(sorted(reconciled.items())),
+        "least_left_usd": str(min(watch.lowest.values(), default="")),
     }
     return findings
 
@@ -141,19 +152,20 @@ def _is_open(desk: Desk) -> bool:
     return bool(desk.ledger.open_reservations()) or any(True for _ in desk.deployments.open_jobs())
 
 
-def left(mark: str) -> list[str]:
-    """The command lines of processes of this soak that live still."""
+def left(mark: str, kept: Path) -> list[str]:
+    """The command lines of processes of this soak that live still: ours by their environment, jobs by the folder they run in."""
     found = []
     for process in Path("/proc").glob("[0-9]*"):
         try:
             environment = (process / "environ").read_bytes().split(b"\0")
             command = (process / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+            parent = int((process / "stat").read_text().rpartition(")")[2].split()[1])
         except OSError:  # ended meanwhile, or not ours
             continue
-        ours = (
-            int(process.name) == os.getpid() or "multiprocessing" in command
-        )  # those that start the others, until we end
-        if not ours and f"{MARK}={mark}".encode() in environment:
+        # Those that start followers for us are our children, and end with us; a follower is a child of theirs.
+        starts_others = parent == os.getpid() and "multiprocessing" in command
+        of_soak = f"{MARK}={mark}".encode() in environment or f"{kept}/" in command
+        if of_soak and not starts_others and int(process.name) != os.getpid():
             found.append(f"{process.name}: {command[:160]}")
     return found
 
