@@ -278,6 +278,27 @@ class TestWhatWasNeverLaunched:
         assert not row_of(desk, plan).has_ended
 
 
+class TestWhatAwsForgot:
+    """A job that AWS described once and does not know now: deleted there, or the credentials are another account's."""
+
+    def test_it_is_not_taken_for_one_never_launched_and_what_a_person_stops_is_booked_as_reserved(
+        self, desk: Desk, ledger: Ledger, embedded: Any
+    ) -> None:
+        plan = job_plan(embedded)
+        row = desk.deployments.begin(deployment_of(plan, ""))
+        ledger.reserve(plan.charge)
+        desk.deployments.change(row.id, status="training", url="https://console.aws.amazon.com/")
+        found = sweep(desk, AT_ONCE)[plan.job_name]
+        assert found.finding == "failed"
+        assert "`trainmaster train stop`" in found.why
+        assert (known(ledger, plan).state, row_of(desk, plan).has_ended) == ("reserved", False)
+        desk.deployments.ask_stop(row.id, "user", "it was deleted")
+        assert findings(sweep(desk, AT_ONCE)) == {plan.job_name: "settled"}
+        assert known(ledger, plan).bill == known(ledger, plan).charge.amount
+        assert row_of(desk, plan).has_ended
+        assert sweep(desk, AT_ONCE) == {}
+
+
 class TestOrphans:
     @pytest.fixture
     def orphan(self, sagemaker: Any, embedded: Any) -> Iterator[TrainingPlan]:

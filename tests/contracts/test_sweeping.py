@@ -212,6 +212,18 @@ class TestLogs:
         assert self.ours(desk, [stream]) == ["said"]
         assert self.ours(desk, [stream]) == []
 
+    def test_each_region_is_read_on_from_where_it_was_read_to(self, desk: Desk, embedded: Any) -> None:
+        there = {**embedded.environment, "AWS_REGION": "eu-west-1"}
+        stream, now = f"regions-{uuid.uuid4().hex[:8]}/algo-1-1", int(time.time() * 1000)
+        with desk_at(desk.settings.state_dir, there) as elsewhere:
+            for one, at in ((desk, now), (elsewhere, now - 5 * 60_000)):
+                put_stream(one.client("logs"), [stream])
+                events = [{"timestamp": at, "message": one.settings.region}]
+                one.client("logs").put_log_events(logGroupName=GROUP, logStreamName=stream, logEvents=events)
+            for one in (desk, elsewhere):
+                assert self.ours(one, [stream]) == [one.settings.region]
+                assert self.ours(one, [stream]) == []
+
     @staticmethod
     def ours(desk: Desk, streams: list[str]) -> list[str]:
         return [line.text for page in GroupReader(desk).new_lines() for line in page if line.stream in streams]

@@ -99,11 +99,13 @@ class Chain:
         """What was asked for; then the first choice not tried yet that what is left pays for. None when there is none."""
         if not self.attempts:
             return self.choices[0]
+        return next((choice for choice in self.untried if self._pays_for(choice)), None)
+
+    @property
+    def untried(self) -> list[Choice]:
+        """Those without an attempt, whatever they cost."""
         tried = {(one.instance_type, one.spot) for one in self.attempts}
-        for choice in self.choices:
-            if (choice.instance_type, choice.spot) not in tried and self._pays_for(choice):
-                return choice
-        return None
+        return [choice for choice in self.choices if (choice.instance_type, choice.spot) not in tried]
 
     def tried(self, attempt: Attempt) -> Self:
         """The chain with one more attempt behind it."""

@@ -2,27 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from botocore.exceptions import ClientError
 
 from trainmaster.aws.failures import code_of
 from trainmaster.errors import NoCapacityError, RefusedError, TrainingRefusedError
-from trainmaster.training.attempts import CAPACITY_CODES, FALLBACK, Attempt, Chain, cut_to
+from trainmaster.training.attempts import CAPACITY_CODES, FALLBACK, Attempt, Chain, Choice, cut_to
 from trainmaster.training.desk import Desk
+from trainmaster.training.inputs import find_inputs
 from trainmaster.training.launching import Launch
 from trainmaster.training.looking import describe
-from trainmaster.training.plan import TrainingPlan
+from trainmaster.training.plan import TrainingPlan, job_name_of
 from trainmaster.training.preparing import prepare_training
+from trainmaster.training.request import TrainingRequest
 
 
 def plan_attempt(desk: Desk, chain: Chain) -> tuple[TrainingPlan, Chain]:
     """The plan of the next attempt, and the chain with those behind it that were refused on the way there.
 
-    The first is refused with all its problems, unless only a quota keeps it from being launched and there are others. Raises
-    TrainingRefusedError, and NoCapacityError when there is nothing left to try.
+    The first is refused with all its problems, unless only a quota keeps it from being launched and there are others. What this
+    very request launched before comes before what it never tried: quotas, prices and budgets change, and there is one job at a
+    time. Raises TrainingRefusedError, and NoCapacityError when there is nothing left to try.
     """
-    while choice := chain.next:
+    known = _launched_before(desk, chain)
+    while choice := _next(chain, known):
         request = choice.of(chain.request)
         try:
             return cut_to(prepare_training(desk, request), chain.left), chain
@@ -33,6 +38,35 @@ def plan_attempt(desk: Desk, chain: Chain) -> tuple[TrainingPlan, Chain]:
                 raise
             chain = after
     raise NoCapacityError([one.sentence() for one in chain.attempts])
+
+
+def _next(chain: Chain, known: Mapping[Choice, bool]) -> Choice | None:
+    choice = chain.next
+    if choice in known:
+        return choice
+    return next((one for one in chain.untried if known.get(one)), choice)
+
+
+def _launched_before(desk: Desk, chain: Chain) -> dict[Choice, bool]:
+    """The choices that this request came to before: True of one that is paid for, False of one that another took the place of."""
+    inputs = find_inputs(desk, chain.request).inputs if len(chain.choices) > 1 else None
+    if inputs is None:  # and then nothing can be launched either
+        return {}
+    known = dict[Choice, bool]()
+    for choice in chain.choices:
+        job_name = job_name_of(choice.of(chain.request), inputs, chain.request.region or desk.settings.region)
+        row, reservation = desk.deployments.find(job_name), desk.ledger.find(job_name)
+        if row and row.job.stop and row.job.stop.by == FALLBACK:
+            known[choice] = False
+        elif row and reservation and reservation.stands and _has_same_fallbacks(row.job.request, chain.request):
+            known[choice] = True
+    return known
+
+
+def _has_same_fallbacks(launched: Mapping[str, Any], request: TrainingRequest) -> bool:
+    """Or it was asked for by itself, and is nobody's second choice."""
+    ways = request.model_dump(mode="json", include={"instance_types", "fall_back_to_on_demand"})
+    return all(launched.get(way) == value for way, value in ways.items())
 
 
 def launch_attempt(desk: Desk, plan: TrainingPlan, launch: Callable[[], Launch], *, last: bool) -> Launch | str:

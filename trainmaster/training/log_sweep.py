@@ -23,7 +23,7 @@ OVERLAP = timedelta(minutes=2)
 LOOK_BACK = timedelta(minutes=30)
 """A sweep that comes later than this after the last one begins here: of a job's log only the end is kept."""
 JOB, READER = "*", "sweep"
-"""Under which the position is kept, among those of readers of one job's log."""
+"""Under which positions are kept, among those of readers of one job's log; each region has its own."""
 
 
 @dataclass
@@ -75,9 +75,9 @@ class GroupReader:
         How far it came is kept when the next page is asked for: a sweep that dies with a page in hand reads that one again.
         Raises botocore's errors.
         """
-        kept = self.desk.catalogue.log_positions
+        kept, group = self.desk.catalogue.log_positions, f"{self.desk.settings.region}:{GROUP}"
         earliest = int((self.desk.ledger.now() - LOOK_BACK).timestamp() * 1000)
-        position = Position.parse(kept.load(JOB, READER).get(GROUP), earliest=earliest)
+        position = Position.parse(kept.load(JOB, READER).get(group), earliest=earliest)
         before, again, reached = dict(position.read), Counter[str](), position.begins
         for page in self._pages(position.begins):
             new: list[Line] = []
@@ -91,9 +91,9 @@ class GroupReader:
                 position.note(stream, at)
                 new += [Line(stream, at, text) for text in lines_of(event["message"])]
             yield new
-            kept.save(JOB, READER, {GROUP: position.token()})
+            kept.save(JOB, READER, {group: position.token()})
         position.end(reached if self.is_behind else None)
-        kept.save(JOB, READER, {GROUP: position.token()})
+        kept.save(JOB, READER, {group: position.token()})
 
     def _pages(self, since: int) -> Iterator[Sequence[Mapping[str, Any]]]:
         more: dict[str, str] = {}

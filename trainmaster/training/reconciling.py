@@ -161,6 +161,8 @@ def _of_reservations(
 def _found(desk: Desk, name: str, known: Known, described: Described, given_up_before: datetime) -> Reconciled:
     if isinstance(described, Exception):
         return Reconciled("failed", name, known.reservation, str(described))
+    if described is None and known.deployment and known.deployment.url:  # which only a description of AWS's gives it
+        return _vanished(desk, name, known.deployment, known.reservation)
     if described is None:
         return _unlaunched(desk, name, known, given_up_before)
     return _tended(name, tend_known(desk, name, known, described))
@@ -185,6 +187,18 @@ def _unlaunched(desk: Desk, name: str, known: Known, given_up_before: datetime) 
     if row:
         desk.deployments.give_up(row.id, f"Never launched: {why}.")
     return Reconciled("released", name, desk.ledger.find(name), why)
+
+
+def _vanished(desk: Desk, name: str, row: Deployment, reservation: Reservation | None) -> Reconciled:
+    """It was there, so it cost something; and where the credentials are another account's, it is there still and costs more."""
+    why = "AWS described it before and knows no such job now: it was deleted there, or these are another account's credentials"
+    if not row.stop_asked:
+        remedy = "where it was deleted, `trainmaster train stop` closes it at what is reserved for it"
+        return Reconciled("failed", name, reservation, f"{why}; {remedy}")
+    if reservation and reservation.is_open:
+        reservation = desk.ledger.settle(name, reservation.charge.amount)
+    desk.deployments.give_up(row.id, f"{why}.")
+    return Reconciled("settled", name, reservation, f"{why}; booked is what was reserved")
 
 
 def _of_jobs_under_way(desk: Desk, seen: set[str], before: datetime, *, stop: bool) -> Iterator[Reconciled]:
