@@ -1,0 +1,97 @@
+"""Whoever comes back to a request goes on with the job it launched, whatever changed since; it never launches a second beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+from desks import desk_at
+from lasting_jobs import put_data
+from paid_launch import DATA
+
+from trainmaster.budget.prices import PriceList
+from trainmaster.training.attempts import FALLBACK, Chain
+from trainmaster.training.desk import Desk
+from trainmaster.training.falling_back import plan_attempt
+from trainmaster.training.launching import deployment_of
+from trainmaster.training.plan import TrainingPlan
+from trainmaster.training.preparing import asked_by
+from trainmaster.training.request import TrainingRequest
+from trainmaster.training.result import attempt_at
+
+FULL = {"quota": "ml.m5.large for spot training job usage", "value": 0}
+
+
+@pytest.fixture
+def desk(embedded: Any, tmp_path: Path) -> Iterator[Desk]:
+    put_data(embedded)
+    with desk_at(tmp_path, embedded.environment) as opened:
+        yield opened
+
+
+@pytest.fixture
+def no_room(embedded: Any) -> Iterator[Callable[[], None]]:
+    """Takes the quota of the first choice away."""
+    yield lambda: embedded.control("POST", "quotas", FULL)
+    embedded.control("DELETE", "quotas")
+
+
+def walk(desk: Desk, *others: str, prices: PriceList | None = None, **asked: Any) -> TrainingPlan:
+    """What a run of the request plans first, of a chain begun anew."""
+    uri = f"s3://{desk.settings.required('bucket')}/{DATA}/"
+    choices = {"instance_type": "ml.m5.large", "max_runtime_seconds": 3600, **asked}
+    request = asked_by(desk, TrainingRequest(data_uri=uri, instance_types=list(others), **choices))
+    plan, _ = plan_attempt(desk, Chain.of(request, prices or desk.prices, desk.settings.region))
+    return plan
+
+
+def begin(desk: Desk, plan: TrainingPlan) -> None:
+    """As far as a launch comes before the job is made: row and money."""
+    desk.deployments.begin(deployment_of(plan, "run"))
+    desk.ledger.reserve(plan.charge)
+
+
+def _after_first(chain: Chain, first: TrainingPlan) -> Chain:
+    return chain.tried(attempt_at(first, ended="CapacityError"))
+
+
+def test_a_quota_that_has_room_again_launches_nothing_beside_the_job_that_took_its_place(
+    desk: Desk, embedded: Any, no_room: Callable[[], None]
+) -> None:
+    no_room()
+    second = walk(desk, "ml.m5.xlarge")
+    assert second.request.instance_type == "ml.m5.xlarge"
+    begin(desk, second)
+    embedded.control("DELETE", "quotas")
+    assert walk(desk, "ml.m5.xlarge").job_name == second.job_name
+    desk.ledger.settle(second.job_name, Decimal("0.10"))
+    assert walk(desk, "ml.m5.xlarge").job_name == second.job_name
+
+
+def test_prices_that_changed_lead_to_no_other_choice(desk: Desk) -> None:
+    first = walk(desk, "ml.m5.xlarge", "ml.m5.2xlarge")
+    begin(desk, first)
+    desk.ledger.release(first.job_name)
+    closed = desk.deployments.ask_stop(deployment_of(first, "run").id, by=FALLBACK, why="CapacityError")
+    desk.deployments.give_up(closed.id, "CapacityError")
+    dearer = PriceList(
+        replace(price, usd=price.usd * 9) if price.item == "ml.m5.xlarge" and price.use == "training" else price
+        for price in desk.prices
+    )
+    request = first.request
+    chain = Chain.of(request, desk.prices, desk.settings.region)
+    assert [one.instance_type for one in chain.choices][1] == "ml.m5.xlarge"
+    begin(desk, plan_attempt(desk, _after_first(chain, first))[0])
+    again = Chain.of(request, dearer, desk.settings.region)
+    assert [one.instance_type for one in again.choices][1] == "ml.m5.2xlarge"
+    assert plan_attempt(desk, _after_first(again, first))[0].request.instance_type == "ml.m5.xlarge"
+
+
+def test_a_job_that_was_asked_for_by_itself_is_nobodys_second_choice(desk: Desk) -> None:
+    alone = walk(desk, instance_type="ml.m5.xlarge")
+    begin(desk, alone)
+    assert walk(desk, "ml.m5.xlarge").request.instance_type == "ml.m5.large"
