@@ -3,29 +3,24 @@
 from __future__ import annotations
 
 import json
-import os
-import pty
 import re
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
 from uuid import uuid4
 
 import pytest
 from embedded_aws import EmbeddedAws
+from train_shell import COMMAND, PATIENCE, Said, in_a_terminal
 from training_configs import Bench, bench_at
 
 from trainmaster import cli
 from trainmaster.budget.budgets import Budget
 
-COMMAND = [sys.executable, "-m", "trainmaster.cli", "train"]
-PATIENCE = 180.0
 HOUSES = (Path(__file__).parents[2] / "model" / "data" / "house_data.csv").read_bytes()
 LINES = """
 import time
@@ -34,21 +29,6 @@ for number in range(1, 2000):
     time.sleep(0.1)
 """
 """Writes for longer than any of these tests, so that it has to be stopped."""
-
-
-@dataclass(frozen=True)
-class Said:
-    """How a command ended, and what it said."""
-
-    code: int
-    out: str
-    err: str
-
-    @property
-    def json(self) -> Any:
-        """Its stdout, which must be one JSON value and nothing else."""
-        assert self.out.count("\n") == 1, self.out
-        return json.loads(self.out)
 
 
 @pytest.fixture(scope="module")
@@ -326,32 +306,6 @@ class TestOverBudget:
         reserved = bench.desk.ledger.find(job)
         assert reserved is not None
         assert Decimal("0.02") < reserved.charge.amount <= Decimal("0.50")
-
-
-def in_a_terminal(arguments: list[str], answers: dict[str, str], environment: dict[str, str], folder: Path) -> Said:
-    """As somebody would type it who answers each question once; what was on the screen is its `out`."""
-    ours, theirs = pty.openpty()
-    process = subprocess.Popen(
-        [*COMMAND, *arguments],
-        env={**environment, "TERM": "xterm"}, cwd=folder, stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True,
-    )  # fmt: skip
-    os.close(theirs)
-    screen, left = "", dict(answers)
-    deadline = time.monotonic() + PATIENCE
-    try:
-        while time.monotonic() < deadline:
-            try:
-                read = os.read(ours, 65536)
-            except OSError:  # what Linux says when the other side is closed
-                break
-            screen += read.decode(errors="replace")
-            for question in [one for one in left if one in screen]:
-                os.write(ours, f"{left.pop(question)}\n".encode())
-        return Said(process.wait(PATIENCE), screen, "")
-    finally:
-        process.kill()
-        process.wait(PATIENCE)
-        os.close(ours)
 
 
 class TestFollowing:
