@@ -5,19 +5,21 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from decimal import Decimal
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 from desks import desk_at
-from lasting_jobs import put_data
+from lasting_jobs import job_plan, put_data
 from paid_launch import DATA
 
 from trainmaster.budget.prices import PriceList
+from trainmaster.errors import RefusedError
 from trainmaster.training.attempts import FALLBACK, Chain
 from trainmaster.training.desk import Desk
-from trainmaster.training.falling_back import plan_attempt
-from trainmaster.training.launching import deployment_of
+from trainmaster.training.falling_back import launch_attempt, plan_attempt
+from trainmaster.training.launching import deployment_of, launch_training
 from trainmaster.training.plan import TrainingPlan
 from trainmaster.training.preparing import asked_by
 from trainmaster.training.request import TrainingRequest
@@ -89,6 +91,22 @@ def test_prices_that_changed_lead_to_no_other_choice(desk: Desk) -> None:
     again = Chain.of(request, dearer, desk.settings.region)
     assert [one.instance_type for one in again.choices][1] == "ml.m5.2xlarge"
     assert plan_attempt(desk, _after_first(again, first))[0].request.instance_type == "ml.m5.xlarge"
+
+
+def test_an_experiment_that_is_full_is_no_lack_of_machines(desk: Desk, embedded: Any) -> None:
+    plan = job_plan(embedded, name="full")
+    embedded.control("POST", "faults", {"operation": "CreateExperiment", "error": "ResourceLimitExceeded", "count": 1})
+    try:
+        with pytest.raises(
+            RefusedError, match=rf"{plan.job_name} cannot be tracked in the experiment full-.*ResourceLimitExc"
+        ):
+            launch_attempt(desk, plan, partial(launch_training, desk, plan), last=False)
+    finally:
+        embedded.control("DELETE", "faults")
+    row, reservation = desk.deployments.find(plan.job_name), desk.ledger.find(plan.job_name)
+    assert row
+    assert reservation
+    assert (row.status, row.job.stop, reservation.state) == ("failed", None, "released")
 
 
 def test_a_job_that_was_asked_for_by_itself_is_nobodys_second_choice(desk: Desk) -> None:

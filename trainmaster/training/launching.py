@@ -76,6 +76,8 @@ def _reserve_and_create(desk: Desk, plan: TrainingPlan, deployment: Deployment, 
         # Of any other failure nobody knows whether the job was made. The next try finds out, or reconcile does.
         if is_refusal(error) and not is_taken(error):
             desk.ledger.release(plan.job_name, reservation.position)
+        if is_refusal(error) and error.operation_name != "CreateTrainingJob":
+            raise RefusedError(_not_tracked(plan, error)) from error  # a full experiment is no lack of machines
         raise
     return "created"
 
@@ -93,6 +95,14 @@ def _give_up(desk: Desk, deployment: Deployment, why: str) -> None:
     reservation = desk.ledger.find(deployment.deployment_id)
     if reservation is None or reservation.state == "released":
         desk.deployments.give_up(deployment.id, why)
+
+
+def _not_tracked(plan: TrainingPlan, error: ClientError) -> str:
+    experiment = plan.create_request["ExperimentConfig"]["ExperimentName"]
+    return (
+        f"Training job {plan.job_name} cannot be tracked in the experiment {experiment}: {error}. Set experiment to another one,"
+        " or allow the worker's role what was denied."
+    )
 
 
 def _stopped_early(deployment: Deployment) -> str:
