@@ -13,7 +13,12 @@ from uuid import UUID, uuid4
 
 import pytest
 from prefect import flow, get_client, get_run_logger, task
-from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterName
+from prefect.client.schemas.filters import (
+    ArtifactFilter,
+    ArtifactFilterFlowRunId,
+    FlowRunFilter,
+    FlowRunFilterName,
+)
 from prefect.client.schemas.objects import FlowRun, StateType
 from prefect.runtime import flow_run, task_run
 from prefect.states import Cancelling
@@ -25,7 +30,7 @@ from trainmaster.budget.budgets import Budget
 from trainmaster.budget.ledger import Ledger, open_ledger
 from trainmaster.catalog.catalogue import open_catalogue
 from trainmaster.catalog.deployments import Deployment
-from trainmaster.errors import NoCapacityError, TrainingRefusedError
+from trainmaster.errors import NoCapacityError, TrainingFailedError, TrainingRefusedError
 from trainmaster.settings import Settings
 from trainmaster.training.attempts import FALLBACK
 from trainmaster.training.log_sinks import Line
@@ -105,6 +110,26 @@ def test_everything_wrong_is_said_at_once_and_nothing_is_launched(stack: Any, us
         )
     assert {"instance_type", "network", "spot"} <= {problem.kind for problem in refused.value.problems}
     assert jobs(stack, "wrong") == []
+
+
+def test_a_job_that_fails_is_shown_with_its_cause_its_bill_and_its_last_lines(stack: Any, user_id: UUID) -> None:
+    asked = request(stack, "fails-visibly", user_id)
+    stack.client("s3").put_object(Bucket=stack.bucket, Key="fails-visibly/data.csv", Body=b"not,houses\n1,2\n")
+    state = train_model(asked, return_state=True)
+    with pytest.raises(TrainingFailedError) as failed:
+        state.result()
+    of_run = ArtifactFilter(flow_run_id=ArtifactFilterFlowRunId(any_=[state.state_details.flow_run_id]))
+    with get_client(sync_client=True) as client:
+        shown = {one.key: str(one.data) for one in client.read_artifacts(artifact_filter=of_run)}
+    for said in (
+        "| what happened | Failed:",
+        "| likely cause |",
+        "| bill | \\$0.0",
+        "Set attempt to one more",
+        "## Its last lines",
+    ):
+        assert said in shown["training-failed"], shown["training-failed"]
+    assert failed.value.log_tail[-1] in shown["training-failed"]
 
 
 def test_an_attempt_aws_has_no_capacity_for_is_closed_and_the_cheapest_next_one_trains(
