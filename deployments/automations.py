@@ -35,7 +35,7 @@ MESSAGES: dict[str, tuple[EventTrigger, str, str]] = {
     ),
     "Trainmaster: a job's budget is exhausted": (
         EventTrigger(expect={"trainmaster.budget.exhausted"}, posture=Posture.Reactive),
-        "A training job is stopped: its budget is exhausted",
+        "A budget is exhausted: {{ event.payload.job }}",
         "{{ event.payload.sentence }}",
     ),
     "Trainmaster: somebody must approve a training": (
