@@ -77,7 +77,7 @@ def plan_of(name: str, environment: Mapping[str, str], **choices: Any) -> Traini
         request,
         TrainingInputs(name, HOUSE_PRICES, (channel,), f"s3://{bucket}/no-source.tar.gz", "image"),
         approve(request, region, shipped_prices()),
-        Place(region, environment["TRAINMASTER_EXECUTION_ROLE_ARN"], f"s3://{bucket}/{name}/jobs"),
+        Place(region, environment["TRAINMASTER_EXECUTION_ROLE_ARN"], f"s3://{bucket}/{name}/jobs", "tests"),
     )
     algorithm = {**plan.create_request["AlgorithmSpecification"], "ContainerEntrypoint": ["/bin/sh", "-c", SCRIPT]}
     return replace(plan, create_request={**plan.create_request, "AlgorithmSpecification": algorithm})

@@ -28,7 +28,7 @@ from trainmaster.training.followers import States, no_states
 from trainmaster.training.launching import deployment_of, launch_training
 from trainmaster.training.looking import regions_with_jobs
 from trainmaster.training.outcome import bill_of
-from trainmaster.training.plan import FINGERPRINT_TAG, TrainingPlan
+from trainmaster.training.plan import INSTALLATION_TAG, TrainingPlan
 from trainmaster.training.reconciling import Reconciled, reconcile
 
 HALF_AN_HOUR = timedelta(minutes=30)
@@ -301,9 +301,10 @@ class TestWhatAwsForgot:
 
 class TestOrphans:
     @pytest.fixture
-    def orphan(self, sagemaker: Any, embedded: Any) -> Iterator[TrainingPlan]:
-        """A job with our tags that this catalogue and ledger never heard of."""
-        plan = job_plan(embedded, name="orphan")
+    def orphan(self, desk: Desk, sagemaker: Any, embedded: Any) -> Iterator[TrainingPlan]:
+        """A job of this installation that its catalogue and ledger do not know."""
+        ours = {"Key": INSTALLATION_TAG, "Value": str(desk.catalogue.installation)}
+        plan = job_plan(embedded, name="orphan", create={"Tags": [ours]})
         create_alone(sagemaker, plan)
         described(sagemaker, plan.job_name, "Training")
         yield plan
@@ -314,8 +315,7 @@ class TestOrphans:
         self, desk: Desk, sagemaker: Any, embedded: Any, orphan: TrainingPlan, launched: Any
     ) -> None:
         ours = launched()
-        others = [tag for tag in orphan.create_request["Tags"] if tag["Key"] != FINGERPRINT_TAG]
-        foreign = job_plan(embedded, name="foreign", create={"Tags": others})
+        foreign = job_plan(embedded, name="foreign")  # of another installation
         create_alone(sagemaker, foreign)
         described(sagemaker, foreign.job_name, "Training")
         found = findings(sweep(desk, AT_ONCE, stop_orphans=True))

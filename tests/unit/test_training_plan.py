@@ -27,7 +27,7 @@ INPUTS = TrainingInputs(
     "s3://bucket-1/source.tar.gz",
     "image:1",
 )
-PLACE = Place("us-east-1", "arn:aws:iam::123456789012:role/r", "s3://bucket-1/jobs")
+PLACE = Place("us-east-1", "arn:aws:iam::123456789012:role/r", "s3://bucket-1/jobs", "an-installation")
 APPROVAL = Approval(Rate(Decimal("0.12")), Decimal("1.00"), 1800, 3600)
 
 

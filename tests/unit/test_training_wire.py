@@ -28,7 +28,7 @@ INPUTS = TrainingInputs(
     "image:1",
     {"seed": "1"},
 )
-PLACE = Place("eu-west-1", "arn:aws:iam::123456789012:role/r", "s3://bucket-1/jobs")
+PLACE = Place("eu-west-1", "arn:aws:iam::123456789012:role/r", "s3://bucket-1/jobs", "an-installation")
 
 ELSEWHERE = {
     "budget_limit": "the runtime that was approved, and a tag",

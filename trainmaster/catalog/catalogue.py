@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from uuid import UUID
 
 from pydantic import SecretStr
 
@@ -11,6 +12,7 @@ from trainmaster.catalog.configs import Configs
 from trainmaster.catalog.database import Database, open_database
 from trainmaster.catalog.datasets import Datasets
 from trainmaster.catalog.deployments import Deployments
+from trainmaster.catalog.installation import installation_of
 from trainmaster.catalog.log_positions import LogPositions
 from trainmaster.catalog.pending import PendingObjects
 
@@ -25,6 +27,11 @@ class Catalogue:
     deployments: Deployments
     configs: Configs
     log_positions: LogPositions
+
+    @property
+    def installation(self) -> UUID:
+        """Which installation this is, for others in the same AWS account to know."""
+        return installation_of(self.database)
 
     def close(self) -> None:
         """Close the connections."""

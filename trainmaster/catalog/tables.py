@@ -161,6 +161,15 @@ pending_objects = Table(
 """Objects no catalogue row vouches for: on their way in, or to be removed. Whose lease has run out may be removed by anybody."""
 pending_objects_lease = Index("pending_objects_lease_until_idx", pending_objects.c.lease_until)
 
+installation = Table(
+    "installation",
+    metadata,
+    Column("one", Integer, primary_key=True, autoincrement=False),
+    Column("id", Uuid, nullable=False),
+    CheckConstraint("one = 1", name="installation_one_check"),
+)
+"""One row: see trainmaster/catalog/installation.py."""
+
 log_positions = Table(
     "log_positions",
     metadata,

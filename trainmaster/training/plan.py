@@ -16,7 +16,9 @@ from trainmaster.training.request import TrainingRequest, decides
 from trainmaster.training.trainers import Trainer
 
 FINGERPRINT_TAG = "trainmaster:fingerprint"
-OUR_TAGS = (FINGERPRINT_TAG, "trainmaster:model", "trainmaster:attempt", "trainmaster:budget-usd")
+INSTALLATION_TAG = "trainmaster:installation"
+"""By which reconciling knows the jobs that are its own to stop."""
+OUR_TAGS = (FINGERPRINT_TAG, "trainmaster:model", "trainmaster:attempt", "trainmaster:budget-usd", INSTALLATION_TAG)
 OUR_VARIABLES = {"PIP_QUIET": "1"}
 """The toolkit installs requirements.txt: errors are news, what is there is not."""
 CODE_CHANNEL = "code"
@@ -52,11 +54,12 @@ class TrainingInputs:
 
 @dataclass(frozen=True)
 class Place:
-    """Where jobs run and what they leave is kept: `output_uri` is an S3 prefix without a slash at its end."""
+    """Where jobs run and what they leave is kept, `output_uri` an S3 prefix without a slash at its end; and whose they are."""
 
     region: str
     role_arn: str
     output_uri: str
+    installation: str
 
 
 @dataclass(frozen=True)
@@ -111,7 +114,7 @@ def plan_training(request: TrainingRequest, inputs: TrainingInputs, approval: Ap
         "CheckpointConfig": {"S3Uri": request.checkpoint_s3_uri or f"{folder}/checkpoints"},
         "ProfilerConfig": _profiler(folder) if request.enable_profiler else {"DisableProfiler": True},
         "ExperimentConfig": _experiment(request.experiment or inputs.name, job_name),
-        "Tags": [{"Key": key, "Value": value} for key, value in _tags(request, inputs, fingerprint).items()],
+        "Tags": [{"Key": key, "Value": value} for key, value in _tags(request, inputs, fingerprint, place).items()],
     }
     if request.enable_tensorboard:
         create["TensorBoardOutputConfig"] = {"S3OutputPath": f"{folder}/tensorboard"}
@@ -174,13 +177,14 @@ def _experiment(experiment: str, job_name: str) -> dict[str, str]:
     }
 
 
-def _tags(request: TrainingRequest, inputs: TrainingInputs, fingerprint: str) -> dict[str, str]:
+def _tags(request: TrainingRequest, inputs: TrainingInputs, fingerprint: str, place: Place) -> dict[str, str]:
     return {
         **request.tags,
         FINGERPRINT_TAG: fingerprint,
         "trainmaster:model": inputs.name,
         "trainmaster:attempt": str(request.attempt),
         "trainmaster:budget-usd": str(request.budget_limit),
+        INSTALLATION_TAG: place.installation,
     }
 
 

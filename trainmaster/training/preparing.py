@@ -69,7 +69,7 @@ def prepare_training(desk: Desk, request: TrainingRequest) -> TrainingPlan:
     if not request.dry_run:
         _upload(desk.client("s3"), finding.uploads)
     output_uri = f"s3://{bucket}/{finding.folder}/jobs"
-    place = Place(region, desk.settings.required("execution_role_arn"), output_uri)
+    place = Place(region, desk.settings.required("execution_role_arn"), output_uri, str(desk.catalogue.installation))
     plan = plan_training(request, finding.inputs, approval, place)
     return replace(plan, notes=(*finding.notes, *verdict.notes), circumstances=verdict.circumstances)
 

@@ -19,7 +19,7 @@ from trainmaster.training.desk import Desk
 from trainmaster.training.followers import States, following, no_states
 from trainmaster.training.looking import Books, Described, descriptions, is_here, is_in_region, read_books
 from trainmaster.training.overdrawing import is_of_job
-from trainmaster.training.plan import FINGERPRINT_TAG
+from trainmaster.training.plan import INSTALLATION_TAG
 from trainmaster.training.stopping import stop_training
 from trainmaster.training.tending import Known, Tended, tend, tend_known
 
@@ -27,7 +27,7 @@ Finding = Literal[
     "running", "settled", "stopped", "adopted", "drifted", "released", "waiting", "elsewhere", "orphan", "failed",
 ]  # fmt: skip
 """Stopped: was told to, just now. Waiting: AWS knows no such job, but its launch is too recent to be given up. Elsewhere: of
-another account. Orphan: bears our tag, but neither row nor ledger knows it. Failed: could not be looked after."""
+another account. Orphan: bears our installation's tag, but neither row nor ledger knows it. Failed: could not be looked after."""
 
 UNEVENTFUL: frozenset[Finding] = frozenset({"running", "waiting", "elsewhere"})
 CHANGES: frozenset[Finding] = frozenset({"settled", "released", "adopted"})
@@ -61,7 +61,7 @@ class ReconcileRequest(BaseModel):
         int,
         Field(
             title="Give up after (minutes)",
-            description="When a launch is given up whose job AWS does not know, and a tagged job stopped that nobody here"
+            description="When a launch is given up whose job AWS does not know, and a job of ours stopped that nobody here"
             " knows. A launch takes ten at the very most.",
             ge=15,
             le=7 * 24 * 60,
@@ -71,8 +71,7 @@ class ReconcileRequest(BaseModel):
         bool,
         Field(
             title="Stop orphans",
-            description="Stop jobs with our tags that neither the catalogue nor the ledger knows. Off where several"
-            " installations share an AWS account and region: one's jobs are the other's orphans.",
+            description="Stop jobs this installation launched that neither its catalogue nor its ledger knows any more.",
         ),
     ] = True
 
@@ -220,16 +219,17 @@ def _under_way(desk: Desk, name: str, arn: str, *, stop: bool) -> Iterator[Recon
     try:
         if desk.deployments.find(name) or desk.ledger.find(name):
             yield _tended(name, tend(desk, name, desk.client("sagemaker").describe_training_job(TrainingJobName=name)))
-        elif stop and is_here(desk, arn) and _is_tagged(desk, arn):
+        elif stop and is_here(desk, arn) and _is_ours(desk, arn):
             stop_training(desk.client("sagemaker"), name)
             yield Reconciled("orphan", name, why="it bears our tag, but no deployment and no reservation; told to stop")
     except PASSING as error:
         yield Reconciled("failed", name, why=str(error))
 
 
-def _is_tagged(desk: Desk, arn: str) -> bool:
+def _is_ours(desk: Desk, arn: str) -> bool:
     pages = desk.client("sagemaker").get_paginator("list_tags").paginate(ResourceArn=arn)
-    return any(tag["Key"] == FINGERPRINT_TAG for page in pages for tag in page["Tags"])
+    ours = {"Key": INSTALLATION_TAG, "Value": str(desk.catalogue.installation)}
+    return any(tag == ours for page in pages for tag in page["Tags"])
 
 
 def _batches(items: Iterable[T]) -> Iterator[list[T]]:
