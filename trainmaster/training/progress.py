@@ -224,7 +224,8 @@ def reading(text: str) -> Reading:
     for match in _PAIR.finditer(shown):
         if name := _WORDS.get(match["word"].lower(), ""):
             values[name] = float(match["number"])
-    if counted_epoch and {"step", "steps"} <= values.keys():  # `Epoch [2/10], Step [100/600]`: its steps are those of one epoch
+    # `Epoch [2/10], Step [100/600]`: its steps are those of one epoch.
+    if counted_epoch and {"step", "steps"} <= values.keys():
         values["step"] += (values["epoch"] - 1) * values["steps"]
         values["steps"] *= values["epochs"]
     elif counted_epoch and values["epochs"]:
