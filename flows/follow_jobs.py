@@ -7,20 +7,33 @@ from __future__ import annotations
 
 from prefect import flow
 
-from tasks.jobs import find_jobs_to_follow, in_region, read_new_lines, report_sweep, require_all_tended, tend_batch
+from tasks.jobs import (
+    find_jobs_to_follow,
+    in_region,
+    read_new_lines,
+    report_sweep,
+    require_all_tended,
+    result_in,
+    tend_batch,
+)
 from trainmaster.settings import Settings
 from trainmaster.training.sweeping import FollowJobsRequest, Sweep
 
 
 @flow(name="follow-jobs", flow_run_name="follow jobs")
 def follow_jobs(request: FollowJobsRequest) -> Sweep:
-    settings, sweep, reads = Settings(), Sweep(), []
-    for region, jobs in find_jobs_to_follow(settings).items():
+    settings, sweep = Settings(), Sweep()
+    found = find_jobs_to_follow(settings)
+    sweep.add(found.failed)
+    for region, jobs in found.jobs.items():
         here = in_region(settings, region)
-        reads.append(read_new_lines(jobs, here, return_state=True))  # fails further down: the jobs come first
+        # What fails is said at the end: neither a log nor a region keeps other jobs from being looked after.
+        read = read_new_lines(jobs, here, return_state=True)
+        sweep.lines += result_in(sweep, read, f"the logs in {region}") or 0
         for batch in request.batches(jobs):
-            sweep.add(tend_batch(batch, here))
+            tended = tend_batch(batch, here, return_state=True)
+            swept = result_in(sweep, tended, f"{batch[0]} and {len(batch) - 1} more in {region}")
+            sweep.add(swept or [])
     report_sweep(sweep, return_state=True)  # a report that fails spoils no books
     require_all_tended(sweep.failures)
-    sweep.lines = sum(read.result() for read in reads)
     return sweep

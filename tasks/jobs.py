@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from datetime import timedelta
+from typing import TypeVar
 from uuid import UUID
 
-from prefect import get_run_logger
+from prefect import State, get_run_logger
 from prefect.artifacts import create_table_artifact
 
 from tasks.aws import desk_of, step
@@ -15,10 +18,12 @@ from trainmaster.errors import JobsLeftError
 from trainmaster.settings import Settings
 from trainmaster.training.finding import find_job
 from trainmaster.training.looking import regions_with_jobs
-from trainmaster.training.reconciling import CHANGES, ReconcileRequest, Reconciliation, reconcile
+from trainmaster.training.reconciling import CHANGES, PASSING, Reconciled, ReconcileRequest, Reconciliation, reconcile
 from trainmaster.training.seen import stop_job
 from trainmaster.training.stop_request import StoppedJob, StopRequest
 from trainmaster.training.sweeping import Sweep, SweptJob, jobs_to_follow, read_logs, tend_jobs
+
+T = TypeVar("T")
 
 
 def in_region(settings: Settings, region: str) -> Settings:
@@ -28,21 +33,32 @@ def in_region(settings: Settings, region: str) -> Settings:
 
 @step(task_run_name="reconcile jobs, rows and ledger")
 def reconcile_jobs(request: ReconcileRequest, settings: Settings) -> Reconciliation:
-    """Bring every open row and reservation to what AWS says of its job, and tell of thresholds nobody told of."""
-    result, patience = Reconciliation(), timedelta(minutes=request.release_after_minutes)
+    """Bring every open row and reservation to what AWS says of its job, and tell of thresholds nobody told of.
+
+    A region that AWS refuses or that does not answer is a finding, and keeps no other from being looked after.
+    """
+    result = Reconciliation()
     with desk_of(settings) as desk:
         regions = regions_with_jobs(desk)
     for region in regions:
-        with desk_of(in_region(settings, region)) as desk:
-            for found in reconcile(
-                desk, release_after=patience, states=states_of_runs, stop_orphans=request.stop_orphans
-            ):
+        try:
+            for found in _reconciled(request, in_region(settings, region)):
                 result.add(found)
-                if found.finding in CHANGES:
-                    tell_standing(desk.ledger, found.job_name)
+        except PASSING as error:
+            result.add(Reconciled("failed", f"region {region}", why=str(error)))
     _tell_thresholds(settings)
     get_run_logger().info("%s", result.sentence())
     return result
+
+
+def _reconciled(request: ReconcileRequest, here: Settings) -> Iterator[Reconciled]:
+    """All of one region."""
+    patience = timedelta(minutes=request.release_after_minutes)
+    with desk_of(here) as desk:
+        for found in reconcile(desk, release_after=patience, states=states_of_runs, stop_orphans=request.stop_orphans):
+            yield found
+            if found.finding in CHANGES:
+                tell_standing(desk.ledger, found.job_name)
 
 
 def _tell_thresholds(settings: Settings) -> None:
@@ -64,18 +80,38 @@ def require_all_tended(failures: list[str]) -> None:
         raise JobsLeftError(failures)
 
 
+@dataclass(frozen=True)
+class ToFollow:
+    """By region, the names of open jobs that no living flow run follows, oldest first; and the regions that failed."""
+
+    jobs: dict[str, list[str]] = field(default_factory=dict)
+    failed: list[SweptJob] = field(default_factory=list)
+
+
 @step(task_run_name="find the jobs nobody follows")
-def find_jobs_to_follow(settings: Settings) -> dict[str, list[str]]:
-    """By region, the names of open jobs that no living flow run follows, oldest first."""
-    found: dict[str, list[str]] = {}
+def find_jobs_to_follow(settings: Settings) -> ToFollow:
+    """In all regions; one that fails keeps none of the others from being looked at."""
+    found = ToFollow()
     with desk_of(settings) as desk:
         regions = regions_with_jobs(desk)
     for region in regions:
-        with desk_of(in_region(settings, region)) as desk:
-            if jobs := list(jobs_to_follow(desk, states_of_runs)):
-                found[region] = jobs
-    get_run_logger().info("%s jobs are followed here.", sum(map(len, found.values())))
+        try:
+            with desk_of(in_region(settings, region)) as desk:
+                if jobs := list(jobs_to_follow(desk, states_of_runs)):
+                    found.jobs[region] = jobs
+        except PASSING as error:
+            found.failed.append(SweptJob.failure(f"region {region}", error))
+    get_run_logger().info("%s jobs are followed here.", sum(map(len, found.jobs.values())))
     return found
+
+
+def result_in(sweep: Sweep, state: State[T], what: str) -> T | None:
+    """What a step came to; None of one that failed, and then the sweep has why."""
+    result = state.result(raise_on_failure=False)
+    if isinstance(result, BaseException):
+        sweep.add([SweptJob.failure(what, result)])
+        return None
+    return result
 
 
 @step(task_run_name="read the new lines of their logs")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import uuid4
 
@@ -15,11 +17,11 @@ from prefect.states import Cancelled, Crashed
 from flows.follow_jobs import follow_jobs
 from flows.reconcile import reconcile
 from flows.stop_training import stop_training
-from trainmaster.catalog.deployments import Deployment
+from trainmaster.catalog.deployments import Deployment, deployment_id_of
 from trainmaster.errors import JobsLeftError, UnknownChoiceError
 from trainmaster.settings import Settings
 from trainmaster.training.desk import Desk, open_desk
-from trainmaster.training.launching import launch_training
+from trainmaster.training.launching import deployment_of, launch_training
 from trainmaster.training.plan import TrainingPlan
 from trainmaster.training.reconciling import ReconcileRequest
 from trainmaster.training.stop_request import StopRequest
@@ -126,6 +128,33 @@ def test_what_could_not_be_looked_after_fails_the_run_by_name_when_all_others_we
             run()
     stack.aws.control("DELETE", "faults")
     assert of_job(follow_jobs(FollowJobsRequest()), plan)
+
+
+def test_a_region_that_is_refused_keeps_no_other_from_being_looked_after(desk: Desk, stack: Any, user_id: str) -> None:
+    plan = job_plan(stack.aws, user_id=user_id, name="regions")
+    row, yesterday = deployment_of(plan, ""), datetime.now(UTC) - timedelta(days=1)
+
+    def begin_in(region: str) -> Deployment:
+        arn = plan.charge.resource.replace("us-east-1", region)
+        name = f"{plan.job_name}-{region[:2]}"
+        of_region = replace(row.job, arn=arn, handed_over=True)
+        begun = replace(row, id=deployment_id_of(arn), deployment_id=name, created_at=yesterday, job=of_region)
+        return desk.deployments.begin(begun)
+
+    refused, later = begin_in("a region of nobody's"), begin_in("eu-west-1")
+    try:
+        with pytest.raises(JobsLeftError, match="region a region of nobody's: ") as swept:
+            follow_jobs(FollowJobsRequest())
+        assert later.deployment_id not in str(swept.value)
+        assert any(later.deployment_id in table for table in tables("followed-jobs"))
+        with pytest.raises(JobsLeftError, match="region a region of nobody's: "):
+            reconcile(ReconcileRequest())
+        given_up = desk.deployments.find(later.deployment_id)
+        assert given_up
+        assert given_up.job.given_up
+    finally:
+        for one in (refused, later):
+            desk.deployments.give_up(one.id, "the test is over")
 
 
 class TestStopping:

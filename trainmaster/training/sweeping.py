@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
 from botocore.exceptions import BotoCoreError, ClientError
 from pydantic import BaseModel, ConfigDict, Field
@@ -61,6 +61,11 @@ class SweptJob(BaseModel):
     progress: str = ""
     said: str = ""
     failed: bool = False
+
+    @classmethod
+    def failure(cls, what: str, error: BaseException) -> Self:
+        """Of a job, or of what else could not be looked after."""
+        return cls(job=what, status="unknown", said=str(error), failed=True)
 
     def row(self) -> dict[str, Any]:
         return self.model_dump(exclude={"failed"})
@@ -152,12 +157,12 @@ def tend_jobs(desk: Desk, job_names: Sequence[str]) -> Iterator[SweptJob]:
         try:
             yield _tended(desk, name, books, described)
         except (ClientError, BotoCoreError, TrainmasterError) as error:
-            yield SweptJob(job=name, status="unknown", said=str(error), failed=True)
+            yield SweptJob.failure(name, error)
 
 
 def _tended(desk: Desk, name: str, books: Books, described: Described) -> SweptJob:
     if isinstance(described, Exception):
-        return SweptJob(job=name, status="unknown", said=str(described), failed=True)
+        return SweptJob.failure(name, described)
     if described is None:  # its launch is under way, or died: reconcile knows what to do then
         return SweptJob(job=name, status="not launched yet")
     logs = _end_of_log(desk, name) if described["TrainingJobStatus"] in FINISHED else None
