@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import threading
 import time
 import urllib.error
@@ -23,7 +22,7 @@ from botocore.config import Config
 from botocore.credentials import Credentials
 from botocore.exceptions import ClientError, ConnectionClosedError
 from embedded_aws import EmbeddedAws
-from waiting import ENDS_WITHIN, IMAGE, TRUST, until
+from waiting import ENDS_WITHIN, IMAGE, until
 from werkzeug.test import Client as WsgiClient
 
 from trainmaster.embedded.control import Control
@@ -394,70 +393,6 @@ class TestControl:
         self, embedded: EmbeddedAws, method: str, path: str, body: Any, said: str
     ) -> None:
         assert said in embedded.control(method, path, body)["error"]
-
-
-class TestSimulatePrincipalPolicy:
-    @pytest.fixture
-    def decide(self, embedded: EmbeddedAws) -> Callable[..., dict[str, str]]:
-        """Decisions by action, for a new role with these inline statements and attached ones."""
-
-        def decide(
-            actions: list[str], inline: list[Any], attached: list[Any] | None = None, **request: Any
-        ) -> dict[str, str]:
-            iam, name = embedded.client("iam"), f"role-{uuid4().hex[:8]}"
-            arn = iam.create_role(RoleName=name, AssumeRolePolicyDocument=TRUST)["Role"]["Arn"]
-            document = {"Version": "2012-10-17", "Statement": inline}
-            iam.put_role_policy(RoleName=name, PolicyName="inline", PolicyDocument=json.dumps(document))
-            if attached:
-                document = {"Version": "2012-10-17", "Statement": attached}
-                policy = iam.create_policy(PolicyName=name, PolicyDocument=json.dumps(document))["Policy"]["Arn"]
-                iam.attach_role_policy(RoleName=name, PolicyArn=policy)
-            results = iam.simulate_principal_policy(PolicySourceArn=arn, ActionNames=actions, **request)
-            return {one["EvalActionName"]: one["EvalDecision"] for one in results["EvaluationResults"]}
-
-        return decide
-
-    def test_what_no_policy_allows_is_denied_implicitly(self, decide: Callable[..., dict[str, str]]) -> None:
-        allow = {"Effect": "Allow", "Action": ["S3:get*", "logs:*"], "Resource": "*"}
-        assert decide(["s3:GetObject", "s3:PutObject", "logs:PutLogEvents"], [allow]) == {
-            "s3:GetObject": "allowed",
-            "s3:PutObject": "implicitDeny",
-            "logs:PutLogEvents": "allowed",
-        }
-
-    def test_an_explicit_deny_wins_over_every_allow(self, decide: Callable[..., dict[str, str]]) -> None:
-        deny = {"Effect": "Deny", "Action": "s3:Delete*", "Resource": "*"}
-        allow = {"Effect": "Allow", "Action": "*", "Resource": "*"}
-        expected = {"s3:DeleteObject": "explicitDeny", "s3:GetObject": "allowed"}
-        assert decide(list(expected), [deny], [allow]) == expected
-        assert decide(list(expected), [allow], [deny]) == expected
-
-    def test_resources_and_inversions_are_honoured(self, decide: Callable[..., dict[str, str]]) -> None:
-        allow = {"Effect": "Allow", "NotAction": "s3:Delete*", "Resource": "arn:aws:s3:::mine/*"}
-        actions = ["s3:GetObject", "s3:DeleteObject"]
-        mine, yours = ["arn:aws:s3:::mine/key"], ["arn:aws:s3:::yours/key"]
-        assert decide(actions, [allow], ResourceArns=mine) == {
-            "s3:GetObject": "allowed",
-            "s3:DeleteObject": "implicitDeny",
-        }
-        assert set(decide(actions, [allow], ResourceArns=yours).values()) == {"implicitDeny"}
-
-    def test_the_default_role_may_do_what_jobs_need(self, embedded: EmbeddedAws) -> None:
-        results = embedded.client("iam").simulate_principal_policy(
-            PolicySourceArn=embedded.environment["TRAINMASTER_EXECUTION_ROLE_ARN"],
-            ActionNames=[
-                "s3:GetObject",
-                "logs:CreateLogStream",
-                "cloudwatch:PutMetricData",
-                "ecr:GetAuthorizationToken",
-            ],
-        )["EvaluationResults"]
-        assert {one["EvalDecision"] for one in results} == {"allowed"}
-
-    def test_a_role_that_is_not_there_is_no_such_entity(self, embedded: EmbeddedAws) -> None:
-        simulate = embedded.client("iam").simulate_principal_policy
-        nobody = "arn:aws:iam::123456789012:role/Nobody"
-        assert error_of(simulate, PolicySourceArn=nobody, ActionNames=["s3:GetObject"])[:2] == (404, "NoSuchEntity")
 
 
 def status_of(address: str, body: bytes | None = None, **headers: str) -> int:
