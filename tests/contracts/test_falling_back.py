@@ -109,6 +109,28 @@ def test_an_experiment_that_is_full_is_no_lack_of_machines(desk: Desk, embedded:
     assert (row.status, row.job.stop, reservation.state) == ("failed", None, "released")
 
 
+def test_every_attempt_goes_on_from_the_checkpoints_of_those_before_it_and_a_new_one_of_the_users_begins_anew(
+    desk: Desk, embedded: Any, no_room: Callable[[], None]
+) -> None:
+    def checkpoints(plan: TrainingPlan) -> str:
+        return str(plan.create_request["CheckpointConfig"]["S3Uri"])
+
+    first = walk(desk, "ml.m5.xlarge", "ml.m5.2xlarge")
+    chain = _after_first(Chain.of(first.request, desk.prices, desk.settings.region), first)
+    second, _ = plan_attempt(desk, chain)
+    third, _ = plan_attempt(desk, chain.tried(attempt_at(second, ended="MaxWaitTimeExceeded")))
+    assert len({first.job_name, second.job_name, third.job_name}) == 3
+    assert checkpoints(second) == checkpoints(third) == checkpoints(first)
+    assert f"/{first.job_name}/" in checkpoints(first)
+    assert plan_attempt(desk, chain)[0] == second
+    no_room()  # and then it is the second that a run begins with
+    begun = walk(desk, "ml.m5.xlarge", "ml.m5.2xlarge")
+    assert (begun.job_name, checkpoints(begun)) == (second.job_name, checkpoints(first))
+    embedded.control("DELETE", "quotas")
+    again = walk(desk, "ml.m5.xlarge", "ml.m5.2xlarge", attempt=2)
+    assert checkpoints(again) != checkpoints(first)
+
+
 def test_a_job_that_was_asked_for_by_itself_is_nobodys_second_choice(desk: Desk) -> None:
     alone = walk(desk, instance_type="ml.m5.xlarge")
     begin(desk, alone)

@@ -90,6 +90,12 @@ class Chain:
         return cls(request, tuple(tried))
 
     @property
+    def first(self) -> TrainingRequest:
+        """What was asked for. Its job's folder is where every attempt keeps its checkpoints, so that none pays again for what another
+        trained before its instances were taken away."""
+        return self.choices[0].of(self.request)
+
+    @property
     def left(self) -> Decimal:
         """What the attempts so far have left of the request's budget, in US dollars."""
         return max(self.request.budget_limit - sum((one.bill for one in self.attempts), Decimal(0)), Decimal(0))

@@ -30,7 +30,7 @@ def plan_attempt(desk: Desk, chain: Chain) -> tuple[TrainingPlan, Chain]:
     while choice := _next(chain, known):
         request = choice.of(chain.request)
         try:
-            return cut_to(prepare_training(desk, request), chain.left), chain
+            return cut_to(prepare_training(desk, request, first=chain.first), chain.left), chain
         except RefusedError as error:
             attempt = Attempt(job_name="", instance_type=choice.instance_type, spot=choice.spot, ended=str(error))
             after = chain.tried(attempt)

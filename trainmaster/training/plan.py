@@ -85,11 +85,20 @@ class TrainingPlan:
         return int(stopping.get("MaxWaitTimeInSeconds", stopping["MaxRuntimeInSeconds"]))
 
 
-def plan_training(request: TrainingRequest, inputs: TrainingInputs, approval: Approval, place: Place) -> TrainingPlan:
-    """Pure: the same arguments give the same plan."""
+def plan_training(
+    request: TrainingRequest,
+    inputs: TrainingInputs,
+    approval: Approval,
+    place: Place,
+    *,
+    first: TrainingRequest | None = None,
+) -> TrainingPlan:
+    """Pure: the same arguments give the same plan. `first` is what was asked for where `request` takes its place on other machines:
+    its checkpoints are gone on from."""
     fingerprint = fingerprint_of(request, inputs, place.region)
     job_name = job_name_of(request, inputs, place.region)
     folder = f"{place.output_uri}/{job_name}"
+    kept_at = f"{place.output_uri}/{job_name_of(first or request, inputs, place.region)}/checkpoints"
     create: dict[str, Any] = {
         "TrainingJobName": job_name,
         "RoleArn": place.role_arn,
@@ -111,7 +120,7 @@ def plan_training(request: TrainingRequest, inputs: TrainingInputs, approval: Ap
         "Environment": {**OUR_VARIABLES, **request.environment},
         "EnableManagedSpotTraining": request.use_spot_instances,
         "EnableNetworkIsolation": request.network_isolation,
-        "CheckpointConfig": {"S3Uri": request.checkpoint_s3_uri or f"{folder}/checkpoints"},
+        "CheckpointConfig": {"S3Uri": request.checkpoint_s3_uri or kept_at},
         "ProfilerConfig": _profiler(folder) if request.enable_profiler else {"DisableProfiler": True},
         "ExperimentConfig": _experiment(request.experiment or inputs.name, job_name),
         "Tags": [{"Key": key, "Value": value} for key, value in _tags(request, inputs, fingerprint, place).items()],

@@ -40,8 +40,8 @@ _PRICED = {"price", "budget", "instance_type"}
 """Kinds of problems that are none for a job whose price was agreed on when it was launched."""
 
 
-def prepare_training(desk: Desk, request: TrainingRequest) -> TrainingPlan:
-    """The plan of a request that can be launched. Raises TrainingRefusedError with every problem it has.
+def prepare_training(desk: Desk, request: TrainingRequest, *, first: TrainingRequest | None = None) -> TrainingPlan:
+    """The plan of a request that can be launched; `first` as in `plan_training`. Raises TrainingRefusedError with every problem it has.
 
     Of a job whose money is set aside already, by a launch that died or was tried again, the amount and the rate are the ledger's:
     prices may have changed since. What the job needs in S3 is there afterwards; a dry run puts nothing there.
@@ -70,7 +70,7 @@ def prepare_training(desk: Desk, request: TrainingRequest) -> TrainingPlan:
         _upload(desk.client("s3"), finding.uploads)
     output_uri = f"s3://{bucket}/{finding.folder}/jobs"
     place = Place(region, desk.settings.required("execution_role_arn"), output_uri, str(desk.catalogue.installation))
-    plan = plan_training(request, finding.inputs, approval, place)
+    plan = plan_training(request, finding.inputs, approval, place, first=first and asked_by(desk, first))
     return replace(plan, notes=(*finding.notes, *verdict.notes), circumstances=verdict.circumstances)
 
 
