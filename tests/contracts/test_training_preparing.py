@@ -17,7 +17,7 @@ from trainmaster.budget.prices import PriceList, shipped_prices
 from trainmaster.catalog.configs import Configs
 from trainmaster.errors import TrainingRefusedError
 from trainmaster.training.desk import Desk
-from trainmaster.training.launching import launch_training
+from trainmaster.training.launching import deployment_of, launch_training
 from trainmaster.training.plan import TrainingPlan
 from trainmaster.training.preparing import migrate_missing, prepare_training
 from trainmaster.training.problems import Problem
@@ -95,6 +95,30 @@ class TestChannels:
 
 
 class TestRefusals:
+    def test_what_is_another_users_is_neither_trained_on_nor_run_nor_written_over(self, bench: Bench) -> None:
+        other, theirs = uuid4(), f"theirs-{uuid4().hex[:8]}-1"
+        source = f"s3://{bench.bucket}/{other}/programs/sourcedir.tar.gz"
+        checkpoints = f"s3://{bench.bucket}/trainmaster/theirs/jobs/{theirs}/checkpoints"
+        config_id = bench.config({"trainer": {**OWN, "source_uri": source}}, [bench.dataset("cats")])
+        problems = refused(bench, config_id=config_id, checkpoint_s3_uri=checkpoints)
+        assert [(one.kind, one.message) for one in problems] == [
+            ("request", f"checkpoint_s3_uri is {checkpoints}, where Trainmaster keeps what other jobs need and leave."),
+            ("config", f"source_uri is {source}, where datasets of other users are kept."),
+        ]
+        everybodys = refused(bench, data_uri=f"s3://{bench.bucket}/", checkpoint_s3_uri=f"s3://{bench.bucket}")
+        assert [one.kind for one in everybodys] == ["request", "datasets"]
+
+    def test_checkpoints_of_an_own_job_are_gone_on_from_by_another(self, bench: Bench) -> None:
+        config_id = bench.config({"trainer": bench.program("")}, [bench.dataset("cats")])
+        first = prepare_training(bench.desk, bench.request(config_id))
+        kept = first.create_request["CheckpointConfig"]["S3Uri"]
+        [theirs] = refused(bench, config_id=config_id, checkpoint_s3_uri=kept)
+        assert theirs.kind == "request"
+        bench.desk.deployments.begin(deployment_of(first, ""))
+        second = prepare_training(bench.desk, bench.request(config_id, checkpoint_s3_uri=kept))
+        assert second.create_request["CheckpointConfig"]["S3Uri"] == kept
+        assert second.job_name != first.job_name
+
     def test_all_that_is_wrong_from_both_sides_is_said_at_once(self, bench: Bench) -> None:
         elsewhere = bench.dataset("cats", SUPABASE)
         config = {

@@ -15,7 +15,6 @@ from trainmaster.aws import quotas
 from trainmaster.aws.failures import code_of, is_denied, is_missing, status_of
 from trainmaster.aws.quotas import Quota
 from trainmaster.catalog.deployments import ENDED, Deployment
-from trainmaster.storage.address import S3Address
 from trainmaster.training.checking import Bucket, Circumstances, Role, Room, Verdict, judge
 from trainmaster.training.desk import Desk
 from trainmaster.training.request import TrainingRequest
@@ -120,7 +119,8 @@ def _listed(value: Any) -> list[Any]:
 def _buckets(desk: Desk, request: TrainingRequest, region: str) -> Iterator[Bucket]:
     asked = {desk.settings.bucket or "": "TRAINMASTER_BUCKET"}
     if request.checkpoint_s3_uri:
-        asked.setdefault(S3Address.parse(request.checkpoint_s3_uri).bucket, "checkpoint_s3_uri")
+        bucket = request.checkpoint_s3_uri.removeprefix("s3://").partition("/")[0]  # and no key, maybe
+        asked.setdefault(bucket, "checkpoint_s3_uri")
     for name, setting in asked.items():
         yield _bucket(desk, name, setting, region) if name else Bucket(name, "unset", setting)
 

@@ -31,6 +31,7 @@ from trainmaster.training.channels import (
 )
 from trainmaster.training.configs import Recipe, read_recipe
 from trainmaster.training.desk import Desk
+from trainmaster.training.grounds import Grounds
 from trainmaster.training.hyperparameters import encoded
 from trainmaster.training.image import sklearn_image_uri
 from trainmaster.training.limits import environment_problems, tag_problems
@@ -90,15 +91,29 @@ def find_inputs(desk: Desk, request: TrainingRequest) -> Finding:
     finding.problems += wrong
     finding.problems += _secrets(request, finding.settings)
     finding.problems += [*environment_problems(request.environment), *tag_problems(request.tags)]
+    grounds = grounds_of(desk, request)
+    if request.checkpoint_s3_uri and (foreign := grounds.keeping(request.checkpoint_s3_uri)):
+        finding.problems.append(foreign)
     channels = _channels_of_config(desk, request, config, recipe, finding) if config else []
     if request.data_uri:
-        channels += _channel_of_data(desk, request.data_uri, finding)
-    source_uri, checksum, image_uri = _program(desk, request, finding)
+        channels += _channel_of_data(desk, request.data_uri, grounds, finding)
+    source_uri, checksum, image_uri = _program(desk, request, grounds, finding)
     if not finding.problems and finding.trainer and desk.settings.bucket:
         finding.inputs = TrainingInputs(
             finding.name, finding.trainer, tuple(channels), source_uri, image_uri, hyperparameters, checksum
         )
     return finding
+
+
+def grounds_of(desk: Desk, request: TrainingRequest) -> Grounds:
+    """What of S3 is whose, as the request's user sees it."""
+    bucket, user_id = desk.settings.bucket or "", request.payer.user_id
+    datasets = desk.settings.dataset_bucket or bucket
+
+    def is_own_job(job_name: str) -> bool:
+        return user_id is not None and desk.deployments.find(job_name, user_id) is not None
+
+    return Grounds(request.user_id, bucket, datasets, is_own_job)
 
 
 def config_of(desk: Desk, request: TrainingRequest) -> TrainingConfig | None:
@@ -168,8 +183,11 @@ def _to_be_migrated(missing: Sequence[Dataset]) -> str:
     )
 
 
-def _channel_of_data(desk: Desk, data_uri: str, finding: Finding) -> list[Channel]:
+def _channel_of_data(desk: Desk, data_uri: str, grounds: Grounds, finding: Finding) -> list[Channel]:
     remedy = "Upload the data first, and give the prefix it is below."
+    if foreign := grounds.reading(data_uri, "data_uri", "datasets"):
+        finding.problems.append(foreign)
+        return []
     try:
         checksum, objects, _size = prefix_checksum(desk.client("s3"), S3Address.parse(data_uri))
     except ValueError as error:
@@ -186,7 +204,7 @@ def _channel_of_data(desk: Desk, data_uri: str, finding: Finding) -> list[Channe
     return [Channel("training", data_uri, checksum)]
 
 
-def _program(desk: Desk, request: TrainingRequest, finding: Finding) -> tuple[str, str, str]:
+def _program(desk: Desk, request: TrainingRequest, grounds: Grounds, finding: Finding) -> tuple[str, str, str]:
     """Where the program is, a checksum of it where its address has none, and the image it runs in."""
     trainer = finding.trainer
     if trainer is None:
@@ -197,8 +215,10 @@ def _program(desk: Desk, request: TrainingRequest, finding: Finding) -> tuple[st
         finding.problems.append(Problem("request", said, f"Set instance_count to {most}."))
     image_uri, no_image = _image(trainer, request.region or desk.settings.region)
     if trainer.source_uri:
-        source_uri = trainer.source_uri
-        checksum, no_source = _source_checksum(desk, source_uri)
+        source_uri, checksum = trainer.source_uri, ""
+        no_source = grounds.reading(source_uri, "source_uri", "config")
+        if not no_source:
+            checksum, no_source = _source_checksum(desk, source_uri)
     else:
         archive, checksum, no_source = source_archive(trainer.package), "", None
         source_uri = f"s3://{desk.settings.bucket}/{finding.folder}/source/{source_name(archive)}"
