@@ -29,6 +29,8 @@ TURNS = 6
 TWIN_TURNS = 2
 APPROVED, APPROVED_AMOUNT = 8, Decimal("3.333333")
 """So many jobs somebody allowed to exceed the budgets, each wanted by several processes."""
+REFUSED_TURNS = 1
+"""So many jobs of each process were allowed as well, and released: AWS refused them."""
 
 
 def payer_of(number: int) -> Payer:
@@ -67,7 +69,13 @@ def spend_the_rest(ledger: Ledger, number: int) -> list[tuple[str, int]]:
             told += ledger.crossed(payer.budgets(), month)
     # Approved, together with the other processes of the same payer: reserved once, and the budgets raised for it once.
     approved = charge(f"approved-{number % APPROVED}", APPROVED_AMOUNT, payer_of(number % APPROVED))
-    ledger.reserve(approved, allowance=Allowance(APPROVED_AMOUNT, "Olga"))
+    allowance = Allowance(APPROVED_AMOUNT, "Olga")
+    ledger.reserve(approved, allowance=allowance)
+    for turn in range(REFUSED_TURNS):
+        refused = charge(f"refused-{number}-{turn}", APPROVED_AMOUNT, payer)
+        ledger.reserve(refused, allowance=allowance)
+        told += ledger.crossed(payer.budgets(), month)
+        ledger.release(refused.key)
     told += ledger.crossed(payer.budgets(), month)
     return [(crossing.standing.budget.code, crossing.percent) for crossing in told]
 

@@ -15,7 +15,7 @@ import pytest
 from books import database_at, user
 from catalogues import Place
 from postgres import Postgres
-from racing_reservations import APPROVED, TEAMS, TWIN_TURNS, USERS, payer_of
+from racing_reservations import APPROVED, REFUSED_TURNS, TEAMS, TWIN_TURNS, USERS, payer_of
 from sqlalchemy import select
 
 from trainmaster.budget.budgets import ACCOUNT, Budget
@@ -63,18 +63,19 @@ def test_processes_that_race_for_the_last_dollars_never_oversell_and_never_block
     assert standings.keys() == LIMITS.keys()
 
     # What the entries add up to after each of them: never more than a limit, whoever was before or after whom.
-    allowed = {(one.budget, one.key): one.amount for one in allowances}
+    allowed = {(one.budget, one.key, one.amount > 0): one.amount for one in allowances}
     assert len(allowed) == len(allowances)
     for budget, limit in LIMITS.items():
         committed, most = Decimal(0), limit
         for entry in entries:
-            most += allowed.get((budget.code, entry.key), 0) if entry.kind == "reserved" else 0
+            most += allowed.pop((budget.code, entry.key, entry.kind == "reserved"), 0)
             mine = {"account": True, "team": entry.team == budget.owner, "user": str(entry.user_id) == budget.owner}
             if mine[budget.scope]:
                 committed += entry.reserved + entry.settled
                 assert 0 <= committed <= most, (budget, entry)
         assert committed == standings[budget].committed
         assert most == standings[budget].limit
+    assert not allowed
     assert [entry.position for entry in entries] == list(range(1, len(entries) + 1))
 
     # Nobody was refused a cent that was there: when all had given up, each had a budget without one.
@@ -86,6 +87,12 @@ def test_processes_that_race_for_the_last_dollars_never_oversell_and_never_block
     assert {key: count for key, count in reserved.items() if count > 1} == {}
     assert {f"twin-{turn}" for turn in range(TWIN_TURNS)} <= reserved.keys()
     assert {f"approved-{number}" for number in range(APPROVED)} <= reserved.keys()
+    refused = {f"refused-{number}-{turn}" for number in range(PROCESSES) for turn in range(REFUSED_TURNS)}
+    given_back = {one.key for one in allowances if one.amount < 0}
+    assert refused == given_back
+    for budget in LIMITS:  # of what was allowed for the refused nothing is left
+        mine = [one for one in allowances if one.budget == budget.code]
+        assert sum(one.amount for one in mine if one.key in refused) == 0
     handed = Counter(one for report in told for one in report)
     passed = {(standing.budget.code, percent) for standing in standings.values() for percent in standing.passed()}
     assert passed <= set(handed)  # a budget that was raised after it had passed them all stands a little below the last

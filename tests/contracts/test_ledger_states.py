@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from decimal import ROUND_CEILING, ROUND_HALF_UP, ROUND_UP, Decimal
+from decimal import ROUND_CEILING, ROUND_DOWN, ROUND_HALF_UP, ROUND_UP, Decimal
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -33,7 +33,7 @@ PAYERS = st.builds(Payer, st.sampled_from([None, uuid.UUID(int=1), uuid.UUID(int
 BUDGETS = st.sampled_from(
     [Budget("account"), Budget("team", "vision"), *(Budget("user", str(uuid.UUID(int=number))) for number in (1, 2))]
 )
-MICRO = Decimal("0.000001")
+CENT, MICRO = Decimal("0.01"), Decimal("0.000001")
 
 
 class CrashedError(Exception):
@@ -81,7 +81,8 @@ class Books(RuleBasedStateMachine):
         self.known: dict[str, Known] = {}
         self.past: list[Known] = []
         self.limits: dict[tuple[Budget, str], Decimal | None] = {}
-        self.allowed: dict[tuple[Budget, str], Decimal] = {}
+        self.allowed: dict[tuple[Budget, str], dict[str, Decimal]] = {}
+        """Beyond the limit that holds, by the key it was allowed for."""
 
     @initialize(cents=st.integers(0, 6000))
     def begin(self, cents: int) -> None:
@@ -98,7 +99,10 @@ class Books(RuleBasedStateMachine):
     def _limit(self, budget: Budget, month: str) -> Decimal | None:
         months = sorted(one for of, one in self.limits if of == budget and one <= month)
         limit = self.limits[budget, months[-1]] if months else None
-        return None if limit is None else limit + self.allowed.get((budget, month), Decimal(0))
+        return None if limit is None else limit + self._allowed(budget, month)
+
+    def _allowed(self, budget: Budget, month: str) -> Decimal:
+        return sum(self.allowed.get((budget, month), {}).values(), Decimal(0))
 
     def _committed(self, budget: Budget, month: str) -> Decimal:
         mine = [
@@ -119,7 +123,10 @@ class Books(RuleBasedStateMachine):
         self.ledger.set_limit(budget, amount, set_by="a test")
         month = month_of(self.clock.moment)
         self.limits[budget, month] = amount
-        self.allowed.pop((budget, month), None)
+        allowed = self.allowed.pop((budget, month), {})
+        self.allowed[budget, month] = {
+            key: more for key, more in allowed.items() if key in self.known and self.known[key].state == "open"
+        }
 
     @rule(days=st.integers(1, 20))
     def wait(self, days: int) -> None:
@@ -164,18 +171,18 @@ class Books(RuleBasedStateMachine):
         except OverBudgetError:
             assert not stands
             assert missing
-            assert wanted > up_to
+            assert max(wanted, *missing.values()) > up_to
         else:
-            assert stands or not missing or wanted <= up_to
+            assert stands or not missing or max(wanted, *missing.values()) <= up_to
             if not stands:
                 for budget, dollars in missing.items():
-                    more = dollars.quantize(Decimal("0.01"), ROUND_CEILING)
-                    self.allowed[budget, month] = self.allowed.get((budget, month), Decimal(0)) + more
+                    more = min(dollars.quantize(CENT, ROUND_CEILING), up_to.quantize(MICRO, ROUND_DOWN))
+                    self.allowed.setdefault((budget, month), {})[key] = more
                 self._book(key, Known(payer, month, wanted))
                 for budget in missing:
                     left = self.ledger.standing(budget).balance
                     assert left is not None
-                    assert 0 <= left < Decimal("0.01")
+                    assert 0 <= left < CENT
 
     @rule(key=KEYS, amount=AMOUNTS, payer=PAYERS, crash=st.booleans())
     def adopt(self, key: str, amount: Decimal, payer: Payer, crash: bool) -> None:
@@ -202,7 +209,15 @@ class Books(RuleBasedStateMachine):
         else:
             assert known
             assert settled.excess == max(exact - known.reserved, 0)
+            if known.state == "open":
+                self._take_back(key, known, max(known.reserved - exact, Decimal(0)).quantize(CENT, ROUND_DOWN))
             known.state, known.bill = "settled", exact
+
+    def _take_back(self, key: str, known: Known, unused: Decimal | None) -> None:
+        for budget in known.payer.budgets():
+            allowed = self.allowed.get((budget, known.month), {})
+            if key in allowed:
+                allowed[key] -= allowed[key] if unused is None else min(allowed[key], unused)
 
     @rule(key=KEYS, crash=st.booleans())
     def release(self, key: str, crash: bool) -> None:
@@ -217,6 +232,7 @@ class Books(RuleBasedStateMachine):
         finally:
             if known and was_open:
                 known.state = "released"
+                self._take_back(key, known, None)
         assert released is was_open
 
     @invariant()
@@ -228,7 +244,8 @@ class Books(RuleBasedStateMachine):
             assert standing.committed == self._committed(standing.budget, month)
             assert standing.limit == self._limit(standing.budget, month)
             if standing.limit is not None:
-                assert standing.allowed == self.allowed.get((standing.budget, month), 0)
+                assert standing.allowed >= 0
+                assert standing.allowed == self._allowed(standing.budget, month)
             if standing.limit is not None:
                 assert standing.balance == standing.limit - (standing.settled + standing.reserved)
                 assert standing.left == max(standing.balance, 0)

@@ -29,7 +29,10 @@ class Charge:
 
 @dataclass(frozen=True)
 class Allowance:
-    """Somebody's word that one charge may exceed the monthly budgets: of how many US dollars at most, and who said so."""
+    """Somebody's word that one charge may exceed the monthly budgets: of how many US dollars at most, and who said so.
+
+    No budget is raised by more than that either, also where it is overdrawn already.
+    """
 
     up_to: Decimal
     by: str

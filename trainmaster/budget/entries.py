@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from decimal import Decimal
+from decimal import ROUND_DOWN, Decimal
 from itertools import groupby
 from typing import Any
 from uuid import UUID
 
 from sqlalchemy import ColumnElement, Connection, Row, Select, Table, func, insert, select
 
-from trainmaster.budget.budgets import Budget, Payer, Standing, month_of
+from trainmaster.budget.budgets import Budget, Payer, Standing, month_name, month_of
 from trainmaster.budget.charge import Allowance, Charge, Reservation, State
-from trainmaster.budget.money import MICRO, micro_up, rounded_up, shown
+from trainmaster.budget.money import CENT, MICRO, micro_down, micro_up, rounded_up, shown
 from trainmaster.catalog.database import Database
 from trainmaster.catalog.tables import budget_allowances, budget_entries, budget_limits
 from trainmaster.errors import OverBudgetError
@@ -22,6 +22,15 @@ from trainmaster.errors import OverBudgetError
 Cheaper = Callable[[Decimal], Sequence[str]]
 """From so many dollars to what they would pay for instead."""
 NOTHING = Decimal(0)
+
+
+@dataclass(frozen=True)
+class Held:
+    """What a charge has of what it was allowed beyond a limit, in US dollars, and who allowed it."""
+
+    key: str
+    amount: Decimal
+    by: str
 
 
 def nothing_cheaper(_left: Decimal) -> Sequence[str]:
@@ -70,17 +79,11 @@ class Entries:
 
     def standing(self, budget: Budget, month: str) -> Standing:
         """One budget in one month."""
-        entries, limits, allowances = budget_entries.c, budget_limits.c, budget_allowances.c
+        entries, allowances = budget_entries.c, budget_allowances.c
         total = self.database.total
         query = select(total(entries.settled), total(entries.reserved)).where(entries.month == month)
         settled, reserved = self.connection.execute(_of(query, budget)).one()
-        newest = (
-            select(limits.amount, limits.position)
-            .where(limits.budget == budget.code, limits.month <= month)
-            .order_by(limits.month.desc(), limits.position.desc())
-            .limit(1)
-        )
-        limit = self.connection.execute(newest).one_or_none()
+        limit = self.limit_in(budget, month)
         if limit is None or limit.amount is None:
             return Standing(budget, month, None, settled, reserved)
         # What was allowed beyond another limit than this one is gone with it.
@@ -112,35 +115,77 @@ class Entries:
         """Put a bill in the place of what is reserved, if it still is."""
         open_ = known.charge.amount if known.is_open else NOTHING
         self.append("settled", known.charge, known.month, reserved=-open_, settled=bill)
+        self._take_back(known, max(open_ - bill, NOTHING))
         return self.found(known.key)
 
     def undo(self, known: Reservation) -> None:
         """Release what is reserved."""
         self.append("released", known.charge, known.month, reserved=-known.charge.amount)
+        self._take_back(known, None)
 
     def allow(self, charge: Charge, short: Sequence[Standing], allowance: Allowance) -> None:
         """Raise the limits of these budgets, in this month alone, by the cents that are missing for a charge."""
-        limits = budget_limits.c
         for standing in short:
-            assert standing.balance is not None  # noqa: S101 - what has no limit is not short
-            newest = (
-                select(limits.position)
-                .where(limits.budget == standing.budget.code, limits.month <= standing.month)
-                .order_by(limits.month.desc(), limits.position.desc())
-                .limit(1)
+            more = min(rounded_up(missing(charge, standing)), micro_down(allowance.up_to))
+            self._add_allowance(standing.budget, standing.month, charge.key, more, allowance.by)
+
+    def carry(self, budget: Budget, month: str, before: Row[Any] | None) -> None:
+        """Allow beyond the limit that was set last what was allowed beyond the one before it for charges that are still open."""
+        for one in self._held(budget, month, before):
+            known = self.find(one.key)
+            if known and known.is_open:
+                self._add_allowance(budget, month, one.key, one.amount, one.by)
+
+    def limit_in(self, budget: Budget, month: str) -> Row[Any] | None:
+        """The limit that holds in a month; None while none was ever set."""
+        limits = budget_limits.c
+        newest = (
+            select(budget_limits)
+            .where(limits.budget == budget.code, limits.month <= month)
+            .order_by(limits.month.desc(), limits.position.desc())
+            .limit(1)
+        )
+        return self.connection.execute(newest).one_or_none()
+
+    def _take_back(self, known: Reservation, unused: Decimal | None) -> None:
+        """Of what a charge was allowed beyond its budgets, all but what it needed of it, in whole cents; all when None.
+
+        A charge needs what its budgets had left before what it was allowed.
+        """
+        for budget in known.charge.payer.budgets():
+            for one in self._held(budget, known.month, self.limit_in(budget, known.month), known.key):
+                less = one.amount if unused is None or unused >= one.amount else unused.quantize(CENT, ROUND_DOWN)
+                if less:
+                    self._add_allowance(budget, known.month, known.key, -less, one.by)
+
+    def _held(self, budget: Budget, month: str, limit: Row[Any] | None, key: str = "") -> list[Held]:
+        """What charges, or one of them, have of what they were allowed beyond a limit."""
+        if limit is None:
+            return []
+        allowed = budget_allowances.c
+        beyond = [allowed.budget == budget.code, allowed.month == month, allowed.limit_position == limit.position]
+        query = select(budget_allowances).where(*beyond, *([allowed.key == key] if key else []))
+        held = dict[str, Held]()
+        for row in self.connection.execute(query.order_by(allowed.position)):
+            so_far = held[row.key].amount if row.key in held else NOTHING
+            held[row.key] = Held(row.key, so_far + row.amount, row.set_by)
+        return [one for one in held.values() if one.amount]
+
+    def _add_allowance(self, budget: Budget, month: str, key: str, amount: Decimal, by: str) -> None:
+        limit = self.limit_in(budget, month)
+        assert limit is not None  # noqa: S101 - it is exceeded
+        self.connection.execute(
+            insert(budget_allowances).values(
+                position=self.next_position(budget_allowances),
+                budget=budget.code,
+                month=month,
+                limit_position=limit.position,
+                amount=amount,
+                key=key,
+                set_by=by,
+                at=self.now,
             )
-            self.connection.execute(
-                insert(budget_allowances).values(
-                    position=self.next_position(budget_allowances),
-                    budget=standing.budget.code,
-                    month=standing.month,
-                    limit_position=self.connection.execute(newest).scalar_one(),
-                    amount=rounded_up(micro_up(charge.amount) - standing.balance),
-                    key=charge.key,
-                    set_by=allowance.by,
-                    at=self.now,
-                )
-            )
+        )
 
     def append(
         self, kind: State, charge: Charge, month: str, *, reserved: Decimal = NOTHING, settled: Decimal = NOTHING
@@ -167,6 +212,12 @@ class Entries:
         return int(last or 0) + 1
 
 
+def missing(charge: Charge, standing: Standing) -> Decimal:
+    """By how much a budget with a limit would have to be raised for a charge; of one that is overdrawn, more than it costs."""
+    assert standing.balance is not None  # noqa: S101 - what has no limit is not short
+    return micro_up(charge.amount) - standing.balance
+
+
 def over_budget(
     charge: Charge, short: Sequence[Standing], cheaper: Cheaper = nothing_cheaper, *, subject: str = ""
 ) -> OverBudgetError:
@@ -179,6 +230,21 @@ def over_budget(
         list(cheaper(left)),
         "have the budget raised: trainmaster budget set",
         stands=short[0].sentence(),
+    )
+
+
+def over_allowance(charge: Charge, short: Sequence[Standing], allowance: Allowance) -> OverBudgetError:
+    """What says that a budget is overdrawn by more than an approver took on beyond the charge itself."""
+    worst = max(short, key=lambda standing: missing(charge, standing))
+    needed = f"${rounded_up(missing(charge, worst))}"
+    return OverBudgetError(
+        charge.key,
+        shown(micro_up(charge.amount)),
+        worst.left or NOTHING,
+        [],
+        f"allow {needed}, or have the budget raised: trainmaster budget set",
+        stands=f"of {month_name(worst.month)}'s ${worst.limit} of {worst.budget} {shown(worst.committed)} is committed, so that"
+        f" {needed} more would have to be allowed for it, not {shown(allowance.up_to)}",
     )
 
 

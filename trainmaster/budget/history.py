@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -37,10 +38,7 @@ def history(database: Database, month: str, budget: Budget | None = None, *, lim
         rows = connection.execute(
             select(allowances).where(allowances.c.month == month).order_by(allowances.c.position)
         ).all()
-        found += [
-            Happening(row.at, "allowed", row.amount, f"{row.set_by}, for {row.key}", [Budget.read(row.budget)], month)
-            for row in rows
-        ]
+        found += _of_allowances(rows)
         rows = connection.execute(select(crossings).where(crossings.c.month == month)).all()
         found += [
             Happening(row.at, "passed", row.committed, f"{row.percent} %", [Budget.read(row.budget)], month)
@@ -48,6 +46,18 @@ def history(database: Database, month: str, budget: Budget | None = None, *, lim
         ]
     touching = [one for one in found if budget is None or budget in one.of]
     return sorted(touching, key=lambda one: one.at, reverse=True)[:limit]
+
+
+def _of_allowances(rows: Sequence[Row[Any]]) -> Iterator[Happening]:
+    """Allowed; not used, and taken back; or carried over to another limit, while what it was allowed for is still open."""
+    held = dict[tuple[str, str], tuple[int, Decimal]]()
+    for row in rows:
+        limit, beyond = held.get((row.budget, row.key), (row.limit_position, Decimal(0)))
+        moved = limit != row.limit_position
+        what = "unused" if row.amount < 0 else "carried" if moved and beyond else "allowed"
+        held[row.budget, row.key] = (row.limit_position, row.amount if moved else beyond + row.amount)
+        subject = f"{row.set_by}, for {row.key}"
+        yield Happening(row.at, what, abs(row.amount), subject, [Budget.read(row.budget)], row.month)
 
 
 def _of_entry(row: Row[Any]) -> Happening:

@@ -18,7 +18,7 @@ from sqlalchemy import Connection, insert, select, update
 
 from trainmaster.budget.budgets import ACCOUNT, Budget, Crossing, Payer, Standing, month_name
 from trainmaster.budget.charge import Allowance, Charge, Reservation
-from trainmaster.budget.entries import NOTHING, Cheaper, Entries, nothing_cheaper, over_budget
+from trainmaster.budget.entries import NOTHING, Cheaper, Entries, missing, nothing_cheaper, over_allowance, over_budget
 from trainmaster.budget.history import Happening, history
 from trainmaster.budget.money import CENT, micro_up, rounded, shown
 from trainmaster.catalog.database import Database, open_database
@@ -66,9 +66,10 @@ class Ledger:
     ) -> Reservation:
         """Set the charge aside in every budget of its payer; the first reservation again when the key has one that stands.
 
-        Where budgets have less left, an allowance of at least the whole amount raises them by what is missing, in whole cents and
-        in this month alone. Raises OverBudgetError without one, naming what `cheaper` finds to fit; NameConflictError when the key
-        stands for another amount or another resource: `find` says for which. A key that was released is reserved anew.
+        Where budgets have less left, an allowance of at least the whole amount raises them by what is missing, in whole cents, in
+        this month alone and never by more than was allowed; what the charge turns out not to need of it is taken back. Raises
+        OverBudgetError without one, naming what `cheaper` finds to fit; NameConflictError when the key stands for another amount
+        or another resource: `find` says for which. A key that was released is reserved anew.
         """
         with self.writing() as entries:
             known = entries.standing_reservation(charge.key)
@@ -78,6 +79,8 @@ class Ledger:
             if short := entries.short(charge):
                 if allowance is None or not allowance.covers(charge.amount):
                     raise over_budget(charge, short, cheaper)
+                if any(missing(charge, one) > allowance.up_to for one in short):
+                    raise over_allowance(charge, short, allowance)
                 entries.allow(charge, short, allowance)
             return entries.book(charge)
 
@@ -137,7 +140,8 @@ class Ledger:
     def set_limit(self, budget: Budget, amount: Decimal | None, *, set_by: str, month: str = "") -> Standing:
         """What the budget allows from a month on, this one unless said; None takes the limit away.
 
-        What was allowed beyond the limit there was goes with it. Raises RefusedError for a month that is over and for an amount
+        What single charges were allowed beyond the limit there was goes with it once they are billed; of those that are open it
+        stays on top of this one, for they are still to be paid. Raises RefusedError for a month that is over and for an amount
         that is not one of whole cents.
         """
         if amount is not None and not (amount.is_finite() and amount >= 0 and amount == amount.quantize(CENT)):
@@ -146,10 +150,11 @@ class Ledger:
             month = month or entries.month
             if month < entries.month:
                 raise RefusedError(f"{month_name(month)} is over; set a budget from {month_name(entries.month)} on.")
-            position = entries.next_position(budget_limits)
+            position, before = entries.next_position(budget_limits), entries.limit_in(budget, month)
             values = {"budget": budget.code, "month": month, "set_by": set_by, "at": entries.now}
             cents = None if amount is None else amount.quantize(CENT)
             entries.connection.execute(insert(budget_limits).values(position=position, amount=cents, **values))
+            entries.carry(budget, month, before)
             return entries.standing(budget, month)
 
     def standing(self, budget: Budget, month: str = "") -> Standing:

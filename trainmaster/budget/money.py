@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from decimal import ROUND_HALF_UP, ROUND_UP, Decimal
+from decimal import ROUND_DOWN, ROUND_HALF_UP, ROUND_UP, Decimal
 from typing import Annotated
 
 from pydantic import AfterValidator
@@ -23,6 +23,11 @@ def rounded_up(dollars: Decimal) -> Decimal:
 def micro_up(dollars: Decimal) -> Decimal:
     """To millionths, never less than the exact amount: for what is reserved."""
     return dollars.quantize(MICRO, ROUND_UP)
+
+
+def micro_down(dollars: Decimal) -> Decimal:
+    """To millionths, never more than the exact amount: for what somebody agreed to."""
+    return dollars.quantize(MICRO, ROUND_DOWN)
 
 
 def rounded(dollars: Decimal) -> Decimal:
