@@ -14,6 +14,7 @@ from desks import desk_at
 from lasting_jobs import BRIEF, LASTING, described, job_plan, put_data
 
 from trainmaster.budget.budgets import ACCOUNT
+from trainmaster.budget.money import rounded
 from trainmaster.catalog.deployments import Deployment, Stop
 from trainmaster.training.desk import Desk
 from trainmaster.training.launching import launch_training
@@ -131,6 +132,27 @@ class TestAJobThatGoesItsWay:
         assert row_of(desk, plan).actual_cost == bill_of(ended, plan.approval.rate)
 
 
+class TestAJobWhoseSecondsAwsDoesNotSay:
+    def test_it_is_not_booked_at_nothing_but_by_its_start_and_end_an_hour_later(
+        self, desk: Desk, sagemaker: Any, launched: Any
+    ) -> None:
+        plan = launched(BRIEF)
+        said = described(sagemaker, plan.job_name, "Completed")
+        silent = {name: value for name, value in said.items() if not name.endswith("TimeInSeconds")}
+        tended = tend(desk, plan.job_name, silent)
+        assert tended.reservation
+        assert (what(tended), tended.reservation.is_open, row_of(desk, plan).has_ended) == ([], True, False)
+        end = desk.ledger.now() - timedelta(minutes=61)
+        long_ago = {"TrainingStartTime": end - timedelta(seconds=600), "TrainingEndTime": end}
+        tended = tend(desk, plan.job_name, {**silent, **long_ago, "SecondaryStatusTransitions": []})
+        assert tended.reservation
+        assert what(tended) == ["settle"]
+        assert tended.reservation.bill == rounded(plan.approval.rate.cost(600))
+        assert any("AWS reports no seconds it bills" in one for one in tended.drift)
+        row = row_of(desk, plan)
+        assert (row.has_ended, row.actual_cost) == (True, tended.reservation.bill)
+
+
 class TestStopping:
     def stopped(self, desk: Desk, plan: TrainingPlan) -> Deployment:
         described(desk.client("sagemaker"), plan.job_name, "Stopped")
@@ -185,6 +207,27 @@ class TestStopping:
         plan = launched()
         uploading = up_for(plan.approval.max_runtime_seconds + 600)
         assert look(desk, plan, **{**uploading, "SecondaryStatus": "Uploading"}).actions == ()
+
+    def test_no_budget_and_no_drift_stops_what_only_uploads_its_model_any_more(self, desk: Desk, launched: Any) -> None:
+        plan = launched()
+        desk.ledger.set_limit(ACCOUNT, Decimal(0), set_by="a test")
+        on_demand = {"EnableManagedSpotTraining": False}
+        assert look(desk, plan, SecondaryStatus="Uploading").actions == ()
+        assert look(desk, plan, SecondaryStatus="Uploading", **on_demand).actions == ()
+        ours = Stop("Trainmaster", "decided while it trained, by one that died then", datetime.now(UTC))
+        desk.deployments.change(row_of(desk, plan).id, stop=ours, status="stopping")
+        assert look(desk, plan, SecondaryStatus="Uploading").actions == ()
+        assert what(look(desk, plan, SecondaryStatus="Training")) == ["stop"]
+
+    @pytest.mark.parametrize(
+        "wish", [{"stop": Stop("anna", "it learns nothing", datetime.now(UTC))}, {"status": "cancelled"}]
+    )
+    def test_a_persons_and_the_applications_wish_stop_it_all_the_same(
+        self, desk: Desk, launched: Any, wish: dict[str, Any]
+    ) -> None:
+        plan = launched()
+        desk.deployments.change(row_of(desk, plan).id, **wish)
+        assert what(look(desk, plan, SecondaryStatus="Uploading")) == ["stop"]
 
     def test_when_a_budget_is_cut_the_newest_job_is_stopped_and_no_more_than_needed(
         self, desk: Desk, sagemaker: Any, launched: Any

@@ -15,10 +15,10 @@ from trainmaster.budget.ledger import Ledger
 from trainmaster.catalog.deployments import Deployment, Stop
 from trainmaster.storage.address import S3Address
 from trainmaster.training.desk import Desk
-from trainmaster.training.drift import drift, tag_drift
+from trainmaster.training.drift import Drift, drift, tag_drift
 from trainmaster.training.following import FINISHED, state_of
 from trainmaster.training.leftovers import leftovers
-from trainmaster.training.outcome import bill_of, is_billed
+from trainmaster.training.outcome import bill_of, is_billed, unreported
 from trainmaster.training.overdrawing import overdrawn_by
 from trainmaster.training.request import TrainingRequest
 from trainmaster.training.stopping import stop_training
@@ -85,6 +85,7 @@ def tend_known(
         reservation = desk.ledger.adopt(reservation.charge if reservation else charge_of(desk, known, description))
     if any(action.what == "settle" for action in actions):
         reservation = settle_training(desk.ledger, job_name, description)
+        differences = [*differences, *(Drift(one) for one in [unreported(description)] if one)]
     stop = next((action for action in actions if action.what == "stop"), None)
     known = replace(known, reservation=reservation)
     deployment = _written(desk, known, description, stop=stop, now=now, logs=logs)
@@ -105,7 +106,7 @@ def due(description: Mapping[str, Any], known: Known, now: datetime, *, costly: 
     elif known.reservation and known.reservation.state == "released" and not ended:
         actions.append(Action("adopt", "it runs although its reservation was released"))
     if ended and (known.reservation or known.deployment):
-        if is_billed(description) and (known.reservation is None or known.reservation.bill is None):
+        if is_billed(description, now) and (known.reservation is None or known.reservation.bill is None):
             actions.append(Action("settle", f"it ended {description['TrainingJobStatus']}"))
     elif description["TrainingJobStatus"] == "InProgress" and (
         stop := _reason_to_stop(description, known, now, costly)
@@ -116,10 +117,15 @@ def due(description: Mapping[str, Any], known: Known, now: datetime, *, costly: 
 
 def _reason_to_stop(description: Mapping[str, Any], known: Known, now: datetime, costly: str) -> Action | None:
     row = known.deployment
-    if row and row.job.stop:
-        return Action("stop", row.job.stop.why, row.job.stop.by)
-    if row and row.stop_asked:
+    stop = row.job.stop if row else None
+    # What only uploads its model any more is stopped where somebody wants it: it saves nothing, and may lose the model.
+    uploading = description["SecondaryStatus"] == "Uploading"
+    if stop and not (uploading and stop.by == TRAINMASTER):
+        return Action("stop", stop.why, stop.by)
+    if row and row.stop_asked and (stop is None or row.status == "cancelled"):
         return Action("stop", f"its deployment was set to {row.status}", APPLICATION)
+    if uploading:
+        return None
     spent = overrun(description, known.reservation, now) if known.reservation else ""
     why = spent or known.overdrawn or (f"it may cost more than was approved: {costly}" if costly else "")
     return Action("stop", why) if why else None
@@ -178,7 +184,7 @@ def _written(
         row |= {
             # Left open while its warm pool costs money: a row that has ended is looked at no more.
             "completed_at": description.get("TrainingEndTime", description["LastModifiedTime"])
-            if is_billed(description)
+            if is_billed(description, now)
             else None,
             "actual_cost": reservation.bill if reservation else None,
             "error_message": why_ended(description, deployment.job.stop),
