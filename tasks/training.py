@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from decimal import Decimal
 from functools import partial
 from typing import get_args
 
@@ -25,7 +24,7 @@ from trainmaster.training.falling_back import launch_attempt, plan_attempt
 from trainmaster.training.following import Ending
 from trainmaster.training.launching import Launch, launch_training
 from trainmaster.training.leftovers import leftovers
-from trainmaster.training.outcome import TrainingOutcome, outcome_of
+from trainmaster.training.outcome import TrainingOutcome, bill_of, outcome_of
 from trainmaster.training.plan import TrainingPlan
 from trainmaster.training.request import TrainingRequest
 from trainmaster.training.result import attempt_at
@@ -132,13 +131,15 @@ def settle_job(plan: TrainingPlan, chain: Chain, ending: Ending, launch: Launche
         left = leftovers(desk.client("s3"), description)
     stop = tended.deployment.job.stop if tended.deployment else None
     lacked = stop.why if stop and stop.by == FALLBACK else lacked_capacity(description)
-    attempt = attempt_at(plan, ended=lacked, bill=reservation.bill or Decimal(0))
+    rate = Rate(reservation.charge.hourly)  # it was reserved at, and is billed at
+    so_far = bill_of(description, rate) if reservation.bill is None else reservation.bill
+    attempt = attempt_at(plan, ended=lacked, bill=so_far)
     if lacked and chain.tried(attempt).next:
         logger.warning("AWS had no capacity for %s: %s.", plan.job_name, lacked)
         return Settled(attempt)
     if lacked and chain.attempts:
         raise NoCapacityError([one.sentence() for one in (*chain.attempts, attempt)])
-    approval = replace(plan.approval, rate=Rate(reservation.charge.hourly))  # it was reserved at, and is billed at
+    approval = replace(plan.approval, rate=rate)
     try:
         outcome = outcome_of(
             description,

@@ -378,7 +378,7 @@ def test_a_job_with_a_warm_pool_is_settled_when_the_pool_is_over_and_with_it(des
     sagemaker = desk.client("sagemaker")
     launch_training(desk, plan)
     ended = described(sagemaker, plan.job_name, "Completed", "Failed")
-    assert (ended["WarmPoolStatus"]["Status"], is_billed(ended)) == ("Available", False)
+    assert (ended["WarmPoolStatus"]["Status"], is_billed(ended, desk.ledger.now())) == ("Available", False)
     tended = tend(desk, plan.job_name, ended)
     assert tended.reservation
     assert tended.deployment
@@ -389,7 +389,7 @@ def test_a_job_with_a_warm_pool_is_settled_when_the_pool_is_over_and_with_it(des
 
     sagemaker.update_training_job(TrainingJobName=plan.job_name, ResourceConfig={"KeepAlivePeriodInSeconds": 0})
     over = sagemaker.describe_training_job(TrainingJobName=plan.job_name)
-    assert is_billed(over)
+    assert is_billed(over, desk.ledger.now())
     settled = tend(desk, plan.job_name, over)
     seconds = over["BillableTimeInSeconds"] + over["WarmPoolStatus"]["ResourceRetainedBillableTimeInSeconds"]
     assert settled.reservation

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -17,9 +18,12 @@ from trainmaster.training.causes import cause_of
 from trainmaster.training.following import interruptions_of, seconds_of
 from trainmaster.training.leftovers import Leftovers
 from trainmaster.training.stopping import ENDED
+from trainmaster.training.uptime import up_seconds
 
 LOG_TAIL = 15
 """Lines of its log an error shows; more are looked at for what it was."""
+REPORTED_WITHIN = timedelta(hours=1)
+"""How long after a job's end AWS may say for how many seconds it is billed."""
 
 
 class TrainingOutcome(BaseModel):
@@ -71,23 +75,53 @@ class TrainingOutcome(BaseModel):
         return [{"what": what, "value": value} for what, value in rows.items()]
 
 
-def is_billed(description: Mapping[str, Any]) -> bool:
-    """Whether what AWS bills for a job is final: it has ended, and the instances it kept for the next job are given back or are
-    that one's."""
+def is_billed(description: Mapping[str, Any], now: datetime) -> bool:
+    """Whether what AWS bills for a job is final: it has ended, the instances it kept for the next job are given back or are that
+    one's, and AWS said for how many seconds, or did not for an hour."""
     pool = description.get("WarmPoolStatus", {}).get("Status", "Terminated")
-    return description["TrainingJobStatus"] in ENDED and pool in ("Terminated", "Reused")
+    if description["TrainingJobStatus"] not in ENDED or pool not in ("Terminated", "Reused"):
+        return False
+    return not unreported(description) or now - _end_of(description) >= REPORTED_WITHIN
 
 
 def bill_of(description: Mapping[str, Any], rate: Rate) -> Decimal:
     """What AWS bills for a finished job, to the millionth of a dollar: its billable seconds at the on-demand rate, and those of
-    its warm pool. Of one that is not `is_billed` yet, so far.
+    its warm pool. Of one that is not `is_billed` yet, so far; and where AWS says no seconds, all between its start and its end.
     """
     kept = int(description.get("WarmPoolStatus", {}).get("ResourceRetainedBillableTimeInSeconds", 0))
     return rounded(rate.cost(_billable_seconds(description) + kept))
 
 
+def unreported(description: Mapping[str, Any]) -> str:
+    """What is booked of a job that trained, and of which AWS says no seconds; "" where it says them, also when they are none."""
+    if "TrainingStartTime" not in description or _reported_seconds(description) is not None:
+        return ""
+    booked = _billable_seconds(description)
+    return f"AWS reports no seconds it bills; {booked} s are booked, those between its start and its end"
+
+
 def _billable_seconds(description: Mapping[str, Any]) -> int:
-    return seconds_of(description, "BillableTimeInSeconds", seconds_of(description, "TrainingTimeInSeconds"))
+    reported = _reported_seconds(description)
+    if reported is not None:
+        return reported
+    if "TrainingStartTime" not in description:
+        return 0
+    end = _end_of(description)
+    between: timedelta = end - description["TrainingStartTime"]
+    # AWS bills from start to end, less what spot instances were away: with both this is never less than the bill.
+    return max(math.ceil(between.total_seconds()), up_seconds(description, end), 0)
+
+
+def _reported_seconds(description: Mapping[str, Any]) -> int | None:
+    for member in ("BillableTimeInSeconds", "TrainingTimeInSeconds"):
+        if (seconds := seconds_of(description, member, -1)) >= 0:
+            return seconds
+    return None
+
+
+def _end_of(description: Mapping[str, Any]) -> datetime:
+    end: datetime = description.get("TrainingEndTime", description["LastModifiedTime"])
+    return end
 
 
 def savings_of(description: Mapping[str, Any]) -> int:

@@ -171,7 +171,8 @@ def _tended(name: str, tended: Tended) -> Reconciled:
     why = {action.what: action.why for action in tended.actions}
     for what, finding in (("settle", "settled"), ("stop", "stopped"), ("adopt", "adopted")):
         if what in why:
-            return Reconciled(finding, name, tended.reservation, why[what])  # type: ignore[arg-type]
+            said = "; ".join([why[what], *(one for one in tended.drift if one not in why[what])])
+            return Reconciled(finding, name, tended.reservation, said)  # type: ignore[arg-type]
     return Reconciled("drifted" if tended.drift else "running", name, tended.reservation, "; ".join(tended.drift))
 
 
