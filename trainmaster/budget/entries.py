@@ -82,7 +82,7 @@ class Entries:
         entries, allowances = budget_entries.c, budget_allowances.c
         total = self.database.total
         query = select(total(entries.settled), total(entries.reserved)).where(entries.month == month)
-        settled, reserved = self.connection.execute(_of(query, budget)).one()
+        settled, reserved = self.connection.execute(counted(query, budget)).one()
         limit = self.limit_in(budget, month)
         if limit is None or limit.amount is None:
             return Standing(budget, month, None, settled, reserved)
@@ -248,7 +248,8 @@ def over_allowance(charge: Charge, short: Sequence[Standing], allowance: Allowan
     )
 
 
-def _of(query: Select[Decimal, Decimal], budget: Budget) -> Select[Decimal, Decimal]:
+def counted(query: Select[Decimal, Decimal], budget: Budget) -> Select[Decimal, Decimal]:
+    """Of the entries a query asks for, those that count against a budget."""
     if budget.scope == "user":
         return query.where(budget_entries.c.user_id == UUID(budget.owner))
     return query.where(budget_entries.c.team == budget.owner) if budget.scope == "team" else query

@@ -1,4 +1,5 @@
-"""Which jobs a monthly budget wants stopped that was cut below what it has promised: the newest first, no more than needed."""
+"""Which jobs a monthly budget wants stopped whose limit was cut below what it had promised: the newest of those before the cut first,
+no more than needed and for no more than was cut. Where a bill or begun hours overdrew it, nobody's job is stopped for that."""
 
 from __future__ import annotations
 
@@ -6,6 +7,7 @@ from collections.abc import Iterable, Sequence
 
 from trainmaster.budget.budgets import Standing, month_name
 from trainmaster.budget.charge import Reservation
+from trainmaster.budget.cuts import Overdraft, overdrafts
 from trainmaster.budget.ledger import NOTHING, Ledger
 from trainmaster.budget.money import shown
 
@@ -15,7 +17,7 @@ def is_of_job(reservation: Reservation) -> bool:
     return ":training-job/" in reservation.charge.resource
 
 
-def overdrawn(standings: Iterable[Standing], reservations: Sequence[Reservation]) -> dict[str, str]:
+def overdrawn(over: Iterable[Overdraft], reservations: Sequence[Reservation]) -> dict[str, str]:
     """Pure: why a job is to be stopped, by its name.
 
     A job stopped frees at most what is reserved for it. So more may have to be stopped when its bill is in: the next look says.
@@ -26,18 +28,16 @@ def overdrawn(standings: Iterable[Standing], reservations: Sequence[Reservation]
         key=lambda one: one.position,
         reverse=True,
     )
-    over = [standing for standing in standings if standing.balance is not None and standing.balance < 0]
-    for standing in sorted(
-        over, key=lambda one: one.budget, reverse=True
-    ):  # the account last: others' stops help it too
+    account_last = sorted(over, key=lambda one: one.standing.budget, reverse=True)  # others' stops help it too
+    for overdraft in account_last:
+        standing = overdraft.standing
         counted = [
             one for one in newest_first if one.month == standing.month and standing.budget in one.charge.payer.budgets()
         ]
-        missing = standing.committed - (standing.limit or NOTHING)
-        missing -= sum((one.charge.amount for one in counted if one.key in chosen), NOTHING)
+        freed = sum((one.charge.amount for one in counted if one.key in chosen), NOTHING)
         for reservation in counted:
-            if missing > 0 and reservation.key not in chosen:
-                missing -= reservation.charge.amount
+            if reservation.key not in chosen and freed < overdraft.owed_by(reservation.reserved_at):
+                freed += reservation.charge.amount
                 chosen[reservation.key] = _why(standing)
     return chosen
 
@@ -45,14 +45,13 @@ def overdrawn(standings: Iterable[Standing], reservations: Sequence[Reservation]
 def _why(standing: Standing) -> str:
     return (
         f"{shown(standing.committed)} of {standing.budget} is spent or promised for {month_name(standing.month)},"
-        f" {shown(standing.limit or NOTHING)} is allowed, and it is among the newest jobs"
+        f" {shown(standing.limit or NOTHING)} is allowed since its limit was lowered, and it is among the newest jobs reserved before"
     )
 
 
 def overdrawn_now(ledger: Ledger, reservations: Sequence[Reservation]) -> dict[str, str]:
     """Of all that is reserved, in whichever months it counts."""
-    months = sorted({one.month for one in reservations})
-    return overdrawn([standing for month in months for standing in ledger.standings(month)], reservations)
+    return overdrawn(overdrafts(ledger, sorted({one.month for one in reservations})), reservations)
 
 
 def overdrawn_by(ledger: Ledger, reservation: Reservation | None) -> str:
