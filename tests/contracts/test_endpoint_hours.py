@@ -209,3 +209,21 @@ def test_endpoints_elsewhere_are_left_alone_and_one_that_cannot_be_looked_at_kee
     assert "is gone, or serverless" in looked_at["failed"].why
     assert len(meters.running()) == 3
     assert regions_with_endpoints(desk) == ["eu-west-1", desk.settings.region]
+
+
+def test_its_next_hours_are_reserved_at_the_price_of_the_day_and_at_the_last_one_where_it_has_none_any_more(
+    desk: Desk, hosting: Hosting, clock: Still
+) -> None:
+    name = hosting.serve()
+    config = hosting.sagemaker.describe_endpoint(EndpointName=name)["EndpointConfigName"]
+    see_hours(desk, desired(name, config), Payer(ANNA))
+    header, today = "region,use,item,usd,as_of,source", f"{clock.moment + timedelta(days=1):%Y-%m-%d}"
+    for kind, price in (("ml.m5.large", "0.2"), ("ml.m5.xlarge", "0.9")):  # then it is no longer offered
+        listed = f"us-east-1,hosting,{kind},{price},{today},a test"
+        desk.settings.refreshed_prices.write_text(f"{header}\n{listed}\n", encoding="utf-8")
+        clock.pass_(5.5)
+        [looked] = meter_endpoints(desk)
+        assert looked.finding in {"reserved", "settled"}
+    tranches = [one for one in desk.ledger.open_reservations() if f"/{name}@" in one.key]
+    assert [one.charge.hourly for one in tranches] == [Decimal("0.2"), Decimal("0.2")]
+    assert meter_endpoint(desk, name)

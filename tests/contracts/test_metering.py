@@ -19,7 +19,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from postgres import Postgres
 from sqlalchemy import Connection
 
-from trainmaster.budget.budgets import ACCOUNT, Payer
+from trainmaster.budget.budgets import ACCOUNT, Payer, month_of
 from trainmaster.budget.ledger import Ledger
 from trainmaster.budget.metering import Looked, Meter, Metered, Meters, tranche_title
 from trainmaster.catalog.database import Database
@@ -243,13 +243,75 @@ class TestEnding:
         meters.end(meter)
         assert bills(ledger) == HOURLY * 20
 
-    def test_hours_count_in_the_month_they_were_reserved_in(self, meters: Meters, ledger: Ledger, clock: Clock) -> None:
-        clock.moment = datetime(2026, 11, 30, 20, tzinfo=UTC)
+    def test_hours_count_in_the_month_they_begin_in_whenever_they_are_reserved(
+        self, meters: Meters, ledger: Ledger, clock: Clock
+    ) -> None:
+        ledger.set_limit(user(ANNA), D("0.68"), set_by="a test", month="2026-12")
+        clock.moment = datetime(2026, 11, 30, 18, 30, tzinfo=UTC)
         meter = meters.start(endpoint())
         meters.look(meter)
-        hours(clock, 7)
+        hours(clock, 5.25)  # 23:45, and the next begin at 00:30
+        exhausted = looked(meters, meter).exhausted
+        assert "$0.68 of December 2026's $0.68 of user" in str(exhausted)
+        ledger.set_limit(user(ANNA), D("0.69"), set_by="a test", month="2026-12")
+        [reserved] = looked(meters, meter).reserved
+        assert (reserved.month, ledger.standing(user(ANNA), "2026-12").left) == ("2026-12", 0)
+        assert ledger.standing(ACCOUNT, "2026-11").committed == TRANCHE_COST
+        hours(clock, 24)  # hours nobody looked in
         meters.look(meter)
-        assert [ledger.standing(ACCOUNT, month).committed for month in ("2026-11", "2026-12")] == [TRANCHE_COST] * 2
+        committed = [ledger.standing(ACCOUNT, month).committed for month in ("2026-11", "2026-12")]
+        assert committed == [TRANCHE_COST, 4 * TRANCHE_COST]
+
+    def test_hours_nobody_looked_in_count_in_the_month_that_is_over_by_then(
+        self, meters: Meters, ledger: Ledger, clock: Clock
+    ) -> None:
+        clock.moment = datetime(2026, 11, 30, 10, tzinfo=UTC)
+        meter = meters.start(endpoint())
+        meters.look(meter)
+        hours(clock, 15)  # 01:00 in December, in the hours from 22:00 on
+        meters.end(meter)
+        settled = [ledger.standing(ACCOUNT, month).settled for month in ("2026-11", "2026-12")]
+        assert settled == [15 * HOURLY, 0]
+
+
+class TestPrices:
+    def test_hours_are_booked_at_the_price_there_is_then_and_billed_at_it(
+        self, meters: Meters, ledger: Ledger, clock: Clock
+    ) -> None:
+        meter = meters.start(endpoint())
+        meters.look(meter, D(9))  # nothing is booked: what is reserved keeps its price
+        hours(clock, 5.5)
+        found = meters.look(meter, D("0.2"))
+        assert found
+        [reserved] = found.reserved
+        assert (reserved.charge.hourly, reserved.charge.amount) == (D("0.2"), D("1.2"))
+        hours(clock, 6)
+        [unpriced] = looked(meters, meter).reserved  # by one that does not know: the last price anybody knew
+        assert unpriced.charge.hourly == D("0.2")
+        hours(clock, 2.5)
+        meters.end(meter)
+        assert bills(ledger) == 6 * HOURLY + 8 * D("0.2")
+
+    def test_a_price_that_rose_is_asked_of_the_budget(self, meters: Meters, ledger: Ledger, clock: Clock) -> None:
+        ledger.set_limit(user(ANNA), D("1.50"), set_by="a test")
+        meter = meters.start(endpoint())
+        meters.look(meter)
+        hours(clock, 5.5)
+        found = meters.look(meter, D("0.2"))
+        assert found
+        assert "hours 6 to 12 would cost $1.20; $0.81 of" in str(found.exhausted)
+
+    def test_it_is_said_when_hours_are_about_to_be_booked(self, meters: Meters, clock: Clock) -> None:
+        meter = meters.start(endpoint())
+        meters.look(meter)
+        hours(clock, 4.9)
+        [running] = meters.running()
+        assert not running.runs_out(clock.moment)
+        hours(clock, 0.2)
+        assert running.runs_out(clock.moment)
+        [reserved] = looked(meters, meter).reserved
+        [running] = meters.running()
+        assert (running.last, running.runs_out(clock.moment)) == (reserved, False)
 
 
 def test_keys_are_named_for_people() -> None:
@@ -292,8 +354,8 @@ class Hours(RuleBasedStateMachine):
         self.resource = f"{ARN}-{uuid.uuid4().hex}"
         self.meter: Meter | None = None
         self.seen_at: datetime | None = None
-        self.over: list[tuple[Meter, Decimal]] = []
-        """Meters that have ended, each with what its hours cost."""
+        self.over: list[tuple[Meter, datetime | None, datetime]] = []
+        """Meters that have ended, each with when it was first seen and when it was gone."""
 
     @initialize(cents=st.none() | st.integers(0, 800), hourly=st.decimals("0.05", "40", places=7))
     def begin(self, cents: int | None, hourly: Decimal) -> None:
@@ -325,21 +387,22 @@ class Hours(RuleBasedStateMachine):
             self.meter, self.seen_at = meter, None
         assert meter.id == self.meter.id
 
-    @rule(crash=st.booleans(), again=st.booleans())
-    def look(self, crash: bool, again: bool) -> None:
-        for gone, _ in self.over[-2:]:
+    @rule(crash=st.booleans(), again=st.booleans(), price=st.none() | st.decimals("0.05", "40", places=7))
+    def look(self, crash: bool, again: bool, price: Decimal | None) -> None:
+        for gone, _, _ in self.over[-2:]:
             assert Meters(self.ledger).look(gone) is None
         if self.meter is None:
             return
-        meter = self.meter
-        found = self._perhaps_crashing(crash, lambda meters: meters.look(meter))
+        meter, known = self.meter, self._tranches(self.meter)[-1].charge.hourly
+        found = self._perhaps_crashing(crash, lambda meters: meters.look(meter, price))
         assert found
+        assert {one.charge.hourly for one in found.reserved} <= {price or known}
         self.seen_at = self.seen_at or self.clock.moment
         standing = self.ledger.standing(user(self.payer.user_id))
         if found.reserved and standing.balance is not None and standing.balance < 0:
             assert found.exhausted
         if again:
-            once_more = Meters(self.ledger).look(meter)
+            once_more = Meters(self.ledger).look(meter, price)
             assert once_more
             assert (once_more.settled, once_more.reserved) == ((), ())
 
@@ -349,8 +412,7 @@ class Hours(RuleBasedStateMachine):
             return
         meter = self.meter
         assert self._perhaps_crashing(crash, lambda meters: meters.end(meter))
-        there = self.clock.moment - self.seen_at if self.seen_at else timedelta(0)
-        self.over.append((meter, self.hourly * D(there // timedelta(seconds=1)) / 3600))
+        self.over.append((meter, self.seen_at, self.clock.moment))
         self.meter = self.seen_at = None
 
     def _tranches(self, meter: Meter) -> list[Any]:
@@ -360,10 +422,21 @@ class Hours(RuleBasedStateMachine):
             number += 1
         return found
 
+    @staticmethod
+    def _cost(meter: Meter, tranches: list[Any], seen_at: datetime | None, until: datetime) -> Decimal:
+        """Of the time it was there, each hour at the price of its tranche."""
+        cost = D(0)
+        for number, one in enumerate(tranches):
+            begins, ends = meter.begins(number), meter.begins(number + 1)
+            there = min(until, ends) - max(seen_at or until, begins)
+            cost += one.charge.hourly * max(there // timedelta(seconds=1), 0) / 3600
+        return cost
+
     @invariant()
     def what_has_ended_is_billed_for_its_hours_and_nothing_of_it_is_open(self) -> None:
-        for meter, cost in self.over[-2:]:
+        for meter, seen_at, gone_at in self.over[-2:]:
             tranches = self._tranches(meter)
+            cost = self._cost(meter, tranches, seen_at, gone_at)
             assert not any(one.is_open for one in tranches)
             billed = sum((one.bill or 0 for one in tranches), D(0))
             assert abs(billed - cost) <= len(tranches) * D("0.000001")
@@ -379,16 +452,17 @@ class Hours(RuleBasedStateMachine):
         assert [one.is_open for one in tranches] == [False] * len(settled) + [True] * (len(tranches) - len(settled))
         if settled:
             assert self.seen_at
-            there = self.meter.begins(len(settled)) - self.seen_at
-            cost = self.hourly * max(D(there // timedelta(seconds=1)), D(0)) / 3600
+            cost = self._cost(self.meter, settled, self.seen_at, self.meter.begins(len(settled)))
             assert abs(sum((one.bill or 0 for one in settled), D(0)) - cost) <= len(settled) * D("0.000001")
 
     @invariant()
     def the_books_add_up(self) -> None:
         if not hasattr(self, "payer"):
             return
-        meters = [meter for meter, _ in self.over] + ([self.meter] if self.meter else [])
+        meters = [meter for meter, _, _ in self.over] + ([self.meter] if self.meter else [])
         tranches = [one for meter in meters for one in self._tranches(meter)]
+        numbered = [(meter, number, one) for meter in meters for number, one in enumerate(self._tranches(meter))]
+        assert all(one.month == month_of(meter.begins(number)) for meter, number, one in numbered)
         for month in {one.month for one in tranches}:
             mine = [one for one in tranches if one.month == month]
             standing = self.ledger.standing(user(self.payer.user_id), month)

@@ -96,19 +96,19 @@ class Entries:
     def standings(self, budgets: Iterable[Budget], month: str) -> list[Standing]:
         return [self.standing(budget, month) for budget in budgets]
 
-    def short(self, charge: Charge) -> list[Standing]:
-        """The budgets that have less left in this month than a charge needs, the tightest first."""
+    def short(self, charge: Charge, month: str = "") -> list[Standing]:
+        """The budgets that have less left in a month, this one unless said, than a charge needs, the tightest first."""
         amount = micro_up(charge.amount)
-        standings = self.standings(charge.payer.budgets(), self.month)
+        standings = self.standings(charge.payer.budgets(), month or self.month)
         short = [(one.left, one) for one in standings if one.left is not None and one.left < amount]
         return [one for _, one in sorted(short, key=lambda each: each[0])]
 
-    def book(self, charge: Charge) -> Reservation:
-        """Reserve it in this month, whether it fits or not."""
+    def book(self, charge: Charge, month: str = "") -> Reservation:
+        """Reserve it in a month, this one unless said, whether it fits or not."""
         amount = micro_up(charge.amount)
         if amount < 0:
             raise ValueError(f"{charge.key}: a reservation of ${amount}")
-        self.append("reserved", charge, self.month, reserved=amount)
+        self.append("reserved", charge, month or self.month, reserved=amount)
         return self.found(charge.key)
 
     def bill(self, known: Reservation, bill: Decimal) -> Reservation:
@@ -248,7 +248,7 @@ def over_allowance(charge: Charge, short: Sequence[Standing], allowance: Allowan
     )
 
 
-def counted(query: Select[Decimal, Decimal], budget: Budget) -> Select[Decimal, Decimal]:
+def counted(query: Select[tuple[Decimal, Decimal]], budget: Budget) -> Select[tuple[Decimal, Decimal]]:
     """Of the entries a query asks for, those that count against a budget."""
     if budget.scope == "user":
         return query.where(budget_entries.c.user_id == UUID(budget.owner))

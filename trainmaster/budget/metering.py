@@ -14,7 +14,7 @@ from decimal import Decimal
 
 from sqlalchemy import select
 
-from trainmaster.budget.budgets import Payer, Standing
+from trainmaster.budget.budgets import Payer, Standing, month_of
 from trainmaster.budget.charge import Charge, Reservation
 from trainmaster.budget.entries import NOTHING, Entries, over_budget
 from trainmaster.budget.ledger import Ledger
@@ -44,11 +44,15 @@ class Metered:
 
 @dataclass(frozen=True)
 class Meter:
-    """One stay of something. `seen_at` is when it was first seen there: None while it may never have come to be."""
+    """One stay of something. `seen_at` is when it was first seen there: None while it may never have come to be.
+
+    `first` and `last` are its tranches so far: all are as long as the first one, and each has the price of when it was booked.
+    """
 
     name: str
     run: int
     first: Reservation
+    last: Reservation
     seen_at: datetime | None
 
     @property
@@ -71,25 +75,39 @@ class Meter:
     def since(self) -> datetime:
         return self.first.reserved_at
 
-    def charge(self, number: int) -> Charge:
-        """Of a tranche: as long and as dear as the first one."""
-        first = self.first.charge
-        return Charge(f"{self.id}.{number}", first.amount, first.hourly, first.resource, first.payer)
+    def key(self, number: int) -> str:
+        """Of a tranche."""
+        return f"{self.id}.{number}"
+
+    def charge(self, number: int, hourly: Decimal | None = None) -> Charge:
+        """Of a tranche that is to be booked, at the last price known unless another is."""
+        price = self.last.charge.hourly if hourly is None else hourly
+        amount = price * self.first.seconds / 3600
+        return Charge(self.key(number), amount, price, self.resource, self.payer)
 
     def begins(self, number: int) -> datetime:
         return self.since + number * self._length
+
+    def month(self, number: int) -> str:
+        """Which a tranche counts in, whenever it is booked: that in which it begins."""
+        return month_of(self.begins(number))
+
+    def runs_out(self, now: datetime) -> bool:
+        """Whether a look books more hours: then it is worth knowing what they cost by now."""
+        return now >= self.begins(_number(self.last.key) + 1) - AHEAD
 
     def number_at(self, moment: datetime) -> int:
         """Of the tranche that a point in time lies in."""
         return max((moment - self.since) // self._length, 0)
 
-    def bill(self, number: int, until: datetime) -> Decimal:
+    def bill(self, tranche: Reservation, until: datetime) -> Decimal:
         """What a tranche cost that was there from its first sighting until then; to the millionth of a dollar."""
         if self.seen_at is None:
             return NOTHING
+        number = _number(tranche.key)
         there = min(until, self.begins(number + 1)) - max(self.seen_at, self.begins(number))
         microseconds = max(there // timedelta(microseconds=1), 0)
-        return rounded(self.first.charge.hourly * microseconds / (3600 * 10**6))
+        return rounded(tranche.charge.hourly * microseconds / (3600 * 10**6))
 
     @property
     def _length(self) -> timedelta:
@@ -133,34 +151,37 @@ class Meters:
             )
             if (short := entries.short(charge)) and not whatever:
                 raise _refusal(charge, short)
-            return Meter(metered.name, run, entries.book(charge), None)
+            first = entries.book(charge)
+            return Meter(metered.name, run, first, first, None)
 
     def running(self, resource: str = "") -> list[Meter]:
         """Those that have not ended, of one resource or of all, oldest first."""
         with self._ledger.reading() as entries:
             return _running(entries, resource)
 
-    def look(self, meter: Meter) -> Looked | None:
+    def look(self, meter: Meter, hourly: Decimal | None = None) -> Looked | None:
         """It is there: bill the hours that are over and reserve those that are about to begin. None when it was ended meanwhile.
 
-        Hours that have begun are counted whether they fit or not, for they are being spent.
+        Hours that have begun are counted whether they fit or not, for they are being spent. `hourly` is what an hour of it costs
+        now, in US dollars; where nobody can say, new hours are reserved at the price of the last ones.
         """
         with self._ledger.writing() as entries:
             found = _still_running(entries, meter)
             if found is None:
                 return None
-            meter, open_ = _sighted(entries, found), _open_tranches(entries, found)
+            meter, open_ = _sighted(entries, found), _open_tranches(entries, found.resource, found.id)
             now, current = entries.now, found.number_at(entries.now)
-            reserved = [entries.book(meter.charge(number)) for number in range(max(open_) + 1, current + 1)]
+            reserved = [_book(entries, meter, number, hourly) for number in range(max(open_) + 1, current + 1)]
             billed = [number for number in sorted({*open_, *range(max(open_) + 1, current)}) if number < current]
             settled = [_settle(entries, meter, number, now) for number in billed]
-            wanted = meter.charge(max(*open_, current) + 1)
+            number = max(*open_, current) + 1
+            wanted = meter.charge(number, hourly)
             exhausted = None
-            if now >= meter.begins(_number(wanted.key)) - AHEAD:
-                if short := entries.short(wanted):
+            if now >= meter.begins(number) - AHEAD:
+                if short := entries.short(wanted, meter.month(number)):
                     exhausted = _refusal(wanted, short)
                 else:
-                    reserved.append(entries.book(wanted))
+                    reserved.append(_book(entries, meter, number, hourly))
             if exhausted is None and (overdrawn := _overdrawn(entries, meter)):
                 exhausted = _refusal(wanted, overdrawn)
             return Looked(meter, tuple(settled), tuple(reserved), (), exhausted, wanted.key if exhausted else "")
@@ -174,10 +195,10 @@ class Meters:
             found = _still_running(entries, meter)
             if found is None:
                 return None
-            open_ = _open_tranches(entries, found)
+            open_ = _open_tranches(entries, found.resource, found.id)
             unreserved = range(max(open_) + 1, found.number_at(entries.now) + 1) if found.seen_at else ()
             for number in unreserved:
-                entries.book(found.charge(number))
+                _book(entries, found, number)
             settled, released = list[Reservation](), list[Reservation]()
             for number in sorted({*open_, *unreserved}):
                 if found.seen_at and found.begins(number) < entries.now:
@@ -222,7 +243,9 @@ def _running(entries: Entries, resource: str, name: str = "") -> list[Meter]:
 def _meter(entries: Entries, name: str, run: int) -> Meter:
     sighting = select(budget_sightings.c.at).where(budget_sightings.c.meter == f"{name}#{run}")
     seen_at = entries.connection.execute(sighting).scalar_one_or_none()
-    return Meter(name, run, entries.found(f"{name}#{run}.0"), seen_at)
+    first = entries.found(f"{name}#{run}.0")
+    last = max(_open_tranches(entries, first.charge.resource, f"{name}#{run}"))
+    return Meter(name, run, first, entries.found(f"{name}#{run}.{last}"), seen_at)
 
 
 def _still_running(entries: Entries, meter: Meter) -> Meter | None:
@@ -237,17 +260,22 @@ def _sighted(entries: Entries, meter: Meter) -> Meter:
     return _meter(entries, meter.name, meter.run)
 
 
-def _open_tranches(entries: Entries, meter: Meter) -> list[int]:
-    open_ = entries.newest("reserved", budget_entries.c.resource == meter.resource)
-    return [_number(one.key) for one in open_ if one.key.startswith(f"{meter.id}.")]
+def _open_tranches(entries: Entries, resource: str, meter_id: str) -> list[int]:
+    open_ = entries.newest("reserved", budget_entries.c.resource == resource)
+    return [_number(one.key) for one in open_ if one.key.startswith(f"{meter_id}.")]
+
+
+def _book(entries: Entries, meter: Meter, number: int, hourly: Decimal | None = None) -> Reservation:
+    return entries.book(meter.charge(number, hourly), meter.month(number))
 
 
 def _settle(entries: Entries, meter: Meter, number: int, until: datetime) -> Reservation:
-    return entries.bill(entries.found(meter.charge(number).key), meter.bill(number, until))
+    tranche = entries.found(meter.key(number))
+    return entries.bill(tranche, meter.bill(tranche, until))
 
 
 def _release(entries: Entries, meter: Meter, number: int) -> Reservation:
-    known = entries.found(meter.charge(number).key)
+    known = entries.found(meter.key(number))
     entries.undo(known)
     return known
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from decimal import Decimal
 from itertools import groupby
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -16,7 +17,7 @@ from trainmaster.budget.metering import Looked, Meter, Metered, Meters
 from trainmaster.budget.money import shown
 from trainmaster.endpoints.deploying import Found, find_config, find_endpoint
 from trainmaster.endpoints.plan import SETTLING, Desired, hosting_rate
-from trainmaster.errors import NotConfiguredError, TrainmasterError
+from trainmaster.errors import NotConfiguredError, TrainmasterError, UnknownPriceError
 from trainmaster.training.desk import Desk
 
 if TYPE_CHECKING:
@@ -69,7 +70,7 @@ def reserve_hours(desk: Desk, desired: Desired, payer: Payer, *, whatever: bool 
 def see_hours(desk: Desk, desired: Desired, payer: Payer, *, whatever: bool = False) -> Meter:
     """As `reserve_hours`, of what AWS is making or serving by now: from this moment on it is billed."""
     meter = reserve_hours(desk, desired, payer, whatever=whatever)
-    Meters(desk.ledger).look(meter)
+    Meters(desk.ledger).look(meter, desired.hourly_cost)
     return meter
 
 
@@ -80,7 +81,8 @@ def meter_endpoint(desk: Desk, name: str, *, give_up: timedelta = timedelta(0)) 
 
 
 def meter_endpoints(desk: Desk, *, give_up: timedelta = GIVE_UP) -> Iterator[EndpointHours]:
-    """Those of every endpoint of the desk's account and region that hours are reserved for, with one Describe each.
+    """Those of every endpoint of the desk's account and region that hours are reserved for, with one Describe each, and
+    another where its next hours have to be priced.
 
     Any number of these may run at once. What fails for one endpoint is a finding, and the others are looked at all the same.
     """
@@ -108,7 +110,7 @@ def _of_endpoint(desk: Desk, arn: str, meters: Sequence[Meter], give_up: timedel
     books = Meters(desk.ledger)
     for meter in meters:
         if meter.part in there or (changing and meter.seen_at):  # while one replaces another both are billed
-            looked = books.look(meter)
+            looked = books.look(meter, _price_now(desk, meter))
         elif changing or (meter.seen_at is None and meter.since > given_up_before):
             yield EndpointHours(_name(arn), meter.part, "waiting")
             continue
@@ -119,6 +121,19 @@ def _of_endpoint(desk: Desk, arn: str, meters: Sequence[Meter], give_up: timedel
     strange = there - {meter.part for meter in meters}
     if meters and not changing:
         yield from (_adopted(desk, arn, config, meters[-1].payer) for config in strange)
+
+
+def _price_now(desk: Desk, meter: Meter) -> Decimal | None:
+    """What an hour of a meter's configuration costs by now, when more hours are about to be booked: looking it up is a call.
+
+    None where nobody can say, since the configuration is gone, serverless or of a type without a price.
+    """
+    if not meter.runs_out(desk.ledger.now()):
+        return None
+    try:
+        return hosting_rate(desk.prices, _variants(desk.client("sagemaker"), meter.part), desk.settings.region)
+    except (NotConfiguredError, UnknownPriceError):
+        return None
 
 
 def _there(endpoint: Found) -> set[str]:
