@@ -172,6 +172,10 @@ def test_up_serves_every_deployment_and_a_run_started_there_works(tmp_path: Path
             ended = until(lambda: finished(f"{api}/flow_runs/{run_id}"), why="the run never ended")  # noqa: B023
             assert ended["state_type"] == "COMPLETED", ended
         assert (tmp_path / "state" / "catalog.db").exists()
+        for name in ("follow-jobs", "reconcile", "sweep-uploads"):
+            of_it = {"flow_runs": {"deployment_id": {"any_": [deployments[name]]}}}
+            runs = until(lambda: call(f"{api}/flow_runs/filter", of_it), why=f"{name} was never scheduled")  # noqa: B023
+            assert runs[0]["auto_scheduled"]
     finally:
         up.send_signal(signal.SIGINT)
         code = up.wait(30)
