@@ -25,6 +25,7 @@ from trainmaster.catalog.deployments import Deployment
 from trainmaster.settings import Settings
 from trainmaster.training.desk import Desk
 from trainmaster.training.followers import ALIVE, CANCELLED
+from trainmaster.training.reconciling import PASSING
 from trainmaster.training.stopping import stop_training
 
 SHUTTING_DOWN = "Runner is shutting down."
@@ -69,11 +70,16 @@ def stopping_when_cancelled() -> Iterator[None]:
 def _stop_jobs(run: str, logger: logging.Logger | logging.LoggerAdapter[logging.Logger]) -> None:
     with desk_of(Settings()) as desk:
         for job in desk.deployments.of_run(run):
-            if leave(desk, job, run).job.stop:
-                stop_training(desk.client("sagemaker"), job.deployment_id)
-                logger.info("Training job %s is told to stop.", job.deployment_id)
-            else:
-                logger.info("Training job %s goes on: others want it.", job.deployment_id)
+            try:
+                if leave(desk, job, run).job.stop:
+                    stop_training(desk.client("sagemaker"), job.deployment_id)
+                    logger.info("Training job %s is told to stop.", job.deployment_id)
+                else:
+                    logger.info("Training job %s goes on: others want it.", job.deployment_id)
+            except (
+                PASSING
+            ) as error:  # its run is cancelled all the same, by which reconcile knows that it is to be stopped
+                logger.warning("Training job %s is stopped by reconcile: %s", job.deployment_id, error)
 
 
 def is_shutdown(state: State[Any]) -> bool:

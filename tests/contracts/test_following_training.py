@@ -262,7 +262,7 @@ def test_a_stop_gets_through_faults_and_what_the_job_left_is_listed(
     fault("StopTrainingJob", error="InternalFailure", count=1)
     fault("DescribeTrainingJob", error="ThrottlingException", rate=0.3)
     assert stop_training(jobs.sagemaker, name, sleep=lambda _: None) is True
-    ended = await_stopped(jobs.sagemaker, name, Patience(0.05, 60, 60))
+    ended = await_stopped(lambda _: jobs.sagemaker, name, Patience(0.05, 60, 60))
     embedded.control("DELETE", "faults")
     assert ended["TrainingJobStatus"] == "Stopped"
     assert stop_training(jobs.sagemaker, name) is False

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 from lasting_jobs import BRIEF, LASTING, described, job_plan, put_data
@@ -17,6 +17,7 @@ from prefect.states import Cancelled, Crashed
 from flows.follow_jobs import follow_jobs
 from flows.reconcile import reconcile
 from flows.stop_training import stop_training
+from tasks.cancelling import stop_jobs_of_cancelled
 from trainmaster.catalog.deployments import Deployment, deployment_id_of
 from trainmaster.errors import JobsLeftError, UnknownChoiceError
 from trainmaster.settings import Settings
@@ -104,6 +105,21 @@ def test_a_job_whose_run_was_cancelled_is_stopped_by_reconcile_and_one_whose_run
         assert swept
         assert swept.status == "training (Training)"
     assert any(crashed.job_name in table for table in tables("followed-jobs"))
+
+
+def test_one_job_of_a_cancelled_run_that_cannot_be_stopped_now_keeps_no_other_of_it_going(
+    desk: Desk, stack: Any, launched: Any
+) -> None:
+    run = run_in(Cancelled())
+    first, second = launched(run=run), launched(run=run)
+    stack.aws.control("POST", "faults", {"operation": "StopTrainingJob", "error": "AccessDeniedException", "count": 1})
+    with get_client(sync_client=True) as client:
+        stop_jobs_of_cancelled(follow_jobs, client.read_flow_run(UUID(run)), Cancelled())
+    described(desk.client("sagemaker"), second.job_name, "Stopped")
+    assert described(desk.client("sagemaker"), first.job_name, "InProgress")
+    assert row_of(desk, first).job.stop  # so that whoever looks next stops it
+    reconcile(ReconcileRequest())
+    described(desk.client("sagemaker"), first.job_name, "Stopped")
 
 
 def test_the_sweep_settles_what_was_handed_over_when_it_ends(desk: Desk, launched: Any) -> None:

@@ -407,6 +407,14 @@ def test_a_stop_that_is_refused_is_raised_at_once_and_one_that_fails_still_after
 def test_the_end_of_a_stopped_job_is_awaited_but_not_for_ever() -> None:
     aws = ScriptedAws("Stopping", aws_error("ThrottlingException"), "Stopping", "Stopped")
     patience = Patience(0.001, 5, 5)
-    assert await_stopped(aws, JOB, patience, sleep=lambda _: None)["TrainingJobStatus"] == "Stopped"  # type: ignore[arg-type]
+    assert await_stopped(lambda _: aws, JOB, patience, sleep=lambda _: None)["TrainingJobStatus"] == "Stopped"
+    for_ever = ScriptedAws("Stopping")
     with pytest.raises(WaitTimedOutError, match="had not ended"):
-        await_stopped(ScriptedAws("Stopping"), JOB, Patience(0.001, 5, 0.02), sleep=lambda _: None)  # type: ignore[arg-type]
+        await_stopped(lambda _: for_ever, JOB, Patience(0.001, 5, 0.02), sleep=lambda _: None)
+
+
+def test_the_end_is_awaited_beyond_the_life_of_the_credentials() -> None:
+    expired, fresh = ScriptedAws(aws_error("ExpiredTokenException")), ScriptedAws("Stopping", "Stopped")
+    made = iter([expired, fresh])
+    ended = await_stopped(Clients(lambda _: next(made)), JOB, Patience(0.001, 5, 5), sleep=lambda _: None)
+    assert ended["TrainingJobStatus"] == "Stopped"

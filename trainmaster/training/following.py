@@ -251,11 +251,8 @@ def follow_training(
             return
         if step.overdue:
             break
-    sagemaker = client("sagemaker")
-    stop_training(sagemaker, reader.job_name)
-    ended = await_stopped(
-        sagemaker, reader.job_name, Patience(cadence.poll_seconds, cadence.outage_seconds, STOP_SECONDS)
-    )
+    stop_training(client("sagemaker"), reader.job_name)
+    ended = await_stopped(client, reader.job_name, Patience(cadence.poll_seconds, cadence.outage_seconds, STOP_SECONDS))
     raise WaitTimedOutError(
         f"Training job {reader.job_name} was still running when SageMaker should have ended it, and was told to stop: it is"
         f" {ended['TrainingJobStatus']} now. What it cost is booked by the next reconciliation."

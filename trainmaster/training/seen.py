@@ -112,4 +112,4 @@ def stop_job(desk: Desk, deployment: Deployment, *, by: str, why: str, patience:
         return seen
     settings = desk.settings
     patience = patience or Patience(settings.poll_seconds, settings.outage_seconds, STOP_SECONDS)
-    return seen_at(desk, deployment, await_stopped(desk.client("sagemaker"), name, patience))
+    return seen_at(desk, deployment, await_stopped(desk.client, name, patience))

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
+from trainmaster.aws.clients import renew
 from trainmaster.aws.failures import code_of, is_missing, is_passing
 from trainmaster.aws.polling import Patience, answers
 from trainmaster.errors import WaitTimedOutError
@@ -59,21 +60,23 @@ def stop_training(
 
 
 def await_stopped(
-    sagemaker: SageMakerClient,
+    client: Callable[[str], Any],
     job_name: str,
     patience: Patience,
     *,
     sleep: Callable[[float], None] = time.sleep,
 ) -> Mapping[str, Any]:
-    """The description of a job that was told to stop, once it has ended, however it did.
+    """The description of a job that was told to stop, once it has ended, however it did. `client` makes clients by service;
+    `Clients` are renewed when a token has expired.
 
     Raises WaitTimedOutError when it has not within the patience, and botocore's errors of a job that is not known.
     """
 
     def ask() -> Mapping[str, Any]:
-        return sagemaker.describe_training_job(TrainingJobName=job_name)
+        found: Mapping[str, Any] = client("sagemaker").describe_training_job(TrainingJobName=job_name)
+        return found
 
-    for description in answers(ask, patience, sleep=sleep):
+    for description in answers(ask, patience, renew=lambda: renew(client), sleep=sleep):
         if description["TrainingJobStatus"] in ENDED:
             return description
     raise WaitTimedOutError(
