@@ -47,6 +47,8 @@ def reconcile_jobs(request: ReconcileRequest, settings: Settings) -> Reconciliat
         except PASSING as error:
             result.add(Reconciled("failed", f"region {region}", why=str(error)))
     _tell_thresholds(settings)
+    with desk_of(settings) as desk:
+        desk.catalogue.log_positions.forget_unread()
     get_run_logger().info("%s", result.sentence())
     return result
 

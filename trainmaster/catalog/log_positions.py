@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import timedelta
 
-from sqlalchemy import delete, select
+from sqlalchemy import delete, select, tuple_
 
 from trainmaster.catalog.database import Database
 from trainmaster.catalog.tables import log_positions
+
+UNREAD = timedelta(days=35)
+"""A job runs for 28 days at the very most, so whoever has not read on for so long has a week behind its end; or reads it anew."""
 
 
 class LogPositions:
     """By job and reader (a flow run's id, the sweep), the token each stream of the job's log is read on from.
 
-    Methods are transactions; see Database for what they raise. A job with a hundred hosts has a hundred rows for each reader.
+    Methods are transactions; see Database for what they raise. A job with a hundred hosts has a hundred rows for each reader,
+    for 35 days: of a thousand hosts a day, each read by two, some 20 MB, few enough to be looked through without an index by age.
     """
 
     def __init__(self, database: Database) -> None:
@@ -42,7 +47,13 @@ class LogPositions:
         with self._database.reading() as connection:
             return {row.stream: row.token for row in connection.execute(query)}
 
-    def forget(self, job: str) -> None:
-        """Nobody reads that job's log any more."""
+    def forget_unread(self, *, most: int = 10_000) -> int:
+        """Drop positions, at most so many, that nobody has moved for UNREAD; how many. Any number may do so at once.
+
+        By their age and not by their jobs' rows: a job may have none, and its readers may outlive it.
+        """
+        column, key = log_positions.c, list(log_positions.primary_key)
         with self._database.writing() as connection:
-            connection.execute(delete(log_positions).where(log_positions.c.job == job))
+            before = self._database.now(connection) - UNREAD
+            unread = select(*key).where(column.at < before).limit(most).with_for_update(skip_locked=True)
+            return connection.execute(delete(log_positions).where(tuple_(*key).in_(unread))).rowcount
