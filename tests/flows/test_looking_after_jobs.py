@@ -13,12 +13,14 @@ from lasting_jobs import BRIEF, LASTING, described, job_plan, put_data
 from prefect import flow, get_client
 from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey
 from prefect.states import Cancelled, Crashed
+from sqlalchemy import update
 
 from flows.follow_jobs import follow_jobs
 from flows.reconcile import reconcile
 from flows.stop_training import stop_training
 from tasks.cancelling import stop_jobs_of_cancelled
 from trainmaster.catalog.deployments import Deployment, deployment_id_of
+from trainmaster.catalog.tables import log_positions
 from trainmaster.errors import JobsLeftError, UnknownChoiceError
 from trainmaster.settings import Settings
 from trainmaster.training.desk import Desk, open_desk
@@ -213,3 +215,14 @@ class TestStopping:
 
 def replace_reason(request: StopRequest) -> StopRequest:
     return request.model_copy(update={"reason": "to be sure"})
+
+
+def test_reconcile_forgets_where_readers_of_logs_stopped_that_come_no_more(desk: Desk) -> None:
+    kept, job = desk.catalogue.log_positions, f"job-{uuid4().hex}"
+    for reader in ("gone", "reading"):
+        kept.save(job, reader, {"algo-1": "f/1"})
+    with desk.catalogue.database.writing() as connection:
+        long_ago = update(log_positions).values(at=datetime.now(UTC) - timedelta(days=36))
+        connection.execute(long_ago.where(log_positions.c.job == job, log_positions.c.reader == "gone"))
+    reconcile(ReconcileRequest())
+    assert (kept.load(job, "gone"), kept.load(job, "reading")) == ({}, {"algo-1": "f/1"})
