@@ -42,7 +42,7 @@ def attempt_until_trained(request: TrainingRequest, settings: Settings) -> Train
             return refused(plan, chain, answer.refusal)
         plan = answer.plan
         launch = launch_job(plan, chain, answer.allowance, settings)
-        if launch.runs and not request.wait:
+        if launch.runs and not request.wait and not launch.lacked:
             hand_over(plan, settings)
             return launched(plan, chain)
         settled = settle_job(plan, chain, follow_job(plan, settings), launch, settings) if launch.runs else launch

@@ -24,6 +24,7 @@ from trainmaster.training.falling_back import launch_attempt, plan_attempt
 from trainmaster.training.following import Ending
 from trainmaster.training.launching import Launch, launch_training
 from trainmaster.training.leftovers import leftovers
+from trainmaster.training.looking import describe
 from trainmaster.training.outcome import TrainingOutcome, bill_of, outcome_of
 from trainmaster.training.plan import TrainingPlan
 from trainmaster.training.request import TrainingRequest
@@ -39,6 +40,9 @@ class Launched:
     attempt: Attempt
     runs: bool
     found: bool = False
+    lacked: str = ""
+    """Why it has ended already without the machines it needed, if it has: then there is another attempt to be made, by whoever
+    comes back to it."""
     outcome: None = None
 
 
@@ -100,7 +104,8 @@ def launch_job(plan: TrainingPlan, chain: Chain, allowance: Allowance | None, se
         found = said == "found"
         logger.info("Training job %s %s.", plan.job_name, "was launched before; following it" if found else "launched")
         tell_standing(desk.ledger, plan.job_name)
-    return Launched(attempt, runs=True, found=found)
+        ended = describe(desk.client("sagemaker"), plan.job_name) if found else None
+    return Launched(attempt, runs=True, found=found, lacked=lacked_capacity(ended) if ended else "")
 
 
 @step(task_run_name="hand over {plan.job_name}")

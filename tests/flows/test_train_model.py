@@ -12,6 +12,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
+from lasting_jobs import described
 from prefect import flow, get_client, get_run_logger, task
 from prefect.client.schemas.filters import (
     ArtifactFilter,
@@ -166,6 +167,27 @@ def test_a_job_that_got_no_machines_is_followed_by_one_on_the_next(stack: Any, u
     assert (row(first.job_name).status, row(second.job_name).status) == ("failed", "completed")
     assert train_model(asked).attempts == result.attempts
     assert jobs(stack, "failed-once") == [first.job_name, second.job_name]
+
+
+def test_a_run_that_does_not_wait_says_so_and_started_again_walks_on(stack: Any, user_id: UUID, faults: Any) -> None:
+    faults("LaunchingMLInstances", error="CapacityError", count=1)
+    asked = request(stack, "unattended", user_id, instance_types=["ml.m5.xlarge"], wait=False, use_spot_instances=False)
+    shown = train_model(asked.model_copy(update={"dry_run": True}))
+    assert shown.plan
+    assert any("Start the same request again, and it goes on with the next" in note for note in shown.plan["notes"])
+    first = train_model(asked)
+    assert (first.status, [one.ended for one in first.attempts]) == ("launched", [""])
+    described(stack.client("sagemaker"), first.job_name, "Failed")
+    again = train_model(asked)
+    assert (again.status, [one.instance_type for one in again.attempts]) == (
+        "launched",
+        ["ml.m5.large", "ml.m5.xlarge"],
+    )
+    assert "CapacityError" in again.attempts[0].ended
+    assert row(first.job_name).has_ended
+    assert row(again.job_name).job.handed_over
+    assert train_model(asked).job_name == again.job_name
+    assert jobs(stack, "unattended") == [first.job_name, again.job_name]
 
 
 def test_spot_falls_back_to_on_demand_only_where_it_may(stack: Any, user_id: UUID, faults: Any) -> None:

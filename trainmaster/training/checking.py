@@ -382,3 +382,8 @@ def _worth_knowing(request: TrainingRequest, approval: Approval | None, need: Me
     if need and not need.fits(request.instance_type, request.instance_count):
         has = gpu_memory_gb(request.instance_type) * request.instance_count
         yield f"{need.sentence()}; {request.instance_count} × {request.instance_type} has {has} GB. It may run out of memory."
+    if not request.wait and (request.instance_types or (request.use_spot_instances and request.fall_back_to_on_demand)):
+        yield (
+            "Nobody waits for this job, so other machines are tried only if AWS refuses to launch it. If it finds no capacity for it"
+            " later, the job ends by that. Start the same request again, and it goes on with the next."
+        )
