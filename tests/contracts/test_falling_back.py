@@ -15,7 +15,6 @@ from lasting_jobs import job_plan, put_data
 from paid_launch import DATA
 
 from trainmaster.budget.prices import PriceList
-from trainmaster.errors import RefusedError
 from trainmaster.training.attempts import FALLBACK, Chain
 from trainmaster.training.desk import Desk
 from trainmaster.training.falling_back import launch_attempt, plan_attempt
@@ -93,20 +92,21 @@ def test_prices_that_changed_lead_to_no_other_choice(desk: Desk) -> None:
     assert plan_attempt(desk, _after_first(again, first))[0].request.instance_type == "ml.m5.xlarge"
 
 
-def test_an_experiment_that_is_full_is_no_lack_of_machines(desk: Desk, embedded: Any) -> None:
+@pytest.mark.parametrize(
+    ("operation", "error"), [("CreateExperiment", "ResourceLimitExceeded"), ("CreateTrial", "AccessDeniedException")]
+)
+def test_a_job_that_cannot_be_tracked_is_launched_all_the_same_and_found_again(
+    desk: Desk, embedded: Any, operation: str, error: str
+) -> None:
     plan = job_plan(embedded, name="full")
-    embedded.control("POST", "faults", {"operation": "CreateExperiment", "error": "ResourceLimitExceeded", "count": 1})
+    embedded.control("POST", "faults", {"operation": operation, "error": error, "count": 1})
     try:
-        with pytest.raises(
-            RefusedError, match=rf"{plan.job_name} cannot be tracked in the experiment full-.*ResourceLimitExc"
-        ):
-            launch_attempt(desk, plan, partial(launch_training, desk, plan), last=False)
+        assert launch_attempt(desk, plan, partial(launch_training, desk, plan), last=False) == "created"
     finally:
         embedded.control("DELETE", "faults")
-    row, reservation = desk.deployments.find(plan.job_name), desk.ledger.find(plan.job_name)
-    assert row
-    assert reservation
-    assert (row.status, row.job.stop, reservation.state) == ("failed", None, "released")
+    assert "ExperimentConfig" not in desk.client("sagemaker").describe_training_job(TrainingJobName=plan.job_name)
+    assert launch_training(desk, plan) == "found"
+    desk.client("sagemaker").stop_training_job(TrainingJobName=plan.job_name)
 
 
 def test_every_attempt_goes_on_from_the_checkpoints_of_those_before_it_and_a_new_one_of_the_users_begins_anew(

@@ -270,7 +270,7 @@ class TestEverything:
         assert {name: _described(job, name, value) for name, value in told.items()} == told
         listed = bench.desk.client("sagemaker").list_tags(ResourceArn=job["TrainingJobArn"])["Tags"]
         assert sorted(listed, key=str) == sorted(tags, key=str)
-        trial = bench.desk.client("sagemaker").describe_trial(TrialName="Default-Run-Group-everything-at-once")
+        trial = bench.desk.client("sagemaker").describe_trial(TrialName=plan.job_name)
         assert trial["ExperimentName"] == "everything-at-once"
 
 

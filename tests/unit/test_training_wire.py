@@ -78,7 +78,7 @@ SENT: list[tuple[dict[str, Any], str, Any]] = [
     ({"network_isolation": True}, "EnableNetworkIsolation", True),
     ({}, "EnableNetworkIsolation", False),
     ({"experiment": "cats-of-may"}, "ExperimentConfig.ExperimentName", "cats-of-may"),
-    ({"experiment": "cats-of-may"}, "ExperimentConfig.TrialName", "Default-Run-Group-cats-of-may"),
+    ({"experiment": "cats-of-may"}, "ExperimentConfig.TrialName", "{job}"),
     ({}, "ExperimentConfig.ExperimentName", "cats"),
     ({}, "ExperimentConfig.RunName", "{job}"),
     ({"tags": {"team": "vision"}}, "Tags.team", "vision"),

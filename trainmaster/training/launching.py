@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 from datetime import UTC, datetime
-from typing import Literal
+from typing import Any, Literal
 
 from botocore.exceptions import ClientError
 
@@ -16,6 +17,8 @@ from trainmaster.training.desk import Desk
 from trainmaster.training.experiments import ensure_trial
 from trainmaster.training.plan import FINGERPRINT_TAG, TrainingPlan
 from trainmaster.training.stopping import stop_training
+
+_log = logging.getLogger(__name__)
 
 Launch = Literal["created", "found", "joined"]
 """Joined: the job appeared while we were creating it, by a twin of ours or by a call of ours whose answer was lost."""
@@ -67,8 +70,7 @@ def _reserve_and_create(desk: Desk, plan: TrainingPlan, deployment: Deployment, 
     if not reservation.is_open:
         return _require_exists(desk, plan)
     try:
-        ensure_trial(desk.client("sagemaker"), plan.create_request["ExperimentConfig"])
-        desk.client("sagemaker").create_training_job(**plan.create_request)
+        desk.client("sagemaker").create_training_job(**_trackable(desk, plan))
     except ClientError as error:
         # Of a refusal too: botocore tries again when an answer is lost, and the first try may have made the job.
         if is_refusal(error) and _exists(desk, plan):
@@ -76,8 +78,6 @@ def _reserve_and_create(desk: Desk, plan: TrainingPlan, deployment: Deployment, 
         # Of any other failure nobody knows whether the job was made. The next try finds out, or reconcile does.
         if is_refusal(error) and not is_taken(error):
             desk.ledger.release(plan.job_name, reservation.position)
-        if is_refusal(error) and error.operation_name != "CreateTrainingJob":
-            raise RefusedError(_not_tracked(plan, error)) from error  # a full experiment is no lack of machines
         raise
     return "created"
 
@@ -97,12 +97,19 @@ def _give_up(desk: Desk, deployment: Deployment, why: str) -> None:
         desk.deployments.give_up(deployment.id, why)
 
 
-def _not_tracked(plan: TrainingPlan, error: ClientError) -> str:
-    experiment = plan.create_request["ExperimentConfig"]["ExperimentName"]
-    return (
-        f"Training job {plan.job_name} cannot be tracked in the experiment {experiment}: {error}. Set experiment to another one,"
-        " or allow the worker's role what was denied."
-    )
+def _trackable(desk: Desk, plan: TrainingPlan) -> dict[str, Any]:
+    """The plan's request once its experiment is there; without one where AWS refuses it, full or denied. That is neither a lack of
+    machines nor a reason not to train, and the job is the same: its fingerprint says nothing of where it is tracked."""
+    config = plan.create_request["ExperimentConfig"]
+    try:
+        ensure_trial(desk.client("sagemaker"), config)
+    except ClientError as error:
+        if not is_refusal(error):
+            raise
+        experiment = config["ExperimentName"]
+        _log.warning("Training job %s is not tracked in experiment %s: %s", plan.job_name, experiment, error)
+        return {name: value for name, value in plan.create_request.items() if name != "ExperimentConfig"}
+    return plan.create_request
 
 
 def _stopped_early(deployment: Deployment) -> str:

@@ -177,10 +177,11 @@ def _profiler(folder: str) -> dict[str, Any]:
 
 
 def _experiment(experiment: str, job_name: str) -> dict[str, str]:
-    """Runs of one experiment are shown together by SageMaker; the SDK keeps them in a trial of this name, and so do we."""
+    """Runs of one experiment are shown together by SageMaker. Each has a trial of its own, by the job's name: a trial takes some 50
+    runs, then AWS refuses the next; and a name by month would be another when a launch is tried again after midnight."""
     return {
         "ExperimentName": experiment,
-        "TrialName": f"Default-Run-Group-{experiment}",
+        "TrialName": job_name,
         "TrialComponentDisplayName": job_name,
         "RunName": job_name,
     }
