@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import os
+import signal
 import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -21,8 +23,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     for add in [_ADD[asked[0]]] if asked and asked[0] in _ADD else dict.fromkeys(_ADD.values()):
         add(commands, asked[1:])
     args = parser.parse_args(asked)
-    code: int = args.run(args)
+    try:
+        code: int = args.run(args)
+        sys.stdout.flush()
+    except BrokenPipeError:  # whoever read has read enough, as `head` does
+        return _cut_off()
     return code
+
+
+def _cut_off() -> int:
+    """As a shell says it of what SIGPIPE ends. What is still to be written, at the interpreter's exit too, goes nowhere."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for stream in (sys.stdout, sys.stderr):
+        os.dup2(nowhere, stream.fileno())
+    return 128 + signal.SIGPIPE
 
 
 # Only what is asked for is loaded: together the commands take more than a second and 100 MB.
@@ -52,6 +66,12 @@ def _prices(commands: Subparsers, _asked: Sequence[str]) -> None:
     prices.add_parser(commands)
 
 
+def _configs(commands: Subparsers, _asked: Sequence[str]) -> None:
+    from trainmaster.commands import configs  # noqa: PLC0415
+
+    configs.add_parser(commands)
+
+
 def _train(commands: Subparsers, _asked: Sequence[str]) -> None:
     from trainmaster.commands import train  # noqa: PLC0415
 
@@ -71,6 +91,7 @@ _ADD = {
     "datasets": _datasets,
     "prices": _prices,
     "budget": _budget,
+    "configs": _configs,
     "train": _train,
 }
 

@@ -101,13 +101,13 @@ class UnknownChoiceError(RefusedError):
 class TrainingRefusedError(RefusedError):
     """Raised when a request to train has problems; `problems` are all of them, each with what to do about it."""
 
-    def __init__(self, subject: str, problems: Sequence[Problem]) -> None:
+    def __init__(self, subject: str, problems: Sequence[Problem], not_done: str = "launched") -> None:
         self.subject, self.problems = subject, tuple(problems)
         if len(problems) == 1:
             said = f" {problems[0].sentence()}"
         else:
             said = "".join(f"\n  {number}. {problem.sentence()}" for number, problem in enumerate(problems, 1))
-        super().__init__(f"{subject} was not launched.{said}")
+        super().__init__(f"{subject} was not {not_done}.{said}")
 
 
 class ModelRefusedError(RefusedError):

@@ -19,15 +19,19 @@ _NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
 _UNIQUE_SQLITE = {sqlite3.SQLITE_CONSTRAINT_UNIQUE, sqlite3.SQLITE_CONSTRAINT_PRIMARYKEY}
 
 
-def check_text(name: str, description: str | None, metadata: Mapping[str, Any] | None) -> None:
+def check_text(
+    name: str, description: str | None, metadata: Mapping[str, Any] | None, subject: str = "dataset"
+) -> None:
     """Raises DatasetRefusedError for text PostgreSQL cannot keep, on SQLite too: what one takes the other must."""
     try:
         written = json.dumps([name, description, metadata], ensure_ascii=False, allow_nan=False)
         written.encode()
     except (UnicodeEncodeError, ValueError) as error:
-        raise DatasetRefusedError(f"The catalogue cannot keep what describes dataset {name!r}: {error}.") from error
+        raise DatasetRefusedError(f"The catalogue cannot keep what describes {subject} {name!r}: {error}.") from error
     if _NUL.search(written):
-        raise DatasetRefusedError(f"The catalogue cannot keep what describes dataset {name!r}: it has a NUL character.")
+        raise DatasetRefusedError(
+            f"The catalogue cannot keep what describes {subject} {name!r}: it has a NUL character."
+        )
 
 
 @contextmanager

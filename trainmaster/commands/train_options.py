@@ -50,7 +50,7 @@ def add_request_options(parser: argparse.ArgumentParser) -> None:
 
 def read_request(args: argparse.Namespace) -> TrainingRequest:
     """The request of the file, with what the options say instead; KEY=VALUE is added. Raises BadRequestError."""
-    request = _read_file(args.request) if args.request else {}
+    request = read_object(args.request, "--request", '{"model_name": "cats"}') if args.request else {}
     for name, value in _given(args).items():
         before = request.get(name)
         request[name] = {**before, **value} if isinstance(value, dict) and isinstance(before, dict) else value
@@ -119,21 +119,22 @@ def _given(args: argparse.Namespace) -> dict[str, Any]:
     return {name: dict(value) if name in dicts else value for name, value in given.items()}
 
 
-def _read_file(name: str) -> dict[str, Any]:
+def read_object(name: str, what: str, example: str) -> dict[str, Any]:
+    """The JSON object of a file, or of standard input. Raises BadRequestError, which begins with `what` it was to be."""
     try:
         if name == STDIN:
             text = _read(sys.stdin.buffer)
         else:
             with Path(name).expanduser().open("rb") as file:
                 text = _read(file)
-        request = json.loads(text)
+        value = json.loads(text, parse_constant=_refuse, object_pairs_hook=_once_each)
     except OSError as error:
-        raise BadRequestError(f"--request {name}: {error.strerror or error}.") from error
+        raise BadRequestError(f"{what} {name}: {error.strerror or error}.") from error
     except ValueError as error:
-        raise BadRequestError(f"--request {name} is no JSON: {error}.") from error
-    if not isinstance(request, dict):
-        raise BadRequestError(f'--request {name} is no JSON object, such as {{"model_name": "cats"}}.')
-    return request
+        raise BadRequestError(f"{what} {name} is no JSON: {error}.") from error
+    if not isinstance(value, dict):
+        raise BadRequestError(f"{what} {name} is no JSON object, such as {example}.")
+    return value
 
 
 def _read(file: IO[bytes]) -> bytes:
@@ -173,4 +174,13 @@ def _json_pair(text: str) -> tuple[str, Any]:
 
 
 def _refuse(constant: str) -> Any:
-    raise ValueError(constant)  # NaN and Infinity are Python's, not JSON's
+    raise ValueError(f"it has {constant}")  # NaN and Infinity are Python's, not JSON's
+
+
+def _once_each(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Of a key that is there twice one would be lost without a word."""
+    found = dict(pairs)
+    twice = {key for key, _ in pairs if [each for each, _ in pairs].count(key) > 1} if len(found) < len(pairs) else ()
+    if twice:
+        raise ValueError(f"it has {', '.join(map(repr, sorted(twice)))} twice in one object")
+    return found

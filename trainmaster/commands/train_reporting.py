@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import signal
 import sys
 from collections.abc import Callable, Iterator
@@ -77,9 +76,8 @@ def _exit_code(run: Run, args: argparse.Namespace) -> int:
     except KeyboardInterrupt as interrupt:
         note("\nInterrupted. The same command goes on from here.")
         return exit_code_of(interrupt)
-    except BrokenPipeError:  # whoever read has read enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return DONE
+    except BrokenPipeError:
+        raise  # whoever read has read enough: no failure of what was asked
     except (BadRequestError, ValidationError, TrainmasterError, BotoCoreError, ClientError, OSError) as error:
         note(_said(error))
         if args.json:

@@ -131,7 +131,11 @@ def _place(stores: Stores, dataset: Dataset, copy: Copy | None) -> Found:
 
 def _problems_of(named: Sequence[Named]) -> Iterator[Problem]:
     if not named:
-        yield Problem("datasets", "The training config has no datasets.", "Add at least one to it in the application.")
+        yield Problem(
+            "datasets",
+            "The training config has no datasets.",
+            "Add at least one to it: `trainmaster configs add` takes --dataset ID.",
+        )
     elif "training" not in {each.channel for each in named}:
         said = f"None of the {len(named)} datasets of the training config is for training."
         yield Problem("datasets", said, "Give one the role `train`, in `dataset_roles` or in its metadata.")

@@ -92,7 +92,7 @@ def read_recipe(config: Any) -> Recipe:
     """Never raises: whatever the application let somebody write comes back as problems, all of them."""
     if not isinstance(config, Mapping):
         said = f"The training config is a JSON {_kind(config)}, not an object of settings."
-        return Recipe(None, problems=(Problem("config", said, "Correct it in the application."),))
+        return Recipe(None, problems=(Problem("config", said, "Correct it in the config."),))
     problems = list[Problem]()
     trainer = _trainer(config, problems)
     roles = _roles(config.get("dataset_roles"), problems)
@@ -144,7 +144,7 @@ def _problems_of(chosen: Mapping[str, Any]) -> Iterator[Problem]:
         for wrong in error.errors(include_input=False, include_url=False):
             name = ".".join(str(part) for part in wrong["loc"])
             said = f"`trainer.{name}` of the training config: {wrong['msg'].removeprefix('Value error, ')}."
-            yield Problem("config", said, "Correct it in the application.")
+            yield Problem("config", said, "Correct it in the config.")
 
 
 def _roles(given: Any, problems: list[Problem]) -> dict[UUID, str]:

@@ -138,7 +138,11 @@ def _secrets(request: TrainingRequest, settings: Mapping[str, Any]) -> Iterator[
 
 def _unknown_config(request: TrainingRequest) -> Problem:
     said = f"There is no training config {request.training_config_id} of user {request.user_id}."
-    return Problem("config", said, "Copy its id from the application, and start the run as the user who made it.")
+    return Problem(
+        "config",
+        said,
+        "Copy its id from the application or from `trainmaster configs list`, and start the run as the user who made it.",
+    )
 
 
 def _channels_of_config(
