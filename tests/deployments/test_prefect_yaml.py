@@ -45,5 +45,8 @@ class TestDeployment:
     def test_it_says_what_it_does_and_how_many_may_run(self, deployment: dict[str, Any]) -> None:
         assert len(deployment["description"]) > 40
         assert "trainmaster" in deployment["tags"]
-        assert deployment["concurrency_limit"]["collision_strategy"] == "ENQUEUE"
+        waits = (
+            "CANCEL_NEW" if deployment.get("schedules") else "ENQUEUE"
+        )  # scheduled runs would pile up behind a slow one
+        assert deployment["concurrency_limit"]["collision_strategy"] == waits
         assert deployment["work_pool"]["name"] == "trainmaster"

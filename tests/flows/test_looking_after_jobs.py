@@ -12,7 +12,8 @@ import pytest
 from lasting_jobs import BRIEF, LASTING, described, job_plan, put_data
 from prefect import flow, get_client
 from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey
-from prefect.states import Cancelled, Crashed
+from prefect.client.schemas.objects import ConcurrencyLimitStrategy, ConcurrencyOptions
+from prefect.states import Cancelled, Completed, Crashed, Pending, Scheduled
 from sqlalchemy import update
 
 from flows.follow_jobs import follow_jobs
@@ -122,6 +123,29 @@ def test_one_job_of_a_cancelled_run_that_cannot_be_stopped_now_keeps_no_other_of
     assert row_of(desk, first).job.stop  # so that whoever looks next stops it
     reconcile(ReconcileRequest())
     described(desk.client("sagemaker"), first.job_name, "Stopped")
+
+
+@pytest.mark.usefixtures("desk")
+def test_a_sweep_that_comes_while_another_is_at_work_is_cancelled_and_leaves_no_queue_behind_it() -> None:
+    alone = ConcurrencyOptions(collision_strategy=ConcurrencyLimitStrategy.CANCEL_NEW)
+    with get_client(sync_client=True) as client:
+        flow_id = client.create_flow(follow_jobs)
+        deployment = client.create_deployment(
+            flow_id, f"alone-{uuid4().hex[:8]}", concurrency_limit=1, concurrency_options=alone
+        )
+
+        def begin() -> str:
+            run = client.create_flow_run_from_deployment(deployment, state=Scheduled())
+            client.set_flow_run_state(run.id, Pending())
+            return str(run.id)
+
+        first, second = begin(), begin()
+        states = [client.read_flow_run(UUID(one)).state for one in (first, second)]
+        assert [state.type.value for state in states if state] == ["PENDING", "CANCELLED"]
+        client.set_flow_run_state(UUID(first), Completed(), force=True)
+        assert [state.type.value for one in [begin()] if (state := client.read_flow_run(UUID(one)).state)] == [
+            "PENDING"
+        ]
 
 
 def test_the_sweep_settles_what_was_handed_over_when_it_ends(desk: Desk, launched: Any) -> None:
