@@ -128,8 +128,8 @@ class _Show:
         cost = f"{shown(now.cost)} billed" if now.finished else f"at most {shown(now.cost)} so far"
         spot = f", interrupted {now.interruptions} time(s)" if now.interruptions else ""
         sentence = (
-            f"{self.plan.job_name}: {now.secondary} after {now.seconds} s{spot}, {cost} of ${self.plan.approval.approved}"
-            f" approved.{f' {progress[0].upper()}{progress[1:]}.' if progress else ''}"
+            f"{self.plan.job_name}: {now.secondary} after {now.seconds} s{spot}, {cost} of"
+            f" {shown(self.plan.approval.worst_case)} reserved.{f' {progress[0].upper()}{progress[1:]}.' if progress else ''}"
         )
         self._teller("step", self.logger.info).tell(now.secondary, sentence)
         self._try(lambda: self._progress(update.percent, sentence))

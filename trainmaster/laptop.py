@@ -225,7 +225,7 @@ def _summary(result: TrainedAndServed, clock: Clock) -> str:
         ("R²", _quality(figures["validation:r2"], figures["validation:mae"])),
         (
             "cost",
-            f"{shown(training.bill)} billed; at worst {shown(training.worst_case)} of {shown(training.approved)} approved",
+            f"{shown(training.bill)} billed; at worst {shown(training.worst_case)} of a budget of {shown(training.approved)}",
         ),
         ("model", training.model_uri),
         (

@@ -112,7 +112,7 @@ def test_an_endpoint_is_counted_from_its_making_until_it_is_found_gone(
 
 def test_hours_no_budget_has_money_for_are_refused_before_anything_is_made(desk: Desk) -> None:
     desk.ledger.set_limit(user(ANNA), Decimal("0.68"), set_by="a test")
-    with pytest.raises(OverBudgetError, match=r"endpoint wanted, hours 0 to 6 would cost \$0\.6900; \$0\.68 of"):
+    with pytest.raises(OverBudgetError, match=r"endpoint wanted, hours 0 to 6 would cost \$0\.69; \$0\.68 of"):
         reserve_hours(desk, desired("wanted", "wanted-1"), Payer(ANNA))
     assert found(desk) == []
 
@@ -174,7 +174,7 @@ def test_hours_to_come_that_do_not_fit_are_told_of_while_it_goes_on_serving(
     clock.pass_(5.5)
     [told] = meter_endpoints(desk)
     assert (told.finding, told.wanted) == ("exhausted", f"{endpoint_arn(desk, name)}@{config}#1.1")
-    assert f"endpoint {name}, hours 6 to 12 would cost $0.6900; $0.31 of" in told.why
+    assert f"endpoint {name}, hours 6 to 12 would cost $0.69; $0.31 of" in told.why
     assert hosting.sagemaker.describe_endpoint(EndpointName=name)["EndpointStatus"] == "InService"
 
 

@@ -78,7 +78,9 @@ class TestReserving:
         assert refused.value.approved == D("5.50")
         assert str(refused.value) == (
             f"second would cost $5.51; $5.50 of November 2026's $10.00 of {tightest} is left."
-            f" Choose something for ${refused.value.approved}, or have the budget raised: trainmaster budget set."
+            f" Choose something for ${refused.value.approved}, or have the budget raised: trainmaster budget set 10.01"
+            f" --{tightest.scope} {tightest.owner}".rstrip()
+            + "."
         )
         assert ledger.find("second") is None
         ledger.reserve(charge("third", "5.50", Payer(ANNA, "vision")))
@@ -90,7 +92,7 @@ class TestReserving:
 
     def test_a_budget_of_nothing_lets_nothing_be_spent(self, ledger: Ledger) -> None:
         limit(ledger, user(ANNA), "0")
-        with pytest.raises(OverBudgetError, match=r"\$0.00 of November 2026's \$0.00 of user"):
+        with pytest.raises(OverBudgetError, match=r"\$0 of November 2026's \$0 of user"):
             ledger.reserve(charge("job", "0.000001", Payer(ANNA)))
         ledger.reserve(charge("free", "0", Payer(ANNA)))
 
@@ -142,7 +144,7 @@ class TestSettling:
         ledger.reserve(charge("job", "5"))
         assert ledger.settle("job", D("7.25")).excess == D("2.25")
         assert ledger.standing(ACCOUNT).balance == D("-2.25")
-        with pytest.raises(OverBudgetError, match=r"\$0.00 of November 2026's \$5.00"):
+        with pytest.raises(OverBudgetError, match=r"November 2026's \$5.00 of the account is overdrawn: \$7.25"):
             ledger.reserve(charge("next", "0.01"))
 
     def test_the_same_bill_again_changes_nothing_and_another_is_a_conflict(self, ledger: Ledger) -> None:

@@ -90,7 +90,8 @@ class TestAllowances:
             allow(ledger, "job", "3", up_to="4.99")
         assert str(refused.value) == (
             "job would cost $3.00; of November 2026's $5.00 of the account $7.00 is committed, so that $5.00 more would have to"
-            " be allowed for it, not $4.99. Please allow $5.00, or have the budget raised: trainmaster budget set."
+            " be allowed for it, not $4.99. Please allow $5.00, or have the budget raised: trainmaster budget set 10.00"
+            " --account."
         )
         assert ledger.standing(ACCOUNT).limit == 5
         allow(ledger, "job", "3", up_to="5")

@@ -97,7 +97,7 @@ class TestStarting:
         ledger.set_limit(user(ANNA), D("0.68"), set_by="a test")
         with pytest.raises(
             OverBudgetError,
-            match=r"endpoint houses, hours 0 to 6 would cost \$0\.6900; \$0\.68 of November 2026's \$0\.68 of user",
+            match=r"endpoint houses, hours 0 to 6 would cost \$0\.69; \$0\.68 of November 2026's \$0\.68 of user",
         ):
             meters.start(endpoint())
         assert meters.running() == []
@@ -181,7 +181,7 @@ class TestLooking:
         for _ in range(2):
             found = looked(meters, meter)
             assert (found.reserved, found.wanted) == ((), f"{ARN}@houses-ab12#1.1")
-            assert "endpoint houses, hours 6 to 12 would cost $0.6900; $0.31 of" in str(found.exhausted)
+            assert "endpoint houses, hours 6 to 12 would cost $0.69; $0.31 of" in str(found.exhausted)
         hours(clock, 1)
         found = looked(meters, meter)
         assert [one.key for one in found.reserved] == [f"{ARN}@houses-ab12#1.1"]

@@ -130,7 +130,7 @@ def test_a_budget_that_is_no_amount_is_refused_by_name(tmp_path: Path) -> None:
 def test_a_budget_that_pays_for_nothing_useful_is_refused_before_anything_starts(tmp_path: Path) -> None:
     refused = run(tmp_path, "--budget", "0.01")
     assert refused.returncode == 1
-    assert refused.stderr.count("$0.01 is approved") == 1
+    assert refused.stderr.count("budget_limit is $0.01") == 1
     assert not (tmp_path / "state").exists()
 
 

@@ -80,7 +80,7 @@ def test_an_endpoint_no_budget_has_money_for_is_refused_and_nothing_is_made(
     stack: Any, ledger: Ledger, user_id: UUID, user: Budget
 ) -> None:
     ledger.set_limit(user, Decimal("0.68"), set_by="a test")
-    with pytest.raises(OverBudgetError, match=rf"endpoint {NAME}, hours 0 to 6 would cost \$0\.6900; \$0\.68 of"):
+    with pytest.raises(OverBudgetError, match=rf"endpoint {NAME}, hours 0 to 6 would cost \$0\.69; \$0\.68 of"):
         deploy_endpoint(request(stack, user_id))
     sagemaker = stack.client("sagemaker")
     assert sagemaker.list_endpoints(NameContains=NAME)["Endpoints"] == []
@@ -101,7 +101,7 @@ def test_hours_are_reserved_once_told_of_when_they_run_out_of_money_and_billed_w
     ledger.set_limit(user, Decimal("0.10"), set_by="a test")
     for _ in range(2):
         [row] = [row for row in reconcile(ReconcileRequest()).changed if NAME in row["job"]]
-        assert (row["what"], "hours 6 to 12 would cost $0.6900" in row["why"]) == ("exhausted", True)
+        assert (row["what"], "hours 6 to 12 would cost $0.69" in row["why"]) == ("exhausted", True)
     [told] = events(stack, f"trainmaster.endpoint.{NAME}", 1)
     assert told["event"] == "trainmaster.budget.exhausted"
     assert told["payload"]["sentence"] == row["why"]

@@ -65,7 +65,7 @@ def test_a_useless_budget_is_refused_with_both_amounts_and_what_would_fit() -> N
     with pytest.raises(OverBudgetError) as refused:
         approve(instance_type="ml.p4d.24xlarge")
     assert refused.value.approved == Decimal("1.00")
-    assert "$1.00 is approved" in str(refused.value)
+    assert "budget_limit is $1.00" in str(refused.value)
     assert "$4.21" in str(refused.value)
     assert refused.value.choices
     assert all(

@@ -131,7 +131,7 @@ def test_a_plan_cut_to_less_money_is_the_same_job_told_to_stop_earlier() -> None
     waiting = before["MaxWaitTimeInSeconds"] - before["MaxRuntimeInSeconds"]
     assert stopping["MaxWaitTimeInSeconds"] - stopping["MaxRuntimeInSeconds"] == waiting
     assert less.charge.amount == less.approval.worst_case <= Decimal("0.05")
-    assert "what $0.0500 pays for" in less.notes[-1]
+    assert "what $0.05 pays for" in less.notes[-1]
     assert whole.create_request["StoppingCondition"] == before
 
 

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import subprocess
+import sys
 from collections.abc import Callable
 from decimal import Decimal
 from pathlib import Path
@@ -62,7 +66,7 @@ def test_a_budget_that_was_set_is_shown_with_what_is_left_of_it(state: Path, say
     assert [row.split() for row in rows] == [
         ["the", "account", "none", "$0.000034", "$1.50"],
         ["team", "vision", "none", "$0.000034", "$1.50"],
-        ["user", str(ANNA), "$2.00", "$0.000034", "$1.50", "$0.5000", "75", "%"],
+        ["user", str(ANNA), "$2.00", "$0.000034", "$1.50", "$0.4999", "75", "%"],
     ]
     title, header, row = reserved.splitlines()
     assert title == "Reserved, and billed when it is over"
@@ -78,11 +82,11 @@ def test_what_was_allowed_beyond_a_budget_is_shown_and_by_whom(state: Path, say:
         ledger.reserve(charge, allowance=Allowance(Decimal(2), "Olga"))
     budgets = say("show", "--team", "vision")[1].split("\n\n")[0].splitlines()
     assert budgets[1].split() == ["BUDGET", "LIMIT", "ALLOWED", "BILLED", "RESERVED", "LEFT", "COMMITTED"]
-    assert budgets[2].split() == ["team", "vision", "$1.50", "$0.5000", "$0", "$1.50", "$0", "100", "%"]
+    assert budgets[2].split() == ["team", "vision", "$1.50", "$0.50", "$0", "$1.50", "$0", "100", "%"]
     assert "approved for single jobs, in this month alone" in budgets[3]
     assert json.loads(say("show", "--team", "vision", "--json")[1])["budgets"][0]["allowed"] == "0.50"
     [allowed] = [line for line in say("history")[1].splitlines() if " allowed " in line]
-    assert allowed.split()[3:] == ["Olga,", "for", "big", "team", "vision", "$0.5000"]
+    assert allowed.split()[3:] == ["Olga,", "for", "big", "team", "vision", "$0.50"]
 
 
 def test_the_hours_of_an_endpoint_are_shown_by_its_name(state: Path, say: Any) -> None:
@@ -91,7 +95,7 @@ def test_the_hours_of_an_endpoint_are_shown_by_its_name(state: Path, say: Any) -
         Meters(ledger).start(Metered(arn, Decimal("0.115"), "house-prices-ab12", Payer(ANNA)))
     for command in ("show", "history"):
         [line] = [line for line in say(command)[1].splitlines() if "endpoint house-prices, hours 0 to 6" in line]
-        assert line.split()[-1] == "$0.6900"
+        assert line.split()[-1] == "$0.69"
     [reserved] = json.loads(say("show", "--json", "--user", str(ANNA))[1])["reservations"]
     assert (reserved["key"], reserved["for"]) == (f"{arn}@house-prices-ab12#1.0", "endpoint house-prices, hours 0 to 6")
     assert (reserved["amount"], reserved["hourly"], reserved["budgets"]) == (
@@ -125,8 +129,38 @@ def test_machines_get_every_digit(state: Path, say: Any) -> None:
 def test_what_is_overspent_is_shown_as_such(state: Path, say: Any) -> None:
     spend(state)
     say("set", "1", "--account")
-    assert "-$0.5000" in say("show", "--account")[1]
+    assert "-$0.50" in say("show", "--account")[1]
     assert json.loads(say("show", "--account", "--json")[1])["budgets"][0]["balance"] == "-0.500034"
+
+
+def test_a_limit_below_what_is_promised_says_whose_jobs_will_be_stopped_and_when(state: Path, say: Any) -> None:
+    month = month_name(spend(state))
+    code, out, _ = say("set", "1200", "--team", "vision")
+    assert (code, "overdrawn" in out) == (0, False)
+    assert "$1,200.00" in out
+    said = say("set", "1", "--team", "vision")[1].partition("\n\n")[2]
+    assert said.startswith(
+        f"{month}'s $1.00 of team vision is overdrawn: $1.50 is billed or promised, $0.5001 too much."
+    )
+    assert "by today's books" in said
+    assert said.endswith("\n  second\n")
+    assert json.loads(say("set", "1", "--team", "vision", "--json")[1])["stopping"] == ["second"]
+    with open_ledger(None, state) as ledger:
+        ledger.settle("second", Decimal("1.50"))
+    assert "No training job is stopped for it." in say("set", "1", "--team", "vision")[1]
+
+
+@pytest.mark.parametrize("command", ["history", "show"])
+def test_a_reader_that_has_read_enough_ends_the_command_quietly(state: Path, command: str) -> None:
+    spend(state)
+    reading, writing = os.pipe()
+    os.close(reading)
+    ended = subprocess.run(
+        [sys.executable, "-m", "trainmaster.cli", "budget", command],
+        stdout=writing, stderr=subprocess.PIPE, text=True, check=False, env={**os.environ, "TRAINMASTER_STATE_DIR": str(state)},
+    )  # fmt: skip
+    os.close(writing)
+    assert (ended.returncode, ended.stderr) == (128 + signal.SIGPIPE, "")
 
 
 def test_a_budget_for_a_later_month_leaves_this_one(say: Any) -> None:

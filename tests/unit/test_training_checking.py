@@ -295,10 +295,11 @@ def test_each_budget_that_has_too_little_left_is_named_with_both_numbers_and_wha
     verdict = judged(around, instance_type="ml.g5.xlarge", team="vision")
     of_team, of_user = verdict.problems
     assert [of_team.kind, of_user.kind] == ["budget", "budget"]
-    assert "The job may cost $1.53; $0.50 of November 2026's $50 of team vision is left." in of_team.message
+    assert "The job may cost $1.53; $0.50 of November 2026's $50.00 of team vision is left." in of_team.message
     assert "ml.g4dn" not in of_team.remedy, "an unknown model needs a GPU as large as the one asked for"
     assert "a budget_limit of $0.50" in of_team.remedy
-    assert of_user.remedy == "Have the budget raised: trainmaster budget set."
+    assert "or let somebody decide: on_over_budget ask" in of_user.remedy
+    assert f"Have the budget raised (`trainmaster budget set 51.52 --user {USER}`)" in of_user.remedy
 
 
 def test_a_budget_without_a_limit_and_one_with_enough_are_no_problem() -> None:
@@ -312,7 +313,7 @@ def test_a_budget_without_a_limit_and_one_with_enough_are_no_problem() -> None:
 def test_who_wants_to_be_asked_is_not_refused_for_a_monthly_budget() -> None:
     verdict = judged(replace(FINE, standings=(standing("0.01"),)), on_over_budget="ask")
     assert not verdict.problems
-    assert "$0.01 of November 2026's $50 of the account is left" in verdict.notes[0]
+    assert "$0.01 of November 2026's $50.00 of the account is left" in verdict.notes[0]
     assert "only if somebody approves it" in verdict.notes[0]
 
 
@@ -378,7 +379,7 @@ def test_of_a_job_launched_before_nothing_is_asked_again_but_its_price() -> None
 
 def test_of_a_job_that_has_run_it_is_said_how_to_train_again() -> None:
     (note,) = judged(replace(FINE, launched=True, billed=Decimal("0.12")), attempt=3).notes
-    assert "was billed $0.1200" in note
+    assert "was billed $0.12" in note
     assert "Set attempt to 4" in note
 
 
@@ -405,11 +406,19 @@ def test_what_is_suggested_holds_the_model_and_fits_what_is_left(
     need = MemoryNeed("m", billions, method)
     verdict = judged(need=need, instance_type="ml.p5.48xlarge", instance_count=count, budget_limit=Decimal(1000))
     assert verdict.approval
-    fitting = dict(verdict.approval.others)
-    assert all(need.fits(kind, count) for kind in fitting)
+    fitting, useful = dict(verdict.approval.others), dict(verdict.approval.useful)
+    assert all(need.fits(kind, count) for kind in {**fitting, **useful})
     for choice in verdict.approval.cheaper(left):
-        kind = choice.partition(" ")[0]
-        assert kind == "a" or fitting[kind] <= left
+        kind, _, smaller = choice.partition(" with a budget_limit of $")
+        kind = kind.partition(" ")[0]
+        assert kind == "a" or (useful[kind] <= Decimal(smaller) <= left if smaller else fitting[kind] <= left)
+
+
+def test_where_nothing_fits_as_long_a_smaller_type_is_named_with_the_budget_that_is_left() -> None:
+    around = replace(FINE, standings=(standing("0.0682"),))
+    verdict = judged(around, instance_type="ml.m5.4xlarge", max_runtime_seconds=7200)
+    [problem] = verdict.problems
+    assert ".xlarge with a budget_limit of $0.06" in problem.remedy
 
 
 def test_a_type_too_small_for_the_model_is_a_note() -> None:

@@ -43,16 +43,22 @@ class Approval:
     others: tuple[tuple[str, Decimal], ...] = ()
     """The other instance types that can do it and this budget pays for with the same runtime, cheapest first, and what each
     costs at worst."""
+    useful: tuple[tuple[str, Decimal], ...] = ()
+    """The other instance types that can do it, cheapest first, and what the shortest useful run costs on each."""
     kept_seconds: int = 0
     """How long the instances are kept for the next job: a warm pool is billed like the job itself."""
 
     def cheaper(self, left: Decimal) -> list[str]:
-        """What would fit in so many dollars: up to three other types, the dearest, and a smaller budget for this one."""
+        """What would fit in so many dollars: up to three other types, the dearest, and a smaller budget for this one; where nothing
+        does, other types with a smaller budget."""
         fitting = [f"{kind} ({shown(worst)})" for kind, worst in self.others if worst <= left]
         shortest = min(SHORTEST_USEFUL_SECONDS, self.asked_runtime_seconds)
         least = self.rate.cost(shortest + ENDING_SECONDS + self.kept_seconds)
         cents = left.quantize(CENT, ROUND_DOWN)
-        return fitting[-3:] + ([f"a budget_limit of ${cents}"] if least <= cents else [])
+        fitting = fitting[-3:] + ([f"a budget_limit of ${cents}"] if least <= cents else [])
+        return (
+            fitting or [f"{kind} with a budget_limit of ${cents}" for kind, cost in self.useful if cost <= cents][-3:]
+        )
 
     @property
     def worst_case(self) -> Decimal:
@@ -116,6 +122,7 @@ def approve_training(
             budget_limit,
             fitting[-3:],
             f"raise budget_limit to at least ${least}",
+            stands=f"budget_limit is ${budget_limit}",
         )
     others = tuple(
         (kind, rate_of(kind).cost(min(paid_seconds(kind), max_runtime_seconds) + after))
@@ -123,7 +130,8 @@ def approve_training(
         if kind != instance_type
     )
     runtime = min(paid, max_runtime_seconds)
-    return Approval(rate, budget_limit, runtime, max_runtime_seconds, others, kept_seconds)
+    useful = tuple((kind, rate_of(kind).cost(needed + after)) for kind in able if kind != instance_type)
+    return Approval(rate, budget_limit, runtime, max_runtime_seconds, others, useful, kept_seconds)
 
 
 def approval_of(charge: Charge, *, approved: Decimal, asked_runtime_seconds: int, kept_seconds: int = 0) -> Approval:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from decimal import ROUND_DOWN, Decimal
+from decimal import Decimal
 from typing import Literal, Self
 from uuid import UUID, uuid5
 
-from trainmaster.budget.money import CENT, shown
+from trainmaster.budget.money import micro_up, rounded_up, shown, shown_left
 from trainmaster.errors import UnknownChoiceError
 
 Scope = Literal["account", "team", "user"]
@@ -119,9 +119,18 @@ class Standing:
 
     def sentence(self) -> str:
         """For people: *$11.10 of November 2026's $50.00 of team vision is left*."""
-        if self.limit is None or self.left is None:
+        if self.limit is None or self.balance is None:
             return f"{self.budget} has no limit for {month_name(self.month)}"
-        return f"{whole_cents(self.left)} of {month_name(self.month)}'s ${self.limit} of {self.budget} is left"
+        of_it = f"{month_name(self.month)}'s {shown(self.limit)} of {self.budget}"
+        if self.balance < 0:
+            return f"{of_it} is overdrawn: {shown(self.committed)} is billed or promised, {shown_left(self.balance).removeprefix('-')} too much"
+        return f"{shown_left(self.balance)} of {of_it} is left"
+
+    def raised_for(self, dollars: Decimal) -> str:
+        """The command that gives it a limit such a charge fits in."""
+        limit = rounded_up(self.committed + micro_up(dollars))
+        whose = f"--{self.budget.scope} {self.budget.owner}".strip()
+        return f"trainmaster budget set {limit} {whose}"
 
 
 @dataclass(frozen=True)
@@ -140,11 +149,6 @@ class Crossing:
         """For people: how much of what is spent and promised."""
         now = self.standing
         return (
-            f"{self.percent} % of {month_name(now.month)}'s ${now.limit} of {now.budget} is committed:"
+            f"{self.percent} % of {month_name(now.month)}'s {shown(now.limit or Decimal(0))} of {now.budget} is committed:"
             f" {shown(now.settled)} billed, {shown(now.reserved)} reserved."
         )
-
-
-def whole_cents(dollars: Decimal) -> str:
-    """What is left, to the cent and never more than there is."""
-    return f"${dollars.quantize(CENT, ROUND_DOWN)}"

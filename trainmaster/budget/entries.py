@@ -228,7 +228,7 @@ def over_budget(
         shown(micro_up(charge.amount)),
         left,
         list(cheaper(left)),
-        "have the budget raised: trainmaster budget set",
+        f"have the budget raised: {short[0].raised_for(charge.amount)}",
         stands=short[0].sentence(),
     )
 
@@ -242,8 +242,8 @@ def over_allowance(charge: Charge, short: Sequence[Standing], allowance: Allowan
         shown(micro_up(charge.amount)),
         worst.left or NOTHING,
         [],
-        f"allow {needed}, or have the budget raised: trainmaster budget set",
-        stands=f"of {month_name(worst.month)}'s ${worst.limit} of {worst.budget} {shown(worst.committed)} is committed, so that"
+        f"allow {needed}, or have the budget raised: {worst.raised_for(charge.amount)}",
+        stands=f"of {month_name(worst.month)}'s {shown(worst.limit or NOTHING)} of {worst.budget} {shown(worst.committed)} is committed, so that"
         f" {needed} more would have to be allowed for it, not {shown(allowance.up_to)}",
     )
 

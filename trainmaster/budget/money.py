@@ -35,9 +35,15 @@ def rounded(dollars: Decimal) -> Decimal:
     return dollars.quantize(MICRO, ROUND_HALF_UP)
 
 
-def shown(dollars: Decimal) -> str:
-    """For people: `$1.20`, `$0.1208`, and below a cent `$0.000034`; never rounded to nothing."""
+def shown(dollars: Decimal, rounding: str = ROUND_HALF_UP) -> str:
+    """For people: `$1,200.50`, `$0.12`, `$0.1208`, and below a cent `$0.000034`; never rounded to nothing. Below zero: `-$0.12`."""
     if not dollars:
         return "$0"
-    places = CENT if dollars >= 1 else Decimal("0.0001") if dollars >= CENT else MICRO
-    return f"${dollars.quantize(places, ROUND_HALF_UP)}"
+    size = abs(dollars)
+    places = MICRO if size < CENT else Decimal("0.0001") if size < 1 and size != size.quantize(CENT) else CENT
+    return f"{'-' if dollars < 0 else ''}${size.quantize(places, rounding):,}"
+
+
+def shown_left(dollars: Decimal) -> str:
+    """As `shown`, of what can still be spent: never more than there is."""
+    return shown(dollars, ROUND_DOWN if dollars > 0 else ROUND_UP)

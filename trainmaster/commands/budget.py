@@ -6,7 +6,7 @@ import argparse
 import getpass
 import json
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from decimal import Decimal, InvalidOperation
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
@@ -18,9 +18,10 @@ from trainmaster.budget.charge import Reservation
 from trainmaster.budget.history import Happening
 from trainmaster.budget.ledger import Ledger, open_ledger
 from trainmaster.budget.metering import tranche_title
-from trainmaster.budget.money import shown
+from trainmaster.budget.money import shown, shown_left
 from trainmaster.errors import RefusedError, TrainmasterError
 from trainmaster.settings import Settings
+from trainmaster.training.overdrawing import overdrawn_now
 
 if TYPE_CHECKING:
     Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]
@@ -98,11 +99,37 @@ def _show(args: argparse.Namespace, ledger: Ledger) -> int:
 
 def _set(args: argparse.Namespace, ledger: Ledger) -> int:
     standing = ledger.set_limit(args.budget, args.amount, set_by=getpass.getuser(), month=args.month)
+    is_short = standing.balance is not None and standing.balance < 0
+    stopping = sorted(_to_be_stopped(ledger, standing)) if is_short else []
     if args.json:
-        print(json.dumps({"month": standing.month, "budgets": [_facts(standing)]}))
-    else:
-        _print_standings([standing])
+        print(json.dumps({"month": standing.month, "budgets": [_facts(standing)], "stopping": stopping}))
+        return DONE
+    _print_standings([standing])
+    if is_short:
+        _print_overdrawn(standing, stopping)
     return DONE
+
+
+def _to_be_stopped(ledger: Ledger, standing: Standing) -> Iterator[str]:
+    """The open jobs whose money the lowered limit takes away, by today's books: bills that come meanwhile may save some of them."""
+    open_ones = ledger.open_reservations()
+    chosen = overdrawn_now(ledger, open_ones)
+    for one in open_ones:
+        if one.key in chosen and one.month == standing.month and standing.budget in one.charge.payer.budgets():
+            yield one.key
+
+
+def _print_overdrawn(standing: Standing, stopping: Sequence[str]) -> None:
+    said = standing.sentence()
+    print(f"\n{said[:1].upper()}{said[1:]}. Nothing more is launched of it.")
+    if not stopping:
+        print("No training job is stopped for it.")
+        return
+    print(
+        "Training jobs that will be stopped for it, by today's books, when somebody looks at them next: who follows them within"
+        f"\nseconds, the schedule follow-jobs within two minutes, `trainmaster train status JOB` at once. A higher limit before then"
+        f" saves them.\n  {', '.join(stopping)}"
+    )
 
 
 def _print_standings(standings: Sequence[Standing]) -> None:
@@ -117,9 +144,9 @@ def _print_standings(standings: Sequence[Standing]) -> None:
 
 def _row(standing: Standing) -> tuple[str, ...]:
     percent = "" if standing.percent is None else f"{standing.percent} %"
-    limit = "none" if standing.limit is None else f"${standing.limit:,}"
+    limit = "none" if standing.limit is None else shown(standing.limit)
     allowed = shown(standing.allowed) if standing.allowed else ""
-    left = "" if standing.balance is None else _signed(standing.balance)
+    left = "" if standing.balance is None else shown_left(standing.balance)
     return (str(standing.budget), limit, allowed, shown(standing.settled), shown(standing.reserved), left, percent)
 
 
@@ -214,10 +241,6 @@ def _print_table(rows: Sequence[tuple[str, ...]], left: int) -> None:
 def _cells(row: tuple[str, ...], widths: Sequence[int], left: int) -> Iterable[str]:
     for at, (cell, width) in enumerate(zip(row, widths, strict=True)):
         yield cell.ljust(width) if at < left else cell.rjust(width)
-
-
-def _signed(dollars: Decimal) -> str:
-    return f"-{shown(-dollars)}" if dollars < 0 else shown(dollars)
 
 
 def _exact(dollars: Decimal | None) -> str | None:

@@ -15,7 +15,12 @@ from trainmaster.training.plan import TrainingPlan
 
 def ask_approval(error: OverBudgetError, plan: TrainingPlan) -> Allowance | None:
     """Somebody's word; None when it is refused, or when nobody is asked: the request says not to, or there is no terminal."""
-    if plan.request.on_over_budget != "ask" or not sys.stdin.isatty():
+    if plan.request.on_over_budget != "ask":
+        return None
+    if not sys.stdin.isatty():
+        note(
+            "Nobody can be asked: --on-over-budget ask asks in the terminal, and standard input is none. So it is refused."
+        )
         return None
     note(str(error))
     if _asked("Launch it all the same? [y/N] ").lower() not in {"y", "yes"}:

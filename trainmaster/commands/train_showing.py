@@ -52,7 +52,8 @@ def launched(plan: TrainingPlan, launch: Launch) -> Iterator[str]:
     yield from labelled(
         {
             "runs on": f"{_machines(plan.request.model_dump())}, at most {approval.max_runtime_seconds:,} s",
-            "cost": f"at worst {shown(approval.worst_case)} of {shown(approval.approved)} approved, {shown(approval.rate.hourly)} an hour",
+            "cost": f"at worst {shown(approval.worst_case)} of its budget_limit of {shown(plan.request.budget_limit)},"
+            f" {shown(approval.rate.hourly)} an hour",
             "console": console_url(plan.charge.resource),
             "follow": f"trainmaster train logs {plan.job_name} --follow",
             "stop": f"trainmaster train stop {plan.job_name} --reason WHY",
@@ -165,8 +166,8 @@ def _state(seen: Seen) -> str:
 
 def _cost(seen: Seen) -> str | None:
     booked, cost = seen.reservation, seen.cost
-    approved = seen.deployment.budget_limit
-    of = f"; {shown(approved)} approved" if approved is not None else ""
+    limit = seen.deployment.budget_limit
+    of = f"; its budget_limit is {shown(limit)}" if limit is not None else ""
     if booked is None:
         return None if cost is None else f"{shown(cost)}{of}"
     if booked.bill is not None:

@@ -209,7 +209,7 @@ def _useless(error: OverBudgetError) -> Problem:
     choices = f"Choose {' or '.join(error.choices)}, or" if error.choices else "Please"
     return Problem(
         "budget",
-        f"{error.subject} would cost {error.cost}; budget_limit is ${error.approved}.",
+        f"{error.subject} would cost {error.cost}; budget_limit is {shown(error.approved)}.",
         f"{choices} {error.remedy}.",
     )
 
@@ -365,11 +365,11 @@ def _budgets(standings: Sequence[Standing], approval: Approval) -> Iterator[Prob
     for standing in standings:
         if standing.left is not None and standing.left < worst:
             cheaper = approval.cheaper(standing.left)
-            choose = f"Choose {' or '.join(cheaper)}, or have" if cheaper else "Have"
+            choose = f"Choose {' or '.join(cheaper)}, have" if cheaper else "Have"
             yield Problem(
                 "budget",
                 f"The job may cost {shown(worst)}; {standing.sentence()}.",
-                f"{choose} the budget raised: trainmaster budget set.",
+                f"{choose} the budget raised (`{standing.raised_for(worst)}`), or let somebody decide: on_over_budget ask.",
             )
 
 
@@ -377,7 +377,7 @@ def _worth_knowing(request: TrainingRequest, approval: Approval | None, need: Me
     if approval and approval.is_cut:
         yield (
             f"The longest runtime is cut from {approval.asked_runtime_seconds} s to {approval.max_runtime_seconds} s:"
-            f" that is what the budget of ${approval.approved} pays for."
+            f" that is what the budget of {shown(approval.approved)} pays for."
         )
     if need and not need.fits(request.instance_type, request.instance_count):
         has = gpu_memory_gb(request.instance_type) * request.instance_count

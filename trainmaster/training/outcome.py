@@ -62,7 +62,7 @@ class TrainingOutcome(BaseModel):
         rows = {name: f"{value:,.4g}" if abs(value) < 1000 else f"{value:,.0f}" for name, value in self.metrics.items()}
         rows |= {
             "bill": shown(self.bill),
-            "worst case": f"{shown(self.worst_case)} of {shown(self.approved)} approved",
+            "worst case": f"{shown(self.worst_case)} of its budget_limit of {shown(self.approved)}",
             "billable time": f"{self.billable_seconds} s of {self.training_seconds} s ({self.savings_percent} % saved by spot)",
             "model": self.model_uri,
         }

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from decimal import Decimal
+from decimal import ROUND_UP, Decimal
 from typing import Any
 
 from trainmaster.aws import quotas
 from trainmaster.budget.budgets import Standing
 from trainmaster.budget.hardware import hardware_of
-from trainmaster.budget.money import rounded, rounded_up, shown
+from trainmaster.budget.money import CENT, rounded, shown
 from trainmaster.datasets.showing.markdown import plain
 from trainmaster.datasets.showing.wording import printable
 from trainmaster.training.checking import Room
@@ -94,7 +94,7 @@ def _facts(plan: TrainingPlan) -> Iterator[tuple[str, str]]:
         yield "Waits", f"at most {plan.longest_wait_seconds:,} s for spot instances and training together"
     if request.warm_pool_seconds:
         yield "Warm pool", f"{request.warm_pool_seconds:,} s after the job, billed like it"
-    yield "At worst", f"{shown(approval.worst_case)} of the ${approval.approved} approved for it"
+    yield "At worst", f"{shown(approval.worst_case)} of its budget_limit of {shown(approval.approved)}"
     yield "Likely", _likely(plan)
     for standing in around.standings if around else ():
         yield "Budget", _budget(standing)
@@ -112,10 +112,22 @@ def _machines(plan: TrainingPlan) -> str:
 
 
 def _likely(plan: TrainingPlan) -> str:
-    cost = shown(rounded_up(likely_cost(plan)))
+    cost = f"about {_about(likely_cost(plan))}"
     if plan.request.use_spot_instances:
         return f"{cost} if it runs its longest; an estimate, with the 70 % that spot usually saves and AWS does not promise"
     return f"{cost} if it runs its longest; less if it ends sooner"
+
+
+def _about(dollars: Decimal) -> str:
+    """An estimate to two figures and not below a cent, as far as anything about it is known."""
+    if dollars < CENT:
+        return "a cent"
+    places = Decimal(1).scaleb(max(dollars.adjusted() - 1, -2))
+    return (
+        f"${dollars.quantize(places, ROUND_UP):,f}"
+        if dollars < 100
+        else f"${int(dollars.quantize(places, ROUND_UP)):,}"
+    )
 
 
 def _budget(standing: Standing) -> str:
