@@ -81,7 +81,13 @@ def test_sagemaker_reads_copies_in_s3_and_what_the_application_put_there() -> No
     assert is_in_s3(new_dataset(USER, ["s3"]))
     assert is_in_s3(new_dataset(USER, ["supabase", "s3"]))
     now, id_ = datetime.now(UTC), uuid4()
-    applications: dict[str, Any] = {"name": "x", "format": "chatml", "storage_provider": "s3", "created_at": now, "updated_at": now}
+    applications: dict[str, Any] = {
+        "name": "x",
+        "format": "chatml",
+        "storage_provider": "s3",
+        "created_at": now,
+        "updated_at": now,
+    }
     assert is_in_s3(Dataset(id=id_, user_id=USER, storage_path=copy_of(id_, USER, "s3").path, **applications))
     assert not is_in_s3(Dataset(id=id_, user_id=USER, storage_path=f"{uuid4()}/datasets/x.jsonl.gz", **applications))
 
