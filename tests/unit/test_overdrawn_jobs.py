@@ -107,7 +107,7 @@ def test_it_is_said_what_is_promised_and_what_is_allowed() -> None:
     job = reserved(1, Decimal(5), Payer(ANNA))
     assert overdrawn([cut(standing(ACCOUNT, [job], Decimal(0)))], [job]) == {
         "job-1": "$5.00 of the account is spent or promised for November 2026, $0 is allowed since its limit was lowered,"
-        " and it is among the newest jobs reserved before"
+        " and what was reserved last goes first"
     }
 
 

@@ -40,6 +40,7 @@ from trainmaster.training.request import TrainingRequest
 from trainmaster.training.seen import Seen
 
 DOCS = Path(__file__).parents[2] / "docs" / "training.md"
+ENDED_AT = datetime(2026, 11, 21, 13, tzinfo=UTC)
 ANNA, BERT = UUID(int=1), UUID(int=2)
 ARN = "arn:aws:sagemaker:us-east-1:123456789012:training-job/"
 
@@ -125,7 +126,7 @@ class TestOptions:
             ('{"regoin": "eu-west-1"}', "regoin is no field of a request. Did you mean region?"),
             (
                 '{"attempt": 0, "volume_size_gb": "x"}',
-                "--attempt cannot be 0: Input should be greater than or equal to 1.",
+                "--attempt cannot be 0: give 1 to 9999.",
             ),
             (" " * (LONGEST_REQUEST + 1), "longer than 1,048,576 bytes"),
             ("\\xff", "is no JSON"),
@@ -247,12 +248,35 @@ class TestFinding:
 class TestWords:
     def test_a_list_of_jobs_keeps_long_names_for_the_end(self) -> None:
         long = f"{'x' * 40}-0123456789-9999"
-        jobs = [deployment(long), deployment("cats-0123456789-1", status="completed", actual_cost=Decimal("0.000034"))]
-        assert list(listed(jobs, with_user=False)) == [
-            "CREATED (UTC)     STATUS          COST  AT MOST  JOB",
-            f"2026-11-21 12:00  training                $2.92  {long}",
-            "2026-11-21 12:00  completed  $0.000034    $2.92  cats-0123456789-1",
+        jobs = [
+            deployment(long),
+            deployment("cats-0123456789-1", status="completed", actual_cost=Decimal("0.000034"), completed_at=ENDED_AT),
         ]
+        assert list(listed(jobs, with_user=False)) == [
+            "CREATED (UTC)     STATUS          COST  MACHINES  JOB",
+            f"2026-11-21 12:00  training     ≤ $2.92  m5.large  {long}",
+            "2026-11-21 12:00  completed  $0.000034  m5.large  cats-0123456789-1",
+        ]
+
+    def test_a_job_that_never_was_is_called_refused_and_may_be_launched_by_the_same_command(self) -> None:
+        row = deployment("cats-0123456789-1", status="failed", error_message="AWS said no", completed_at=ENDED_AT)
+        row = replace(row, job=replace(row.job, given_up=True))
+        said = "\n".join(of_job(Seen(row)))
+        assert said.startswith("Training job cats-0123456789-1: refused.")
+        assert "the same --attempt, launches it" in said
+        assert "console" not in said
+        assert "  refused  " in list(listed([row], with_user=False))[1]
+
+    def test_a_launch_that_was_killed_says_who_goes_on_with_it(self) -> None:
+        said = "\n".join(of_job(Seen(deployment("cats-0123456789-1", status="creating"))))
+        assert "the same `train start` goes on with it, or reconcile closes it 30 minutes after" in said
+
+    def test_who_stopped_a_job_is_in_the_list(self) -> None:
+        row = deployment("cats-0123456789-1", status="stopped")
+        stop = Stop("annabella-of-vision", "loss", datetime(2026, 11, 21, 13, tzinfo=UTC))
+        head, line = listed([replace(row, job=replace(row.job, stop=stop))], with_user=False)
+        assert head.split()[:4] == ["CREATED", "(UTC)", "STATUS", "BY"]
+        assert "stopped  annabella-o…" in line
 
     def test_what_others_wrote_commands_no_terminal(self) -> None:
         stop = Stop("eve\033[2J", "because\n  user        nobody", datetime(2026, 11, 21, 13, tzinfo=UTC))

@@ -141,7 +141,11 @@ def _refresh(args: argparse.Namespace, settings: Settings) -> int:
     for region in regions:
         found = [_refreshed(client, use, region, known) for use in uses]
         if not any(refresh.prices for refresh in found):
-            print(f"AWS lists no price for {region}; is that a region? Nothing was changed.", file=sys.stderr)
+            print(
+                f"The price list that was asked has no price for {region}: check its spelling. An embedded AWS lists what is shipped"
+                " alone; unset AWS_ENDPOINT_URL to ask AWS itself. Nothing was changed.",
+                file=sys.stderr,
+            )
             return REFUSED
         refreshes += [refresh for refresh in found if refresh.prices or refresh.known_before]
     doubts = [doubt for refresh in refreshes for doubt in refresh.doubts]

@@ -69,7 +69,7 @@ def _start(args: argparse.Namespace, settings: Settings) -> int:
         while True:
             plan, launch, chain = _launched(desk, chain)
             row = _left_to_the_sweep(desk, plan)
-            (note if args.json else say)(*launched(plan, launch))
+            (note if args.json else say)(*launched(plan, launch, has_ended=row.has_ended))
             seen = follow(desk, row, args) if args.follow else see(desk, row)
             lacked = _lacked(seen)
             after = chain.tried(attempt_at(plan, ended=lacked, bill=seen.cost or Decimal(0)))

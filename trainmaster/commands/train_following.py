@@ -103,7 +103,9 @@ def stop(desk: Desk, deployment: Deployment, why: str) -> tuple[Seen, bool]:
     if seen.has_ended:
         return seen, True
     name = deployment.deployment_id
-    note(f"{name} is told to stop. It has two minutes to put down what it has; Ctrl-C calls nothing back.")
+    note(
+        f"{name} is told to stop. It has two minutes to save what it has. Ctrl-C ends this command; the job is stopped all the same."
+    )
     return stop_job(desk, deployment, by=getpass.getuser(), why=why), False
 
 

@@ -110,7 +110,8 @@ def finish(seen: Seen, args: argparse.Namespace, **more: Any) -> int:
     else:
         say(*of_job(seen))
     if seen.has_ended and seen.deployment.status != "completed":
-        note("`trainmaster train start` with the same options and one more --attempt trains again.")
+        again = "the same --attempt launches it" if seen.deployment.job.given_up else "one more --attempt trains again"
+        note(f"`trainmaster train start` with the same options and {again}.")
     return DONE if seen.deployment.status == "completed" else REFUSED
 
 

@@ -29,6 +29,39 @@ _FIELD = "field "
 """Keeps the fields apart from the command's own options in what argparse returns."""
 _METAVARS: Mapping[Any, str] = {int: "N", Decimal: "USD", float: "X"}
 
+_UUID, _S3 = "give an id, a UUID", "give an S3 prefix, such as s3://bucket/folder/"
+_NAME = "letters, digits and single hyphens between them"
+_KEY = "give the id or the ARN of a KMS key"
+_PATTERNS: Mapping[str, str] = {
+    "training_config_id": f"{_UUID}; `trainmaster configs list` shows yours",
+    "user_id": _UUID,
+    "team": "letters, digits, dots, dashes, at most 63",
+    "data_uri": _S3,
+    "checkpoint_s3_uri": _S3,
+    "model_name": _NAME,
+    "model_version": _NAME,
+    "experiment": "letters, digits and hyphens between them",
+    "region": "give a region, such as us-east-1",
+    "subnets": "give ids, such as subnet-0abc",
+    "security_groups": "give ids, such as sg-0abc",
+    "volume_kms_key": _KEY,
+    "output_kms_key": _KEY,
+}
+"""What a field whose pattern is a regular expression has to be, for people."""
+_DOLLARS, _WHOLE = "give US dollars, such as 12.50", "give a whole number"
+_PLAIN: Mapping[str, str] = {
+    "string_too_long": "it may have {max_length} characters",
+    "too_long": "there may be {max_length} of them",
+    "decimal_max_places": "give US dollars in whole cents",
+    "decimal_parsing": _DOLLARS,
+    "decimal_type": _DOLLARS,
+    "finite_number": _DOLLARS,
+    "int_parsing": _WHOLE,
+    "int_type": _WHOLE,
+    "int_from_float": _WHOLE,
+}
+"""Of pydantic's kinds of errors, what would be right."""
+
 
 class BadRequestError(Exception):
     """Raised when what was typed is no request; the message has a line for each thing that is wrong."""
@@ -153,8 +186,19 @@ def _said(wrong: Any) -> str:
         return f"{name} is no field of a request.{f' Did you mean {near[0]}?' if near else ''}"
     option = options_of(name)[0] if name in fields else name
     if name in fields and get_origin(fields[name].annotation) is dict:
-        return f"{' '.join([option, *within[:1]])} is not as it must be: {wrong['msg']}."
-    return f"{option} cannot be {wrong['input']!r}: {wrong['msg']}."
+        return f"{' '.join([option, *within[:1]])} is not as it must be: {_plainly(name, wrong)}."
+    return f"{option} cannot be {wrong['input']!r}: {_plainly(name, wrong)}."
+
+
+def _plainly(name: str, wrong: Any) -> str:
+    """What a value has to be, as one would say it; pydantic's own words where there are no better ones."""
+    field, kind = TrainingRequest.model_fields.get(name), wrong["type"]
+    if kind == "string_pattern_mismatch":
+        return _PATTERNS.get(name, "it has characters that cannot be in it")
+    if field and kind in {"greater_than", "greater_than_equal", "less_than", "less_than_equal"}:
+        return f"give {bounds_of(field)}"
+    plain = _PLAIN.get(kind)
+    return plain.format_map(wrong.get("ctx", {})) if plain else str(wrong["msg"])
 
 
 def _pair(text: str) -> tuple[str, str]:

@@ -20,6 +20,7 @@ from trainmaster.training.seen import Seen
 from trainmaster.training.tending import console_url
 
 _LABEL = 11
+_LONGEST_BY = 12
 _LAUNCHES: Mapping[Launch, str] = {
     "created": "launched",
     "found": "was launched before; it is the same job",
@@ -45,9 +46,13 @@ def table(rows: Sequence[tuple[str, ...]], numbers: frozenset[int] = frozenset()
         yield "  ".join(cells).rstrip()
 
 
-def launched(plan: TrainingPlan, launch: Launch) -> Iterator[str]:
-    """What was launched, what it may cost, and what to do with it now."""
+def launched(plan: TrainingPlan, launch: Launch, *, has_ended: bool = False) -> Iterator[str]:
+    """What was launched, what it may cost, and what to do with it now; of one that has ended only that."""
     approval = plan.approval
+    if has_ended:
+        yield f"Training job {plan.job_name} {_LAUNCHES[launch]}."
+        yield from notes(plan.notes)
+        return
     yield f"Training job {plan.job_name} {_LAUNCHES[launch]}."
     yield from labelled(
         {
@@ -73,20 +78,48 @@ def facts_of_launch(plan: TrainingPlan, launch: Launch, seen: Seen) -> dict[str,
 
 
 def listed(deployments: Iterable[Deployment], *, with_user: bool) -> Iterator[str]:
-    """A table; the job's name, which may be long, comes last."""
-    head = ("CREATED (UTC)", "STATUS", "COST", "AT MOST", *(["USER"] if with_user else []), "JOB")
+    """A table; the job's name, which may be long, comes last. Of a job that goes on the cost is what is reserved for it."""
+    told = list(deployments)
+    with_stops = any(one.job.stop for one in told)
+    head = (
+        "CREATED (UTC)",
+        "STATUS",
+        *(["BY"] if with_stops else []),
+        "COST",
+        "MACHINES",
+        *(["USER"] if with_user else []),
+    )
     rows = [
         (
             f"{one.created_at:%Y-%m-%d %H:%M}",
-            one.status,
-            _dollars(one.actual_cost),
-            _dollars(one.estimated_cost),
+            _word(one),
+            *([_shortened(one.job.stop.by if one.job.stop else "")] if with_stops else []),
+            _dollars(one.actual_cost) if one.has_ended else f"≤ {_dollars(one.estimated_cost)}",
+            _machines_listed(one),
             *([str(one.user_id)] if with_user else []),
             printable(one.deployment_id),
         )
-        for one in deployments
+        for one in told
     ]
-    return table([head, *rows], frozenset({2, 3}))
+    return table([(*head, "JOB"), *rows], frozenset({2 + with_stops}))
+
+
+def _word(row: Deployment) -> str:
+    """How a job stands: as its row says, but that of one that never was it says which: `refused`."""
+    return "refused" if row.job.given_up and row.has_ended else row.status
+
+
+def _shortened(text: str) -> str:
+    said = printable(text)
+    return said if len(said) <= _LONGEST_BY else f"{said[: _LONGEST_BY - 1]}…"
+
+
+def _machines_listed(row: Deployment) -> str:
+    request = row.job.request
+    if not request:
+        return ""
+    count = request["instance_count"]
+    return f"{f'{count} × ' if count > 1 else ''}{request['instance_type'].removeprefix('ml.')}"
 
 
 def of_job(seen: Seen, headline: str = "") -> Iterator[str]:
@@ -111,7 +144,8 @@ def of_job(seen: Seen, headline: str = "") -> Iterator[str]:
             "metrics": ", ".join(f"{name} {_figure(value)}" for name, value in (row.metrics or {}).items()),
             "left": seen.left.sentence() if row.status != "completed" else "",
             "checkpoints": ", ".join(row.checkpoint_urls) if not seen.left.checkpoints.count else "",
-            "console": row.url or console_url(row.job.arn),
+            "next": _next(seen),
+            "console": (row.url or console_url(row.job.arn)) if seen.description or row.url else "",
             "id": row.id,
         }
     )
@@ -150,6 +184,16 @@ def facts_of_job(seen: Seen) -> dict[str, Any]:
     }
 
 
+def _next(seen: Seen) -> str:
+    """What is to be done about a job that AWS does not know."""
+    row = seen.deployment
+    if row.job.given_up and row.has_ended:
+        return "nothing was launched; the same command, with the same --attempt, launches it"
+    if row.has_ended or row.url or seen.problem or seen.description:
+        return ""
+    return "AWS has no such job yet: the same `train start` goes on with it, or reconcile closes it 30 minutes after it began"
+
+
 def _model_uri(seen: Seen) -> str:
     """Of a job that completed: AWS names where it would be for any."""
     if seen.description is None or seen.deployment.status != "completed":
@@ -160,7 +204,7 @@ def _model_uri(seen: Seen) -> str:
 def _state(seen: Seen) -> str:
     description = seen.description
     if description is None or seen.deployment.has_ended:
-        return seen.deployment.status
+        return _word(seen.deployment)
     return f"{seen.deployment.status} ({description['SecondaryStatus']})"
 
 

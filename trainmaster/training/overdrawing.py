@@ -45,7 +45,7 @@ def overdrawn(over: Iterable[Overdraft], reservations: Sequence[Reservation]) ->
 def _why(standing: Standing) -> str:
     return (
         f"{shown(standing.committed)} of {standing.budget} is spent or promised for {month_name(standing.month)},"
-        f" {shown(standing.limit or NOTHING)} is allowed since its limit was lowered, and it is among the newest jobs reserved before"
+        f" {shown(standing.limit or NOTHING)} is allowed since its limit was lowered, and what was reserved last goes first"
     )
 
 
