@@ -72,6 +72,12 @@ def test_lambda_labs_is_refused_with_the_same_on_sagemaker_and_both_costs(platfo
 def test_without_a_type_of_either_all_equivalents_are_told() -> None:
     problem = only(judged(platform="lambda"))
     assert all(kind in problem.remedy for kind in ("ml.g5.xlarge", "ml.p4d.24xlarge", "ml.p5.48xlarge"))
+    assert len(problem.remedy) < 300
+
+
+def test_at_a_retired_platform_an_unknown_type_is_told_as_well() -> None:
+    kinds = {problem.kind for problem in judged(platform="lambda_labs", instance_type="ml.g5.xlrge").problems}
+    assert kinds == {"platform", "instance_type"}
 
 
 @pytest.mark.parametrize(
@@ -88,6 +94,7 @@ def test_an_instance_of_theirs_is_refused_by_its_equivalent_and_not_as_unknown(t
 
 def test_one_of_theirs_that_nobody_knows_is_refused_with_those_that_are_known() -> None:
     problem = only(judged(instance_type="gpu_4x_z80"))
+    assert "gpu_4x_z80, an unknown type, is not to be had" in problem.message
     assert (problem.kind, "ml.p4de.24xlarge" in problem.remedy) == ("platform", True)
 
 

@@ -154,9 +154,13 @@ def _platform(request: TrainingRequest, prices: PriceList, region: str) -> Itera
         for each in known.values()
         if request.instance_type.strip().lower() == each.lambda_type or request.instance_type == each.sagemaker_type
     ]
-    both = " ".join(_cost_of_both(each, prices, region) for each in same_work or known.values())
-    asked = f"{request.instance_type} is" if _is_lambda(request.instance_type) else "Lambda Labs is"
-    yield Problem("platform", f"{asked} not to be had: nothing is trained at Lambda Labs any more.", both)
+    remedy = " ".join(_cost_of_both(each, prices, region) for each in same_work) or (
+        f"Leave platform out and choose one of {', '.join(dict.fromkeys(each.sagemaker_type for each in known.values()))}:"
+        " `trainmaster prices equivalent` has each of theirs, and both costs."
+    )
+    theirs = _is_lambda(request.instance_type)
+    asked = f"{request.instance_type}{'' if same_work else ', an unknown type,'} is" if theirs else "Lambda Labs is"
+    yield Problem("platform", f"{asked} not to be had: nothing is trained at Lambda Labs any more.", remedy)
 
 
 def _cost_of_both(equivalent: Equivalent, prices: PriceList, region: str) -> str:

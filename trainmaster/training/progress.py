@@ -88,7 +88,7 @@ class Progress:
             parts.append(f"loss {self.loss:.4g}")
         if self.eval_loss is not None:
             parts.append(f"evaluation loss {self.eval_loss:.4g}")
-        if self.eta_seconds is not None:
+        if self.eta_seconds is not None and self.eta_seconds >= 1:
             parts.append(f"about {_spoken(self.eta_seconds)} left")
         return ", ".join(parts)
 
