@@ -208,8 +208,8 @@ class TestPlan:
 
     def test_what_is_typed_wrongly_is_told_by_its_option(self, train: Callable[..., Said]) -> None:
         for arguments, said in (
-            (["--instance-count", "0"], "--instance-count cannot be '0': Input should be greater than or equal to 1."),
-            (["--budget-limit", "much"], "--budget-limit cannot be 'much'"),
+            (["--instance-count", "0"], "--instance-count cannot be '0': give 1 to 20."),
+            (["--budget-limit", "much"], "--budget-limit cannot be 'much': give US dollars, such as 12.50."),
             (["--environment", "NAME"], "'NAME' is not KEY=VALUE"),
             (["--on-over-budget", "beg"], "invalid choice: 'beg'"),
             (["--request", "/not/there.json"], "--request /not/there.json: No such file"),

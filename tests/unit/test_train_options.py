@@ -267,6 +267,13 @@ class TestWords:
         assert "console" not in said
         assert "  refused  " in list(listed([row], with_user=False))[1]
 
+    def test_a_job_that_was_stopped_before_it_was_launched_is_not_called_refused(self) -> None:
+        row = deployment("cats-0123456789-1", status="stopped", completed_at=ENDED_AT)
+        row = replace(row, job=replace(row.job, given_up=True, stop=Stop("anna", "late", ENDED_AT)))
+        said = "\n".join(of_job(Seen(row)))
+        assert said.startswith("Training job cats-0123456789-1: stopped.")
+        assert "launches it" not in said
+
     def test_a_launch_that_was_killed_says_who_goes_on_with_it(self) -> None:
         said = "\n".join(of_job(Seen(deployment("cats-0123456789-1", status="creating"))))
         assert "the same `train start` goes on with it, or reconcile closes it 30 minutes after" in said

@@ -13,7 +13,7 @@ from trainmaster.catalog.deployments import LARGEST_PAGE, Deployment
 from trainmaster.catalog.tables import STATUSES
 from trainmaster.commands.train_following import add_follow_options, follow, require_follow, stop
 from trainmaster.commands.train_reporting import DONE, REFUSED, add_command, desk_in, note, say, say_json
-from trainmaster.commands.train_showing import facts_of_job, listed, of_job
+from trainmaster.commands.train_showing import facts_of_job, listed, of_job, was_refused
 from trainmaster.datasets.showing.wording import printable
 from trainmaster.settings import Settings
 from trainmaster.training.desk import Desk
@@ -110,7 +110,7 @@ def finish(seen: Seen, args: argparse.Namespace, **more: Any) -> int:
     else:
         say(*of_job(seen))
     if seen.has_ended and seen.deployment.status != "completed":
-        again = "the same --attempt launches it" if seen.deployment.job.given_up else "one more --attempt trains again"
+        again = "the same --attempt launches it" if was_refused(seen.deployment) else "one more --attempt trains again"
         note(f"`trainmaster train start` with the same options and {again}.")
     return DONE if seen.deployment.status == "completed" else REFUSED
 

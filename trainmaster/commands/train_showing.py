@@ -106,7 +106,12 @@ def listed(deployments: Iterable[Deployment], *, with_user: bool) -> Iterator[st
 
 def _word(row: Deployment) -> str:
     """How a job stands: as its row says, but that of one that never was it says which: `refused`."""
-    return "refused" if row.job.given_up and row.has_ended else row.status
+    return "refused" if was_refused(row) else row.status
+
+
+def was_refused(row: Deployment) -> bool:
+    """Whether there never was a job, and whoever starts it again launches it: nobody wanted it stopped."""
+    return row.job.given_up and row.has_ended and not row.stop_asked
 
 
 def _shortened(text: str) -> str:
@@ -187,7 +192,7 @@ def facts_of_job(seen: Seen) -> dict[str, Any]:
 def _next(seen: Seen) -> str:
     """What is to be done about a job that AWS does not know."""
     row = seen.deployment
-    if row.job.given_up and row.has_ended:
+    if was_refused(row):
         return "nothing was launched; the same command, with the same --attempt, launches it"
     if row.has_ended or row.url or seen.problem or seen.description:
         return ""
