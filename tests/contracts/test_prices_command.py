@@ -189,7 +189,7 @@ class TestRefresh:
     def test_a_region_there_is_not_is_refused(self, run: Callable[..., Ran], prices_file: Path) -> None:
         refused = run("refresh", "--region", "mars-1")
         assert refused.code == 1
-        assert "AWS lists no price for mars-1" in refused.err
+        assert "has no price for mars-1: check its spelling" in refused.err
         assert not prices_file.exists()
 
     def test_a_throttle_is_waited_out(self, run: Callable[..., Ran], embedded: EmbeddedAws) -> None:

@@ -6,6 +6,7 @@ import io
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -15,7 +16,7 @@ from trainmaster import cli
 from trainmaster.catalog.catalogue import open_catalogue
 
 USER = uuid4()
-OWN = {
+OWN: dict[str, Any] = {
     "trainer": {
         "image_uri": "683313688378.dkr.ecr.us-east-1.amazonaws.com/sagemaker-scikit-learn:1.9-0-cpu-py3",
         "source_uri": "s3://bucket/programs/words/sourcedir.tar.gz",
@@ -82,7 +83,7 @@ def test_everything_wrong_with_a_config_is_said_at_once_and_it_is_not_added(
         "trainer": {**OWN["trainer"], "entry_point": "../train.py"},
         "hub_token": "hf_" + "a" * 20,
         "x": "y" * 2501,
-    }  # type: ignore[dict-item]
+    }
     code, said, told = configs("add", "c", "-", "--dataset", stranger, "--json", config=wrong)
     assert code == 1
     assert {problem["kind"] for problem in json.loads(said)["problems"]} == {

@@ -94,7 +94,7 @@ def test_the_requests_are_ones_aws_accepts_for_the_longest_names() -> None:
 
 
 def test_an_hour_dearer_than_approved_is_refused_with_what_would_fit() -> None:
-    with pytest.raises(OverBudgetError, match=r"\$0\.69.*\$0\.50 is approved") as refused:
+    with pytest.raises(OverBudgetError, match=r"\$0\.69.*max_hourly_cost is \$0\.50") as refused:
         desired(REQUEST.model_copy(update={"instance_count": 6}))
     assert refused.value.approved == Decimal("0.50")
 

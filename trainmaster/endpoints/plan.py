@@ -116,6 +116,7 @@ def approve_hosting(choices: EndpointChoices, prices: PriceList, region: str) ->
             choices.max_hourly_cost,
             fitting[-3:],
             f"raise max_hourly_cost to at least ${rounded_up(hourly)}",
+            stands=f"max_hourly_cost is ${choices.max_hourly_cost}",
         )
     return hourly
 
