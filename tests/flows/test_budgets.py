@@ -100,7 +100,7 @@ def test_a_job_its_users_month_has_no_money_for_is_never_launched(
     ) as refused:
         train_model(request(stack, "no-money", user_id))
     [problem] = refused.value.problems
-    assert (problem.kind, problem.remedy[:35]) == ("budget", "Choose a budget_limit of $0.10, or ")
+    assert (problem.kind, problem.remedy[:40]) == ("budget", "Choose a budget_limit of $0.10, have the")
     assert jobs_named(stack, "no-money") == []
 
 

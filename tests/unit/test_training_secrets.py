@@ -86,7 +86,8 @@ def test_a_name_that_is_itself_a_secret_is_not_said_either() -> None:
     assert A not in problem.sentence()
 
 
-word = st.text(string.ascii_letters + string.digits, min_size=12, max_size=40)
+word = st.text(string.ascii_letters + string.digits, min_size=12, max_size=40).map("q7Z{}".format)
+"""None that is a part of the sentences themselves."""
 
 
 @given(word, st.sampled_from(["token", "hub_token", "password", "CLIENT_SECRET", "apiKey"]))
