@@ -3,8 +3,6 @@ Started from the Prefect UI or by `train-and-serve`; the same request again chan
 Leaves the endpoint serving the model and its first hours reserved; or, when that fails, whatever served before, and nothing new.
 """
 
-from __future__ import annotations
-
 from prefect import flow
 
 from tasks.endpoints import (

@@ -3,8 +3,6 @@ Started every two minutes by its schedule; any number may run at once, and again
 Leaves rows and books true, and a table of the jobs it follows with what it did.
 """
 
-from __future__ import annotations
-
 from prefect import flow
 
 from tasks.jobs import (

@@ -3,8 +3,6 @@ Started every few minutes by its schedule; any number may run at once, and again
 Leaves the books right, an event for each threshold a budget has reached, and a table of what it did and found.
 """
 
-from __future__ import annotations
-
 from prefect import flow
 
 from tasks.endpoints import meter_all_endpoints

@@ -3,8 +3,6 @@ Started from the Prefect UI; by default it only says what it would remove.
 Leaves its hours billed, and the model artifacts in S3, from which `deploy-endpoint` brings it back.
 """
 
-from __future__ import annotations
-
 from prefect import flow
 
 from tasks.endpoints import find_belongings, meter_hours, remove_belongings

@@ -3,8 +3,6 @@ Started from the Prefect UI; again, or for a job that has ended, it only says ho
 Leaves no job running, who stopped it and why in its row, and a list of the checkpoints and artifacts it left.
 """
 
-from __future__ import annotations
-
 from prefect import flow
 
 from tasks.jobs import report_stopped, stop_one

@@ -3,8 +3,6 @@ Started every hour by its schedule; any number may run at once, and again.
 Leaves only what is catalogued or still being worked on, and a table of what could not be removed yet.
 """
 
-from __future__ import annotations
-
 from prefect import flow
 
 from tasks.datasets import report_sweep, sweep_stores

@@ -3,8 +3,6 @@ Started by `make run`, from the Prefect UI, or by `python -m flows.train_and_ser
 Leaves the data and model in S3, an endpoint in service, and a summary of what it did and cost; cancelled, no job.
 """
 
-from __future__ import annotations
-
 from prefect import flow
 
 from flows.deploy_endpoint import deploy_endpoint

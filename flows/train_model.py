@@ -3,8 +3,6 @@ Started from the Prefect UI, by `train-and-serve`, or by `python -m flows.train_
 Leaves a model in S3, the job's log, progress and loss in the run, and what came of each attempt; and no job when it is cancelled.
 """
 
-from __future__ import annotations
-
 from prefect import flow
 
 from tasks.approval import ask_if_over_budget

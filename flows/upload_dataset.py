@@ -3,8 +3,6 @@ Started from the Prefect UI; the same upload again finds what is there, and comp
 Leaves the dataset in Supabase, S3 or both, a row in the catalogue, and a report with a picture; of a refused file only the report.
 """
 
-from __future__ import annotations
-
 from prefect import flow
 
 from tasks.datasets import check_source, choose_stores, fetch_source, report_check, report_upload, store_dataset

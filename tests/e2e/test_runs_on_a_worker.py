@@ -1,4 +1,4 @@
-"""What people do to a training that a worker carries out: cancel it, start it twice, answer for its cost, try it again."""
+"""What people do to a training that a worker or a served flow carries out: cancel it, start it twice, answer for its cost, try it again."""
 
 from __future__ import annotations
 
@@ -61,6 +61,17 @@ def test_cancelling_the_main_job_stops_the_training_within_it(workshop: Workshop
         workshop.job("whole")
         until(lambda: any("launched" in line for line in workshop.logs_of_parts(run)), "the run never said so")
         seconds_until_stopped(workshop, "whole", run)
+
+
+def test_cancelling_a_run_of_a_served_flow_stops_its_job(workshop: Workshop) -> None:
+    asked = workshop.request("served")
+    with workshop.serving("train-model", "train-model-served"), workshop.no_spot_instances():
+        run = workshop.start("train-model-served", asked)
+        job = workshop.job("served")["TrainingJobName"]
+        until(lambda: any("launched" in line for line in workshop.logs(run)), "the run never said so")
+        seconds_until_stopped(workshop, "served", run)
+        workshop.in_state(run, "Cancelled")
+    assert workshop.row(job).stop_asked
 
 
 def test_a_run_over_budget_waits_for_an_answer_and_goes_on_with_what_was_approved(workshop: Workshop) -> None:

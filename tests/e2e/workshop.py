@@ -71,6 +71,26 @@ class Workshop:
         self.worker.kill()
         self.worker = None
 
+    @contextmanager
+    def serving(self, flow: str, name: str) -> Iterator[None]:
+        """A flow served by a process of its own instead of the worker, as a deployment of that name."""
+        module = flow.replace("-", "_")
+        program = (
+            f"from flows.{module} import {module}; from prefect.deployments.runner import EntrypointType;"
+            f" {module}.serve(name={name!r}, pause_on_shutdown=False, entrypoint_type=EntrypointType.MODULE_PATH)"
+        )
+        with (self.home / "served.log").open("ab") as log:
+            served = processes.start(
+                [sys.executable, "-c", program], env=self.environment, cwd=ROOT, stdout=log, stderr=subprocess.STDOUT
+            )
+        try:
+            found = {"deployments": {"name": {"any_": [name]}}}
+            [deployment] = until(lambda: self.api("deployments/filter", found), f"{flow} is not served")
+            self.deployments[name] = deployment["id"]
+            yield
+        finally:
+            served.stop(20)
+
     def close(self) -> None:
         if self.worker:
             self.worker.stop(10)
