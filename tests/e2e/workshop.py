@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import time
@@ -171,11 +172,10 @@ class Workshop:
         return {"model_name": name, "data_uri": f"s3://{bucket}/{name}/", **asked, **choices}
 
     def jobs(self, name: str) -> list[dict[str, Any]]:
-        """Those named after a model."""
-        found: list[dict[str, Any]] = self.aws.client("sagemaker").list_training_jobs(NameContains=name)[
-            "TrainingJobSummaries"
-        ]
-        return found
+        """Those of a model of that name; tests that share the AWS may have jobs of longer names."""
+        found = self.aws.client("sagemaker").list_training_jobs(NameContains=name, MaxResults=100)
+        named = re.compile(rf"{re.escape(name)}-[0-9a-f]{{10}}-\d+")
+        return [job for job in found["TrainingJobSummaries"] if named.fullmatch(job["TrainingJobName"])]
 
     def job(self, name: str) -> dict[str, Any]:
         """The only one, once it is there."""
