@@ -17,6 +17,8 @@ TrainmasterError
 ├── StorageUnavailableError      a store fails still, after every retry; later may do
 ├── CatalogueUnavailableError    the catalogue's database does not answer or is busy; later may do
 ├── UploadUnderWayError          somebody else is uploading the very same
+├── SourceFailedError            what copies come from gives nothing any more
+├── DestinationFailedError       where copies go takes nothing any more
 ├── LeaseLostError               an object was held too long without renewal, and somebody else took it over
 ├── TrainingFailedError          the job ended without a model
 ├── NoCapacityError              AWS had no machines for a job; later may do
@@ -136,6 +138,14 @@ class CatalogueUnavailableError(TrainmasterError):
 
 class UploadUnderWayError(TrainmasterError):
     """Raised when another run is uploading the very same dataset; its result is ours as soon as it ends."""
+
+
+class SourceFailedError(TrainmasterError):
+    """Raised when the source of many copies is out of reach or refuses us altogether: none of the others would do better."""
+
+
+class DestinationFailedError(TrainmasterError):
+    """Raised when the destination of many copies is gone, full, out of reach or closed to us: none of the others would do better."""
 
 
 class LeaseLostError(TrainmasterError):

@@ -1,0 +1,156 @@
+"""What a user asks for when datasets are to move, or their copies to be proven again."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Phase = Literal["copy", "promote", "prune", "rollback"]
+FormatChoice = Literal[
+    "any", "chatml", "sharegpt", "alpaca", "openorca", "unnatural", "dpo", "rlhf", "kto", "raw_text", "jsonl"
+]
+TaskRunner = Literal["threads", "dask"]
+_UUID = r"[0-9a-fA-F]{8}-([0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}"
+_WINDOW = r"([01]\d|2[0-3]):[0-5]\d-([01]\d|2[0-3]):[0-5]\d"
+UserId = Annotated[
+    str,
+    Field(
+        title="User", description="Only this user's datasets (a UUID); empty for everybody's.", pattern=rf"^({_UUID})?$"
+    ),
+]
+DatasetIds = Annotated[
+    list[Annotated[str, Field(pattern=rf"^{_UUID}$")]],
+    Field(title="Datasets", description="Only these (UUIDs); empty for all.", max_length=10_000),
+]
+
+
+class MigrateDatasetsRequest(BaseModel):
+    """One phase of moving datasets from Supabase to S3, for some or all of them."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", str_strip_whitespace=True)
+
+    phase: Annotated[
+        Phase,
+        Field(
+            title="Phase",
+            description=(
+                "copy: both have the bytes, readers are sent where they were. promote: readers get S3, Supabase is the fallback."
+                " prune: Supabase's copy is deleted once its grace period is over. rollback: readers get Supabase again."
+            ),
+        ),
+    ] = "copy"
+    dry_run: Annotated[
+        bool | None,
+        Field(
+            title="Dry run",
+            description="Only say what would be done. Left out, it is on for prune and off for the other phases.",
+        ),
+    ] = None
+    user_id: UserId = ""
+    dataset_ids: DatasetIds = []
+    older_than: Annotated[
+        datetime | None,
+        Field(title="Made before", description="Only datasets made before this moment (UTC unless it says otherwise)."),
+    ] = None
+    format: Annotated[FormatChoice, Field(title="Format", description="Only datasets of this format.")] = "any"
+    limit: Annotated[
+        int | None, Field(title="Datasets at most", description="How many datasets this run does something for.", ge=1)
+    ] = None
+    max_gigabytes: Annotated[
+        float | None,
+        Field(
+            title="Gigabytes at most",
+            description="How much this run reads from Supabase, in GB (10^9 bytes); what is begun is ended.",
+            gt=0,
+        ),
+    ] = None
+    megabytes_per_second: Annotated[
+        float | None,
+        Field(title="MB/s at most", description="Bandwidth cap of the whole run, in MB (10^6 bytes) a second.", gt=0),
+    ] = None
+    window: Annotated[
+        str,
+        Field(
+            title="Time window",
+            description="Begin batches only between these hours, such as 22:00-06:00; the next run goes on. Empty for any time.",
+            pattern=rf"^({_WINDOW})?$",
+        ),
+    ] = ""
+    timezone: Annotated[
+        str, Field(title="Time zone", description="Of the time window, such as Europe/Berlin.", max_length=64)
+    ] = "UTC"
+    grace_days: Annotated[
+        float,
+        Field(
+            title="Grace period",
+            description="Prune only what readers have got from S3 for so many days.",
+            ge=0,
+            le=3650,
+        ),
+    ] = 30.0
+    retry_given_up: Annotated[
+        bool,
+        Field(
+            title="Try again what was given up",
+            description="Also datasets whose source was missing or unsound three times and has not changed since.",
+        ),
+    ] = False
+    task_runner: Annotated[
+        TaskRunner,
+        Field(
+            title="Task runner",
+            description="threads: in this process. dask: on a Dask cluster, a local one unless an address is given.",
+        ),
+    ] = "threads"
+    dask_address: Annotated[
+        str,
+        Field(
+            title="Dask scheduler",
+            description="Such as tcp://host:8786; empty for a cluster on this machine.",
+            max_length=256,
+        ),
+    ] = ""
+    workers: Annotated[
+        int,
+        Field(
+            title="Batches at once",
+            description="How many batches are copied at the same time; they share bandwidth and memory.",
+            ge=1,
+            le=64,
+        ),
+    ] = 2
+    asked_by: Annotated[
+        str, Field(title="Asked by", description="Who the catalogue says did it; empty for the run.", max_length=120)
+    ] = ""
+
+    @property
+    def rehearsed(self) -> bool:
+        """Whether nothing is to be changed."""
+        return self.phase == "prune" if self.dry_run is None else self.dry_run
+
+
+class VerifyCopiesRequest(BaseModel):
+    """Copies in S3 to be read again and held against what the catalogue says of them."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", str_strip_whitespace=True)
+
+    everything: Annotated[
+        bool,
+        Field(
+            title="All of them",
+            description="Every copy; otherwise a sample, those first that were not read for longest.",
+        ),
+    ] = False
+    sample: Annotated[int, Field(title="Sample", description="How many copies to read again.", ge=1, le=1_000_000)] = (
+        500
+    )
+    max_gigabytes: Annotated[
+        float | None, Field(title="Gigabytes at most", description="How much to read, in GB (10^9 bytes).", gt=0)
+    ] = None
+    megabytes_per_second: Annotated[
+        float | None, Field(title="MB/s at most", description="Bandwidth cap, in MB (10^6 bytes) a second.", gt=0)
+    ] = None
+    user_id: UserId = ""
+    dataset_ids: DatasetIds = []
