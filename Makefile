@@ -24,7 +24,7 @@ up: $(INSTALLED)  ## Prefect server and UI, embedded AWS, all deployments served
 	@$(BIN)/trainmaster up
 
 test: $(INSTALLED) $(AWSCLI)/.installed  ## the tests
-	@$(BIN)/pytest --numprocesses auto --maxprocesses 4 --dist loadfile
+	@$(BIN)/pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 e2e-sdk: $(INSTALLED)  ## the SageMaker SDK's ModelTrainer, newest release (700 MB), trains on the embedded AWS
 	@test -x $(SDK)/bin/python || $(BIN)/python -m venv --without-pip $(SDK)
