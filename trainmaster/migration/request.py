@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import datetime
-from typing import Annotated, Literal
+from datetime import UTC, datetime
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from trainmaster.migration.window import Window
 
 Phase = Literal["copy", "promote", "prune", "rollback"]
 FormatChoice = Literal[
@@ -124,6 +126,16 @@ class MigrateDatasetsRequest(BaseModel):
     asked_by: Annotated[
         str, Field(title="Asked by", description="Who the catalogue says did it; empty for the run.", max_length=120)
     ] = ""
+
+    @field_validator("older_than")
+    @classmethod
+    def _in_utc(cls, moment: datetime | None) -> datetime | None:
+        return moment.replace(tzinfo=UTC) if moment and moment.tzinfo is None else moment
+
+    @model_validator(mode="after")
+    def _has_a_window(self) -> Self:
+        Window.of(self)
+        return self
 
     @property
     def rehearsed(self) -> bool:
