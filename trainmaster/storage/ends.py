@@ -6,7 +6,7 @@ Nothing here tries again: how often, when, and how many at once is for who copie
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from trainmaster.errors import StorageUnavailableError, TrainmasterError
@@ -14,11 +14,14 @@ from trainmaster.errors import StorageUnavailableError, TrainmasterError
 
 @dataclass(frozen=True)
 class Version:
-    """Which bytes lay under a path. `tag` changes with every replacement; `size` is that of the whole object, in bytes."""
+    """Which bytes lay under a path. `tag` changes with every replacement; `size` is that of the whole object, in bytes.
+
+    Two are equal where these two are. `sha256` is what somebody recorded beside it, where the source knows that without reading.
+    """
 
     size: int
     tag: str
-    sha256: str | None = None
+    sha256: str | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True)
@@ -94,7 +97,8 @@ class Source(Protocol):
     def read(self, path: str, start: int, length: int, version: Version | None = None) -> Piece:
         """`length` bytes from `start`, fewer only where the object ends, none if it ends before; by one request.
 
-        Raises ObjectChangedError when it is not `version`, StorageUnavailableError when the body was cut short or long.
+        Without a version it starts at the beginning; who may have been given a stale one asks again with that of `look`. Raises
+        ObjectChangedError when it is not `version`, StorageUnavailableError when the body was cut short or long.
         """
 
 
