@@ -22,6 +22,19 @@ SPOT_PATIENCE_SECONDS = 3600
 
 _KNOWN_TYPES = list[JsonValue](shipped_prices().instance_types("training", "us-east-1"))
 
+RuntimeSeconds = Annotated[
+    int,
+    Field(
+        title="Longest runtime (s)",
+        description="SageMaker stops the job after this; cut further to what the budget pays for.",
+        ge=60,
+        le=28 * 86400,
+    ),
+]
+JobBudget = Annotated[
+    Dollars,
+    Field(title="Budget (USD)", description="The most this job may cost.", gt=0, le=1_000_000, decimal_places=2),
+]
 ModelName = Annotated[
     str,
     Field(
@@ -51,19 +64,8 @@ class JobChoices(BaseModel):
     volume_size_gb: Annotated[
         int, Field(title="Volume (GB)", description="Disk of each instance, billed with it.", ge=1, le=16384)
     ] = 30
-    max_runtime_seconds: Annotated[
-        int,
-        Field(
-            title="Longest runtime (s)",
-            description="SageMaker stops the job after this; cut further to what the budget pays for.",
-            ge=60,
-            le=28 * 86400,
-        ),
-    ] = 86400
-    budget_limit: Annotated[
-        Dollars,
-        Field(title="Budget (USD)", description="The most this job may cost.", gt=0, le=1_000_000, decimal_places=2),
-    ] = Decimal("10.00")
+    max_runtime_seconds: RuntimeSeconds = 86400
+    budget_limit: JobBudget = Decimal("10.00")
     use_spot_instances: Annotated[
         bool, Field(title="Spot instances", description="Cheaper; the job may wait or be interrupted and resumed.")
     ] = True
@@ -118,19 +120,8 @@ class TrainingChoices(JobChoices):
     instance_count: Annotated[
         int, Field(title="Instances", description="scikit-learn trains on one instance.", ge=1, le=1)
     ] = 1
-    max_runtime_seconds: Annotated[
-        int,
-        Field(
-            title="Longest runtime (s)",
-            description="SageMaker stops the job after this; cut further to what the budget pays for.",
-            ge=60,
-            le=28 * 86400,
-        ),
-    ] = 3600
-    budget_limit: Annotated[
-        Dollars,
-        Field(title="Budget (USD)", description="The most this job may cost.", gt=0, le=1_000_000, decimal_places=2),
-    ] = Decimal("1.00")
+    max_runtime_seconds: RuntimeSeconds = 3600
+    budget_limit: JobBudget = Decimal("1.00")
     validation_fraction: Annotated[
         float, Field(title="Validation fraction", description="Part of the rows held out to measure.", gt=0, lt=1)
     ] = 0.2
