@@ -19,6 +19,8 @@ TrainmasterError
 ├── UploadUnderWayError          somebody else is uploading the very same
 ├── SourceFailedError            what copies come from gives nothing any more
 ├── DestinationFailedError       where copies go takes nothing any more
+├── MigrationEndedError          a run over many datasets ended early; going on would have been of no use
+├── CopiesDamagedError           copies no longer have the bytes that were verified
 ├── LeaseLostError               an object was held too long without renewal, and somebody else took it over
 ├── TrainingFailedError          the job ended without a model
 ├── NoCapacityError              AWS had no machines for a job; later may do
@@ -146,6 +148,14 @@ class SourceFailedError(TrainmasterError):
 
 class DestinationFailedError(TrainmasterError):
     """Raised when the destination of many copies is gone, full, out of reach or closed to us: none of the others would do better."""
+
+
+class MigrationEndedError(TrainmasterError):
+    """Raised when a run over many datasets ends early, for all others would have failed alike; what it did before stands."""
+
+
+class CopiesDamagedError(TrainmasterError):
+    """Raised when copies in S3 no longer have the bytes that were verified; the message says which, and how they differ."""
 
 
 class LeaseLostError(TrainmasterError):
