@@ -471,11 +471,24 @@ def test_the_way_back_is_refused_while_it_would_forget_what_was_spent(url: str) 
     down(url)
 
 
+def test_the_way_back_is_refused_while_it_would_forget_what_was_done_with_datasets(url: str) -> None:
+    up(url)
+    ask(url, "insert into dataset_moves (dataset_id, phase, at, by) values (gen_random_uuid(), 'copy', now(), 'me')")
+    for change in ("delete from dataset_moves", "update dataset_moves set by = 'somebody else'"):
+        with pytest.raises(psycopg.errors.RaiseException, match="dataset_moves is append-only"):
+            ask(url, change)
+    with pytest.raises(psycopg.errors.RaiseException, match=r"1 move\(s\) of datasets"):
+        run(url, way_back("dataset_migration"))
+    ask(url, "truncate dataset_moves")
+    down(url)
+
+
 @pytest.mark.parametrize("role", ["anon", "authenticated"])
 @pytest.mark.parametrize(
     "table",
     ["dataset_copies", "pending_objects", "retired_platforms", "retired_platform_checks", "budget_entries", "budget_limits",
-     "budget_crossings", "log_positions", "budget_allowances", "budget_sightings", "budget_tellings"],
+     "budget_crossings", "log_positions", "budget_allowances", "budget_sightings", "budget_tellings", "dataset_hindrances",
+     "dataset_moves"],
 )  # fmt: skip
 def test_visitors_of_the_application_cannot_read_our_tables(url: str, role: str, table: str) -> None:
     up(url)

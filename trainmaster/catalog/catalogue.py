@@ -14,6 +14,7 @@ from trainmaster.catalog.datasets import Datasets
 from trainmaster.catalog.deployments import Deployments
 from trainmaster.catalog.installation import installation_of
 from trainmaster.catalog.log_positions import LogPositions
+from trainmaster.catalog.migrations import Migrations
 from trainmaster.catalog.pending import PendingObjects
 
 
@@ -27,6 +28,7 @@ class Catalogue:
     deployments: Deployments
     configs: Configs
     log_positions: LogPositions
+    migrations: Migrations
 
     @property
     def installation(self) -> UUID:
@@ -48,4 +50,5 @@ def open_catalogue(url: str | SecretStr | None, state_dir: Path) -> Catalogue:
         Deployments(database),
         Configs(database),
         LogPositions(database),
+        Migrations(database),
     )

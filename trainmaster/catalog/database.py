@@ -18,6 +18,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError
 from sqlalchemy.exc import TimeoutError as NoFreeConnectionError
+from sqlalchemy.schema import CreateColumn
 from sqlalchemy.sql import ColumnElement
 
 from trainmaster.catalog.columns import Amount, Moment
@@ -168,11 +169,27 @@ def _open_sqlite(state_dir: Path) -> Database:
                 outside_transactions.exec_driver_sql("PRAGMA journal_mode = WAL")
             with database.writing() as connection:
                 metadata.create_all(connection)
+                _add_what_is_new(connection)
     except OSError as error:
         raise NotConfiguredError(
             f"{file} cannot be made: {error.strerror}. Make its folder writable, or set TRAINMASTER_STATE_DIR."
         ) from error
     return database
+
+
+def _add_what_is_new(connection: Connection) -> None:
+    """Columns and indexes that a file made by an earlier version lacks in tables it has: `create_all` leaves those as they are."""
+    columns = "select m.name, p.name from sqlite_master m join pragma_table_info(m.name) p where m.type = 'table'"
+    there = {tuple(row) for row in connection.exec_driver_sql(columns)}
+    indexes = set(connection.exec_driver_sql("select name from sqlite_master where type = 'index'").scalars())
+    for table in metadata.tables.values():
+        for column in table.columns:
+            if (table.name, column.name) not in there:
+                described = CreateColumn(column).compile(dialect=connection.dialect)
+                connection.exec_driver_sql(f"alter table {table.name} add column {described}")
+        for index in table.indexes:
+            if index.name not in indexes:
+                index.create(connection)
 
 
 def _prepare_sqlite(connection: sqlite3.Connection, _record: Any) -> None:

@@ -41,7 +41,7 @@ LARGEST_PAGE = 200
 
 @dataclass(frozen=True)
 class Copy:
-    """One verified copy of a dataset's bytes."""
+    """One verified copy of a dataset's bytes. `version` is the store's own name of the object as it was verified, if noted."""
 
     provider: str
     bucket: str
@@ -50,6 +50,7 @@ class Copy:
     sha256: str
     verified_at: datetime
     verified_by: str
+    version: str | None = None
 
 
 @dataclass(frozen=True)
@@ -79,7 +80,7 @@ class Dataset:
 
         People can write rows of the application's table; ours are read and removed with a key that may do everything.
         """
-        return self.storage_path.startswith(f"{self.user_id}/") and ".." not in self.storage_path.split("/")
+        return lies_in_folder_of(self.user_id, self.storage_path)
 
     def copy_at(self, provider: str) -> Copy | None:
         """The copy at a provider, if one is recorded. Of datasets the application stored itself none is."""
@@ -142,7 +143,7 @@ class Datasets:
                 connection.execute(
                     update(dataset_copies)
                     .where(dataset_copies.c.dataset_id == dataset_id, dataset_copies.c.provider == copy.provider)
-                    .values(verified_at=copy.verified_at, verified_by=copy.verified_by)
+                    .values(verified_at=copy.verified_at, verified_by=copy.verified_by, version=copy.version)
                 )
             else:
                 connection.execute(insert(dataset_copies).values(_copy_columns(dataset_id, copy)))
@@ -190,7 +191,7 @@ class Datasets:
             places = [(copy.provider, copy.bucket, copy.path) for copy in dataset.copies]
             if dataset.copy_at(dataset.storage_provider) is None and dataset.names_its_own:
                 places.append((dataset.storage_provider, buckets[dataset.storage_provider], dataset.storage_path))
-            claims = [PendingObject(*place, dataset_id, user_id, holder, now + lease, now) for place in places]
+            claims = [PendingObject(*place, dataset_id, user_id, holder, now + lease, now) for place in sorted(places)]
             for claim in claims:
                 orphan(self._database, connection, claim)
             connection.execute(delete(training_datasets).where(_is(dataset_id, user_id)))
@@ -266,6 +267,11 @@ def datasets_of_config(connection: Connection, config_id: UUID, user_id: UUID) -
     column = training_datasets.c
     found = _fetch(connection, select(training_datasets).where(column.user_id == user_id, column.id.in_(named)))
     return sorted(found, key=lambda dataset: (dataset.created_at, str(dataset.id)))
+
+
+def lies_in_folder_of(user_id: UUID, path: str) -> bool:
+    """Whether an object's path is one of this user's."""
+    return path.startswith(f"{user_id}/") and ".." not in path.split("/")
 
 
 def where_training_reads(training_provider: str) -> StorageProvider:

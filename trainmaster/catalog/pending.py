@@ -24,7 +24,10 @@ from trainmaster.errors import LeaseLostError, UploadUnderWayError
 
 @dataclass(frozen=True)
 class PendingObject:
-    """A row of `pending_objects`: where the object is or may be, whose dataset it is of, and who holds it until when."""
+    """A row of `pending_objects`: where the object is or may be, whose dataset it is of, and who holds it until when.
+
+    The last three are of a multipart upload that was begun, by this holder or one before.
+    """
 
     provider: str
     bucket: str
@@ -34,6 +37,13 @@ class PendingObject:
     holder: str
     lease_until: datetime
     started_at: datetime
+    upload_id: str | None = None
+    part_size: int | None = None
+    source_version: str | None = None
+
+
+UPLOAD = ("upload_id", "part_size", "source_version")
+"""What outlives a claim that is taken over: the next holder goes on with the upload, or ends it."""
 
 
 class PendingObjects:
@@ -62,14 +72,14 @@ class PendingObjects:
             if connection.execute(select(_vouched(provider, bucket, path))).scalar_one():
                 forget(connection, wanted)
                 return None
-            return _read(connection.execute(select(pending_objects).where(_is_held(wanted))).one())
+            return _read(connection.execute(select(pending_objects).where(is_held(wanted))).one())
 
     def renew(self, claim: PendingObject, lease: timedelta) -> PendingObject:
         """The same claim for longer, from now. Raises LeaseLostError when it was taken over or settled."""
         with self._database.writing() as connection:
             until = self._database.now(connection) + lease
             renewed = connection.execute(
-                update(pending_objects).where(_is_held(claim)).values(lease_until=until).returning(pending_objects)
+                update(pending_objects).where(is_held(claim)).values(lease_until=until).returning(pending_objects)
             ).one_or_none()
         if renewed is None:
             raise lost(claim)
@@ -78,7 +88,7 @@ class PendingObjects:
     def release(self, claim: PendingObject) -> bool:
         """Forget an object that is gone, or never came; False when somebody else holds it by now."""
         with self._database.writing() as connection:
-            return connection.execute(delete(pending_objects).where(_is_held(claim))).rowcount == 1
+            return connection.execute(delete(pending_objects).where(is_held(claim))).rowcount == 1
 
     def expired(self, limit: int = 100) -> Sequence[PendingObject]:
         """Objects nobody holds any more, of all users, the longest abandoned first. `claim` one before touching it."""
@@ -94,19 +104,29 @@ class PendingObjects:
 
     def _take(self, connection: Connection, wanted: PendingObject, now: datetime) -> bool:
         free = or_(pending_objects.c.lease_until <= now, pending_objects.c.holder == wanted.holder)
-        taken = _written(self._database, wanted, free).returning(pending_objects.c.path)
+        taken = _written(self._database, [wanted], free).returning(pending_objects.c.path)
         return connection.execute(taken).first() is not None
 
 
 def settle(connection: Connection, claim: PendingObject) -> None:
     """Give a claim up in the transaction that vouches for its object. Raises LeaseLostError when it was taken over."""
-    if connection.execute(delete(pending_objects).where(_is_held(claim))).rowcount != 1:
+    if connection.execute(delete(pending_objects).where(is_held(claim))).rowcount != 1:
         raise lost(claim)
 
 
 def orphan(database: Database, connection: Connection, claim: PendingObject) -> None:
     """Make an object pending in the transaction that withdraws its catalogue row, whoever held it before."""
-    connection.execute(_written(database, claim))
+    connection.execute(_written(database, [claim]))
+
+
+def write_all(
+    database: Database, connection: Connection, claims: Sequence[PendingObject], replacing: ColumnElement[bool]
+) -> Sequence[PendingObject]:
+    """Write claims, in place of those there that are `replacing`, and return as they are kept those that were written."""
+    if not claims:
+        return []
+    rows = connection.execute(_written(database, claims, replacing).returning(pending_objects))
+    return [_read(row) for row in rows]
 
 
 def forget(connection: Connection, claim: PendingObject) -> None:
@@ -155,12 +175,13 @@ def _under_way(other: PendingObject, now: datetime) -> UploadUnderWayError:
 
 
 def _written(
-    database: Database, claim: PendingObject, replacing: ColumnElement[bool] | None = None
+    database: Database, claims: Sequence[PendingObject], replacing: ColumnElement[bool] | None = None
 ) -> postgresql.Insert | sqlite.Insert:
-    """Its row, in place of one that is there, if that is `replacing`."""
-    insert = database.insert(pending_objects).values(asdict(claim))
+    """Their rows, in place of those that are there, if those are `replacing`."""
+    insert = database.insert(pending_objects).values([asdict(claim) for claim in claims])
     key = list(pending_objects.primary_key)
-    others = {column.name: insert.excluded[column.name] for column in pending_objects.c if column not in key}
+    kept = {*pending_objects.primary_key.columns.keys(), *UPLOAD}
+    others = {column.name: insert.excluded[column.name] for column in pending_objects.c if column.name not in kept}
     return insert.on_conflict_do_update(index_elements=key, set_=others, where=replacing)
 
 
@@ -169,7 +190,8 @@ def _is(provider: str, bucket: str, path: str) -> ColumnElement[bool]:
     return and_(table.provider == provider, table.bucket == bucket, table.path == path)
 
 
-def _is_held(claim: PendingObject) -> ColumnElement[bool]:
+def is_held(claim: PendingObject) -> ColumnElement[bool]:
+    """The row of a claim that is still ours."""
     return and_(_is(claim.provider, claim.bucket, claim.path), pending_objects.c.holder == claim.holder)
 
 

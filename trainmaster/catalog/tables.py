@@ -75,6 +75,8 @@ training_datasets_picker = Index(
     training_datasets.c.id.desc(),
 )
 
+training_datasets_path = Index("training_datasets_path_idx", training_datasets.c.storage_path)
+
 training_config_datasets = Table(
     "training_config_datasets",
     metadata,
@@ -136,6 +138,7 @@ dataset_copies = Table(
     Column("sha256", Text, nullable=False),
     Column("verified_at", Moment, nullable=False),
     Column("verified_by", Text, nullable=False),
+    Column("version", Text),
     _one_of("provider", PROVIDERS, "dataset_copies_provider_check"),
     CheckConstraint("size_bytes >= 0", name="dataset_copies_size_bytes_check"),
     CheckConstraint("length(sha256) = 64", name="dataset_copies_sha256_check"),
@@ -144,6 +147,9 @@ dataset_copies_object = Index(
     "dataset_copies_object_idx", dataset_copies.c.provider, dataset_copies.c.bucket, dataset_copies.c.path, unique=True
 )
 """One object is vouched for by one dataset alone; so deleting that dataset may delete it."""
+dataset_copies_verified = Index(
+    "dataset_copies_verified_idx", dataset_copies.c.provider, dataset_copies.c.verified_at, dataset_copies.c.dataset_id
+)
 
 pending_objects = Table(
     "pending_objects",
@@ -156,10 +162,45 @@ pending_objects = Table(
     Column("holder", Text, nullable=False),
     Column("lease_until", Moment, nullable=False),
     Column("started_at", Moment, nullable=False),
+    Column("upload_id", Text),
+    Column("part_size", BigInteger),
+    Column("source_version", Text),
     _one_of("provider", PROVIDERS, "pending_objects_provider_check"),
 )
-"""Objects no catalogue row vouches for: on their way in, or to be removed. Whose lease has run out may be removed by anybody."""
+"""Objects no catalogue row vouches for: on their way in, or to be removed. Whose lease has run out may be removed by anybody.
+
+The last three are a multipart upload that was begun, in parts of so many bytes, from this version of the source.
+"""
 pending_objects_lease = Index("pending_objects_lease_until_idx", pending_objects.c.lease_until)
+pending_objects_holder = Index("pending_objects_holder_idx", pending_objects.c.holder)
+
+dataset_hindrances = Table(
+    "dataset_hindrances",
+    metadata,
+    Column("dataset_id", Uuid, ForeignKey("training_datasets.id", ondelete="CASCADE"), primary_key=True),
+    Column("kind", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("advice", Text, nullable=False),
+    Column("failures", Integer, nullable=False),
+    Column("first_at", Moment, nullable=False),
+    Column("last_at", Moment, nullable=False),
+    Column("row_updated_at", Moment, nullable=False),
+)
+"""Why a dataset could not be moved the last time, and how often that has been so of the row as it was at `row_updated_at`."""
+
+dataset_moves = Table(
+    "dataset_moves",
+    metadata,
+    # SQLite counts by itself in a column of exactly this type.
+    Column("position", BigInteger().with_variant(Integer, "sqlite"), primary_key=True),
+    Column("dataset_id", Uuid, nullable=False),
+    Column("phase", Text, nullable=False),
+    Column("at", Moment, nullable=False),
+    Column("by", Text, nullable=False),
+    Column("detail", Text),
+)
+"""Who did what with which dataset when; also of datasets that are gone."""
+dataset_moves_dataset = Index("dataset_moves_dataset_idx", dataset_moves.c.dataset_id, dataset_moves.c.position)
 
 installation = Table(
     "installation",
@@ -266,7 +307,7 @@ budget_sightings = Table(
 )
 """What is paid by the hour and was really there: if it is gone, it has to be paid for until then."""
 
-for _books in (budget_entries, budget_limits, budget_crossings, budget_allowances, budget_sightings):
+for _books in (budget_entries, budget_limits, budget_crossings, budget_allowances, budget_sightings, dataset_moves):
     for _change in ("update", "delete"):
         _trigger = (
             f"create trigger {_books.name}_no_{_change} before {_change} on {_books.name}"
