@@ -1,0 +1,266 @@
+"""What became of the datasets of a batch and of a whole run: figures, and why some were not copied."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Literal, Self
+from uuid import UUID
+
+from pydantic import BaseModel, ConfigDict
+
+from trainmaster.datasets.showing.wording import counted, size
+from trainmaster.migration.showing import Listing, Page, duration, markdown, text
+
+if TYPE_CHECKING:
+    from trainmaster.migration.plan import MigrationPlan
+
+LISTED = 100
+"""So many failures are named; all are counted."""
+SKIPPED = frozenset({"not_set_up", "foreign"})
+"""Kinds that say why nothing was tried: `foreign` rows name no object of their user."""
+
+Status = Literal["planned", "completed", "completed_with_failures", "ended_early", "stopped"]
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A dataset that was not moved: its hindrance's kind, why, and what to do about it."""
+
+    dataset_id: UUID
+    name: str
+    kind: str
+    reason: str
+    advice: str
+
+
+@dataclass(frozen=True)
+class BatchResult:
+    """What became of a batch. `bytes` are in S3 now, of `copied` datasets; `adopted` of them were there from a try that died.
+
+    `found` had a copy already, `under_way` are in the hands of others, `gone` were deleted. `failures` are all there were.
+    """
+
+    number: int
+    began: datetime
+    ended: datetime
+    copied: int = 0
+    adopted: int = 0
+    bytes: int = 0
+    bytes_read: int = 0
+    found: int = 0
+    under_way: int = 0
+    gone: int = 0
+    left: int = 0
+    """Not begun, or given back: the next run goes on with them."""
+    failures: tuple[Failure, ...] = ()
+    stopped: bool = False
+    """It was told to stop."""
+    ended_early: str = ""
+    """Why it makes no sense to go on with others: an end of the copy failed altogether."""
+    window_closed: bool = False
+
+    @property
+    def seconds(self) -> float:
+        """From its beginning to its end."""
+        return max((self.ended - self.began).total_seconds(), 0.0)
+
+    def sentence(self) -> str:
+        """All of it in one line."""
+        return f"Batch {self.number}: {_counts(self)} in {duration(self.seconds)}, {_pace(self.bytes, self.seconds)}."
+
+
+@dataclass
+class _Sum:
+    """Batches as they end, added up in memory that does not grow with them."""
+
+    figures: Counter[str] = field(default_factory=Counter)
+    failed: Counter[str] = field(default_factory=Counter)
+    failures: list[Failure] = field(default_factory=list)
+    ended_early: str = ""
+    stopped: bool = False
+    window_closed: bool = False
+
+    def add(self, batch: BatchResult) -> None:
+        for name in ("copied", "adopted", "bytes", "bytes_read", "found", "under_way", "gone"):
+            self.figures[name] += getattr(batch, name)
+        self.failed.update(failure.kind for failure in batch.failures)
+        self.failures += batch.failures[: LISTED - len(self.failures)]
+        self.ended_early = self.ended_early or batch.ended_early
+        self.stopped |= batch.stopped
+        self.window_closed |= batch.window_closed
+
+
+class MigrationResult(BaseModel):
+    """What a run that copies came to. Sizes are bytes; those of `bytes` are in S3 now, those of `bytes_read` came from Supabase.
+
+    `failed` counts by kind, `failures` names the first 100 of them. What is `left` is why datasets are, for the next run.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    phase: str = "copy"
+    status: Status = "completed"
+    copied: int = 0
+    adopted: int = 0
+    found: int = 0
+    under_way: int = 0
+    gone: int = 0
+    failed: Mapping[str, int] = {}
+    skipped: Mapping[str, int] = {}
+    bytes: int = 0
+    bytes_read: int = 0
+    seconds: float = 0.0
+    failures: tuple[Failure, ...] = ()
+    ended_early: str = ""
+    left: str = ""
+
+    @classmethod
+    def of(
+        cls,
+        plan: MigrationPlan,
+        batch_results: Iterable[BatchResult],
+        *,
+        seconds: float,
+        ended_early: str = "",
+        left: str = "",
+    ) -> Self:
+        """All batches of a run in so many seconds, and what its plan had left out before there were any."""
+        merged = cls.merged(batch_results, seconds=seconds, ended_early=ended_early, left=left or plan.left)
+        skipped = Counter(merged.skipped) + Counter(plan.skipped)
+        changed: dict[str, Any] = {"skipped": dict(skipped), "found": merged.found + plan.copied.datasets}
+        if plan.rehearsed:
+            changed["status"] = "planned"
+        return merged.model_copy(update=changed)
+
+    @classmethod
+    def merged(
+        cls, batch_results: Iterable[BatchResult], *, seconds: float, ended_early: str = "", left: str = ""
+    ) -> Self:
+        """Many batches as one, in any order; they may come from a generator, and are not kept."""
+        total = _Sum()
+        for batch in batch_results:
+            total.add(batch)
+        early = ended_early or total.ended_early
+        skipped = {kind: count for kind, count in total.failed.items() if kind in SKIPPED}
+        failed = {kind: count for kind, count in total.failed.items() if kind not in SKIPPED}
+        status: Status = "completed_with_failures" if failed else "completed"
+        status = "stopped" if total.stopped else status
+        status = "ended_early" if early else status
+        if total.window_closed and not left:
+            left = "the time window closed"
+        figures = total.figures
+        return cls(
+            status=status,
+            copied=figures["copied"],
+            adopted=figures["adopted"],
+            found=figures["found"],
+            under_way=figures["under_way"],
+            gone=figures["gone"],
+            failed=failed,
+            skipped=skipped,
+            bytes=figures["bytes"],
+            bytes_read=figures["bytes_read"],
+            seconds=seconds,
+            failures=tuple(total.failures),
+            ended_early=early,
+            left=left,
+        )
+
+    @property
+    def megabytes_per_second(self) -> float:
+        """Of what is in S3 now, in MB of 10^6 bytes."""
+        return self.bytes / 1e6 / self.seconds if self.seconds else 0.0
+
+    @property
+    def failures_count(self) -> int:
+        """How many failed, named or not."""
+        return sum(self.failed.values())
+
+    def sentence(self) -> str:
+        """All of it in one line."""
+        if self.status == "planned":
+            return "Only planned: nothing was changed."
+        said = f"{_counts(self)} in {duration(self.seconds)}, {_pace(self.bytes, self.seconds)}."
+        if self.ended_early:
+            said = f"Ended early: {self.ended_early.rstrip('.')}. {said}"
+        if self.status == "stopped":
+            said = f"Stopped. {said}"
+        return f"{said} The next run goes on: {self.left}." if self.left else said
+
+    def table(self) -> list[dict[str, Any]]:
+        """A line for each dataset that is named."""
+        return [
+            {
+                "Dataset": str(failure.dataset_id),
+                "Name": failure.name,
+                "Outcome": words(failure.kind),
+                "Why": failure.reason,
+                "What to do": failure.advice,
+            }
+            for failure in self.failures
+        ]
+
+    def text(self) -> str:
+        """For a terminal."""
+        return text(self._page())
+
+    def markdown(self) -> str:
+        """For an artifact in the Prefect UI; nothing a user wrote is markup in it."""
+        return markdown(self._page())
+
+    def _page(self) -> Page:
+        facts = [
+            ("Copied", f"{counted(self.copied, 'dataset')}, {size(self.bytes)}" + _adopted(self.adopted)),
+            ("Read from Supabase", size(self.bytes_read)),
+            ("In S3 before", counted(self.found, "dataset") if self.found else ""),
+            ("Others are at", counted(self.under_way, "dataset") if self.under_way else ""),
+            ("Deleted meanwhile", counted(self.gone, "dataset") if self.gone else ""),
+            ("Failed", _by_kind(self.failed)),
+            ("Left out", _by_kind(self.skipped)),
+            ("Took", f"{duration(self.seconds)}, {_pace(self.bytes, self.seconds)}"),
+            ("Ended early", self.ended_early),
+            ("Left for the next run", self.left),
+        ]
+        named = [f"{failure.name} ({failure.dataset_id}): {said(failure)}" for failure in self.failures]
+        not_copied = Listing("Not copied", self.failures_count + sum(self.skipped.values()), named)
+        failures = [not_copied] if named else []
+        return Page(f"Migration: {words(self.status)}", [fact for fact in facts if fact[1]], failures)
+
+
+def said(failure: Failure) -> str:
+    """What of a failure is for people, in one line."""
+    return f"{words(failure.kind)}. {failure.reason.rstrip('.')}. {failure.advice}".rstrip()
+
+
+def words(kind: str) -> str:
+    """A kind or status as people read it."""
+    return kind.replace("_", " ")
+
+
+def _counts(of: BatchResult | MigrationResult) -> str:
+    failed = len(of.failures) if isinstance(of, BatchResult) else of.failures_count
+    parts = [f"{counted(of.copied, 'dataset')} copied ({size(of.bytes)}{_adopted(of.adopted)})"]
+    parts += [f"{of.found:,} in S3 before"] if of.found else []
+    parts += [f"{of.under_way:,} in the hands of others"] if of.under_way else []
+    parts += [f"{of.gone:,} deleted meanwhile"] if of.gone else []
+    parts += [f"{failed:,} failed"] if failed else []
+    if isinstance(of, BatchResult):
+        parts += [f"{of.left:,} left"] if of.left else []
+    else:
+        parts += [f"{count:,} left out ({words(kind)})" for kind, count in sorted(of.skipped.items())]
+    return ", ".join(parts)
+
+
+def _adopted(count: int) -> str:
+    return f", {count:,} of them sent by a run that died" if count else ""
+
+
+def _by_kind(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{count:,} {words(kind)}" for kind, count in sorted(counts.items()))
+
+
+def _pace(sent: int, seconds: float) -> str:
+    return f"{sent / 1e6 / seconds if seconds else 0.0:,.1f} MB/s"
