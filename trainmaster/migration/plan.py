@@ -152,7 +152,7 @@ class MigrationPlan:
     pace: Pace
     seconds: float
     cap: float | None = None
-    left: str = ""
+    left_off: str = ""
     """Why `now` is less than all."""
 
     @property
@@ -195,9 +195,9 @@ class MigrationPlan:
         """What would be done, in one line."""
         left_out = "".join(f"; {count:,} left out ({words(kind)})" for kind, count in self.skipped.items())
         if not self.now.datasets:
-            why = f": {self.left}" if self.left else ""
+            why = f": {self.left_off}" if self.left_off else ""
             return f"Nothing to copy now{why}; {counted(self.copied.datasets, 'dataset')} in S3 already{left_out}."
-        cut = f" of {counted(self.to_copy.datasets, 'dataset')} ({self.left})" if self.left else ""
+        cut = f" of {counted(self.to_copy.datasets, 'dataset')} ({self.left_off})" if self.left_off else ""
         return (
             f"To copy: {self.now}{cut}, in about {duration(self.seconds)}, for at most {shown(self.egress_usd)} of Supabase"
             f" egress; {self.copied.datasets:,} in S3 already{left_out}."
@@ -217,8 +217,8 @@ class MigrationPlan:
 
     def _facts(self) -> Iterator[tuple[str, str]]:
         yield "To copy", str(self.to_copy)
-        if self.left:
-            yield "In this run", f"{self.now}: {self.left}"
+        if self.left_off:
+            yield "In this run", f"{self.now}: {self.left_off}"
         yield "In S3 already", f"{self.copied}; no byte of them is moved"
         if self.failed_before.amount.datasets:
             yield "Failed before", f"{self.failed_before.amount}; among those to copy"
@@ -326,7 +326,7 @@ class Draft:
             pace=self._pace,
             seconds=self._pace.seconds(self._now, self._cap),
             cap=self._cap,
-            left=self._left(),
+            left_off=self._left_off(),
         )
 
     def _bytes_in_window(self) -> float | None:
@@ -339,7 +339,7 @@ class Draft:
         rate = min(self._pace.bytes_per_second, self._cap or float("inf"))
         return rate * (closes - self._began).total_seconds()
 
-    def _left(self) -> str:
+    def _left_off(self) -> str:
         if self._now.datasets == self._to_copy.datasets:
             return ""
         if self._in_window.is_spent:

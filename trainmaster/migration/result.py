@@ -63,6 +63,11 @@ class BatchResult:
     window_closed: bool = False
 
     @property
+    def datasets(self) -> int:
+        """How many it is done with, one way or another."""
+        return self.copied + self.found + self.under_way + self.gone + len(self.failures)
+
+    @property
     def seconds(self) -> float:
         """From its beginning to its end."""
         return max((self.ended - self.began).total_seconds(), 0.0)
@@ -96,7 +101,8 @@ class _Sum:
 class MigrationResult(BaseModel):
     """What a run that copies came to. Sizes are bytes; those of `bytes` are in S3 now, those of `bytes_read` came from Supabase.
 
-    `failed` counts by kind, `failures` names the first 100 of them. What is `left` is why datasets are, for the next run.
+    `failed` counts by kind, `failures` names the first 100 of them. `ended_early` says which end failed altogether, `left_off`
+    why datasets are left for the next run: a limit was reached, or the window closed.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -115,7 +121,7 @@ class MigrationResult(BaseModel):
     seconds: float = 0.0
     failures: tuple[Failure, ...] = ()
     ended_early: str = ""
-    left: str = ""
+    left_off: str = ""
 
     @classmethod
     def of(
@@ -125,10 +131,10 @@ class MigrationResult(BaseModel):
         *,
         seconds: float,
         ended_early: str = "",
-        left: str = "",
+        left_off: str = "",
     ) -> Self:
         """All batches of a run in so many seconds, and what its plan had left out before there were any."""
-        merged = cls.merged(batch_results, seconds=seconds, ended_early=ended_early, left=left or plan.left)
+        merged = cls.merged(batch_results, seconds=seconds, ended_early=ended_early, left_off=left_off or plan.left_off)
         skipped = Counter(merged.skipped) + Counter(plan.skipped)
         changed: dict[str, Any] = {"skipped": dict(skipped), "found": merged.found + plan.copied.datasets}
         if plan.rehearsed:
@@ -137,7 +143,7 @@ class MigrationResult(BaseModel):
 
     @classmethod
     def merged(
-        cls, batch_results: Iterable[BatchResult], *, seconds: float, ended_early: str = "", left: str = ""
+        cls, batch_results: Iterable[BatchResult], *, seconds: float, ended_early: str = "", left_off: str = ""
     ) -> Self:
         """Many batches as one, in any order; they may come from a generator, and are not kept."""
         total = _Sum()
@@ -149,8 +155,7 @@ class MigrationResult(BaseModel):
         status: Status = "completed_with_failures" if failed else "completed"
         status = "stopped" if total.stopped else status
         status = "ended_early" if early else status
-        if total.window_closed and not left:
-            left = "the time window closed"
+        left_off = "the time window closed" if total.window_closed else left_off
         figures = total.figures
         return cls(
             status=status,
@@ -166,13 +171,18 @@ class MigrationResult(BaseModel):
             seconds=seconds,
             failures=tuple(total.failures),
             ended_early=early,
-            left=left,
+            left_off=left_off,
         )
 
     @property
     def megabytes_per_second(self) -> float:
         """Of what is in S3 now, in MB of 10^6 bytes."""
         return self.bytes / 1e6 / self.seconds if self.seconds else 0.0
+
+    @property
+    def stopped(self) -> bool:
+        """Whether somebody stopped it."""
+        return self.status == "stopped"
 
     @property
     def failures_count(self) -> int:
@@ -188,7 +198,7 @@ class MigrationResult(BaseModel):
             said = f"Ended early: {self.ended_early.rstrip('.')}. {said}"
         if self.status == "stopped":
             said = f"Stopped. {said}"
-        return f"{said} The next run goes on: {self.left}." if self.left else said
+        return f"{said} The next run goes on: {self.left_off}." if self.left_off else said
 
     def table(self) -> list[dict[str, Any]]:
         """A line for each dataset that is named."""
@@ -211,7 +221,16 @@ class MigrationResult(BaseModel):
         """For an artifact in the Prefect UI; nothing a user wrote is markup in it."""
         return markdown(self._page())
 
+    def facts(self) -> list[dict[str, str]]:
+        """What it came to, a figure in each line."""
+        return [{"What": label, "How much": value} for label, value in self._facts()]
+
     def _page(self) -> Page:
+        named = [f"{failure.name} ({failure.dataset_id}): {said(failure)}" for failure in self.failures]
+        not_copied = Listing("Not copied", self.failures_count + sum(self.skipped.values()), named)
+        return Page(f"Migration: {words(self.status)}", self._facts(), [not_copied] if named else [])
+
+    def _facts(self) -> list[tuple[str, str]]:
         facts = [
             ("Copied", f"{counted(self.copied, 'dataset')}, {size(self.bytes)}" + _adopted(self.adopted)),
             ("Read from Supabase", size(self.bytes_read)),
@@ -222,12 +241,9 @@ class MigrationResult(BaseModel):
             ("Left out", _by_kind(self.skipped)),
             ("Took", f"{duration(self.seconds)}, {_pace(self.bytes, self.seconds)}"),
             ("Ended early", self.ended_early),
-            ("Left for the next run", self.left),
+            ("Left for the next run", self.left_off),
         ]
-        named = [f"{failure.name} ({failure.dataset_id}): {said(failure)}" for failure in self.failures]
-        not_copied = Listing("Not copied", self.failures_count + sum(self.skipped.values()), named)
-        failures = [not_copied] if named else []
-        return Page(f"Migration: {words(self.status)}", [fact for fact in facts if fact[1]], failures)
+        return [fact for fact in facts if fact[1]]
 
 
 def said(failure: Failure) -> str:
