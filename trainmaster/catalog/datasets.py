@@ -52,6 +52,11 @@ class Copy:
     verified_by: str
     version: str | None = None
 
+    @property
+    def uri(self) -> str:
+        """Where it is, as people say it."""
+        return f"{self.provider}://{self.bucket}/{self.path}"
+
 
 @dataclass(frozen=True)
 class Dataset:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
@@ -96,10 +96,10 @@ def clear(connection: Connection, dataset_ids: Sequence[UUID], kind: HindranceKi
     connection.execute(delete(dataset_hindrances).where(hindered.dataset_id.in_(dataset_ids), *of_kind))
 
 
-def damaged_among(connection: Connection, dataset_ids: Sequence[UUID]) -> set[UUID]:
+def damaged_among(connection: Connection, dataset_ids: Iterable[UUID]) -> set[UUID]:
     """Those whose copy in S3 is known to be damaged."""
     hindered = dataset_hindrances.c
-    damaged = select(hindered.dataset_id).where(hindered.dataset_id.in_(dataset_ids), hindered.kind == "damaged")
+    damaged = select(hindered.dataset_id).where(hindered.dataset_id.in_(list(dataset_ids)), hindered.kind == "damaged")
     return set(connection.execute(damaged).scalars())
 
 

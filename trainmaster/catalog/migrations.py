@@ -21,9 +21,11 @@ from trainmaster.catalog.database import Database
 from trainmaster.catalog.hindrances import Found, hinder
 from trainmaster.catalog.moves import Move, moves_of
 from trainmaster.catalog.pending import PendingObject, is_held, lost
+from trainmaster.catalog.promotions import Verified, note_damage, send_readers, verify_all, withdraw
 from trainmaster.catalog.settling import Outcome, Settled, settle_all
 from trainmaster.catalog.tables import pending_objects
 from trainmaster.migration.request import Phase
+from trainmaster.storage.store import StorageProvider
 
 MOST_AT_ONCE = 200
 """Datasets in one transaction: locks are held for a fraction of a second, and a statement binds a few thousand values."""
@@ -105,10 +107,51 @@ class Migrations:
             with self._database.writing() as connection:
                 release_all(connection, some)
 
+    def promote(self, chosen: Sequence[Candidate], *, by: str) -> Sequence[Outcome]:
+        """Send readers to the copies in S3: MOVED, CHANGED, or MISSING where there is none that is sound."""
+        return self._send_readers(chosen, StorageProvider.S3, by)
+
+    def roll_back(self, chosen: Sequence[Candidate], *, by: str) -> Sequence[Outcome]:
+        """Send readers to the copies in Supabase: MOVED, CHANGED, or MISSING where there is none. What is damaged in S3 goes."""
+        return self._send_readers(chosen, StorageProvider.SUPABASE, by)
+
+    def withdraw(self, candidate: Candidate, *, holder: str, lease: timedelta, by: str) -> PendingObject | None:
+        """Take Supabase's copy of a dataset out of the catalogue; its object becomes pending, held by `holder`, who removes it.
+
+        Whatever a crash leaves is swept when the lease has run out. None when the dataset is gone or changed, or its copy is
+        not the one that was looked at. Raises ObjectMissingError when Supabase's would be missed, and NameConflictError when
+        another dataset names the same object.
+        """
+        with self._database.writing() as connection:
+            return withdraw(self._database, connection, candidate, holder=holder, lease=lease, by=by)
+
+    def verified(self, found: Sequence[Verified]) -> None:
+        """Note copies that were read again and found to be what they were."""
+        for some in _batches(found):
+            with self._database.writing() as connection:
+                verify_all(connection, some)
+
+    def damaged(self, dataset_id: UUID, provider: StorageProvider, reason: str, advice: str, *, by: str) -> None:
+        """Keep that a copy is not what was catalogued, any more or at all.
+
+        One in S3 that readers are not sent to, of a dataset that is in Supabase too, is taken out of the catalogue, so that
+        nobody trains on it; its object is free to be swept, and the next migration copies the dataset again.
+        """
+        with self._database.writing() as connection:
+            said = (reason, advice)
+            note_damage(self._database, connection, dataset_id, StorageProvider(provider), said=said, by=by)
+
     def moves(self, dataset_id: UUID) -> Sequence[Move]:
         """What was done with a dataset, the oldest first; also when it is gone."""
         with self._database.reading() as connection:
             return moves_of(connection, dataset_id)
+
+    def _send_readers(self, chosen: Sequence[Candidate], to: StorageProvider, by: str) -> Sequence[Outcome]:
+        outcomes: list[Outcome] = []
+        for some in _batches(chosen):
+            with self._database.writing() as connection:
+                outcomes += send_readers(self._database, connection, some, to, by)
+        return outcomes
 
 
 def _batches(items: Sequence[T]) -> Iterator[Sequence[T]]:

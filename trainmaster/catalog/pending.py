@@ -41,6 +41,11 @@ class PendingObject:
     part_size: int | None = None
     source_version: str | None = None
 
+    @property
+    def uri(self) -> str:
+        """Where the object is or may be, as people say it."""
+        return f"{self.provider}://{self.bucket}/{self.path}"
+
 
 UPLOAD = ("upload_id", "part_size", "source_version")
 """What outlives a claim that is taken over: the next holder goes on with the upload, or ends it."""
@@ -69,7 +74,7 @@ class PendingObjects:
                     _read(connection.execute(select(pending_objects).where(_is(provider, bucket, path))).one()), now
                 )
             # Looked at only now: whoever catalogued it in the meantime had to settle his claim, and ours waited for that.
-            if connection.execute(select(_vouched(provider, bucket, path))).scalar_one():
+            if connection.execute(select(is_vouched(provider, bucket, path))).scalar_one():
                 forget(connection, wanted)
                 return None
             return _read(connection.execute(select(pending_objects).where(is_held(wanted))).one())
@@ -155,7 +160,7 @@ def lost(claim: PendingObject) -> LeaseLostError:
     )
 
 
-def _vouched(provider: str, bucket: str, path: str) -> ColumnElement[bool]:
+def is_vouched(provider: str, bucket: str, path: str) -> ColumnElement[bool]:
     """Whether a dataset has the object. Of one the application stored itself no copy is recorded, and no bucket: its path is
     made of the dataset's id, so the path alone tells."""
     copies, datasets = dataset_copies.c, training_datasets.c

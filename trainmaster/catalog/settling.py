@@ -66,7 +66,7 @@ def settle_all(database: Database, connection: Connection, settled: Sequence[Set
     done = [one for one in good if outcomes[one.seen.id] is Outcome.COPIED]
     drop(connection, {place for one in done for place in _places(one)})
     clear(connection, [one.seen.id for one in done])
-    note(connection, [Move(one.seen.id, "copy", found.now, by, _told(one)) for one in done])
+    note(connection, [Move(one.seen.id, "copy", found.now, by, one.claim.uri) for one in done])
     return [outcomes[one.seen.id] for one in settled]
 
 
@@ -169,7 +169,3 @@ def _places(one: Settled) -> set[Place]:
 
 def _object(copy: Copy) -> Place:
     return str(copy.provider), copy.bucket, copy.path
-
-
-def _told(one: Settled) -> str:
-    return f"{one.claim.provider}://{one.claim.bucket}/{one.claim.path}"

@@ -33,7 +33,7 @@ from trainmaster.storage.library import Library, open_library
 from trainmaster.storage.links import LIFETIME, download_link
 from trainmaster.storage.removing import delete_dataset, sweep
 from trainmaster.storage.store import StorageProvider
-from trainmaster.storage.uploading import copy_uri, upload
+from trainmaster.storage.uploading import upload
 from trainmaster.storage.working_folder import working_folder
 
 if TYPE_CHECKING:
@@ -252,7 +252,7 @@ def _show(args: argparse.Namespace, settings: Settings) -> int:
         if value:
             print(f"  {label:<12} {printable(str(value))}")
     for copy in dataset.copies:
-        print(f"  {'copy':<12} {copy_uri(copy)}, verified {copy.verified_at:%Y-%m-%d %H:%M} UTC")
+        print(f"  {'copy':<12} {copy.uri}, verified {copy.verified_at:%Y-%m-%d %H:%M} UTC")
     return DONE
 
 
@@ -271,7 +271,7 @@ def _delete(args: argparse.Namespace, settings: Settings) -> int:
         if not args.yes:
             print(f"Would delete {printable(dataset.name)} ({dataset.id}) with its copies:")
             for copy in dataset.copies:
-                print(f"  {copy_uri(copy)}")
+                print(f"  {copy.uri}")
             print(f"Nothing was changed. Do it: trainmaster datasets delete {dataset.id} --yes")
             return DONE
         removed = delete_dataset(library, args.id, user_id)

@@ -68,13 +68,12 @@ def sweep(library: Library, limit: int = 100, *, sparing: UUID | None = None) ->
 def _remove(library: Library, claims: Sequence[PendingObject]) -> Removed:
     objects, left = list[str](), list[str]()
     for claim in claims:
-        where = f"{claim.provider}://{claim.bucket}/{claim.path}"
         try:
             if library.remove(claim):
-                objects.append(where)
+                objects.append(claim.uri)
         except LeaseLostError as error:
-            _log.warning("%s is in other hands: %s", where, error)
+            _log.warning("%s is in other hands: %s", claim.uri, error)
         except TrainmasterError as error:
-            _log.warning("%s is left for a later sweep: %s", where, error)
-            left.append(f"{where}: {error}")
+            _log.warning("%s is left for a later sweep: %s", claim.uri, error)
+            left.append(f"{claim.uri}: {error}")
     return Removed(objects, left)

@@ -130,7 +130,7 @@ def uploaded(dataset: Dataset, *, sent: set[StorageProvider], found: bool, warni
         format=dataset.format,
         storage_provider=dataset.storage_provider,
         copies=[
-            StoredCopy(provider=copy.provider, uri=copy_uri(copy), sent=copy.provider in sent)
+            StoredCopy(provider=copy.provider, uri=copy.uri, sent=copy.provider in sent)
             for copy in sorted(dataset.copies, key=lambda copy: copy.provider != dataset.storage_provider)
         ],
         examples=dataset.total_examples or 0,
@@ -140,11 +140,6 @@ def uploaded(dataset: Dataset, *, sent: set[StorageProvider], found: bool, warni
         found=found,
         warnings=list(warnings),
     )
-
-
-def copy_uri(copy: Copy) -> str:
-    """Where a copy is, as people say it."""
-    return f"{copy.provider}://{copy.bucket}/{copy.path}"
 
 
 @dataclass(frozen=True)
