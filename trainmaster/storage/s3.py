@@ -63,7 +63,7 @@ class S3Store:
         key = {"SSEKMSKeyId": kms_key_id} if kms_key_id else {}
         self._encryption: dict[str, Any] = {"ServerSideEncryption": encryption, **key} if encryption else {}
         # Left to itself botocore signs URLs by version 2, which KMS-encrypted objects and newer regions refuse.
-        client.meta.events.register("choose-signer.s3.GetObject", _sign_urls_by_version_4, unique_id="trainmaster-v4")  # type: ignore[arg-type]
+        client.meta.events.register("choose-signer.s3.GetObject", sign_urls_by_version_4, unique_id="trainmaster-v4")  # type: ignore[arg-type]
 
     def put(self, key: str, body: IO[bytes], *, size: int, sha256: str, content_type: str) -> bool:
         """Create an object of `size` bytes, S3 checking each part's SHA-256 on arrival; False when it was there already."""
@@ -271,6 +271,7 @@ def _base64(digest: bytes) -> str:
     return base64.b64encode(digest).decode()
 
 
-def _sign_urls_by_version_4(signature_version: Any, **_: Any) -> str | None:
+def sign_urls_by_version_4(signature_version: Any, **_: Any) -> str | None:
+    """A handler of botocore's event `choose-signer`."""
     query = isinstance(signature_version, str) and signature_version.endswith("-query")
     return "s3v4-query" if query else None

@@ -1,0 +1,133 @@
+"""Reading by obstore: one request, and proof that what came is what was asked for."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import obstore
+
+from trainmaster.errors import ObjectChangedError, RefusedError, StorageUnavailableError, TrainmasterError
+from trainmaster.storage.bodies import CHUNK
+from trainmaster.storage.end_failures import Refusal
+from trainmaster.storage.ends import Piece, Version
+from trainmaster.storage.obstore_failures import OBSTORE_ERRORS, refusal_of
+
+if TYPE_CHECKING:
+    from obstore import Attributes, GetOptions, GetResult, ObjectMeta
+    from obstore.store import HTTPStore, S3Store
+
+_UNKNOWN_TIME = datetime.fromtimestamp(0, UTC)
+_EXACT = re.compile(r"[^\x00-\x1f\x7f]+")
+
+
+@dataclass(frozen=True)
+class Reader:
+    """Objects of one store. `name` is what messages call it; `conditional`: it honours If-Match.
+
+    `fail` makes an error of the refusal of a path.
+    """
+
+    store: HTTPStore | S3Store = field(repr=False)
+    name: str
+    fail: Callable[[str, Refusal], TrainmasterError]
+    conditional: bool
+
+    def at(self, path: str) -> str:
+        return f"{self.name}/{path}"
+
+    @contextmanager
+    def failures(self, path: str) -> Iterator[None]:
+        """Raises our errors for obstore's, which are neither their cause nor their context."""
+        refusal = None
+        try:
+            yield
+        except OBSTORE_ERRORS as error:
+            refusal = refusal_of(error)
+        if refusal:
+            raise self.fail(path, refusal)
+
+    def describe(self, path: str) -> tuple[Version, Attributes]:
+        """Which version is there, and what is recorded beside it. Raises as `Source.look`."""
+        at = self.at(path)
+        with self.failures(path):
+            answer = obstore.get(self.store, require_exact(at, path), options={"head": True})
+        return version_of(at, answer.meta, answer.attributes.get("sha256")), answer.attributes
+
+    def piece(self, path: str, start: int, length: int, version: Version | None) -> Piece:
+        """`length` bytes from `start`, fewer only where the object ends. Raises as `Source.read`.
+
+        Never more is asked for than there is: a server may answer as if it were there. What is larger than was asked for is
+        cut off with its connection, no more than a chunk after that is in memory.
+        """
+        at = self.at(path)
+        options: GetOptions = {}
+        if version is None:
+            if start:
+                raise ValueError(f"From byte {start} on only a known version can be read.")
+        else:
+            stop = min(start + length, version.size)
+            if start >= stop and version.size:
+                return Piece(memoryview(b""), version)
+            if (start, stop) != (0, version.size):
+                options["range"] = (start, stop)
+            if self.conditional:
+                options["if_match"] = version.tag
+        with self.failures(path):
+            answer = obstore.get(self.store, require_exact(at, path), options=options)
+            found = version_of(at, answer.meta, answer.attributes.get("sha256"))
+            if version is not None and found != version:
+                raise ObjectChangedError(
+                    f"{at}: {found.size:,} bytes of version {found.tag} came where {version.size:,} of {version.tag} were"
+                    " asked for. It was replaced. Start anew."
+                )
+            expected = min(length, found.size - start)
+            data = _collected(answer, expected)
+        if len(data) != expected:
+            raise StorageUnavailableError(
+                f"{at}: {len(data):,} bytes came where {expected:,} were announced. Try again."
+            )
+        return Piece(data, found)
+
+
+def version_of(at: str, meta: ObjectMeta, sha256: str | None = None) -> Version:
+    """Raises RefusedError for an object whose store says nothing by which its versions could be told apart."""
+    tag = plain_tag(meta["e_tag"] or "")
+    if not tag and meta["last_modified"] != _UNKNOWN_TIME:
+        tag = f"modified {meta['last_modified']:%Y-%m-%dT%H:%M:%SZ}"
+    if not tag:
+        raise RefusedError(f"{at} has neither an ETag nor a date, so nobody could tell whether it was replaced.")
+    return Version(meta["size"], tag, sha256)
+
+
+def plain_tag(tag: str) -> str:
+    """An ETag without the mark of a proxy that may have packed the body, which we ask it not to."""
+    return tag.removeprefix("W/")
+
+
+def require_exact(at: str, path: str) -> str:
+    """The path; raises RefusedError for one that would be asked for as another than it is."""
+    parts = path.split("/")
+    if not _EXACT.fullmatch(path) or {"", ".", ".."} & {*parts}:
+        raise RefusedError(
+            f"{at} cannot be asked for by its name: it has an empty, '.' or '..' folder or a control character. Rename it."
+        )
+    return path
+
+
+def _collected(answer: GetResult, expected: int) -> memoryview:
+    if answer.meta["size"] == 0:
+        return memoryview(b"")
+    start, stop = answer.range
+    if stop - start <= expected:
+        return memoryview(answer.bytes())
+    begun = bytearray()
+    for chunk in answer.stream(min_chunk_size=CHUNK):
+        begun += chunk
+        if len(begun) >= expected:
+            break
+    return memoryview(begun)[:expected]

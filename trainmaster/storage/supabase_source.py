@@ -1,0 +1,160 @@
+"""Objects of Supabase Storage as copies are made of them: read by obstore over its HTTP API, a request each."""
+
+from __future__ import annotations
+
+import json
+import threading
+import uuid
+from collections import Counter
+from typing import Any
+from urllib.parse import quote
+
+import obstore
+from obstore.store import HTTPStore
+from pydantic import SecretStr
+
+from trainmaster.errors import ObjectChangedError, ObjectMissingError, StorageUnavailableError, TrainmasterError
+from trainmaster.storage.end_failures import SUPABASE, Refusal, failure
+from trainmaster.storage.ends import Piece, Version
+from trainmaster.storage.obstore_clients import ONCE, Timeouts, client_options
+from trainmaster.storage.obstore_failures import NO_LENGTH, OBSTORE_ERRORS, refusal_of
+from trainmaster.storage.obstore_reading import Reader, plain_tag, require_exact
+from trainmaster.storage.supabase_calls import CallFailedError, CallRefusedError, SupabaseCalls, Timing, object_path
+
+LONGEST_INFO = 1 << 20
+ENOUGH_ERRORS = 3
+"""So often Storage must fail to give the bytes of an object it knows until they are held to be lost: one may be an outage."""
+
+
+class SupabaseSource:
+    """A bucket of a Supabase project, to copy from. May be shared between threads; never shows its key.
+
+    What lies there is asked of Storage's database, which no cache stands before; the bytes may come through a CDN, which may
+    give what was there a minute ago: they count only where both agree.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        service_key: SecretStr,
+        bucket: str,
+        *,
+        timeouts: Timeouts = Timeouts(),  # noqa: B008 - frozen
+    ) -> None:
+        self.name, self.bucket, self._timeouts = f"supabase:{bucket}", bucket, timeouts
+        timing = Timing(connect_seconds=timeouts.connect_seconds, answer_seconds=timeouts.answer_seconds, tries=1)
+        self._calls = SupabaseCalls(url, service_key, timing)
+        self._headers = _headers(service_key)
+        self._infos = self._store("object/info")
+        self._reader = self._past_caches()
+        self._lock = threading.Lock()
+        self._bucket_found = False
+        self._errors: Counter[str] = Counter()
+
+    def __repr__(self) -> str:
+        return f"SupabaseSource({self._calls.base}, {self.bucket})"
+
+    def look(self, path: str) -> Version:
+        """What Storage's database says is there now."""
+        self._require_bucket()
+        at, refusal, info = f"{self.name}/{path}", None, b""
+        try:
+            answer = obstore.get(self._infos, require_exact(at, path))
+            info = bytes(answer.bytes()) if answer.meta["size"] <= LONGEST_INFO else b""
+        except OBSTORE_ERRORS as error:
+            refusal = refusal_of(error)
+        if refusal is None:
+            return _version(at, _json(at, info))
+        if refusal.code == NO_LENGTH:  # a proxy repacks what is text
+            return _version(at, self._asked(f"object/info/{object_path(self.bucket, path)}", at))
+        raise failure(at, refusal, SUPABASE)
+
+    def read(self, path: str, start: int, length: int, version: Version | None = None) -> Piece:
+        """Bytes of the version asked for; those of another are asked for once more, past whatever cache gave them."""
+        self._require_bucket()
+        reader = self._reader
+        try:
+            piece = reader.piece(path, start, length, version)
+        except ObjectChangedError:
+            if version is None:
+                raise
+            with self._lock:
+                if reader is self._reader:
+                    self._reader = self._past_caches()
+                reader = self._reader
+            piece = reader.piece(path, start, length, version)
+        self._errors.pop(path, None)
+        return piece
+
+    def _require_bucket(self) -> None:
+        """Asked once, and by a client that follows no redirect, before the key goes where one could lead."""
+        if not self._bucket_found:
+            self._asked(f"bucket/{quote(self.bucket, safe='')}", self.name, missing="NoSuchBucket")
+            self._bucket_found = True
+
+    def _asked(self, path: str, at: str, *, missing: str = "") -> Any:
+        refusal = None
+        try:
+            return self._calls.ask("GET", path)
+        except CallFailedError as error:
+            refusal = Refusal(error.status, retry_after=error.retry_after)
+        except CallRefusedError as error:
+            refusal = Refusal(error.status, missing if error.status == 404 else error.code)
+        raise failure(at, refusal, SUPABASE)
+
+    def _failure(self, path: str, refusal: Refusal) -> TrainmasterError:
+        if refusal.status == 500 and self._has_no_bytes(path, refusal):
+            return ObjectMissingError(
+                f"The bytes of {self.name}/{path} are missing: Supabase has its row, but cannot give its content."
+            )
+        return failure(f"{self.name}/{path}", refusal, SUPABASE)
+
+    def _has_no_bytes(self, path: str, refusal: Refusal) -> bool:
+        """Whether what Storage's database knows cannot be had. Raises what looking there raises."""
+        with self._lock:
+            self._errors[path] += 1
+            enough = "ENOENT" in refusal.words or self._errors[path] >= ENOUGH_ERRORS
+        if enough:
+            self.look(path)
+            self._errors.pop(path, None)
+        return enough
+
+    def _past_caches(self) -> Reader:
+        """By an address that nothing was asked by before."""
+        store = self._store("object/authenticated", f"?cacheNonce={uuid.uuid4().hex}")
+        return Reader(store, self.name, self._failure, conditional=False)
+
+    def _store(self, operation: str, query: str = "") -> HTTPStore:
+        url = f"{self._calls.base}/{operation}/{quote(self.bucket, safe='')}{query}"
+        return HTTPStore.from_url(
+            url, client_options=client_options(url, self._timeouts, headers=self._headers), retry_config=ONCE
+        )
+
+
+def _headers(service_key: SecretStr) -> dict[str, str]:
+    """The key once where that is enough: obstore takes Authorization, but no other header, off what follows a redirect elsewhere.
+
+    Supabase's gateway translates keys of the newer kind, which are no tokens, by the header `apikey` alone.
+    """
+    key = service_key.get_secret_value()
+    sent = {"authorization": f"Bearer {key}", "accept-encoding": "identity"}  # else a proxy may unpack a .gz on its way
+    return sent if key.count(".") == 2 else {**sent, "apikey": key}
+
+
+def _json(at: str, info: bytes) -> dict[str, Any]:
+    try:
+        found = json.loads(info)
+    except ValueError:
+        found = None
+    if not isinstance(found, dict):
+        raise StorageUnavailableError(f"{at}: Supabase Storage describes it by something that is not JSON. Try again later.")
+    return found
+
+
+def _version(at: str, info: dict[str, Any]) -> Version:
+    size, tag = info.get("size"), plain_tag(str(info.get("etag") or ""))
+    if not isinstance(size, int) or not tag:
+        raise ObjectMissingError(f"The bytes of {at} are missing: Supabase has its row, which tells no size of it.")
+    recorded = info.get("metadata")
+    sha256 = recorded.get("sha256") if isinstance(recorded, dict) else None
+    return Version(size, tag, sha256 if isinstance(sha256, str) else None)
