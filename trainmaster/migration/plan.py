@@ -349,8 +349,8 @@ class Draft:
                 f"the time window {self._window} is closed until {self._window.opens(self._began):%Y-%m-%d %H:%M} UTC"
             )
         if self._request.limit is not None and self._now.datasets >= self._request.limit:
-            return f"at most {counted(self._request.limit, 'dataset')} were asked for"
-        return f"at most {self._request.max_gigabytes:g} GB were asked for"
+            return f"the limit is {counted(self._request.limit, 'dataset')}"
+        return f"the limit is {self._request.max_gigabytes:g} GB"
 
 
 def foreign(candidate: Candidate) -> tuple[str, str]:
