@@ -35,6 +35,8 @@ class Claims:
     """The row was deleted, or changed since it was looked at."""
     conflicts: list[UUID] = field(default_factory=list)
     """The object is another dataset's."""
+    tried_before: set[UUID] = field(default_factory=set)
+    """Of those held: an earlier try claimed the object, and may have left it, whole or in part."""
 
     def add(self, others: Claims) -> None:
         """Take in what became of others."""
@@ -43,6 +45,7 @@ class Claims:
         self.done += others.done
         self.changed += others.changed
         self.conflicts += others.conflicts
+        self.tried_before |= others.tried_before
 
 
 def claim_all(
@@ -57,6 +60,7 @@ def claim_all(
         for place, candidate in sorted(open_to_us.items(), key=lambda item: item[0])
     ]
     free = or_(pending_objects.c.lease_until <= now, pending_objects.c.holder == holder)
+    known = {place_of(claim) for claim in _pending(connection, open_to_us)}
     taken = {place_of(claim): claim for claim in write_all(database, connection, rows, free)}
     # Looked at only now: whoever catalogued one in the meantime had to settle his claim, and ours waited for that.
     vouched = _vouched(connection, list(taken))
@@ -68,6 +72,7 @@ def claim_all(
             (claims.done if vouched[place] == candidate.id else claims.conflicts).append(candidate.id)
         else:
             claims.held.append(taken[place])
+            claims.tried_before |= {candidate.id} if place in known else set()
     return claims
 
 
@@ -83,8 +88,12 @@ def renew_all(database: Database, connection: Connection, holder: str, lease: ti
 
 def hold(connection: Connection, places: Iterable[Place]) -> Sequence[PendingObject]:
     """The claims on these objects, which nobody takes over, renews or gives up until the transaction ends."""
+    return _pending(connection, places, locked=True)
+
+
+def _pending(connection: Connection, places: Iterable[Place], *, locked: bool = False) -> Sequence[PendingObject]:
     rows = select(pending_objects).where(_KEY.in_(list(places))).order_by(*pending_objects.primary_key)
-    return [PendingObject(**row._mapping) for row in connection.execute(rows.with_for_update())]
+    return [PendingObject(**row._mapping) for row in connection.execute(rows.with_for_update() if locked else rows)]
 
 
 def release_all(connection: Connection, claims: Sequence[PendingObject]) -> None:
