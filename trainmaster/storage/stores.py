@@ -8,12 +8,20 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 from uuid import UUID
 
+from pydantic import SecretStr
+
 from trainmaster.aws.clients import default_s3_client
 from trainmaster.errors import NotConfiguredError
 from trainmaster.settings import Settings
+from trainmaster.storage.end_failures import SUPABASE_S3
+from trainmaster.storage.ends import Source
+from trainmaster.storage.obstore_clients import Timeouts
 from trainmaster.storage.s3 import S3Store, require_bucket
+from trainmaster.storage.s3_destination import S3Destination
+from trainmaster.storage.s3_source import S3Source, supabase_s3_client
 from trainmaster.storage.store import ObjectStore, StorageProvider
 from trainmaster.storage.supabase import SupabaseStore
+from trainmaster.storage.supabase_source import SupabaseSource
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -27,12 +35,25 @@ _BUCKET = re.compile(r"(?!xn--|sthree-|amzn-s3-demo-)[a-z0-9](?!.*\.\.)[a-z0-9.-
 class Stores:
     """The stores of one installation. `s3_client` makes the client S3 is reached by; AWS's default chain without it."""
 
-    def __init__(self, settings: Settings, s3_client: Callable[[], S3Client] | None = None) -> None:
-        self._settings = settings
+    def __init__(
+        self,
+        settings: Settings,
+        s3_client: Callable[[], S3Client] | None = None,
+        *,
+        timeouts: Timeouts = Timeouts(),  # noqa: B008 - frozen
+    ) -> None:
+        self._settings, self._timeouts = settings, timeouts
         self._new_s3_client = s3_client or (lambda: default_s3_client(settings.region))
         self._s3_client: S3Client | None = None
         self._stores: dict[tuple[StorageProvider, str], ObjectStore] = {}
+        self._sources: dict[tuple[StorageProvider, str], Source] = {}
+        self._destinations: dict[str, S3Destination] = {}
         self._found: set[str] = set()
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether all users' datasets go into one bucket of S3; otherwise each has one of his own."""
+        return "{user_id}" not in (self._settings.dataset_bucket or self._settings.bucket or "")
 
     def home(self, provider: StorageProvider, user_id: UUID) -> ObjectStore:
         """Where a user's datasets go at a provider; known to be there and usable, before anything is sent.
@@ -54,19 +75,59 @@ class Stores:
             self._stores[provider, bucket] = self._new(provider, bucket)
         return self._stores[provider, bucket]
 
+    def source(self, provider: StorageProvider, bucket: str) -> Source:
+        """A bucket that the catalogue names, to copy from: the same one each time, whose connections are used again.
+
+        Supabase's is read by its S3 endpoint where keys for that are set. Raises NotConfiguredError.
+        """
+        if (provider, bucket) not in self._sources:
+            self._sources[provider, bucket] = self._new_source(provider, bucket)
+        return self._sources[provider, bucket]
+
+    def destination(self, user_id: UUID) -> S3Destination:
+        """Where a user's datasets are copied to, known to be there; the same one each time for the same bucket.
+
+        Raises NotConfiguredError saying what to set.
+        """
+        bucket = self.home(StorageProvider.S3, user_id).bucket
+        if bucket not in self._destinations:
+            self._destinations[bucket] = S3Destination(
+                self._s3(),
+                bucket,
+                encryption=self._settings.s3_encryption,
+                kms_key_id=self._settings.s3_kms_key_id,
+                probe_folder=f"{user_id}/datasets/",  # where the worker may write, whatever else it may not
+                timeouts=self._timeouts,
+            )
+        return self._destinations[bucket]
+
+    def _new_source(self, provider: StorageProvider, bucket: str) -> Source:
+        settings = self._settings
+        if provider is StorageProvider.S3:
+            return S3Source(self._s3(), bucket, timeouts=self._timeouts)
+        url, secret = self._supabase()
+        if settings.supabase_s3_access_key_id:
+            key = settings.required("supabase_s3_secret_access_key")
+            client = supabase_s3_client(url, settings.supabase_s3_access_key_id, key, settings.supabase_s3_region)
+            return S3Source(client, bucket, timeouts=self._timeouts, whose=SUPABASE_S3)
+        return SupabaseSource(url, secret, bucket, timeouts=self._timeouts)
+
     def _new(self, provider: StorageProvider, bucket: str) -> ObjectStore:
         settings = self._settings
         if provider is StorageProvider.S3:
             encryption, key = settings.s3_encryption, settings.s3_kms_key_id
             return S3Store(self._s3(), bucket, encryption=encryption, kms_key_id=key)
-        url, secret = settings.supabase_url, settings.supabase_service_role_key
+        return SupabaseStore(*self._supabase(), bucket)
+
+    def _supabase(self) -> tuple[str, SecretStr]:
+        url, secret = self._settings.supabase_url, self._settings.supabase_service_role_key
         if not url or not secret or not secret.get_secret_value():
             missing = "SUPABASE_SERVICE_ROLE_KEY" if url else "SUPABASE_URL"
             raise NotConfiguredError(
                 f"Supabase was chosen, but {missing} is not set. Set SUPABASE_URL to the project's address and"
                 " SUPABASE_SERVICE_ROLE_KEY to its service-role key in the environment of the worker, or choose S3."
             )
-        return SupabaseStore(url, secret, bucket)
+        return url, secret
 
     def _s3(self) -> S3Client:
         if self._s3_client is None:
