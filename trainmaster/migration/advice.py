@@ -1,0 +1,32 @@
+"""What to do about datasets that a phase could not do, or was not to do, anything for."""
+
+COPY_FIRST = "Run migrate-datasets with phase copy; then this again."
+COPY_AGAIN = (
+    "Copy it again: run migrate-datasets with phase rollback for this dataset (its id in dataset_ids), which makes Supabase's"
+    " bytes the ones that count and takes S3's away; then with phase copy."
+)
+HEAL = (
+    "Supabase has the bytes as they were: run migrate-datasets with phase rollback for this dataset, then with phase copy, and"
+    " it is copied again."
+)
+HEALS_ITSELF = (
+    "Supabase, where readers get it, has the bytes as they were: the next run with phase copy copies it again."
+)
+NO_OTHER = (
+    "No other copy is known to be good. Restore the object from an older version or a backup of the bucket, or upload the"
+    " dataset anew; verify-copies clears this once the bytes are right again."
+)
+RUN_AGAIN = "The next run looks again."
+TRY_AGAIN = "Once that is remedied, the next run tries again."
+PROMOTE_FIRST = (
+    "Run migrate-datasets with phase promote if Supabase's copy is to go; once its grace period is over, this again."
+)
+SWEPT = "Readers get S3. The sweep of uploads (sweep-uploads) removes what is left in Supabase."
+LOOK_AT_IT = (
+    "Look at both. If S3's are right, remove that object in Supabase and run this again; if Supabase's are, upload them as a"
+    " dataset of their own."
+)
+NEVER_THERE = (
+    "Nothing is to be undone. Name the dataset in dataset_ids if readers are to get it from Supabase all the same."
+)
+UPLOAD_ANEW = "Upload the dataset anew, or restore its object from a backup."

@@ -1,0 +1,131 @@
+"""What a phase finds wrong with a dataset: looked at twice, kept in the catalogue, and said with what to do about it."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from trainmaster.catalog.candidates import Candidate
+from trainmaster.catalog.datasets import Copy
+from trainmaster.catalog.hindrances import HindranceKind
+from trainmaster.errors import DatasetRefusedError, NotConfiguredError, ObjectChangedError, StorageUnavailableError
+from trainmaster.migration.advice import COPY_AGAIN, HEAL, HEALS_ITSELF, NO_OTHER, RUN_AGAIN
+from trainmaster.migration.outcomes import Fate
+from trainmaster.migration.proving import look, prove, read_whole
+from trainmaster.migration.rounds import Round, fate_of
+from trainmaster.migration.standing import Standing, standing_of, version_at
+from trainmaster.storage.ends import Source
+from trainmaster.storage.store import ObjectStore, StorageProvider
+
+SUPABASE, S3 = StorageProvider.SUPABASE, StorageProvider.S3
+
+
+def damage_seen(round_: Round, candidate: Candidate, copy: Copy) -> Fate | None:
+    """The fate of a dataset whose object in S3 is gone or of another size; one that was replaced since is read first."""
+    store = store_of(round_, copy)
+    found = look(store, copy)
+    if found.damage:
+        return damaged(round_, candidate, copy, found.damage)
+    return damage_read(round_, candidate, copy)[0] if found.replaced and not round_.rehearsed else None
+
+
+def damage_read(round_: Round, candidate: Candidate, copy: Copy) -> tuple[Fate | None, int]:
+    """The fate of a dataset whose copy in S3 is not what it was, having read all of it; and the bytes that were read.
+
+    A sound one is noted as verified now.
+    """
+    proof = prove(store_of(round_, copy), copy, round_.pace)
+    if proof.damage:
+        return damaged(round_, candidate, copy, proof.damage, read=proof.read), proof.read
+    now = datetime.now(UTC)
+    round_.library.catalogue.migrations.verified([(candidate.id, S3.value, now, round_.by)])
+    return None, proof.read
+
+
+def damaged(round_: Round, candidate: Candidate, copy: Copy, damage: str, *, read: int = 0) -> Fate:
+    """Note that a copy in S3 is damaged, unless it was replaced, or its dataset deleted, while it was looked at."""
+    row = round_.library.catalogue.datasets.get(candidate.id, candidate.user_id)
+    there = row.copy_at(S3) if row else None
+    if there is None or (there.path, there.sha256, there.version) != (copy.path, copy.sha256, copy.version):
+        return changed(candidate, read=read)
+    reason, good = f"The copy in S3 is damaged: {damage}.", _supabase_is_good(round_, candidate)
+    if not good:
+        return hindered(round_, candidate, "damaged", reason, NO_OTHER, read=read)
+    advice = HEAL if candidate.storage_provider == S3 else HEALS_ITSELF
+    if not round_.rehearsed:
+        round_.library.catalogue.migrations.damaged(candidate.id, S3, reason, advice, by=round_.by)
+    return fate_of(candidate, "failed", "damaged", reason, advice, read=read)
+
+
+def hindered(
+    round_: Round, candidate: Candidate, kind: HindranceKind, reason: str, advice: str, *, read: int = 0
+) -> Fate:
+    """Keep what is wrong with a dataset, in a rehearsal only say it."""
+    if not round_.rehearsed:
+        found = (candidate.id, kind, reason, advice, candidate.updated_at)
+        round_.library.catalogue.migrations.hindered([found])
+    return fate_of(candidate, "failed", kind, reason, advice, read=read)
+
+
+def changed(candidate: Candidate, *, read: int = 0) -> Fate:
+    """Of one that somebody else was at."""
+    reason = "It was changed or deleted meanwhile."
+    return fate_of(candidate, "left", "changed_meanwhile", reason, RUN_AGAIN, read=read)
+
+
+def replaced(round_: Round, candidate: Candidate) -> Fate:
+    """Of one whose bytes in Supabase are not those that were copied."""
+    reason = "Supabase's object was replaced since it was copied: S3 has the bytes from before."
+    return hindered(round_, candidate, "source_changed", reason, COPY_AGAIN)
+
+
+def record_source(round_: Round, candidate: Candidate, copy: Copy) -> tuple[Fate | None, int]:
+    """Catalogue what is in Supabase, which nobody did when it was copied, having read all of it; a fate if it is not what S3 has.
+
+    And the bytes that were read. Nothing is there: nothing is catalogued.
+    """
+    library, path = round_.library, candidate.storage_path
+    store = library.stores.home(SUPABASE, candidate.user_id)
+    source = source_of(round_, store.bucket)
+    before = version_at(source, path)
+    if before is None or round_.rehearsed:
+        return None, 0
+    found = read_whole(store, path, round_.pace)
+    if version_at(source, path) != before:
+        return changed(candidate, read=found.size), found.size
+    if (found.size, found.sha256) != (copy.size_bytes, copy.sha256):
+        return replaced(round_, candidate), found.size
+    theirs = Copy(
+        SUPABASE.value, store.bucket, path, found.size, found.sha256, datetime.now(UTC), round_.by, before.tag
+    )
+    library.catalogue.datasets.add_copy(candidate.id, candidate.user_id, theirs)
+    return None, found.size
+
+
+def same_bytes(round_: Round, copy: Copy) -> bool:
+    """Whether an object still has the bytes that were catalogued, by reading all of it."""
+    try:
+        found = read_whole(store_of(round_, copy), copy.path, round_.pace)
+    except (ObjectChangedError, DatasetRefusedError):
+        return False
+    return (found.size, found.sha256) == (copy.size_bytes, copy.sha256)
+
+
+def standing(round_: Round, copy: Copy) -> Standing:
+    return standing_of(source_of(round_, copy.bucket), copy)
+
+
+def store_of(round_: Round, copy: Copy) -> ObjectStore:
+    return round_.library.stores.at(StorageProvider(copy.provider), copy.bucket)
+
+
+def source_of(round_: Round, bucket: str) -> Source:
+    return round_.library.stores.source(SUPABASE, bucket)
+
+
+def _supabase_is_good(round_: Round, candidate: Candidate) -> bool:
+    """As far as can be told now: an outage of Supabase leaves things as they are."""
+    copy = candidate.supabase
+    try:
+        return copy is not None and standing(round_, copy) is Standing.UNCHANGED
+    except (StorageUnavailableError, NotConfiguredError):
+        return False

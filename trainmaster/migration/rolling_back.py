@@ -1,0 +1,83 @@
+"""Readers of datasets sent to Supabase again; what was pruned there is copied back from S3 first."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Sequence
+
+from trainmaster.catalog.candidates import Candidate
+from trainmaster.catalog.datasets import Copy
+from trainmaster.catalog.settling import Outcome
+from trainmaster.migration.advice import NEVER_THERE, UPLOAD_ANEW
+from trainmaster.migration.findings import changed, replaced, same_bytes, standing
+from trainmaster.migration.outcomes import Fate, PhaseResult
+from trainmaster.migration.phases import carry_out, round_of
+from trainmaster.migration.request import MigrateDatasetsRequest
+from trainmaster.migration.returning import bring_back, take_as_it_is
+from trainmaster.migration.rounds import Round, fate_of
+from trainmaster.migration.standing import Standing
+from trainmaster.storage.library import Library
+from trainmaster.storage.store import StorageProvider
+
+RETAKEN = "retaken"
+
+
+def roll_back_datasets(
+    library: Library, request: MigrateDatasetsRequest, *, by: str, stop: threading.Event | None = None
+) -> PhaseResult:
+    """Make Supabase what readers get of every dataset that was promoted, its bytes being there as they were copied, or put back.
+
+    A copy in S3 that is known to be damaged goes with that, so that the next run copies anew. Where Supabase's object was replaced
+    since it was copied, its bytes become the dataset's only if the request names the dataset: S3's are then let go. Safe to
+    repeat, to race and to be killed. Raises CatalogueUnavailableError.
+    """
+    rollback = _Rollback(round_of(library, request, by, stop), named=bool(request.dataset_ids))
+    return carry_out(request, rollback.round, rollback.rule, rollback.work)
+
+
+class _Rollback:
+    """`named` is whether somebody chose these very datasets."""
+
+    def __init__(self, round_: Round, *, named: bool) -> None:
+        self.round, self._named = round_, named
+
+    def rule(self, candidate: Candidate) -> Fate | None:
+        """What can be told from the catalogue alone."""
+        if candidate.storage_provider == StorageProvider.SUPABASE:
+            return None if self._named and candidate.supabase else fate_of(candidate, "found")
+        if candidate.promoted_at is None and not self._named:
+            reason = "Readers get it from S3, but never were sent there by a promotion."
+            return fate_of(candidate, "left", "not_promoted", reason, NEVER_THERE)
+        if candidate.s3 is None and candidate.supabase is None:
+            reason = "No copy of it was ever verified, in Supabase or in S3."
+            return fate_of(candidate, "left", "not_copied", reason, UPLOAD_ANEW)
+        return None
+
+    def work(self, group: Sequence[Candidate]) -> Iterator[Fate]:
+        """What becomes of some; those whose bytes are in Supabase are flipped together."""
+        ready: list[tuple[Candidate, Fate]] = []
+        for candidate, fate in self.round.each(group, self._made_ready):
+            if fate.verdict == "done" and fate.kind != RETAKEN and not self.round.rehearsed:
+                ready.append((candidate, fate))
+            else:
+                yield fate
+        outcomes = self.round.library.catalogue.migrations.roll_back([each for each, _ in ready], by=self.round.by)
+        for (candidate, fate), outcome in zip(ready, outcomes, strict=True):
+            yield fate if outcome is Outcome.MOVED else changed(candidate, read=fate.read)
+
+    def _made_ready(self, candidate: Candidate) -> Fate:
+        theirs = candidate.supabase
+        stands = self._standing(theirs) if theirs else Standing.GONE
+        if stands is Standing.REPLACED:
+            return take_as_it_is(self.round, candidate) if self._named else replaced(self.round, candidate)
+        if candidate.storage_provider == StorageProvider.SUPABASE:
+            return fate_of(candidate, "found")
+        if stands is Standing.GONE and candidate.s3:
+            return bring_back(self.round, candidate, candidate.s3)
+        return fate_of(candidate, "done")
+
+    def _standing(self, theirs: Copy) -> Standing:
+        stands = standing(self.round, theirs)
+        if stands is Standing.UNSURE and not self.round.rehearsed:
+            return Standing.UNCHANGED if same_bytes(self.round, theirs) else Standing.REPLACED
+        return stands

@@ -1,0 +1,126 @@
+"""How datasets are gone over: several at a time, none held up by another, within a bandwidth, and no longer than it helps."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+from trainmaster.catalog.candidates import Candidate
+from trainmaster.catalog.hindrances import HindranceKind
+from trainmaster.errors import (
+    CatalogueUnavailableError,
+    CorruptedUploadError,
+    DatasetRefusedError,
+    LeaseLostError,
+    NameConflictError,
+    NotConfiguredError,
+    ObjectChangedError,
+    ObjectMissingError,
+    StorageUnavailableError,
+    TrainmasterError,
+    UploadUnderWayError,
+)
+from trainmaster.migration.advice import RUN_AGAIN, TRY_AGAIN
+from trainmaster.migration.outcomes import Fate, Verdict
+from trainmaster.migration.proving import Pace, StoppedError
+from trainmaster.storage.library import Library
+
+AT_ONCE = 8
+"""Datasets worked on at the same time: of each a chunk of 1 MiB is held, and what that takes to unpack."""
+IN_A_ROW = 10
+"""So many failures of stores without a success in between are not those of datasets."""
+LEFT: Mapping[type[TrainmasterError], str] = {
+    UploadUnderWayError: "under_way",
+    LeaseLostError: "under_way",
+    ObjectChangedError: "changed_meanwhile",
+}
+"""What is no failure: somebody else was at the dataset."""
+FAILED: Mapping[type[TrainmasterError], HindranceKind] = {
+    ObjectMissingError: "source_missing",
+    DatasetRefusedError: "source_unsound",
+    CorruptedUploadError: "destination",
+    NameConflictError: "conflict",
+}
+
+
+class Round:
+    """Work on many datasets in the name of `by`. In a rehearsal nothing is changed.
+
+    When the stores have failed ten times in a row nothing more is begun: `failed_altogether` says why.
+    """
+
+    def __init__(
+        self,
+        library: Library,
+        *,
+        by: str,
+        rehearsed: bool,
+        megabytes_per_second: float | None = None,
+        stop: threading.Event | None = None,
+    ) -> None:
+        self.library, self.by, self.rehearsed = library, by, rehearsed
+        self.failed_altogether = ""
+        self._stop, self._over = stop or threading.Event(), threading.Event()
+        self.pace = Pace(megabytes_per_second * 1e6 if megabytes_per_second else None, self._stop, self._over)
+        self._failures, self._lock = 0, threading.Lock()
+
+    @property
+    def stopped(self) -> bool:
+        """Whether it was told to stop."""
+        return self._stop.is_set()
+
+    def each(self, chosen: Sequence[Candidate], do: Callable[[Candidate], Fate]) -> Iterator[tuple[Candidate, Fate]]:
+        """What `do` comes to for each, in order, several at once; an error of ours is that dataset's fate alone.
+
+        Those not begun when all is to stop, or interrupted then, are left out. Raises CatalogueUnavailableError and what is a bug.
+        """
+        with ThreadPoolExecutor(AT_ONCE, "migration") as threads:
+            try:
+                begun = [(candidate, threads.submit(self._one, candidate, do)) for candidate in chosen]
+                for candidate, future in begun:
+                    if fate := future.result():
+                        yield candidate, fate
+            except BaseException:
+                self._over.set()  # or leaving this block would wait until all of them are done
+                raise
+
+    def _one(self, candidate: Candidate, do: Callable[[Candidate], Fate]) -> Fate | None:
+        if self._stop.is_set() or self._over.is_set() or self.failed_altogether:
+            return None
+        try:
+            fate = do(candidate)
+        except StoppedError:
+            return None
+        except CatalogueUnavailableError:
+            raise
+        except TrainmasterError as error:
+            return self._failed(candidate, error)
+        self._store_answered()
+        return fate
+
+    def _failed(self, candidate: Candidate, error: TrainmasterError) -> Fate:
+        if kind := LEFT.get(type(error)):
+            return fate_of(candidate, "left", kind, str(error), RUN_AGAIN)
+        if isinstance(error, StorageUnavailableError | NotConfiguredError):
+            self._store_failed(error)
+            kind = "not_configured" if isinstance(error, NotConfiguredError) else "unavailable"
+            return fate_of(candidate, "failed", kind, str(error), TRY_AGAIN)
+        return fate_of(candidate, "failed", FAILED.get(type(error), "unexpected"), str(error), TRY_AGAIN)
+
+    def _store_answered(self) -> None:
+        with self._lock:
+            self._failures = 0
+
+    def _store_failed(self, error: TrainmasterError) -> None:
+        with self._lock:
+            self._failures += 1
+            if self._failures >= IN_A_ROW and not self.failed_altogether:
+                self.failed_altogether = f"{IN_A_ROW} datasets in a row failed, the last because: {error}"
+
+
+def fate_of(
+    candidate: Candidate, verdict: Verdict, kind: str = "", reason: str = "", advice: str = "", *, read: int = 0
+) -> Fate:
+    """Of a dataset as it was found in the catalogue."""
+    return Fate(candidate.id, candidate.name, candidate.size_bytes or 0, verdict, kind, reason, advice, read)

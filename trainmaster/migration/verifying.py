@@ -1,0 +1,81 @@
+"""Copies in S3 read again, to their last byte, and held against what was catalogued when they were made."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from uuid import UUID
+
+from trainmaster.catalog.candidates import Candidate, Selection
+from trainmaster.migration.findings import changed, damage_read
+from trainmaster.migration.outcomes import Ending, Fate, Tallied, VerifiedCopies
+from trainmaster.migration.request import VerifyCopiesRequest
+from trainmaster.migration.rounds import Round, fate_of
+from trainmaster.storage.library import Library
+
+PAGE, GROUP = 500, 100
+
+
+def verify_copies(
+    library: Library, request: VerifyCopiesRequest, *, by: str, stop: threading.Event | None = None
+) -> VerifiedCopies:
+    """Read copies whole, those first that were not verified for longest: SHA-256, size, and that they are whole gzip.
+
+    A sound one is noted as verified now, by `by`. A damaged one is kept as that, with which other copy is good and what to do; what
+    may be trouble of the moment never is. Eight are read at once, a MiB of each in memory. Raises CatalogueUnavailableError.
+    """
+    began = time.monotonic()
+    round_ = Round(library, by=by, rehearsed=False, megabytes_per_second=request.megabytes_per_second, stop=stop)
+    damaged, others = Tallied(), Tallied()
+    ending = _go_over(request, round_, damaged, others)
+    return VerifiedCopies(
+        read=others.counts["done"] + damaged.counts["failed"],
+        bytes=others.read + damaged.read,
+        seconds=time.monotonic() - began,
+        damaged_count=damaged.counts["failed"],
+        damaged=tuple(damaged.kept["failed"]),
+        failed=others.counts["failed"],
+        failures=tuple(others.kept["failed"]),
+        left=dict(others.left),
+        ending=ending,
+    )
+
+
+def _go_over(request: VerifyCopiesRequest, round_: Round, damaged: Tallied, others: Tallied) -> Ending:
+    for group in _groups(request, round_.library):
+        most = request.max_gigabytes
+        if most is not None and damaged.read + others.read >= most * 1e9:
+            return Ending(left_off=f"{damaged.read + others.read:,} bytes were read, {most} GB were asked for at most")
+        for _, fate in round_.each(group, lambda candidate: _read(round_, candidate)):
+            (damaged if fate.kind == "damaged" else others).add([fate])
+        if round_.stopped:
+            return Ending(stopped=True)
+        if round_.failed_altogether:
+            return Ending(ended_early=round_.failed_altogether)
+    return Ending()
+
+
+def _read(round_: Round, candidate: Candidate) -> Fate:
+    if candidate.s3 is None:
+        return changed(candidate)
+    fate, read = damage_read(round_, candidate, candidate.s3)
+    return fate or fate_of(candidate, "done", read=read)
+
+
+def _groups(request: VerifyCopiesRequest, library: Library) -> Iterator[Sequence[Candidate]]:
+    """Copies that nobody has verified since we began, some at a time."""
+    selection = Selection(
+        user_id=UUID(request.user_id) if request.user_id else None,
+        dataset_ids=[UUID(each) for each in request.dataset_ids],
+    )
+    began, after, left = datetime.now(UTC), None, None if request.everything else request.sample
+    while left is None or left > 0:
+        page = library.catalogue.migrations.to_verify(
+            selection, verified_before=began, after=after, limit=PAGE if left is None else min(PAGE, left)
+        )
+        yield from (page[start : start + GROUP] for start in range(0, len(page), GROUP))
+        if not page:
+            return
+        after, left = page[-1], None if left is None else left - len(page)
