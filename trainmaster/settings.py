@@ -41,6 +41,20 @@ class Settings(BaseSettings):
         SecretStr | None,
         Field(validation_alias="SUPABASE_SERVICE_ROLE_KEY", description="Service-role key of the Supabase project."),
     ] = None
+    supabase_s3_access_key_id: Annotated[
+        str | None,
+        Field(
+            validation_alias="SUPABASE_S3_ACCESS_KEY_ID",
+            description="Key of Supabase Storage's S3 endpoint, which datasets are then copied from; its HTTP API without it.",
+        ),
+    ] = None
+    supabase_s3_secret_access_key: Annotated[
+        SecretStr | None,
+        Field(validation_alias="SUPABASE_S3_SECRET_ACCESS_KEY", description="The secret of that key."),
+    ] = None
+    supabase_s3_region: Annotated[
+        str, Field(validation_alias="SUPABASE_S3_REGION", description="The region that endpoint signs for.")
+    ] = "us-east-1"
     database_url: Annotated[
         SecretStr | None,
         Field(

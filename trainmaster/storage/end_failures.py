@@ -118,7 +118,7 @@ _MEANT = {code: meaning for meaning, codes in _BY_CODE.items() for code in codes
 _BY_STATUS = {
     0: Meaning.PASSING, 401: Meaning.NOT_ALLOWED, 403: Meaning.NOT_ALLOWED, 404: Meaning.MISSING, 408: Meaning.PASSING,
     409: Meaning.CONDITION_FAILED, 412: Meaning.CONDITION_FAILED, 416: Meaning.OUT_OF_RANGE, 423: Meaning.PASSING,
-    425: Meaning.PASSING, 429: Meaning.THROTTLED, 503: Meaning.THROTTLED, 504: Meaning.THROTTLED, 507: Meaning.NO_ROOM,
+    425: Meaning.PASSING, 429: Meaning.THROTTLED, 501: Meaning.UNKNOWN, 503: Meaning.THROTTLED, 504: Meaning.THROTTLED, 507: Meaning.NO_ROOM,
     544: Meaning.THROTTLED,
 }  # fmt: skip
 

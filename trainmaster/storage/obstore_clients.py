@@ -72,7 +72,7 @@ def s3_objects(
     host = urlsplit(endpoint).hostname or ""
     by_host = host.endswith((".amazonaws.com", ".amazonaws.com.cn")) and "." not in bucket
     address = endpoint.replace("://", f"://{bucket}.", 1) if by_host else endpoint
-    options = client_options(endpoint, timeouts, roots=_roots_of(client))
+    options = client_options(endpoint, timeouts, roots=trusted_roots(client))
     if proxy := (client.meta.config.proxies or {}).get(urlsplit(endpoint).scheme):  # type: ignore[attr-defined]
         options["proxy_url"] = proxy
     config: S3Config = {
@@ -118,8 +118,8 @@ class _Credentials:
         }
 
 
-def _roots_of(client: S3Client) -> str | bool | None:
-    """The file of certificates the client trusts, where it was given one: by an argument, AWS_CA_BUNDLE or its profile."""
+def trusted_roots(client: S3Client) -> str | bool:
+    """The file of certificates a client trusts, where it was given one: by an argument, AWS_CA_BUNDLE or its profile."""
     session = client._endpoint.http_session  # type: ignore[attr-defined] # nothing public knows
-    found: str | bool | None = getattr(session, "_verify", None)
+    found: str | bool = getattr(session, "_verify", True)
     return found

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, TypeVar
 
 import obstore
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from obstore import Attributes, GetOptions, GetResult, ObjectMeta
     from obstore.store import HTTPStore, S3Store
 
+T = TypeVar("T")
 _UNKNOWN_TIME = datetime.fromtimestamp(0, UTC)
 _EXACT = re.compile(r"[^\x00-\x1f\x7f]+")
 
@@ -40,22 +41,11 @@ class Reader:
     def at(self, path: str) -> str:
         return f"{self.name}/{path}"
 
-    @contextmanager
-    def failures(self, path: str) -> Iterator[None]:
-        """Raises our errors for obstore's, which are neither their cause nor their context."""
-        refusal = None
-        try:
-            yield
-        except OBSTORE_ERRORS as error:
-            refusal = refusal_of(error)
-        if refusal:
-            raise self.fail(path, refusal)
-
     def describe(self, path: str) -> tuple[Version, Attributes]:
         """Which version is there, and what is recorded beside it. Raises as `Source.look`."""
         at = self.at(path)
-        with self.failures(path):
-            answer = obstore.get(self.store, require_exact(at, path), options={"head": True})
+        require_exact(at, path)
+        answer = unquoted(lambda: obstore.get(self.store, path, options={"head": True}), partial(self.fail, path))
         return version_of(at, answer.meta, answer.attributes.get("sha256")), answer.attributes
 
     def piece(self, path: str, start: int, length: int, version: Version | None) -> Piece:
@@ -64,34 +54,48 @@ class Reader:
         Never more is asked for than there is: a server may answer as if it were there. What is larger than was asked for is
         cut off with its connection, no more than a chunk after that is in memory.
         """
+        require_exact(self.at(path), path)
+        if version is None and start:
+            raise ValueError(f"From byte {start} on only a known version can be read.")
+        if version is not None and start >= version.size > 0:
+            return Piece(memoryview(b""), version)
+        return unquoted(lambda: self._piece(path, start, length, version), partial(self.fail, path))
+
+    def _piece(self, path: str, start: int, length: int, version: Version | None) -> Piece:
         at = self.at(path)
-        options: GetOptions = {}
-        if version is None:
-            if start:
-                raise ValueError(f"From byte {start} on only a known version can be read.")
-        else:
-            stop = min(start + length, version.size)
-            if start >= stop and version.size:
-                return Piece(memoryview(b""), version)
-            if (start, stop) != (0, version.size):
-                options["range"] = (start, stop)
-            if self.conditional:
-                options["if_match"] = version.tag
-        with self.failures(path):
-            answer = obstore.get(self.store, require_exact(at, path), options=options)
-            found = version_of(at, answer.meta, answer.attributes.get("sha256"))
-            if version is not None and found != version:
-                raise ObjectChangedError(
-                    f"{at}: {found.size:,} bytes of version {found.tag} came where {version.size:,} of {version.tag} were"
-                    " asked for. It was replaced. Start anew."
-                )
-            expected = min(length, found.size - start)
-            data = _collected(answer, expected)
+        answer = obstore.get(self.store, path, options=self._options(start, length, version))
+        found = version_of(at, answer.meta, answer.attributes.get("sha256"))
+        if version is not None and found != version:
+            raise ObjectChangedError(
+                f"{at}: {found.size:,} bytes of version {found.tag} came where {version.size:,} of {version.tag} were asked"
+                " for. It was replaced. Start anew."
+            )
+        expected = min(length, found.size - start)
+        data = _collected(answer, expected)
         if len(data) != expected:
             raise StorageUnavailableError(
                 f"{at}: {len(data):,} bytes came where {expected:,} were announced. Try again."
             )
         return Piece(data, found)
+
+    def _options(self, start: int, length: int, version: Version | None) -> GetOptions:
+        options: GetOptions = {}
+        if version is not None:
+            stop = min(start + length, version.size)
+            if (start, stop) != (0, version.size):
+                options["range"] = (start, stop)
+            if self.conditional:
+                options["if_match"] = version.tag
+        return options
+
+
+def unquoted(call: Callable[[], T], fail: Callable[[Refusal], TrainmasterError]) -> T:
+    """Its result. Errors of obstore end here: ours are raised outside their handling, so that they are no context either."""
+    try:
+        return call()
+    except OBSTORE_ERRORS as error:
+        refusal = refusal_of(error)
+    raise fail(refusal)
 
 
 def version_of(at: str, meta: ObjectMeta, sha256: str | None = None) -> Version:

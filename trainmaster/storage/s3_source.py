@@ -4,11 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from trainmaster.errors import TrainmasterError
+import boto3
+from botocore.config import Config
+
+from trainmaster.aws.clients import client_config
+from trainmaster.errors import ObjectMissingError, TrainmasterError
 from trainmaster.storage.end_failures import S3, Refusal, Whose, failure
 from trainmaster.storage.ends import Piece, Version
 from trainmaster.storage.obstore_clients import Timeouts, s3_objects
 from trainmaster.storage.obstore_reading import Reader
+from trainmaster.storage.s3 import require_bucket
+from trainmaster.storage.supabase_calls import storage_base
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -29,7 +35,7 @@ class S3Source:
         whose: Whose = S3,
     ) -> None:
         self.name = f"s3://{bucket}" if whose is S3 else f"supabase-s3:{bucket}"
-        self.bucket, self.place, self._whose = bucket, place_of(client), whose
+        self.bucket, self.place, self._whose, self._client = bucket, place_of(client), whose, client
         self._reader = Reader(s3_objects(client, bucket, timeouts), self.name, self._failure, conditional=True)
 
     def __repr__(self) -> str:
@@ -37,7 +43,11 @@ class S3Source:
 
     def look(self, path: str) -> Version:
         """What is there now, with the SHA-256 recorded beside it, if one is."""
-        return self._reader.describe(path)[0]
+        try:
+            return self._reader.describe(path)[0]
+        except ObjectMissingError:
+            require_bucket(self._client, self.bucket)  # HEAD says 404 for either
+            raise
 
     def read(self, path: str, start: int, length: int, version: Version | None = None) -> Piece:
         """Bytes of the version asked for, by one request."""
@@ -45,6 +55,15 @@ class S3Source:
 
     def _failure(self, path: str, refusal: Refusal) -> TrainmasterError:
         return failure(f"{self.name}/{path}", refusal, self._whose)
+
+
+def supabase_s3_client(url: str, key_id: str, secret: str, region: str) -> S3Client:
+    """A client of a Supabase project's S3 endpoint, which knows no bucket by its host."""
+    config = client_config().merge(Config(s3={"addressing_style": "path"}, signature_version="s3v4"))
+    client: S3Client = boto3.Session(aws_access_key_id=key_id, aws_secret_access_key=secret, region_name=region).client(
+        "s3", endpoint_url=f"{storage_base(url)}/s3", config=config
+    )
+    return client
 
 
 def place_of(client: S3Client) -> tuple[str, str, str]:

@@ -68,10 +68,7 @@ class SupabaseCalls:
     """Storage's API of one project. May be shared between threads."""
 
     def __init__(self, url: str, key: SecretStr, timing: Timing) -> None:
-        target = urlsplit(url)
-        if target.scheme not in ("http", "https") or not target.hostname or target.username or target.query:
-            raise NotConfiguredError("SUPABASE_URL is not the address of a project, such as https://abc.supabase.co.")
-        self.base = url.rstrip("/").removesuffix("/storage/v1") + "/storage/v1"
+        self.base = storage_base(url)
         self.timing, self._auth, self._tls = timing, _Key(key), httpx.create_ssl_context()
         self._client = self.new_client()
 
@@ -212,6 +209,14 @@ class _Key(httpx.Auth):
         request.headers["Authorization"] = f"Bearer {self._key.get_secret_value()}"
         request.headers["apikey"] = self._key.get_secret_value()
         yield request
+
+
+def storage_base(url: str) -> str:
+    """Where a project's Storage is. Raises NotConfiguredError for what is no project's address."""
+    target = urlsplit(url)
+    if target.scheme not in ("http", "https") or not target.hostname or target.username or target.query:
+        raise NotConfiguredError("SUPABASE_URL is not the address of a project, such as https://abc.supabase.co.")
+    return url.rstrip("/").removesuffix("/storage/v1") + "/storage/v1"
 
 
 def object_path(bucket: str, key: str) -> str:

@@ -58,8 +58,9 @@ class SupabaseSource:
         """What Storage's database says is there now."""
         self._require_bucket()
         at, refusal, info = f"{self.name}/{path}", None, b""
+        require_exact(at, path)
         try:
-            answer = obstore.get(self._infos, require_exact(at, path))
+            answer = obstore.get(self._infos, path)
             info = bytes(answer.bytes()) if answer.meta["size"] <= LONGEST_INFO else b""
         except OBSTORE_ERRORS as error:
             refusal = refusal_of(error)
@@ -147,7 +148,9 @@ def _json(at: str, info: bytes) -> dict[str, Any]:
     except ValueError:
         found = None
     if not isinstance(found, dict):
-        raise StorageUnavailableError(f"{at}: Supabase Storage describes it by something that is not JSON. Try again later.")
+        raise StorageUnavailableError(
+            f"{at}: Supabase Storage describes it by something that is not JSON. Try again later."
+        )
     return found
 
 

@@ -1,0 +1,166 @@
+"""Multipart uploads into an S3 bucket: parts proven by S3 on arrival, an object created of them only where none is."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from botocore.awsrequest import AWSRequest
+from botocore.httpsession import URLLib3Session
+from isal import isal_zlib
+
+from trainmaster.errors import CorruptedUploadError
+from trainmaster.storage.end_failures import S3, failure
+from trainmaster.storage.ends import Part, UploadGoneError
+from trainmaster.storage.obstore_clients import Timeouts, trusted_roots
+from trainmaster.storage.obstore_failures import answered
+from trainmaster.storage.s3 import sign_urls_by_version_4
+from trainmaster.storage.s3_refusals import seconds, told
+
+if TYPE_CHECKING:
+    from botocore.awsrequest import AWSResponse
+    from mypy_boto3_s3 import S3Client
+
+CONTENT_TYPE = "application/gzip"
+CHECKSUM = "x-amz-checksum-crc32"
+"""Of all that S3 verifies the one a CPU has an instruction for and Python an implementation that lets other threads run."""
+_SLICE = 256 << 10
+"""Bytes handed to the socket at a time: each has a timeout of its own, so that a slow line is no dead one."""
+_CONNECTIONS = 64
+
+
+class S3Parts:
+    """The multipart uploads of a bucket. May be shared between threads."""
+
+    def __init__(
+        self, client: S3Client, bucket: str, *, encryption: str | None, kms_key_id: str | None, timeouts: Timeouts
+    ) -> None:
+        self.name, self.bucket, self._client = f"s3://{bucket}", bucket, client
+        key = {"SSEKMSKeyId": kms_key_id} if kms_key_id else {}
+        self._encryption: dict[str, Any] = {"ServerSideEncryption": encryption, **key} if encryption else {}
+        self._address_lasts = int(2 * timeouts.request_seconds)
+        self._http = URLLib3Session(
+            verify=trusted_roots(client),  # type: ignore[arg-type] # stubs know less than botocore, here and below
+            proxies=client.meta.config.proxies,  # type: ignore[attr-defined]
+            timeout=(timeouts.connect_seconds, timeouts.answer_seconds),  # type: ignore[arg-type]
+            max_pool_connections=_CONNECTIONS,
+        )
+        client.meta.events.register("choose-signer.s3.UploadPart", sign_urls_by_version_4, unique_id="trainmaster-part")  # type: ignore[arg-type]
+
+    def at(self, key: str) -> str:
+        return f"{self.name}/{key}"
+
+    def begin(self, key: str, *, source_version: str, sha256: str | None = None) -> str:
+        """Begin an upload, its id. What is recorded beside the object has to be known by now."""
+        begin = partial(
+            self._client.create_multipart_upload,
+            ChecksumAlgorithm="CRC32",
+            ContentType=CONTENT_TYPE,
+            Metadata=recorded(source_version, sha256),
+        )
+        return told(self.at(key), lambda: begin(Bucket=self.bucket, Key=key, **self._encryption))["UploadId"]
+
+    def put_part(self, key: str, upload_id: str, number: int, body: memoryview) -> Part:
+        """Send a part by one request; nothing is copied and no second checksum made, as botocore would over plain http."""
+        return self._put_part(key, upload_id, number, body, _crc32(body))
+
+    def parts(self, key: str, upload_id: str) -> Sequence[Part]:
+        """What arrived, by number."""
+        pages = self._client.get_paginator("list_parts")
+
+        def listed() -> list[Part]:
+            return [
+                Part(found["PartNumber"], found["ETag"], found["Size"], found.get("ChecksumCRC32"))
+                for page in pages.paginate(Bucket=self.bucket, Key=key, UploadId=upload_id)
+                for found in page.get("Parts", [])
+            ]
+
+        return told(self.at(key), listed)
+
+    def complete(self, key: str, upload_id: str, parts: Sequence[Part]) -> str:
+        """Create the object of all parts, its tag; one whose checksum is not that of the parts is removed again."""
+        named: list[Any] = [
+            {"PartNumber": part.number, "ETag": part.tag} | ({"ChecksumCRC32": part.checksum} if part.checksum else {})
+            for part in parts
+        ]
+        complete = partial(self._client.complete_multipart_upload, Bucket=self.bucket, Key=key, UploadId=upload_id)
+        made = told(self.at(key), lambda: complete(MultipartUpload={"Parts": named}, IfNoneMatch="*"), creating=True)
+        there, ours = made.get("ChecksumCRC32", "").partition("-")[0], _composite(parts)
+        if there and ours and there != ours:
+            self.delete(key)
+            raise CorruptedUploadError(
+                f"{self.at(key)}: its parts have CRC-32 {ours}, S3 put together something with {there}. It was removed. Try again."
+            )
+        return made["ETag"]
+
+    def abort(self, key: str, upload_id: str) -> None:
+        """The upload and its parts are gone afterwards."""
+        abort = partial(self._client.abort_multipart_upload, Bucket=self.bucket, Key=key, UploadId=upload_id)
+        with suppress(UploadGoneError):
+            told(self.at(key), abort)
+
+    def uploads(self, key: str) -> Sequence[str]:
+        """Ids of the uploads of exactly this key that are neither completed nor aborted."""
+        pages = self._client.get_paginator("list_multipart_uploads")
+
+        def listed() -> list[str]:
+            return [
+                found["UploadId"]
+                for page in pages.paginate(Bucket=self.bucket, Prefix=key)
+                for found in page.get("Uploads", [])
+                if found["Key"] == key
+            ]
+
+        return told(self.at(key), listed)
+
+    def delete(self, key: str) -> None:
+        """No object is there afterwards."""
+        told(self.at(key), lambda: self._client.delete_object(Bucket=self.bucket, Key=key))
+
+    def _put_part(self, key: str, upload_id: str, number: int, body: memoryview, checksum: str) -> Part:
+        answer = told(self.at(key), lambda: self._sent(key, upload_id, number, body, checksum))
+        if answer.status_code == 200 and (tag := answer.headers.get("ETag")):
+            return Part(number, tag, body.nbytes, checksum)
+        said = answer.content[:4096].decode(errors="replace")
+        refusal = answered(answer.status_code, said, seconds(answer.headers.get("Retry-After")))
+        raise failure(self.at(key), refusal, S3)
+
+    def _sent(self, key: str, upload_id: str, number: int, body: memoryview, checksum: str) -> AWSResponse:
+        signed = self._client.generate_presigned_url(
+            "upload_part",
+            Params={
+                "Bucket": self.bucket,
+                "Key": key,
+                "UploadId": upload_id,
+                "PartNumber": number,
+                "ChecksumCRC32": checksum,
+            },
+            ExpiresIn=self._address_lasts,
+        )
+        headers = {CHECKSUM: checksum, "Content-Length": str(body.nbytes)}
+        answer: AWSResponse = self._http.send(AWSRequest("PUT", signed, headers=headers, data=_slices(body)).prepare())
+        _ = answer.content  # read, so that its connection can be used again
+        return answer
+
+
+def recorded(source_version: str, sha256: str | None) -> dict[str, str]:
+    """What is kept beside an object."""
+    return {"source-version": source_version} | ({"sha256": sha256} if sha256 else {})
+
+
+def _slices(body: memoryview) -> Iterator[memoryview]:
+    for start in range(0, body.nbytes, _SLICE):
+        yield body[start : start + _SLICE]
+
+
+def _crc32(body: memoryview) -> str:
+    return base64.b64encode(isal_zlib.crc32(body).to_bytes(4, "big")).decode()
+
+
+def _composite(parts: Sequence[Part]) -> str:
+    """What S3 calls the checksum of a whole upload: that of its parts' checksums. Empty where one of them is unknown."""
+    known = [base64.b64decode(part.checksum) for part in parts if part.checksum]
+    return _crc32(memoryview(b"".join(known))) if len(known) == len(parts) else ""
