@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import threading
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from trainmaster.errors import TrainmasterError
+
+End = Literal["source", "destination"]
 
 
 @dataclass(frozen=True)
@@ -22,7 +24,8 @@ class BegunUpload:
 class Transfer:
     """One object to be copied. The key at the destination is the caller's to write: other bytes found there are replaced.
 
-    `key` is the caller's and handed back. `size` is in bytes, as far as known; it may be wrong, and None is asked for. `sha256`
+    `key` is the caller's and handed back. `tried_before` says that an earlier try may have left the object at the destination:
+    then that is looked at before the source is read. `size` is in bytes, as far as known; it may be wrong, and None is asked for. `sha256`
     is what somebody vouches for, hexadecimal. Where nobody does, `must_be_gzip` has the bytes proven to be whole gzip.
     """
 
@@ -32,6 +35,7 @@ class Transfer:
     size: int | None = None
     sha256: str | None = None
     must_be_gzip: bool = True
+    tried_before: bool = False
     upload: BegunUpload | None = None
 
 
@@ -58,12 +62,13 @@ class NotCopied:
     `error` is an ObjectMissingError or RefusedError (nothing there, or nothing that can be asked for), ObjectChangedError,
     DatasetRefusedError (no whole gzip), CorruptedUploadError (other bytes than vouched for, or than arrived),
     NameConflictError (somebody else writes that key), StorageUnavailableError (after all tries), WaitTimedOutError, or what
-    the journal raised, as a LeaseLostError.
+    the journal raised, as a LeaseLostError. `end` is the end that failed, or whose bytes are wrong, where one did.
     """
 
     transfer: Transfer
     error: TrainmasterError
     bytes_read: int
+    end: End | None = None
 
 
 @dataclass(frozen=True)
