@@ -1,4 +1,4 @@
-"""What Prefect does by itself when something happens: tells people about budgets and trainings, and buries runs that died unseen.
+"""What Prefect does by itself: tells people about budgets, trainings and migrations, and buries runs that died unseen.
 
 `python -m deployments.automations` brings the server of PREFECT_API_URL to this list, by name; `make up` does so as well.
 Notifications go through whichever notification block is saved as `trainmaster-notifications`: Slack, Teams, email, a webhook …
@@ -19,13 +19,17 @@ from prefect.events.actions import ChangeFlowRunState, SendNotification
 
 NOTIFICATION_BLOCK = "trainmaster-notifications"
 TRAINING_FLOWS = ["train-model", "train-and-serve"]
+MIGRATION_FLOWS = ["migrate-datasets", "verify-copies"]
 SILENCE = timedelta(minutes=10)
 """How long a run may be silent: three of Prefect's heartbeats, which come every 180 s, and a minute."""
 SIGNS_OF_LIFE = [
-    "heartbeat", "Paused", "Suspended", "AwaitingRetry", "Completed", "Refused", "Failed", "TimedOut", "Crashed", "Cancelled",
+    "heartbeat", "Paused", "Suspended", "AwaitingRetry", "Completed", "CompletedWithFailures", "Refused", "Failed",
+    "TimedOut", "Crashed", "Cancelled",
 ]  # fmt: skip
 _PAGE = 200
 _RUN = "{{ flow_run.name }} ({{ flow.name }})"
+_STATE = f"{_RUN} is {{{{ flow_run.state.name }}}}"
+_WHY = f"{_RUN}: {{{{ flow_run.state.message }}}}\n\n{{{{ flow_run|ui_url }}}}"
 
 MESSAGES: dict[str, tuple[EventTrigger, str, str]] = {
     "Trainmaster: a budget's threshold is reached": (
@@ -49,8 +53,17 @@ MESSAGES: dict[str, tuple[EventTrigger, str, str]] = {
             match_related={"prefect.resource.role": "flow", "prefect.resource.name": TRAINING_FLOWS},
             posture=Posture.Reactive,
         ),
-        f"{_RUN} is {{{{ flow_run.state.name }}}}",
-        f"{_RUN}: {{{{ flow_run.state.message }}}}\n\n{{{{ flow_run|ui_url }}}}",
+        _STATE,
+        _WHY,
+    ),
+    "Trainmaster: a migration ended early, or copies are damaged": (
+        EventTrigger(
+            expect={"prefect.flow-run.Failed", "prefect.flow-run.Crashed"},
+            match_related={"prefect.resource.role": "flow", "prefect.resource.name": MIGRATION_FLOWS},
+            posture=Posture.Reactive,
+        ),
+        _STATE,
+        _WHY,
     ),
 }
 """By name: what sends a message, its subject and its text, as Prefect's templates of the event or the run."""

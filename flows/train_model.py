@@ -9,7 +9,7 @@ from tasks.approval import ask_if_over_budget
 from tasks.cancelling import stop_jobs_of_cancelled, stopping_when_cancelled
 from tasks.following import follow_job
 from tasks.reports import draw_predictions, ended_as, report_plan, report_result
-from tasks.training import hand_over, launch_job, migrate_datasets, name_of_run, plan_job, settle_job, start
+from tasks.training import hand_over, launch_job, migrate_missing, name_of_run, plan_job, settle_job, start
 from trainmaster.settings import Settings
 from trainmaster.training.request import TrainingRequest
 from trainmaster.training.result import TrainingResult, completed, launched, planned, refused
@@ -19,7 +19,7 @@ from trainmaster.training.result import TrainingResult, completed, launched, pla
 def train_model(request: TrainingRequest) -> TrainingResult:
     settings = Settings()
     with stopping_when_cancelled():
-        migrate_datasets(request, settings)
+        migrate_missing(request, settings)
         result = attempt_until_trained(request, settings)
     report_result(result, return_state=True)  # reports that fail spoil no training
     if result.outcome:

@@ -61,7 +61,8 @@ class AtWork(Generic[B, R]):
             if not self._batches:
                 break
             future = self._done.get()
-            yield self._batches.pop(future), future.result(raise_on_failure=False)
+            came_to = _came_to(future)
+            yield self._batches.pop(future), came_to
         if self._broke:
             raise self._broke
 
@@ -87,6 +88,13 @@ class AtWork(Generic[B, R]):
         future = self._runner.submit(task, {"batch": batch, "request": of})
         self._batches[future] = batch
         future.add_done_callback(self._done.put)
+
+
+def _came_to(future: PrefectFuture[R]) -> R | BaseException:
+    try:
+        return future.result(raise_on_failure=False)
+    except Exception as error:  # noqa: BLE001 - of a Dask worker that died, for one: what this batch came to, and not the others
+        return error
 
 
 @contextmanager

@@ -62,7 +62,7 @@ def name_of_run() -> str:
 
 
 @step(task_run_name="migrate missing datasets")
-def migrate_datasets(request: TrainingRequest, settings: Settings) -> None:
+def migrate_missing(request: TrainingRequest, settings: Settings) -> None:
     """Copy what the training config needs and S3 does not have, if the request says so."""
     with desk_of(settings) as desk:
         for dataset in preparing.migrate_missing(desk, request):

@@ -24,6 +24,7 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.states import Running
 
 from deployments.automations import BURIAL, MESSAGES, NOTIFICATION_BLOCK, apply
+from trainmaster.errors import MigrationEndedError
 from trainmaster.prefect_server import PrefectServer
 
 WITHIN = 90.0
@@ -154,6 +155,22 @@ def test_a_training_that_failed_is_told_of_by_name_and_reason(client: SyncPrefec
         message = heard(lambda: fails(return_state=True), lambda: told)[0]
     assert message["subject"].endswith("(train-model) is Failed")
     assert "ValueError: of this" in message["body"]
+
+
+@flow(name="migrate-datasets")
+def ends_early() -> None:
+    raise MigrationEndedError("Ended early: the bucket is gone. 3 datasets copied.")
+
+
+def test_a_migration_that_ended_early_is_told_of_with_its_figures(client: SyncPrefectClient) -> None:
+    with listening() as (url, told):
+        CustomWebhookNotificationBlock(
+            name="people", url=url, json_data={"subject": "{{subject}}", "body": "{{body}}"}
+        ).save(NOTIFICATION_BLOCK, overwrite=True)
+        list(apply(client))
+        message = heard(lambda: ends_early(return_state=True), lambda: told)[0]
+    assert message["subject"].endswith("(migrate-datasets) is Failed")
+    assert "the bucket is gone. 3 datasets copied." in message["body"]
 
 
 def test_a_run_whose_heart_stopped_is_crashed(server: PrefectServer, client: SyncPrefectClient) -> None:
