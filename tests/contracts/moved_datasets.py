@@ -1,0 +1,128 @@
+"""Datasets in Supabase and S3 for the phases after the copy, and what may befall them."""
+
+from __future__ import annotations
+
+import gzip
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import timedelta
+from types import SimpleNamespace
+from typing import Any
+from uuid import UUID, uuid4
+
+import httpx
+from library_shelves import S3, SUPABASE, Shelves, chats
+from sqlalchemy import update
+
+from trainmaster.catalog.candidates import Candidate, Selection
+from trainmaster.catalog.datasets import Copy, Dataset
+from trainmaster.catalog.tables import dataset_copies, dataset_moves
+from trainmaster.migration.request import MigrateDatasetsRequest, VerifyCopiesRequest
+from trainmaster.storage.library import Library
+from trainmaster.storage.store import ObjectStore, StorageProvider
+from trainmaster.storage.uploading import upload
+
+BY = "a test"
+
+
+def in_both(shelves: Shelves, *lines: str, first: StorageProvider = SUPABASE, **choices: Any) -> Dataset:
+    """One with a copy in Supabase and one in S3; readers get the first."""
+    second = S3 if first is SUPABASE else SUPABASE
+    new = shelves.sound(shelves.request(lines or chats(marker=uuid4().hex), **choices))
+    upload(shelves.library, new, [first, second])
+    return now(shelves, new.id)
+
+
+def now(shelves: Shelves, dataset_id: UUID) -> Dataset:
+    """A dataset as it is catalogued."""
+    row = shelves.catalogue.datasets.get(dataset_id, shelves.user_id)
+    assert row
+    return row
+
+
+def candidate(shelves: Shelves, dataset_id: UUID) -> Candidate:
+    [found] = shelves.catalogue.migrations.candidates(Selection(dataset_ids=[dataset_id]))
+    return found
+
+
+def copy_of(dataset: Dataset, provider: StorageProvider) -> Copy:
+    copy = dataset.copy_at(provider)
+    assert copy
+    return copy
+
+
+def request(shelves: Shelves, phase: str, **choices: Any) -> MigrateDatasetsRequest:
+    """For the datasets of this user."""
+    return MigrateDatasetsRequest.model_validate({"phase": phase, "user_id": str(shelves.user_id), **choices})
+
+
+def verification(shelves: Shelves, **choices: Any) -> VerifyCopiesRequest:
+    return VerifyCopiesRequest.model_validate({"user_id": str(shelves.user_id), **choices})
+
+
+def content(shelves: Shelves, copy: Copy) -> bytes:
+    with shelves.store(StorageProvider(copy.provider)).get(copy.path) as chunks:
+        return b"".join(chunks)
+
+
+def rot(shelves: Shelves, copy: Copy) -> None:
+    """One bit of an object in S3 turns; its name and size stay, as does whatever was recorded beside it."""
+    before = content(shelves, copy)
+    middle = len(before) // 2
+    put_in_s3(shelves, copy, before[:middle] + bytes([before[middle] ^ 1]) + before[middle + 1 :])
+
+
+def put_in_s3(shelves: Shelves, copy: Copy, body: bytes) -> None:
+    shelves.s3.put_object(Bucket=copy.bucket, Key=copy.path, Body=body, Metadata={"sha256": copy.sha256})
+
+
+def put_in_supabase(shelves: Shelves, path: str, body: bytes) -> None:
+    """As the application does, which replaces what is there and records no checksum."""
+    key = shelves.settings.supabase_service_role_key
+    assert key
+    httpx.post(
+        f"{shelves.settings.supabase_url}/storage/v1/object/training-datasets/{path}",
+        content=body,
+        headers={"Authorization": f"Bearer {key.get_secret_value()}", "x-upsert": "true"},
+    ).raise_for_status()
+
+
+def packed(*lines: str) -> bytes:
+    return gzip.compress("".join(f"{line}\n" for line in lines).encode())
+
+
+def let_pass(shelves: Shelves, days: float) -> None:
+    """All that was done and verified was so many days earlier."""
+    with shelves.catalogue.database.writing() as connection:
+        for table, column in ((dataset_moves, "at"), (dataset_copies, "verified_at")):
+            for row in connection.execute(table.select()).all():
+                key = [each == getattr(row, each.name) for each in table.primary_key]
+                earlier = getattr(row, column) - timedelta(days=days)
+                connection.execute(update(table).where(*key).values({column: earlier}))
+
+
+def set_copy(shelves: Shelves, dataset_id: UUID, provider: StorageProvider, **values: Any) -> None:
+    """What the catalogue says of a copy."""
+    of = (dataset_copies.c.dataset_id == dataset_id, dataset_copies.c.provider == provider)
+    with shelves.catalogue.database.writing() as connection:
+        assert connection.execute(update(dataset_copies).where(*of).values(values)).rowcount == 1
+
+
+def with_calls(shelves: Shelves, **instead: Callable[..., Any]) -> Library:
+    """A library of whose stores these calls go elsewhere: each is given the store and the call's arguments."""
+
+    def store(real: ObjectStore) -> Any:
+        names = {name: getattr(real, name) for name in ("provider", "bucket", "put", "get", "stat", "delete", "sign")}
+        return SimpleNamespace(**names | {name: _bound(call, real) for name, call in instead.items()})
+
+    real = shelves.library.stores
+    stores = SimpleNamespace(
+        home=lambda provider, user_id: store(real.home(provider, user_id)),
+        at=lambda provider, bucket: store(real.at(provider, bucket)),
+        source=real.source,
+    )
+    return replace(shelves.library, stores=stores)  # type: ignore[arg-type]
+
+
+def _bound(call: Callable[..., Any], real: ObjectStore) -> Callable[..., Any]:
+    return lambda *args, **kwargs: call(real, *args, **kwargs)
