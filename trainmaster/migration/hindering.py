@@ -1,0 +1,62 @@
+"""Why a dataset could not be copied, as it is kept and told: the kind, the reason and what to do about it."""
+
+from __future__ import annotations
+
+from trainmaster.catalog.candidates import Candidate
+from trainmaster.catalog.hindrances import HindranceKind
+from trainmaster.errors import (
+    CorruptedUploadError,
+    DatasetRefusedError,
+    NameConflictError,
+    NotConfiguredError,
+    ObjectChangedError,
+    ObjectMissingError,
+    RefusedError,
+    StorageUnavailableError,
+    TrainmasterError,
+    WaitTimedOutError,
+)
+from trainmaster.migration.result import Failure
+from trainmaster.storage.copy import NotCopied
+from trainmaster.storage.ends import NoRoomError
+
+NEXT_RUN = "The next run tries it again by itself."
+_ADVICE: dict[HindranceKind, str] = {
+    "source_missing": "Restore the object in Supabase or upload the dataset anew; else delete the dataset.",
+    "source_unsound": "Upload the dataset anew; else delete it.",
+    "source_changed": NEXT_RUN,
+    "source_unavailable": NEXT_RUN,
+    "destination": NEXT_RUN,
+    "not_set_up": "Make the bucket, and let the worker use it. The next run goes on.",
+    "conflict": "See who else writes to the bucket of datasets, and keep him from it. " + NEXT_RUN,
+    "unexpected": NEXT_RUN,
+}
+
+
+_KINDS: tuple[tuple[type[TrainmasterError], HindranceKind], ...] = (
+    (ObjectMissingError, "source_missing"),
+    (ObjectChangedError, "source_changed"),
+    (NameConflictError, "conflict"),
+    (DatasetRefusedError, "source_unsound"),
+    (CorruptedUploadError, "source_unsound"),
+    (StorageUnavailableError, "source_unavailable"),
+    (WaitTimedOutError, "source_unavailable"),
+    (RefusedError, "source_missing"),  # a path that no object can have
+)
+"""The first that fits: RefusedError is a family."""
+TO_BE_TAKEN_UP: frozenset[HindranceKind] = frozenset({"source_unavailable", "destination", "unexpected"})
+"""Kinds after which the next try has a use for what was sent already."""
+ENDS_ALL = (NotConfiguredError, NoRoomError)
+"""What an end says when no other object would do better."""
+
+
+def kind_of(outcome: NotCopied) -> HindranceKind:
+    """What kept an object from being copied."""
+    if outcome.end == "destination":
+        return "destination"
+    return next((kind for error, kind in _KINDS if isinstance(outcome.error, error)), "unexpected")
+
+
+def failure_of(candidate: Candidate, kind: HindranceKind, reason: TrainmasterError | str) -> Failure:
+    """What people are told of it."""
+    return Failure(candidate.id, candidate.name, kind, str(reason), _ADVICE[kind])
