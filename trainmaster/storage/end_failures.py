@@ -50,6 +50,7 @@ class Meaning(Enum):
     OUT_OF_RANGE = auto()
     NO_UPLOAD = auto()
     OTHER_BYTES = auto()
+    RANGE_IGNORED = auto()
     UNKNOWN = auto()
 
 
@@ -80,6 +81,9 @@ SUPABASE_S3 = Whose(
     SUPABASE.bucket,
 )
 
+NO_LENGTH, RANGE_IGNORED = "NoLength", "RangeIgnored"
+"""Codes of ours, for answers that lack their length, and for whole objects where a range was asked for."""
+
 _FULL_CODES = {
     "XMinioStorageFull", "XMinioAdminBucketQuotaExceeded", "XMinioDiskFull", "QuotaExceeded", "InsufficientStorage",
     "InsufficientCapacity",
@@ -98,6 +102,7 @@ _BY_CODE = {
     Meaning.PASSING: {
         "ExpiredToken", "ExpiredTokenException", "RequestExpired", "RequestTimeout", "InternalError", "InternalFailure",
         "ConditionalRequestConflict", "OperationAborted", "IncompleteBody",
+        NO_LENGTH,
     },
     Meaning.CLOCK_OFF: {"RequestTimeTooSkewed"},
     Meaning.OTHER_BYTES: {
@@ -113,6 +118,7 @@ _BY_CODE = {
     Meaning.CONDITION_FAILED: {"PreconditionFailed", "Duplicate"},
     Meaning.OUT_OF_RANGE: {"InvalidRange"},
     Meaning.MISSING: {"NoSuchKey", "not_found", "Not found"},
+    Meaning.RANGE_IGNORED: {RANGE_IGNORED},
 }  # fmt: skip
 _MEANT = {code: meaning for meaning, codes in _BY_CODE.items() for code in codes}
 _BY_STATUS = {
@@ -151,6 +157,10 @@ _ERRORS: dict[Meaning, tuple[type[TrainmasterError], str]] = {
     Meaning.OUT_OF_RANGE: (ObjectChangedError, "{at} is shorter than it was. Start anew."),
     Meaning.NO_UPLOAD: (UploadGoneError, "{at}: the upload is not known any more. It was completed or aborted."),
     Meaning.OTHER_BYTES: (CorruptedUploadError, "{at}: {whose.name} got other bytes than were sent. Try again."),
+    Meaning.RANGE_IGNORED: (
+        RefusedError,
+        "{at}: {whose.name} gave all of it where a part was asked for. Nothing this large can be copied from there.",
+    ),
     Meaning.UNKNOWN: (RefusedError, "{at}: {said}, which nobody here knows what to do about."),
 }
 

@@ -19,12 +19,10 @@ from obstore.exceptions import (
     UnauthenticatedError,
 )
 
-from trainmaster.storage.end_failures import Refusal
+from trainmaster.storage.end_failures import NO_LENGTH, RANGE_IGNORED, Refusal
 
 OBSTORE_ERRORS = (BaseError, FileNotFoundError)
 """All it raises for what a server did or did not do."""
-NO_LENGTH, RANGE_IGNORED = "NoLength", "RangeIgnored"
-"""Codes of ours, for answers that lack their length, and for whole objects where a range was asked for."""
 
 _HEADING = "\n\nDebug source:\n"
 _ANSWER = re.compile(

@@ -14,10 +14,10 @@ from obstore.store import HTTPStore
 from pydantic import SecretStr
 
 from trainmaster.errors import ObjectChangedError, ObjectMissingError, StorageUnavailableError, TrainmasterError
-from trainmaster.storage.end_failures import SUPABASE, Refusal, failure
+from trainmaster.storage.end_failures import NO_LENGTH, SUPABASE, Refusal, failure
 from trainmaster.storage.ends import Piece, Version
 from trainmaster.storage.obstore_clients import ONCE, Timeouts, client_options
-from trainmaster.storage.obstore_failures import NO_LENGTH, OBSTORE_ERRORS, refusal_of
+from trainmaster.storage.obstore_failures import OBSTORE_ERRORS, refusal_of
 from trainmaster.storage.obstore_reading import Reader, plain_tag, require_exact
 from trainmaster.storage.supabase_calls import CallFailedError, CallRefusedError, SupabaseCalls, Timing, object_path
 
