@@ -7,6 +7,7 @@ import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import TYPE_CHECKING
 
 import obstore
 import pytest
@@ -26,6 +27,9 @@ from trainmaster.errors import (
 from trainmaster.storage.end_failures import NO_LENGTH, RANGE_IGNORED, S3, Meaning, Refusal, failure, meaning
 from trainmaster.storage.ends import AlreadyThereError, NoRoomError, ThrottledError, UploadGoneError
 from trainmaster.storage.obstore_failures import OBSTORE_ERRORS, refusal_of
+
+if TYPE_CHECKING:
+    from obstore import GetOptions
 
 
 @dataclass
@@ -61,7 +65,7 @@ class Answering:
     def url(self) -> str:
         return f"http://127.0.0.1:{self.server.server_port}"
 
-    def refusal(self, path: str = "a", **options: tuple[int, int]) -> Refusal:
+    def refusal(self, path: str = "a", options: GetOptions | None = None) -> Refusal:
         """What a GET there is refused by."""
         store = HTTPStore.from_url(
             self.url, client_options={"allow_http": True, "timeout": "30s"}, retry_config={"max_retries": 0}
@@ -130,7 +134,7 @@ class TestReading:
 
     def test_the_whole_object_where_a_range_was_asked_for_is_told_from_it(self, server: Answering) -> None:
         server.status, server.body, server.measured = 200, b"hello", True
-        assert server.refusal(range=(1, 3)).code == RANGE_IGNORED
+        assert server.refusal(options={"range": (1, 3)}).code == RANGE_IGNORED
 
     def test_a_server_that_is_not_there_gives_no_status(self) -> None:
         gone = Answering()

@@ -31,7 +31,7 @@ class Refusal:
     retry_after: float | None = None
 
     def __str__(self) -> str:
-        code = self.code if re.fullmatch(r"[A-Za-z][\w. -]{0,60}", self.code) else ""
+        code = self.code if re.fullmatch(r"[A-Za-z][A-Za-z0-9_. -]{0,60}", self.code) else ""
         return " ".join(filter(None, (str(self.status or ""), code))) or "no answer"
 
 
