@@ -94,6 +94,41 @@ class TestSqlite:
         assert second.datasets.get(dataset.id, user) == dataset
         second.close()
 
+    def test_a_file_of_an_earlier_version_gets_what_it_lacks_and_keeps_what_it_has(
+        self, tmp_path: Path, user: uuid.UUID
+    ) -> None:
+        dataset = new_dataset(user)
+        first = Place(None, tmp_path).open()
+        first.datasets.insert(dataset)
+        had = held(first, new_dataset(user, ("s3",)))
+        first.close()
+        with closing(sqlite3.connect(tmp_path / "catalog.db")) as connection:
+            whole = sorted(
+                connection.execute("select type, name, sql from sqlite_master where name not like 'sqlite_%'")
+            )
+            connection.executescript(
+                """
+                drop table dataset_hindrances; drop table dataset_moves;
+                drop index dataset_copies_verified_idx; drop index training_datasets_path_idx;
+                alter table dataset_copies drop column version;
+                alter table pending_objects drop column upload_id;
+                alter table pending_objects drop column part_size;
+                alter table pending_objects drop column source_version;
+                """
+            )
+        with ThreadPoolExecutor(4) as threads:  # any of several may be the first of the new version
+            opened = list(threads.map(lambda _: Place(None, tmp_path).open(), range(4)))
+        second = opened[0]
+        assert second.datasets.get(dataset.id, user) == dataset
+        second.migrations.begun(had, upload_id="u", part_size=1, source_version="v")
+        assert held(second, new_dataset(user, id=had.dataset_id, providers=("s3",))).upload_id == "u"
+        assert second.migrations.moves(dataset.id) == []
+        for each in opened:
+            each.close()
+        with closing(sqlite3.connect(tmp_path / "catalog.db")) as connection:
+            now = sorted(connection.execute("select type, name, sql from sqlite_master where name not like 'sqlite_%'"))
+        assert [(kind, name) for kind, name, _ in now] == [(kind, name) for kind, name, _ in whole]
+
     def test_it_waits_for_another_writer_and_then_says_later(
         self, tmp_path: Path, user: uuid.UUID, monkeypatch: pytest.MonkeyPatch
     ) -> None:

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any, TypeVar
 from uuid import UUID
 
-from sqlalchemy import Connection, Select, and_, func, literal, or_, select, tuple_
+from sqlalchemy import Connection, FromClause, Select, and_, func, literal, or_, select, tuple_
 from sqlalchemy.sql import ColumnElement
 
 from trainmaster.catalog.columns import Moment
@@ -105,7 +105,7 @@ def page(
         wanted.append(training_datasets.c.id > after)
     if only is not None:
         wanted.append(_something_to_do(only))
-    return _read(connection, _candidates().where(*wanted).order_by(training_datasets.c.id).limit(limit))
+    return _read(connection, _candidates(after).where(*wanted).order_by(training_datasets.c.id).limit(limit))
 
 
 def page_to_verify(
@@ -128,8 +128,14 @@ def page_to_verify(
     return _read(connection, _candidates().where(*wanted).order_by(*key).limit(limit))
 
 
-def _candidates() -> Select[Any]:
+def _candidates(after: UUID | None = None) -> Select[Any]:
     """All of a candidate in one statement, so that it is of one moment; `metadata`, which may be large, stays where it is."""
+
+    def of_row(other: FromClause) -> ColumnElement[bool]:
+        # PostgreSQL does not conclude that what equals an id beyond `after` is beyond it too, and would begin at the beginning.
+        beyond = [other.c.dataset_id > after] if after else []
+        return and_(other.c.dataset_id == row.id, *beyond)
+
     row = training_datasets.c
     size = func.coalesce(_SUPABASE.c.size_bytes, _S3.c.size_bytes, row.file_size_bytes)
     columns = [
@@ -140,10 +146,10 @@ def _candidates() -> Select[Any]:
         *(dataset_hindrances.c[name].label(f"hindrance_{name}") for name in _HINDRANCE),
         promoted_at().label("promoted_at"),
     ]
-    at_supabase = and_(_SUPABASE.c.dataset_id == row.id, _SUPABASE.c.provider == StorageProvider.SUPABASE)
-    at_s3 = and_(_S3.c.dataset_id == row.id, _S3.c.provider == StorageProvider.S3)
+    at_supabase = and_(of_row(_SUPABASE), _SUPABASE.c.provider == StorageProvider.SUPABASE)
+    at_s3 = and_(of_row(_S3), _S3.c.provider == StorageProvider.S3)
     joined = training_datasets.outerjoin(_SUPABASE, at_supabase).outerjoin(_S3, at_s3)
-    return select(*columns).select_from(joined.outerjoin(dataset_hindrances, dataset_hindrances.c.dataset_id == row.id))
+    return select(*columns).select_from(joined.outerjoin(dataset_hindrances, of_row(dataset_hindrances)))
 
 
 def _something_to_do(phase: Phase) -> ColumnElement[bool]:

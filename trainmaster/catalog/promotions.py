@@ -121,11 +121,11 @@ def verify_all(connection: Connection, found: Sequence[Verified]) -> None:
     newer = update(dataset_copies).where(
         copy.dataset_id == bindparam("of"),
         copy.provider == bindparam("at"),
-        copy.verified_at <= bindparam("verified_at"),
+        copy.verified_at <= bindparam("found_at"),
     )
     values = [
-        {"of": dataset_id, "at": str(provider), "verified_at": verified_at, "verified_by": by}
-        for dataset_id, provider, verified_at, by in sorted(found, key=lambda one: one[0])
+        {"of": dataset_id, "at": str(provider), "found_at": at, "verified_at": at, "verified_by": by}
+        for dataset_id, provider, at, by in sorted(found, key=lambda one: one[0])
     ]
     connection.execute(newer, values)
     clear(connection, [one[0] for one in found if one[1] == StorageProvider.S3], "damaged")
