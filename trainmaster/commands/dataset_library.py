@@ -5,27 +5,23 @@ from __future__ import annotations
 import argparse
 import json
 import re
-import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, get_args
 from uuid import UUID
 
-from pydantic import ValidationError
 from pydantic_core import to_jsonable_python
 
 from trainmaster.aws.clients import default_s3_client
 from trainmaster.catalog.datasets import TRAINING_PROVIDERS, Dataset
+from trainmaster.commands.library_commands import DONE, FAILED, Run, add_command, dataset_id, exit_code, user_id
 from trainmaster.commands.progress import Progress
 from trainmaster.datasets.request import FormatChoice, StorageChoice, UploadDatasetRequest
 from trainmaster.datasets.showing.wording import counted, printable, size, verdict
 from trainmaster.errors import (
     DatasetMissingError,
     DatasetRefusedError,
-    NotConfiguredError,
-    RefusedError,
-    TrainmasterError,
 )
 from trainmaster.settings import Settings
 from trainmaster.storage import intake
@@ -39,9 +35,7 @@ from trainmaster.storage.working_folder import working_folder
 if TYPE_CHECKING:
     Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]
 
-DONE, REFUSED, FAILED, INTERRUPTED, TERMINATED = 0, 1, 2, 130, 143
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
-_NOTHING_SET = "On a laptop, `trainmaster embedded --print-env` starts AWS and Supabase here and says what to set."
 
 
 def add_parsers(datasets: Subparsers) -> None:
@@ -55,7 +49,7 @@ def add_parsers(datasets: Subparsers) -> None:
     ):
         parser = _parser(datasets, name, help_line, run)
         parser.add_argument(
-            "id", type=_uuid, metavar="ID", help="of the dataset; `trainmaster datasets list` shows them"
+            "id", type=dataset_id, metavar="ID", help="of the dataset; `trainmaster datasets list` shows them"
         )
         if name == "show":
             parser.add_argument("--json", action="store_true", help="as one JSON object")
@@ -70,7 +64,7 @@ def add_parsers(datasets: Subparsers) -> None:
         else:
             parser.add_argument("--yes", action="store_true", help="really do it")
     swept = datasets.add_parser("sweep", help="remove what uploads that died half-way left behind, of all users")
-    swept.set_defaults(run=lambda args: _exit_code(_sweep, args))
+    swept.set_defaults(run=lambda args: exit_code(_sweep, args))
 
 
 def _add_upload(datasets: Subparsers) -> None:
@@ -108,32 +102,12 @@ def _add_list(datasets: Subparsers) -> None:
     parser.add_argument("--json", action="store_true", help="as one JSON object")
 
 
-def _parser(
-    datasets: Subparsers, name: str, help_line: str, run: Callable[[argparse.Namespace, Settings], int]
-) -> argparse.ArgumentParser:
-    parser = datasets.add_parser(name, help=help_line, description=f"{help_line[0].upper()}{help_line[1:]}.")
-    parser.add_argument("--user", default="", type=_user, metavar="UUID", help="whose; TRAINMASTER_USER_ID without it")
-    parser.set_defaults(run=lambda args: _exit_code(run, args))
+def _parser(datasets: Subparsers, name: str, help_line: str, run: Run) -> argparse.ArgumentParser:
+    parser = add_command(datasets, name, help_line, run)
+    parser.add_argument(
+        "--user", default="", type=user_id, metavar="UUID", help="whose; TRAINMASTER_USER_ID without it"
+    )
     return parser
-
-
-def _exit_code(run: Callable[[argparse.Namespace, Settings], int], args: argparse.Namespace) -> int:
-    """0 when done, 1 when refused, 2 when it could not be read or done now."""
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))  # so that what is half done is taken back
-    try:
-        return run(args, Settings())
-    except ValidationError as error:
-        for wrong in error.errors():
-            print(f"{wrong['loc'][-1]} cannot be {wrong['input']!r}: {wrong['msg']}.", file=sys.stderr)
-        return FAILED
-    except TrainmasterError as error:
-        print(error, file=sys.stderr)
-        if isinstance(error, NotConfiguredError):
-            print(_NOTHING_SET, file=sys.stderr)
-        return REFUSED if isinstance(error, RefusedError) else FAILED
-    except KeyboardInterrupt:
-        print("\nInterrupted. The same command goes on from here.", file=sys.stderr)
-        return INTERRUPTED
 
 
 def _upload(args: argparse.Namespace, settings: Settings) -> int:
@@ -300,20 +274,6 @@ def _found(library: Library, dataset_id: UUID, user_id: UUID) -> Dataset:
     if dataset is None:
         raise DatasetMissingError(f"There is no dataset {dataset_id} of user {user_id}.")
     return dataset
-
-
-def _uuid(text: str) -> UUID:
-    try:
-        return UUID(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is no dataset's id, such as {UUID(int=0)}") from None
-
-
-def _user(text: str) -> str:
-    try:
-        return str(UUID(text)) if text else ""
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is no user's id (a UUID)") from None
 
 
 def _duration(text: str) -> timedelta:

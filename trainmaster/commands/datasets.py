@@ -19,11 +19,12 @@ def add_parser(commands: Subparsers, asked: Sequence[str]) -> None:
     take a second and 60 MB more."""
     about = "Datasets: checked, normalised, stored where you choose."
     parser = commands.add_parser(
-        "datasets", help="check, upload, list, download and delete fine-tuning datasets", description=about
+        "datasets", help="check, upload, list, download, migrate and delete fine-tuning datasets", description=about
     )
     subcommands = parser.add_subparsers(required=True, metavar="COMMAND")
     datasets_check.add_parser(subcommands)
     if asked[:1] != [CHECK]:
-        from trainmaster.commands import dataset_library  # noqa: PLC0415
+        from trainmaster.commands import dataset_library, dataset_migration  # noqa: PLC0415
 
         dataset_library.add_parsers(subcommands)
+        dataset_migration.add_parsers(subcommands)

@@ -1,0 +1,216 @@
+"""`trainmaster datasets migrate|verify`: datasets moved from Supabase to S3 and proven there, without a Prefect server."""
+
+from __future__ import annotations
+
+import argparse
+import getpass
+import json
+import signal
+import socket
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from typing import TYPE_CHECKING, get_args
+
+from pydantic_core import to_jsonable_python
+
+from trainmaster.commands.library_commands import (
+    DONE,
+    FAILED,
+    INTERRUPTED,
+    REFUSED,
+    TERMINATED,
+    add_command,
+    dataset_id,
+    user_id,
+)
+from trainmaster.migration.batches import batches
+from trainmaster.migration.copying import copy_batch, limits_of
+from trainmaster.migration.outcomes import PhaseResult, VerifiedCopies
+from trainmaster.migration.planning import plan_migration
+from trainmaster.migration.promoting import promote_datasets
+from trainmaster.migration.pruning import prune_datasets
+from trainmaster.migration.request import FormatChoice, MigrateDatasetsRequest, Phase, VerifyCopiesRequest
+from trainmaster.migration.result import BatchResult, MigrationResult
+from trainmaster.migration.rolling_back import roll_back_datasets
+from trainmaster.migration.verifying import verify_copies
+from trainmaster.settings import Settings
+from trainmaster.storage.library import Library, open_library
+
+if TYPE_CHECKING:
+    Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]
+
+_AFTER_THE_COPY = {"promote": promote_datasets, "prune": prune_datasets, "rollback": roll_back_datasets}
+_PHASES = """copy: S3 gets the bytes, readers stay where they were. promote: readers get S3, Supabase is what they fall back on.
+prune: Supabase's copies are deleted once readers have had S3 for the grace period; only with --yes. rollback: readers get
+Supabase again. Run it again after anything that went wrong: it goes on, and copies nothing twice. Exit codes: 0 done, 1 some
+datasets failed, 2 it could not be done now, 130 and 143 when Ctrl-C or SIGTERM ended it."""
+
+
+def add_parsers(datasets: Subparsers) -> None:
+    """The subcommands, below `trainmaster datasets`."""
+    migrate = add_command(datasets, "migrate", "move datasets from Supabase to S3, one phase at a time", _migrate)
+    migrate.description = f"{migrate.description} {_PHASES}"
+    migrate.add_argument(
+        "phase",
+        nargs="?",
+        choices=get_args(Phase),
+        default="copy",
+        metavar="PHASE",
+        help="copy (the default), promote, prune or rollback",
+    )
+    whether = migrate.add_mutually_exclusive_group()
+    whether.add_argument("--dry-run", action="store_true", help="only say what would be done")
+    whether.add_argument("--yes", action="store_true", help="really prune")
+    _add_selection(migrate)
+    migrate.add_argument("--older-than", metavar="DATE", help="made before this day or moment, such as 2026-06-30")
+    migrate.add_argument("--format", choices=get_args(FormatChoice), default="any")
+    migrate.add_argument("--limit", type=int, metavar="N", help="so many datasets at most")
+    migrate.add_argument("--window", default="", metavar="HH:MM-HH:MM", help="begin nothing outside these hours")
+    migrate.add_argument("--timezone", default="UTC", metavar="ZONE", help="of the window (default %(default)s)")
+    migrate.add_argument(
+        "--grace-days",
+        type=float,
+        default=30.0,
+        metavar="DAYS",
+        help="prune what readers got from S3 for so long (default %(default)g)",
+    )
+    migrate.add_argument("--retry-given-up", action="store_true", help="also what was missing or unsound three times")
+    verify = add_command(datasets, "verify", "read copies in S3 again, and tell which are not what they were", _verify)
+    which = verify.add_mutually_exclusive_group()
+    which.add_argument("--all", action="store_true", help="every copy")
+    which.add_argument(
+        "--sample",
+        type=int,
+        default=500,
+        metavar="N",
+        help="so many, those first that were not read for longest (default %(default)s)",
+    )
+    _add_selection(verify)
+
+
+def _add_selection(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--user", default="", type=user_id, metavar="UUID", help="only this user's; everybody's without it"
+    )
+    parser.add_argument(
+        "--dataset", action="append", type=dataset_id, default=[], metavar="ID", help="only this one; can be repeated"
+    )
+    parser.add_argument("--max-gb", type=float, metavar="GB", help="read so many GB (10^9 bytes) at most")
+    parser.add_argument(
+        "--mb-per-second", type=float, metavar="MB", help="read so many MB (10^6 bytes) a second at most"
+    )
+    parser.add_argument("--json", action="store_true", help="print the result as one JSON object")
+
+
+def _migrate(args: argparse.Namespace, settings: Settings) -> int:
+    request = MigrateDatasetsRequest(
+        phase=args.phase,
+        dry_run=True if args.dry_run else (not args.yes if args.phase == "prune" else False),
+        user_id=args.user,
+        dataset_ids=[str(one) for one in args.dataset],
+        older_than=args.older_than,
+        format=args.format,
+        limit=args.limit,
+        max_gigabytes=args.max_gb,
+        megabytes_per_second=args.mb_per_second,
+        window=args.window,
+        timezone=args.timezone,
+        grace_days=args.grace_days,
+        retry_given_up=args.retry_given_up,
+        workers=1,
+    )
+    with _stopping() as stop, open_library(settings) as library:
+        if request.phase == "copy":
+            return _copy(library, request, stop, as_json=args.json)
+        changed = _AFTER_THE_COPY[request.phase](library, request, by=_who(), stop=stop.asked)
+    _say_phase(changed, as_json=args.json)
+    if request.phase == "prune" and request.rehearsed and changed.datasets:
+        print("Nothing was deleted. Do it: the same command with --yes.", file=sys.stderr)
+    return stop.exit_code(ended_early=changed.ended_early, failed=changed.failed)
+
+
+def _copy(library: Library, request: MigrateDatasetsRequest, stop: _Stop, *, as_json: bool) -> int:
+    plan = plan_migration(library, request)
+    if request.rehearsed:
+        print(json.dumps(to_jsonable_python(plan)) if as_json else plan.text())
+        return DONE
+    print(plan.text(), file=sys.stderr, flush=True)
+    began = time.monotonic()
+    result = MigrationResult.of(plan, _copied(library, request, stop, plan.datasets), seconds=0.0)
+    result = result.model_copy(update={"seconds": time.monotonic() - began})
+    print(result.model_dump_json() if as_json else result.text())
+    return stop.exit_code(ended_early=result.ended_early, failed=result.failures_count)
+
+
+def _copied(library: Library, request: MigrateDatasetsRequest, stop: _Stop, planned: int) -> Iterator[BatchResult]:
+    done = 0
+    for batch in batches(library, request):
+        copied = copy_batch(library, batch, limits_of(request), by=_who(), stop=stop.asked)
+        done += copied.datasets
+        print(f"{done:,} of {planned:,}. {copied.sentence()}", file=sys.stderr, flush=True)
+        yield copied
+        if stop.asked.is_set() or copied.ended_early:
+            return
+
+
+def _verify(args: argparse.Namespace, settings: Settings) -> int:
+    request = VerifyCopiesRequest(
+        everything=args.all,
+        sample=args.sample,
+        user_id=args.user,
+        dataset_ids=[str(one) for one in args.dataset],
+        max_gigabytes=args.max_gb,
+        megabytes_per_second=args.mb_per_second,
+    )
+    with _stopping() as stop, open_library(settings) as library:
+        verified = verify_copies(library, request, by=_who(), stop=stop.asked)
+    _say_phase(verified, as_json=args.json)
+    return stop.exit_code(ended_early=verified.ended_early, failed=verified.damaged_count + verified.failed)
+
+
+def _say_phase(result: PhaseResult | VerifiedCopies, *, as_json: bool) -> None:
+    if as_json:
+        print(json.dumps(to_jsonable_python(asdict(result))))
+        return
+    print(result.sentence())
+    for line in result.table():
+        print("  " + "; ".join(str(value) for value in line.values() if value))
+
+
+class _Stop:
+    """Whether Ctrl-C or SIGTERM came: what is in flight is given back, and what was done is settled and said."""
+
+    def __init__(self) -> None:
+        self.asked, self._code = threading.Event(), INTERRUPTED
+
+    def ask(self, number: int, _frame: object) -> None:
+        if self.asked.is_set() and number == signal.SIGINT:
+            raise KeyboardInterrupt  # whoever presses it twice does not want to wait
+        self._code = TERMINATED if number == signal.SIGTERM else INTERRUPTED
+        self.asked.set()
+        print("\nStopping; the same command goes on from here.", file=sys.stderr, flush=True)
+
+    def exit_code(self, *, ended_early: str, failed: int) -> int:
+        if self.asked.is_set():
+            return self._code
+        return FAILED if ended_early else REFUSED if failed else DONE
+
+
+@contextmanager
+def _stopping() -> Iterator[_Stop]:
+    stop = _Stop()
+    before = {number: signal.signal(number, stop.ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _who() -> str:
+    """Who the catalogue says did it."""
+    return f"{getpass.getuser()}@{socket.gethostname()}"

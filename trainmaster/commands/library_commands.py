@@ -1,0 +1,67 @@
+"""How the commands over the library of datasets begin and end: their options, exit codes, and what went wrong in plain words."""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+from pydantic import ValidationError
+
+from trainmaster.errors import NotConfiguredError, RefusedError, TrainmasterError
+from trainmaster.settings import Settings
+
+if TYPE_CHECKING:
+    Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]
+
+DONE, REFUSED, FAILED, INTERRUPTED, TERMINATED = 0, 1, 2, 130, 143
+Run = Callable[[argparse.Namespace, Settings], int]
+_NOTHING_SET = "On a laptop, `trainmaster embedded --print-env` starts AWS and Supabase here and says what to set."
+
+
+def add_command(datasets: Subparsers, name: str, help_line: str, run: Run) -> argparse.ArgumentParser:
+    """A subcommand of `trainmaster datasets`."""
+    parser = datasets.add_parser(name, help=help_line, description=f"{help_line[0].upper()}{help_line[1:]}.")
+    parser.set_defaults(run=lambda args: exit_code(run, args))
+    return parser
+
+
+def exit_code(run: Run, args: argparse.Namespace) -> int:
+    """0 when done, 1 when refused, 2 when it could not be read or done now."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))  # so that what is half done is taken back
+    try:
+        return run(args, Settings())
+    except ValidationError as error:
+        for wrong in error.errors():
+            print(
+                f"{wrong['loc'][-1] if wrong['loc'] else 'This'} cannot be {wrong['input']!r}: {wrong['msg']}.",
+                file=sys.stderr,
+            )
+        return FAILED
+    except TrainmasterError as error:
+        print(error, file=sys.stderr)
+        if isinstance(error, NotConfiguredError):
+            print(_NOTHING_SET, file=sys.stderr)
+        return REFUSED if isinstance(error, RefusedError) else FAILED
+    except KeyboardInterrupt:
+        print("\nInterrupted. The same command goes on from here.", file=sys.stderr)
+        return INTERRUPTED
+
+
+def dataset_id(text: str) -> UUID:
+    """An option's value."""
+    try:
+        return UUID(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no dataset's id, such as {UUID(int=0)}") from None
+
+
+def user_id(text: str) -> str:
+    """An option's value; empty stays empty."""
+    try:
+        return str(UUID(text)) if text else ""
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no user's id (a UUID)") from None
