@@ -16,7 +16,8 @@ from sqlalchemy import update
 
 from trainmaster.catalog.candidates import Candidate, Selection
 from trainmaster.catalog.datasets import Copy, Dataset
-from trainmaster.catalog.tables import dataset_copies, dataset_moves
+from trainmaster.catalog.moves import Move, note
+from trainmaster.catalog.tables import dataset_copies, training_datasets
 from trainmaster.migration.request import MigrateDatasetsRequest, VerifyCopiesRequest
 from trainmaster.storage.library import Library
 from trainmaster.storage.store import ObjectStore, StorageProvider
@@ -91,14 +92,17 @@ def packed(*lines: str) -> bytes:
     return gzip.compress("".join(f"{line}\n" for line in lines).encode())
 
 
-def let_pass(shelves: Shelves, days: float) -> None:
-    """All that was done and verified was so many days earlier."""
+def promoted(shelves: Shelves, *lines: str, days_ago: float = 31, **choices: Any) -> Dataset:
+    """In both, readers sent to S3 so many days ago, and nothing verified since."""
+    dataset = in_both(shelves, *lines, **choices)
+    assert shelves.catalogue.datasets.flip(dataset.id, shelves.user_id, S3, dataset.updated_at)
+    then = dataset.created_at - timedelta(days=days_ago)
+    copies, rows = dataset_copies, training_datasets
     with shelves.catalogue.database.writing() as connection:
-        for table, column in ((dataset_moves, "at"), (dataset_copies, "verified_at")):
-            for row in connection.execute(table.select()).all():
-                key = [each == getattr(row, each.name) for each in table.primary_key]
-                earlier = getattr(row, column) - timedelta(days=days)
-                connection.execute(update(table).where(*key).values({column: earlier}))
+        connection.execute(update(copies).where(copies.c.dataset_id == dataset.id).values(verified_at=then))
+        connection.execute(update(rows).where(rows.c.id == dataset.id).values(created_at=then))
+        note(connection, [Move(dataset.id, "promote", then, "an earlier test")])
+    return now(shelves, dataset.id)
 
 
 def set_copy(shelves: Shelves, dataset_id: UUID, provider: StorageProvider, **values: Any) -> None:

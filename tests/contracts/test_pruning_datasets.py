@@ -1,0 +1,292 @@
+"""Supabase's copies deleted: late, only what is proven elsewhere, and never the last good copy, whoever dies or races."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import httpx
+import killed_phases
+import pytest
+from catalogues import at_once
+from library_shelves import BAD, S3, SUPABASE, Shelves, chats
+from moved_datasets import (
+    BY,
+    candidate,
+    content,
+    copy_of,
+    in_both,
+    now,
+    packed,
+    promoted,
+    put_in_supabase,
+    request,
+    rot,
+    set_copy,
+    with_calls,
+)
+
+from trainmaster.catalog.datasets import Dataset
+from trainmaster.errors import NotConfiguredError, StorageUnavailableError
+from trainmaster.migration.outcomes import PhaseResult
+from trainmaster.migration.pruning import prune_datasets
+from trainmaster.migration.rolling_back import roll_back_datasets
+from trainmaster.storage.library import Library
+from trainmaster.storage.links import download_link
+from trainmaster.storage.removing import sweep
+from trainmaster.storage.store import ObjectStore, StorageProvider
+
+MOST_STEPS = 60
+WITHIN = 90.0
+
+
+@pytest.fixture
+def shelves(embedded: Any, tmp_path: Path) -> Iterator[Shelves]:
+    shelves = Shelves(embedded.environment, tmp_path)
+    yield shelves
+    shelves.catalogue.close()
+
+
+@pytest.fixture(scope="module")
+def children() -> Iterator[Any]:
+    """Processes that begin with everything imported, and nothing opened."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["killed_phases"])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", os.pathsep.join(sys.path))
+        yield context
+
+
+def prune(shelves: Shelves, library: Library | None = None, **choices: Any) -> PhaseResult:
+    asked = request(shelves, "prune", **{"dry_run": False, **choices})
+    return prune_datasets(library or shelves.library, asked, by=BY)
+
+
+def assert_kept(shelves: Shelves, dataset: Dataset) -> None:
+    assert content(shelves, copy_of(dataset, SUPABASE))
+    assert copy_of(now(shelves, dataset.id), SUPABASE) == copy_of(dataset, SUPABASE)
+
+
+class TestPruning:
+    def test_supabases_copy_goes_with_what_was_dropped_and_readers_get_the_very_bytes_from_s3(
+        self, shelves: Shelves
+    ) -> None:
+        dataset = promoted(shelves, *chats(9), BAD, max_bad_fraction=0.1)
+        bytes_ = content(shelves, copy_of(dataset, SUPABASE))
+        result = prune(shelves)
+        assert (result.datasets, result.bytes, result.failed) == (1, len(bytes_), 0)
+        assert {each.partition(":")[0] for each in shelves.objects()} == {"s3"}
+        after = now(shelves, dataset.id)
+        assert [copy.provider for copy in after.copies] == ["s3"]
+        assert shelves.pending() == 0
+        link = download_link(shelves.library, dataset.id, shelves.user_id)
+        assert httpx.get(link.url, headers={"Accept-Encoding": "identity"}).content == bytes_
+        assert [move.phase for move in shelves.catalogue.migrations.moves(dataset.id)] == ["promote", "prune"]
+        assert (prune(shelves).datasets, prune(shelves).found) == (0, 1)
+
+    def test_unless_told_otherwise_it_only_says_what_would_go_and_how_much_would_be_read_for_it(
+        self, shelves: Shelves
+    ) -> None:
+        dataset = promoted(shelves)
+        result = prune(shelves, dry_run=None)
+        assert (result.rehearsed, result.datasets) == (True, 1)
+        assert result.read == copy_of(dataset, S3).size_bytes
+        assert [each.dataset_id for each in result.done] == [dataset.id]
+        assert result.table()[0]["Outcome"] == "would be pruned"
+        assert now(shelves, dataset.id) == dataset
+        assert_kept(shelves, dataset)
+
+    def test_a_copy_in_s3_that_was_not_verified_today_is_read_first(self, shelves: Shelves) -> None:
+        dataset = promoted(shelves)
+        result = prune(shelves)
+        assert result.read == copy_of(dataset, S3).size_bytes
+        verified = copy_of(now(shelves, dataset.id), S3)
+        assert datetime.now(UTC) - verified.verified_at < timedelta(hours=1)
+        assert verified.verified_by == BY
+
+    def test_one_that_was_verified_today_is_only_looked_at(self, shelves: Shelves) -> None:
+        dataset = promoted(shelves)
+        set_copy(shelves, dataset.id, S3, verified_at=datetime.now(UTC) - timedelta(hours=23))
+        result = prune(shelves)
+        assert (result.datasets, result.read) == (1, 0)
+
+    def test_what_was_verified_in_the_future_proves_nothing(self, shelves: Shelves) -> None:
+        dataset = promoted(shelves)
+        set_copy(shelves, dataset.id, S3, verified_at=datetime.now(UTC) + timedelta(days=3))
+        assert prune(shelves).read == copy_of(dataset, S3).size_bytes
+
+    def test_an_object_that_was_gone_already_is_as_good_as_deleted(self, shelves: Shelves) -> None:
+        dataset = promoted(shelves)
+        shelves.store(SUPABASE).delete(copy_of(dataset, SUPABASE).path)
+        result = prune(shelves)
+        assert (result.datasets, result.failed) == (1, 0)
+        assert now(shelves, dataset.id).copy_at(SUPABASE) is None
+
+
+class TestWhatIsKept:
+    def test_what_readers_have_not_got_from_s3_for_long_enough(self, shelves: Shelves) -> None:
+        early, never = promoted(shelves, days_ago=29), in_both(shelves)
+        result = prune(shelves, grace_days=30)
+        assert dict(result.left) == {"grace_period": 1, "not_promoted": 1}
+        [reason] = [each.reason for each in result.left_out if each.kind == "grace_period"]
+        assert "its grace period ends" in reason
+        assert prune(shelves, grace_days=28).datasets == 1
+        assert now(shelves, early.id).copy_at(SUPABASE) is None
+        assert_kept(shelves, never)
+
+    def test_what_readers_got_from_s3_from_the_beginning_without_a_promotion(self, shelves: Shelves) -> None:
+        dataset = in_both(shelves, first=S3)
+        result = prune(shelves, grace_days=0)
+        assert dict(result.left) == {"not_promoted": 1}
+        assert content(shelves, copy_of(dataset, SUPABASE))
+
+    @pytest.mark.parametrize("befalls", ["rotten", "gone", "shorter"])
+    def test_what_is_not_whole_in_s3_any_more(self, befalls: str, shelves: Shelves) -> None:
+        dataset, other = promoted(shelves), promoted(shelves)
+        copy = copy_of(dataset, S3)
+        if befalls == "gone":
+            shelves.store(S3).delete(copy.path)
+        elif befalls == "shorter":
+            shelves.s3.put_object(Bucket=copy.bucket, Key=copy.path, Body=content(shelves, copy)[:-1])
+        else:
+            rot(shelves, copy)
+        result = prune(shelves)
+        [failure] = result.failures
+        assert (failure.dataset_id, failure.kind) == (dataset.id, "damaged")
+        assert "run migrate-datasets with phase rollback for this dataset, then with phase copy" in failure.advice
+        assert_kept(shelves, dataset)
+        assert now(shelves, other.id).copy_at(SUPABASE) is None
+        again = prune(shelves)
+        assert (again.datasets, dict(again.left)) == (0, {"damaged": 1})
+
+    def test_what_rotted_since_it_was_verified_today_if_its_version_tells(self, shelves: Shelves) -> None:
+        dataset = promoted(shelves)
+        copy = copy_of(dataset, S3)
+        there = shelves.store(S3).stat(copy.path)
+        assert there
+        set_copy(shelves, dataset.id, S3, verified_at=datetime.now(UTC), version=there.etag)
+        rot(shelves, copy)
+        assert [each.kind for each in prune(shelves).failures] == ["damaged"]
+        assert_kept(shelves, dataset)
+
+    def test_what_was_replaced_in_supabase_since_it_was_copied(self, shelves: Shelves) -> None:
+        dataset, newer = promoted(shelves), packed(*chats(7, "newer"))
+        put_in_supabase(shelves, copy_of(dataset, SUPABASE).path, newer)
+        result = prune(shelves)
+        [failure] = result.failures
+        assert failure.kind == "source_changed"
+        assert "Copy it again" in failure.advice
+        assert content(shelves, copy_of(dataset, SUPABASE)) == newer
+        hindrance = candidate(shelves, dataset.id).hindrance
+        assert hindrance
+        assert (hindrance.kind, hindrance.advice) == ("source_changed", failure.advice)
+
+    def test_what_has_the_same_size_and_another_version(self, shelves: Shelves) -> None:
+        dataset = promoted(shelves)
+        copy = copy_of(dataset, SUPABASE)
+        before = content(shelves, copy)
+        put_in_supabase(shelves, copy.path, before[:-1] + bytes([before[-1] ^ 1]))
+        assert [each.kind for each in prune(shelves).failures] == ["source_changed"]
+
+    def test_when_supabase_cannot_be_asked(self, shelves: Shelves) -> None:
+        dataset = promoted(shelves)
+        unset = with_calls(shelves)
+        unset.stores.source = _out_of_reach  # type: ignore[method-assign]
+        result = prune(shelves, unset)
+        assert [each.kind for each in result.failures] == ["unavailable"]
+        assert_kept(shelves, dataset)
+
+
+def _out_of_reach(*_: Any) -> Any:
+    raise StorageUnavailableError("Supabase is out of reach")
+
+
+def test_what_cannot_be_deleted_now_is_left_to_the_sweep(shelves: Shelves) -> None:
+    dataset = promoted(shelves)
+
+    def delete(_real: ObjectStore, _key: str) -> bool:
+        raise NotConfiguredError("Supabase did not let us remove it")
+
+    result = prune(shelves, with_calls(shelves, delete=delete))
+    assert (result.datasets, result.done[0].kind) == (1, "left_to_sweep")
+    assert content(shelves, copy_of(dataset, SUPABASE))
+    assert now(shelves, dataset.id).copy_at(SUPABASE) is None
+    shelves.run_out()
+    sweep(shelves.library)
+    assert {each.partition(":")[0] for each in shelves.objects()} == {"s3"}
+    assert shelves.pending() == 0
+
+
+def assert_whole_where_readers_are_sent(shelves: Shelves, dataset: Dataset) -> None:
+    row = now(shelves, dataset.id)
+    named = copy_of(row, StorageProvider(row.storage_provider))
+    assert content(shelves, named)
+    for copy in row.copies:
+        assert len(content(shelves, copy)) == copy.size_bytes
+
+
+def test_a_pruning_killed_at_any_step_happened_or_did_not_or_is_finished_by_the_sweep(
+    children: Any, shelves: Shelves, embedded: Any
+) -> None:
+    asked, deaths = request(shelves, "prune", dry_run=False), 0
+    for step in range(1, MOST_STEPS):
+        dataset = promoted(shelves, *chats(5), BAD, max_bad_fraction=0.5)
+        phase = killed_phases.Phase(dict(embedded.environment), shelves.folder, shelves.user_id, asked, step)
+        child = children.Process(target=killed_phases.carry_out, args=(phase,))
+        child.start()
+        child.join(WITHIN)
+        assert child.exitcode in (0, -signal.SIGKILL)
+        assert_whole_where_readers_are_sent(shelves, dataset)
+        shelves.run_out()
+        sweep(shelves.library)
+        assert_whole_where_readers_are_sent(shelves, dataset)
+        pruned = now(shelves, dataset.id).copy_at(SUPABASE) is None
+        there = {each for each in shelves.objects() if each.startswith("supabase:") and str(dataset.id) in each}
+        assert len(there) == (0 if pruned else 2)
+        assert shelves.pending() == 0
+        prune(shelves)
+        assert now(shelves, dataset.id).copy_at(SUPABASE) is None
+        if child.exitcode == 0:
+            break
+        deaths += 1
+    assert deaths == step - 1 >= 8
+
+
+def test_prunings_that_race_delete_once_and_lose_nothing(shelves: Shelves) -> None:
+    made = [promoted(shelves) for _ in range(6)]
+    results = at_once(3, lambda _: prune(shelves))
+    assert sum(each.datasets for each in results) == 6
+    assert sum(each.failed for each in results) == 0
+    for dataset in made:
+        assert now(shelves, dataset.id).copy_at(SUPABASE) is None
+        assert_whole_where_readers_are_sent(shelves, dataset)
+    assert (len(shelves.objects()), shelves.pending()) == (6, 0)
+
+
+def test_a_pruning_that_races_with_rollbacks_never_takes_what_readers_are_sent_to(shelves: Shelves) -> None:
+    made = [promoted(shelves) for _ in range(8)]
+    short = replace(shelves.library, lease=timedelta(seconds=20))
+
+    def either(n: int) -> PhaseResult:
+        if n % 2:
+            return prune(shelves, short)
+        return roll_back_datasets(short, request(shelves, "rollback"), by=BY)
+
+    results = at_once(4, either)
+    assert sum(each.failed for each in results) == 0
+    for dataset in made:
+        assert_whole_where_readers_are_sent(shelves, dataset)
+    shelves.run_out()
+    sweep(shelves.library)
+    for dataset in made:
+        assert_whole_where_readers_are_sent(shelves, dataset)
+    copies = {f"{copy.provider}://{copy.path}" for each in made for copy in now(shelves, each.id).copies}
+    assert shelves.objects() == copies
+    assert shelves.pending() == 0
