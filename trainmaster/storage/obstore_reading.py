@@ -57,7 +57,7 @@ class Reader:
         require_exact(self.at(path), path)
         if version is None and start:
             raise ValueError(f"From byte {start} on only a known version can be read.")
-        if version is not None and start >= version.size > 0:
+        if version is not None and version.size and start >= min(start + length, version.size):
             return Piece(memoryview(b""), version)
         return unquoted(lambda: self._piece(path, start, length, version), partial(self.fail, path))
 
