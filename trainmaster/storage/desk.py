@@ -185,7 +185,9 @@ class Desk:
         if altogether or count >= self.limits.failures_in_a_row:
             kind = SourceFailedError if end == "source" else DestinationFailedError
             why = "cannot be used" if altogether else f"failed {count} objects in a row"
-            self.end(kind(f"{self._names[end]} {why}, so nothing more was tried. {error}"))
+            failure = kind(f"{self._names[end]} {why}, so nothing more was tried. {error}")
+            failure.__cause__ = error
+            self.end(failure)
 
     def _chosen(self) -> Work | None:
         crowded = bool(self._small) and self._at_large >= max(1, self._concurrency.limit // 2)
