@@ -36,6 +36,11 @@ class TestDeployment:
         assert deployment.get("parameters", {}).keys() <= parameter_schema(flow).properties.keys()
         assert list(parameter_schema(flow).properties) == ["request"]
 
+    def test_what_a_schedule_gives_is_what_the_flow_takes(self, deployment: dict[str, Any]) -> None:
+        for schedule in deployment.get("schedules", []):
+            given = deployment.get("parameters", {}) | schedule.get("parameters", {})
+            flow_of(deployment).validate_parameters(given)
+
     def test_every_field_of_its_form_has_a_title_and_a_description(self, deployment: dict[str, Any]) -> None:
         for model in parameter_schema(flow_of(deployment)).definitions.values():
             for name, field in model.get("properties", {}).items():

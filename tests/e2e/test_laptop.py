@@ -157,6 +157,8 @@ def test_up_serves_every_deployment_and_a_run_started_there_works(tmp_path: Path
             "remove-endpoint",
             "upload-dataset",
             "sweep-uploads",
+            "migrate-datasets",
+            "verify-copies",
             "follow-jobs",
             "stop-training",
             "reconcile",
