@@ -12,7 +12,7 @@ PEERS := $(VENV)/validation-peers
 LOCK := $(BIN)/uv pip compile --upgrade --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
   --no-annotate --no-header --quiet
 
-.PHONY: help run up test e2e-sdk check lint types bench bench-validation bench-sweep soak fuzz lock clean
+.PHONY: help run up test e2e-sdk check lint types bench bench-validation bench-scale-out bench-sweep soak soak-migration fuzz lock clean
 
 help:  ## what there is
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
@@ -50,6 +50,12 @@ bench-validation: $(INSTALLED)  ## a million examples checked, beside what else 
 
 soak: $(INSTALLED)  ## JOBS=200 jobs on an AWS that fails, by followers that are killed; then one job, one bill and every log line is looked for. SEED=1
 	@$(BIN)/python -m benchmarks.soak --jobs $(or $(JOBS),200) --seed $(or $(SEED),1)
+
+soak-migration: $(INSTALLED)  ## DATASETS=2000 moved to S3 by two runs at once, with KILLS=50; then every byte, row and download is looked at. SEED=1
+	@$(BIN)/python -m benchmarks.soak_migration --datasets $(or $(DATASETS),2000) --kills $(or $(KILLS),50) --seed $(or $(SEED),1)
+
+bench-scale-out: $(INSTALLED)  ## DATASETS=300 copied by one process, by three of Dask and by three runs: each once, and how fast; KILOBYTES=20
+	@$(BIN)/python -m benchmarks.scale_out --datasets $(or $(DATASETS),300) --kilobytes $(or $(KILOBYTES),20)
 
 bench-sweep: $(INSTALLED)  ## AWS calls, seconds and memory of one sweep over 100 and 1,000 jobs at work
 	@$(BIN)/python -m benchmarks.sweep

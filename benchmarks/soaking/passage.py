@@ -195,7 +195,7 @@ class _Connection(BaseHTTPRequestHandler):
     server: _Server
     _upstream: http.client.HTTPConnection | None = None
 
-    def do_GET(self) -> None:  # noqa: N802 - named as it is called
+    def do_GET(self) -> None:
         asked = self._asked()
         call = self.server.passage.note(asked)
         try:
@@ -208,7 +208,7 @@ class _Connection(BaseHTTPRequestHandler):
         finally:
             call.is_over = True
 
-    do_HEAD = do_PUT = do_POST = do_DELETE = do_PATCH = do_GET
+    do_HEAD = do_PUT = do_POST = do_DELETE = do_PATCH = do_GET  # noqa: N815 - what the base class calls
 
     def finish(self) -> None:
         self._leave_upstream()

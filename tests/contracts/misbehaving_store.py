@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 from urllib.parse import parse_qsl, quote, urlencode, urlsplit
 
-from botocore.auth import SigV4Auth
+from botocore.auth import S3SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 from werkzeug.datastructures import Headers
@@ -19,7 +20,9 @@ from benchmarks.soaking.passage import Answered, Asked, BrokenOffError, PassOn, 
 LONGEST_HANG = 30.0
 OBJECT = r"/object/authenticated/"
 """Where Supabase gives bytes."""
-SIGNED = ("authorization", "x-amz-content-sha256", "x-amz-date", "host", "content-length")
+_KEPT = re.compile(r"content-type|if-none-match|x-amz-.*", re.IGNORECASE)
+_CHECKS = re.compile(r"checksum|content-sha256|x-amz-date|x-amz-trailer|x-amz-decoded", re.IGNORECASE)
+_CHECKSUMS = re.compile(rb"<Checksum\w+>[^<]*</Checksum\w+>")
 
 
 def answering(status: int, body: bytes | str = b"", **headers: str) -> Step:
@@ -175,23 +178,20 @@ def swallowing(asked: Asked, _: PassOn) -> Answered:
 
 
 class Careless:
-    """Takes whatever arrives for what was sent: checksums are ignored, and `spoil` is done to bodies that are `spoilt`."""
+    """Takes whatever arrives for what was sent: checksums are ignored, and `spoil` is done to the bodies of objects and parts."""
 
     def __init__(self, environment: Mapping[str, str], spoil: Callable[[bytes], bytes]) -> None:
         credentials = Credentials(environment["AWS_ACCESS_KEY_ID"], environment["AWS_SECRET_ACCESS_KEY"])
-        self._signer = SigV4Auth(credentials, "s3", environment["AWS_REGION"])
+        self._signer = S3SigV4Auth(credentials, "s3", environment["AWS_REGION"])
         self._upstream, self._spoil = environment["AWS_ENDPOINT_URL_S3"], spoil
-        self.spoilt = True
 
     def __call__(self, asked: Asked, pass_on: PassOn) -> Answered:
-        body = self._spoil(asked.body) if self.spoilt else asked.body
-        kept = {
-            name: value
-            for name, value in asked.headers
-            if name.lower() not in SIGNED and "checksum" not in name.lower() and name.lower() != "content-md5"
-        }
+        body = _CHECKSUMS.sub(b"", asked.body) if asked.method == "POST" else self._spoil(asked.body)
+        kept = {name: value for name, value in asked.headers if _KEPT.fullmatch(name) and not _CHECKS.search(name)}
         pieces = urlsplit(asked.target)
-        query = urlencode(sorted(parse_qsl(pieces.query, keep_blank_values=True)), quote_via=quote)
+        asked_for = sorted(parse_qsl(pieces.query, keep_blank_values=True))
+        unsigned = [(name, value) for name, value in asked_for if not name.lower().startswith("x-amz-")]
+        query = urlencode(unsigned, quote_via=quote)
         asked.target = f"{pieces.path}{'?' if query else ''}{query}"
         request = AWSRequest(asked.method, f"{self._upstream}{asked.target}", kept, body)
         self._signer.add_auth(request)
@@ -199,8 +199,7 @@ class Careless:
         asked.headers["Content-Length"] = str(len(body))
         asked.body = body
         answered = pass_on(asked)
-        for name in [name for name, _ in answered.headers if "checksum" in name.lower()]:
-            del answered.headers[name]
+        answered.headers = Headers([(name, value) for name, value in answered.headers if not _CHECKS.search(name)])
         return answered
 
 
