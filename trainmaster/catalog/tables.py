@@ -6,6 +6,8 @@ the others are ours. A test holds this file against what the migrations leave on
 
 from __future__ import annotations
 
+from typing import Any
+
 from sqlalchemy import (
     DDL,
     BigInteger,
@@ -248,16 +250,22 @@ budget_entries_key = Index("budget_entries_key_idx", budget_entries.c.key, budge
 budget_entries_month = Index("budget_entries_month_idx", budget_entries.c.month)
 budget_entries_resource = Index("budget_entries_resource_idx", budget_entries.c.resource, budget_entries.c.position)
 
-budget_limits = Table(
-    "budget_limits",
-    metadata,
-    Column("position", BigInteger, primary_key=True, autoincrement=False),
-    Column("budget", Text, nullable=False),
-    Column("month", Text, nullable=False),
-    Column("amount", Amount),
-    Column("set_by", Text, nullable=False),
-    Column("at", Moment, nullable=False),
-)
+
+def _decisions(name: str, *columns: Column[Any]) -> Table:
+    """What people decided of a budget in a month, in the order they did; `columns` say what."""
+    return Table(
+        name,
+        metadata,
+        Column("position", BigInteger, primary_key=True, autoincrement=False),
+        Column("budget", Text, nullable=False),
+        Column("month", Text, nullable=False),
+        *columns,
+        Column("set_by", Text, nullable=False),
+        Column("at", Moment, nullable=False),
+    )
+
+
+budget_limits = _decisions("budget_limits", Column("amount", Amount))
 """What may be spent in a month and in those after it, until a later month says otherwise; NULL is as much as there is."""
 budget_limits_budget = Index("budget_limits_budget_idx", budget_limits.c.budget, budget_limits.c.month)
 
@@ -284,17 +292,11 @@ budget_tellings = Table(
 )
 """Since when somebody is telling people of a threshold, and when they were told; one without a row was told of before there were any."""
 
-budget_allowances = Table(
+budget_allowances = _decisions(
     "budget_allowances",
-    metadata,
-    Column("position", BigInteger, primary_key=True, autoincrement=False),
-    Column("budget", Text, nullable=False),
-    Column("month", Text, nullable=False),
     Column("limit_position", BigInteger, nullable=False),
     Column("amount", Amount, nullable=False),
     Column("key", Text, nullable=False),
-    Column("set_by", Text, nullable=False),
-    Column("at", Moment, nullable=False),
 )
 """US dollars beyond a limit, in one month alone, so that what a key stands for fits; gone when another limit is set."""
 budget_allowances_budget = Index("budget_allowances_budget_idx", budget_allowances.c.budget, budget_allowances.c.month)
