@@ -14,7 +14,10 @@ from uuid import UUID
 from pydantic_core import to_jsonable_python
 
 from trainmaster.aws.clients import default_s3_client
+from trainmaster.catalog.candidates import Selection
 from trainmaster.catalog.datasets import TRAINING_PROVIDERS, Dataset
+from trainmaster.catalog.hindrances import Hindrance
+from trainmaster.catalog.moves import Move
 from trainmaster.commands.library_commands import DONE, FAILED, Run, add_command, dataset_id, exit_code, user_id
 from trainmaster.commands.progress import Progress
 from trainmaster.datasets.request import FormatChoice, StorageChoice, UploadDatasetRequest
@@ -199,8 +202,10 @@ def _facts(dataset: Dataset) -> dict[str, Any]:
 def _show(args: argparse.Namespace, settings: Settings) -> int:
     with open_library(settings) as library:
         dataset = _found(library, args.id, intake.owner_of(args.user, settings))
+        hindrance, moves = _migration(library, dataset)
     if args.json:
-        print(json.dumps(_facts(dataset)))
+        facts = {"hindrance": to_jsonable_python(hindrance), "moves": to_jsonable_python(moves)}
+        print(json.dumps({**_facts(dataset), **facts}))
         return DONE
     about = dataset.metadata or {}
     statistics, dropped = about.get("statistics") or {}, about.get("dropped") or {}
@@ -226,8 +231,21 @@ def _show(args: argparse.Namespace, settings: Settings) -> int:
         if value:
             print(f"  {label:<12} {printable(str(value))}")
     for copy in dataset.copies:
-        print(f"  {'copy':<12} {copy.uri}, verified {copy.verified_at:%Y-%m-%d %H:%M} UTC")
+        proven = f"verified {copy.verified_at:%Y-%m-%d %H:%M} UTC by {printable(copy.verified_by)}"
+        print(f"  {'copy':<12} {copy.uri}, {proven}, SHA-256 {copy.sha256}")
+    for move in moves:
+        detail = f": {printable(move.detail)}" if move.detail else ""
+        print(f"  {move.phase:<12} {move.at:%Y-%m-%d %H:%M} UTC by {printable(move.by)}{detail}")
+    if hindrance:
+        print(f"  {'hindered':<12} {printable(f'{hindrance.reason} {hindrance.advice}')}")
     return DONE
+
+
+def _migration(library: Library, dataset: Dataset) -> tuple[Hindrance | None, Sequence[Move]]:
+    """What keeps it from being migrated, if anything does, and what was done with it so far."""
+    migrations = library.catalogue.migrations
+    found = migrations.candidates(Selection(dataset_ids=[dataset.id]), limit=1)
+    return (found[0].hindrance if found else None), migrations.moves(dataset.id)
 
 
 def _url(args: argparse.Namespace, settings: Settings) -> int:

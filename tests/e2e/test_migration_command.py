@@ -1,0 +1,155 @@
+"""`trainmaster datasets migrate|verify` in processes of their own, on datasets in the session's Supabase and S3."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from embedded_aws import EmbeddedAws
+from library_shelves import S3, SUPABASE, Shelves, chats
+
+from trainmaster.storage.store import StorageProvider
+from trainmaster.storage.uploading import upload
+
+PROGRAM = [sys.executable, "-m", "trainmaster.cli", "datasets"]
+
+
+@dataclass(frozen=True)
+class Said:
+    code: int
+    out: str
+    err: str
+
+    def value(self) -> Any:
+        return json.loads(self.out)
+
+
+@pytest.fixture
+def shelves(embedded: EmbeddedAws, tmp_path: Path) -> Shelves:
+    return Shelves(embedded.environment, tmp_path)
+
+
+@pytest.fixture
+def environment(embedded: EmbeddedAws, shelves: Shelves) -> dict[str, str]:
+    own = {"TRAINMASTER_STATE_DIR": str(shelves.settings.state_dir), "TRAINMASTER_USER_ID": str(shelves.user_id)}
+    return {**os.environ, **embedded.environment, **own}
+
+
+@pytest.fixture
+def datasets(environment: dict[str, str]) -> Callable[..., Said]:
+    def run(*arguments: str) -> Said:
+        done = subprocess.run([*PROGRAM, *arguments], env=environment, capture_output=True, text=True, timeout=120)
+        return Said(done.returncode, done.stdout, done.stderr)
+
+    return run
+
+
+def stored(shelves: Shelves, count: int, provider: StorageProvider = SUPABASE) -> Sequence[str]:
+    """Ids of so many datasets."""
+    news = [shelves.sound(shelves.request(chats(3, f"{uuid4()}"), name=f"chats {n}")) for n in range(count)]
+    return [upload(shelves.library, new, [provider]).dataset_id for new in news]
+
+
+def test_all_phases_and_back_from_the_terminal(datasets: Callable[..., Said], shelves: Shelves) -> None:
+    first, second = stored(shelves, 2)
+    planned = datasets("migrate", "--dry-run")
+    assert (planned.code, "To copy          2 datasets" in planned.out) == (0, True), planned
+    assert "Supabase egress" in planned.out
+    assert {where.split("://")[0] for where in shelves.objects()} == {"supabase"}
+
+    copied = datasets("migrate", "--json")
+    assert (copied.code, copied.value()["copied"], copied.value()["status"]) == (0, 2, "completed"), copied
+    assert datasets("migrate", "--json").value()["bytes_read"] == 0
+    assert datasets("migrate", "promote").out.startswith("promote: 2 datasets")
+    assert "verified" in (shown := datasets("show", first).out)
+    assert "promote" in shown
+    assert datasets("verify", "--all", "--json").value()["read"] == 2
+
+    rehearsed = datasets("migrate", "prune", "--grace-days", "0")
+    assert "Nothing was deleted. Do it: the same command with --yes." in rehearsed.err
+    assert len(shelves.objects()) == 4
+    assert datasets("migrate", "prune", "--grace-days", "0", "--dataset", first, "--yes").code == 0
+    assert len(shelves.objects()) == 3
+    assert datasets("migrate", "rollback").out.startswith("rollback: 2 datasets")
+    listed = json.loads(datasets("list", "--json").out)["datasets"]
+    assert {(one["id"], one["storage_provider"], len(one["copies"])) for one in listed} == {
+        (first, "supabase", 2),
+        (second, "supabase", 2),
+    }
+
+
+def test_a_rotten_copy_is_said_and_put_right_as_the_advice_has_it(
+    datasets: Callable[..., Said], shelves: Shelves
+) -> None:
+    [id_] = stored(shelves, 1)
+    assert datasets("migrate").code == 0
+    assert datasets("migrate", "promote").code == 0
+    key = f"{shelves.user_id}/datasets/{id_}.jsonl.gz"
+    there = shelves.store(S3).stat(key)
+    assert there
+    shelves.s3.put_object(Bucket=shelves.store(S3).bucket, Key=key, Body=b"\0" * there.size)
+    verified = datasets("verify", "--all")
+    assert (verified.code, "1 damaged" in verified.out, id_ in verified.out) == (1, True, True), verified
+    assert "phase rollback" in verified.out
+    assert "hindered" in datasets("show", id_).out
+    assert datasets("migrate", "rollback", "--dataset", id_).code == 0
+    assert datasets("migrate", "--json").value()["copied"] == 1
+    assert datasets("verify", "--all").code == 0
+    assert "hindered" not in datasets("show", id_).out
+
+
+def test_a_dataset_whose_bytes_are_gone_fails_alone(datasets: Callable[..., Said], shelves: Shelves) -> None:
+    gone, _ = stored(shelves, 2)
+    shelves.store(SUPABASE).delete(f"{shelves.user_id}/private/{gone}.jsonl.gz")
+    copied = datasets("migrate", "--json")
+    assert (copied.code, copied.value()["copied"], copied.value()["failed"]) == (1, 1, {"source_missing": 1}), copied
+    assert copied.value()["failures"][0]["dataset_id"] == gone
+
+
+def test_a_bucket_that_is_gone_is_said_once_before_anything_is_read(
+    environment: dict[str, str], shelves: Shelves
+) -> None:
+    stored(shelves, 1)
+    elsewhere = {**environment, "TRAINMASTER_DATASET_BUCKET": "nobody-has-this-bucket"}
+    done = subprocess.run([*PROGRAM, "migrate"], env=elsewhere, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 1
+    assert "S3 bucket 'nobody-has-this-bucket' does not exist." in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_what_cannot_be_asked_for_is_said_in_a_line(datasets: Callable[..., Said]) -> None:
+    for wrong in (["--window", "25:00-06:00"], ["--timezone", "Nowhere"], ["--limit", "0"], ["--older-than", "soon"]):
+        said = datasets("migrate", *wrong)
+        assert said.code == 2, said
+        assert len(said.err.strip().splitlines()) == 1, said.err
+
+
+def test_ctrl_c_gives_back_what_was_begun_and_says_how_to_go_on(
+    environment: dict[str, str], shelves: Shelves, datasets: Callable[..., Said]
+) -> None:
+    stored(shelves, 3)
+    slow = subprocess.Popen(
+        [*PROGRAM, "migrate", "--mb-per-second", "0.00001"],
+        env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    deadline = time.monotonic() + 90
+    while not shelves.pending():
+        assert time.monotonic() < deadline, "nothing was ever claimed"
+        time.sleep(0.05)
+    slow.send_signal(signal.SIGINT)
+    _, err = slow.communicate(timeout=90)
+    assert slow.returncode == 130, err
+    assert "the same command goes on from here" in err
+    assert datasets("migrate").code == 0
+    assert len(shelves.objects()) == 6
+    assert shelves.pending() == 0
