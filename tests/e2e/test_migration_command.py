@@ -48,7 +48,9 @@ def environment(embedded: EmbeddedAws, shelves: Shelves) -> dict[str, str]:
 @pytest.fixture
 def datasets(environment: dict[str, str]) -> Callable[..., Said]:
     def run(*arguments: str) -> Said:
-        done = subprocess.run([*PROGRAM, *arguments], env=environment, capture_output=True, text=True, timeout=120)
+        done = subprocess.run(
+            [*PROGRAM, *arguments], env=environment, capture_output=True, text=True, timeout=120, check=False
+        )
         return Said(done.returncode, done.stdout, done.stderr)
 
     return run
@@ -121,7 +123,9 @@ def test_a_bucket_that_is_gone_is_said_once_before_anything_is_read(
 ) -> None:
     stored(shelves, 1)
     elsewhere = {**environment, "TRAINMASTER_DATASET_BUCKET": "nobody-has-this-bucket"}
-    done = subprocess.run([*PROGRAM, "migrate"], env=elsewhere, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(
+        [*PROGRAM, "migrate"], env=elsewhere, capture_output=True, text=True, timeout=120, check=False
+    )
     assert done.returncode == 1
     assert "S3 bucket 'nobody-has-this-bucket' does not exist." in done.stderr
     assert "Traceback" not in done.stderr
