@@ -17,4 +17,5 @@ def with_dropped(database: Database, dataset_ids: Sequence[UUID]) -> set[UUID]:
     examples = column.metadata[("dropped", "examples")].as_string()
     with database.reading() as connection:
         rows = connection.execute(select(column.id, examples).where(column.id.in_(dataset_ids)))
-        return {id_ for id_, count in rows if count and count.isdecimal() and int(count)}
+        # SQLite gives a number where it is one.
+        return {id_ for id_, count in rows if str(count).isdecimal() and int(count)}

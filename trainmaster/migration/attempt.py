@@ -308,21 +308,22 @@ class Attempt:
         self.upshots[candidate.id] = Upshot("failed", failure=failure_of(candidate, kind, error), error=error)
 
     def _account_for_changed(self) -> None:
-        """Whose rows were changed or deleted meanwhile: the latter are gone, of the former nothing was catalogued."""
-        changed = [id_ for id_, upshot in self.upshots.items() if upshot.became == "changed"]
-        if not changed:
+        """Datasets that were deleted meanwhile are gone, whatever else was found; of a row that was changed nothing is catalogued."""
+        doubtful = [id_ for id_, upshot in self.upshots.items() if upshot.became in ("changed", "failed")]
+        if not doubtful:
             return
-        there = {one.id: one for one in self._migrations.candidates(Selection(dataset_ids=changed), limit=len(changed))}
-        for id_ in changed:
-            if candidate := there.get(id_):
-                self._seen[id_] = candidate
+        now = self._migrations.candidates(Selection(dataset_ids=doubtful), limit=len(doubtful))
+        there = {candidate.id: candidate for candidate in now}
+        for id_ in doubtful:
+            if id_ not in there:
+                self.upshots[id_] = Upshot("gone")
+            elif self.upshots[id_].became == "changed":
+                self._seen[id_] = there[id_]
                 error = ObjectChangedError(
                     f"Dataset {id_} was changed while it was copied; nothing of it was catalogued."
                 )
-                failure = failure_of(candidate, "source_changed", error)
+                failure = failure_of(there[id_], "source_changed", error)
                 self.upshots[id_] = Upshot("changed", failure=failure, error=error)
-            else:
-                self.upshots[id_] = Upshot("gone")
 
     def _hinder(self) -> None:
         """Keep why datasets failed, so that people see it and nobody tries for ever."""

@@ -11,7 +11,6 @@ from trainmaster.errors import (
     NotConfiguredError,
     ObjectChangedError,
     ObjectMissingError,
-    RefusedError,
     StorageUnavailableError,
     TrainmasterError,
     WaitTimedOutError,
@@ -41,9 +40,8 @@ _KINDS: tuple[tuple[type[TrainmasterError], HindranceKind], ...] = (
     (CorruptedUploadError, "source_unsound"),
     (StorageUnavailableError, "source_unavailable"),
     (WaitTimedOutError, "source_unavailable"),
-    (RefusedError, "source_missing"),  # a path that no object can have
 )
-"""The first that fits: RefusedError is a family."""
+"""The first that fits."""
 TO_BE_TAKEN_UP: frozenset[HindranceKind] = frozenset({"source_unavailable", "destination", "unexpected"})
 """Kinds after which the next try has a use for what was sent already."""
 ENDS_ALL = (NotConfiguredError, NoRoomError)

@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import io
-import random
-import time
 from collections.abc import Mapping
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from trainmaster.budget.approval import Approval, approval_of
 from trainmaster.budget.budgets import Payer
 from trainmaster.budget.charge import Reservation
 from trainmaster.catalog.datasets import Dataset
-from trainmaster.errors import TrainingRefusedError, UploadUnderWayError
+from trainmaster.errors import TrainingRefusedError
+from trainmaster.migration.copying import copy_now
 from trainmaster.storage.address import S3Address
 from trainmaster.storage.bodies import measured
 from trainmaster.storage.library import Library
-from trainmaster.storage.migrating import migrate_dataset
 from trainmaster.storage.s3 import S3Store
 from trainmaster.storage.stores import Stores
 from trainmaster.training.channels import is_in_s3
@@ -33,9 +30,6 @@ from trainmaster.training.sizing import memory_need
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
-LONGEST_MIGRATION_SECONDS = 1800
-"""How long somebody else's copying of a dataset is waited for; who died at it loses it within minutes."""
-LOOKED_AGAIN_SECONDS = 2.0
 _PRICED = {"price", "budget", "instance_type"}
 """Kinds of problems that are none for a job whose price was agreed on when it was launched."""
 
@@ -75,34 +69,22 @@ def prepare_training(desk: Desk, request: TrainingRequest, *, first: TrainingReq
 
 
 def migrate_missing(desk: Desk, request: TrainingRequest) -> list[Dataset]:
-    """Copy the datasets of the request's config that SageMaker cannot read yet to S3, one after the other; those it copied.
+    """Copy the datasets of the request's config that SageMaker cannot read yet to S3; those that were missing there.
 
     Safe to repeat and to race: what somebody else is copying is waited for. Nothing is copied by a dry run, nor unless
-    `migrate_missing` asks for it. Raises what `migrate_dataset` does.
+    `migrate_missing` asks for it. Raises what `copy_now` does.
     """
     request = asked_by(desk, request)
     config = config_of(desk, request)
     if config is None or request.dry_run or not request.migrate_missing:
         return []
     library = Library(desk.catalogue, Stores(desk.settings, lambda: desk.client("s3")))
-    below = desk.settings.state_dir / "migrations"
-    return [_migrated(library, dataset, below) for dataset in config.datasets if not is_in_s3(dataset)]
+    return copy_now(library, [dataset for dataset in config.datasets if not is_in_s3(dataset)])
 
 
 def asked_by(desk: Desk, request: TrainingRequest) -> TrainingRequest:
     """The same request, with nobody left out whose run it is and who pays."""
     return request.paid_by(Payer(desk.settings.user_id, desk.settings.team))
-
-
-def _migrated(library: Library, dataset: Dataset, below: Path) -> Dataset:
-    deadline = time.monotonic() + LONGEST_MIGRATION_SECONDS
-    while True:
-        try:
-            return migrate_dataset(library, dataset, below)
-        except UploadUnderWayError:
-            if time.monotonic() > deadline:
-                raise
-        time.sleep(random.uniform(0.5, 1.5) * LOOKED_AGAIN_SECONDS)  # noqa: S311 - jitter, not a secret
 
 
 def _as_reserved(request: TrainingRequest, reservation: Reservation) -> Approval:
