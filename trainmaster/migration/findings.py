@@ -33,6 +33,7 @@ def damage_read(round_: Round, candidate: Candidate, copy: Copy) -> tuple[Fate |
 
     A sound one is noted as verified now.
     """
+    round_.begin_reading(copy.size_bytes)
     proof = prove(store_of(round_, copy), copy, round_.pace)
     if proof.damage:
         return damaged(round_, candidate, copy, proof.damage, read=proof.read), proof.read
@@ -89,6 +90,7 @@ def record_source(round_: Round, candidate: Candidate, copy: Copy) -> tuple[Fate
     before = version_at(source, path)
     if before is None or round_.rehearsed:
         return None, 0
+    round_.begin_reading(before.size)
     found = read_whole(store, path, round_.pace)
     if version_at(source, path) != before:
         return changed(candidate, read=found.size), found.size
@@ -103,6 +105,7 @@ def record_source(round_: Round, candidate: Candidate, copy: Copy) -> tuple[Fate
 
 def same_bytes(round_: Round, copy: Copy) -> bool:
     """Whether an object still has the bytes that were catalogued, by reading all of it."""
+    round_.begin_reading(copy.size_bytes)
     try:
         found = read_whole(store_of(round_, copy), copy.path, round_.pace)
     except (ObjectChangedError, DatasetRefusedError):

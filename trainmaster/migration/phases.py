@@ -30,6 +30,7 @@ def round_of(library: Library, request: MigrateDatasetsRequest, by: str, stop: t
         by=by,
         rehearsed=request.rehearsed,
         megabytes_per_second=request.megabytes_per_second,
+        max_gigabytes=request.max_gigabytes,
         stop=stop,
     )
 
@@ -51,10 +52,8 @@ def _go_over(request: MigrateDatasetsRequest, round_: Round, tallied: Tallied, r
             if left_off := _limit_reached(request, round_, tallied):
                 return Ending(left_off=left_off)
             tallied.add(work(group))
-            if round_.stopped:
-                return Ending(stopped=True)
-            if round_.failed_altogether:
-                return Ending(ended_early=round_.failed_altogether)
+            if ending := round_.ending:
+                return ending
     return Ending()
 
 
@@ -64,11 +63,9 @@ def _room(request: MigrateDatasetsRequest, tallied: Tallied) -> int:
 
 def _limit_reached(request: MigrateDatasetsRequest, round_: Round, tallied: Tallied) -> str:
     """Why no more is begun now, if there is a reason."""
-    window, most = Window.of(request), request.max_gigabytes
+    window = Window.of(request)
     if _room(request, tallied) == 0:
         return f"{request.limit:,} datasets were asked for at most"
     if not round_.rehearsed and not window.is_open(datetime.now(UTC)):
         return f"the time window {window} is closed"
-    if most is not None and tallied.read >= most * 1e9:
-        return f"{tallied.read:,} bytes were read, {most} GB were asked for at most"
     return ""

@@ -107,6 +107,8 @@ def _damage_read(store: ObjectStore, copy: Copy, pace: Pace) -> str:
     except (ObjectMissingError, CorruptedUploadError, DatasetRefusedError) as error:
         return str(error)
     if found.size != copy.size_bytes:
+        if seen := look(store, copy).damage:  # it was replaced since the look before
+            return seen
         raise StorageUnavailableError(
             f"{_at(copy)} gave {found.size:,} of its {copy.size_bytes:,} bytes. Try again later."
         )

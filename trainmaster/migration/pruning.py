@@ -99,6 +99,7 @@ class _Pruning:
         if recent and not look(store_of(self.round, copy), copy).replaced:
             return damage_seen(self.round, candidate, copy), 0
         if self.round.rehearsed:
+            self.round.begin_reading(copy.size_bytes)
             return damage_seen(self.round, candidate, copy), copy.size_bytes
         return damage_read(self.round, candidate, copy)
 

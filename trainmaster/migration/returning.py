@@ -46,6 +46,7 @@ def bring_back(round_: Round, candidate: Candidate, ours: Copy) -> Fate:
         return fate
     home = round_.library.stores.home(SUPABASE, candidate.user_id)
     path = candidate.supabase.path if candidate.supabase else dataset_path(SUPABASE, candidate.user_id, candidate.id)
+    round_.begin_reading(ours.size_bytes)
     if round_.rehearsed:
         return fate_of(candidate, "done", read=ours.size_bytes)
     if fate := _other_bytes(round_, candidate, ours, home, path):
@@ -87,6 +88,7 @@ def take_as_it_is(round_: Round, candidate: Candidate) -> Fate:
     before = version_at(source, theirs.path)
     if before is None:
         return changed(candidate)
+    round_.begin_reading(before.size)
     if round_.rehearsed:
         return fate_of(candidate, "done", "retaken", _NEWER, read=before.size)
     found = read_whole(store, theirs.path, round_.pace)

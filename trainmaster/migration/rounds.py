@@ -22,7 +22,7 @@ from trainmaster.errors import (
     UploadUnderWayError,
 )
 from trainmaster.migration.advice import RUN_AGAIN, TRY_AGAIN
-from trainmaster.migration.outcomes import Fate, Verdict
+from trainmaster.migration.outcomes import Ending, Fate, Verdict
 from trainmaster.migration.proving import Pace, StoppedError
 from trainmaster.storage.library import Library
 
@@ -57,18 +57,38 @@ class Round:
         by: str,
         rehearsed: bool,
         megabytes_per_second: float | None = None,
+        max_gigabytes: float | None = None,
         stop: threading.Event | None = None,
     ) -> None:
         self.library, self.by, self.rehearsed = library, by, rehearsed
         self.failed_altogether = ""
         self._stop, self._over = stop or threading.Event(), threading.Event()
         self.pace = Pace(megabytes_per_second * 1e6 if megabytes_per_second else None, self._stop, self._over)
+        self._most, self._read = max_gigabytes, 0
         self._failures, self._lock = 0, threading.Lock()
 
     @property
-    def stopped(self) -> bool:
-        """Whether it was told to stop."""
-        return self._stop.is_set()
+    def ending(self) -> Ending | None:
+        """Why no more is to be begun, if that is so."""
+        if self._stop.is_set():
+            return Ending(stopped=True)
+        if self.failed_altogether:
+            return Ending(ended_early=self.failed_altogether)
+        return Ending(left_off=self.read_enough) if self.read_enough else None
+
+    @property
+    def read_enough(self) -> str:
+        """Why no more is read, once that is so."""
+        if self._most is None or self._read < self._most * 1e9:
+            return ""
+        return f"{self._read:,} bytes were read, {self._most} GB were asked for at most"
+
+    def begin_reading(self, size: int) -> None:
+        """Say so before an object is read, in a rehearsal instead. Raises StoppedError when enough was: what was begun is ended."""
+        with self._lock:
+            if self.read_enough:
+                raise StoppedError
+            self._read += size
 
     def each(self, chosen: Sequence[Candidate], do: Callable[[Candidate], Fate]) -> Iterator[tuple[Candidate, Fate]]:
         """What `do` comes to for each, in order, several at once; an error of ours is that dataset's fate alone.
@@ -86,7 +106,7 @@ class Round:
                 raise
 
     def _one(self, candidate: Candidate, do: Callable[[Candidate], Fate]) -> Fate | None:
-        if self._stop.is_set() or self._over.is_set() or self.failed_altogether:
+        if self._over.is_set() or self.ending:
             return None
         try:
             fate = do(candidate)

@@ -27,7 +27,14 @@ def verify_copies(
     may be trouble of the moment never is. Eight are read at once, a MiB of each in memory. Raises CatalogueUnavailableError.
     """
     began = time.monotonic()
-    round_ = Round(library, by=by, rehearsed=False, megabytes_per_second=request.megabytes_per_second, stop=stop)
+    round_ = Round(
+        library,
+        by=by,
+        rehearsed=False,
+        megabytes_per_second=request.megabytes_per_second,
+        max_gigabytes=request.max_gigabytes,
+        stop=stop,
+    )
     damaged, others = Tallied(), Tallied()
     ending = _go_over(request, round_, damaged, others)
     return VerifiedCopies(
@@ -45,15 +52,10 @@ def verify_copies(
 
 def _go_over(request: VerifyCopiesRequest, round_: Round, damaged: Tallied, others: Tallied) -> Ending:
     for group in _groups(request, round_.library):
-        most = request.max_gigabytes
-        if most is not None and damaged.read + others.read >= most * 1e9:
-            return Ending(left_off=f"{damaged.read + others.read:,} bytes were read, {most} GB were asked for at most")
         for _, fate in round_.each(group, lambda candidate: _read(round_, candidate)):
             (damaged if fate.kind == "damaged" else others).add([fate])
-        if round_.stopped:
-            return Ending(stopped=True)
-        if round_.failed_altogether:
-            return Ending(ended_early=round_.failed_altogether)
+        if ending := round_.ending:
+            return ending
     return Ending()
 
 
