@@ -16,12 +16,12 @@ from uuid import UUID
 
 from library_shelves import Shelves
 
-from trainmaster.storage.migrating import migrate_dataset
+from trainmaster.migration.copying import copy_now
 from trainmaster.storage.removing import delete_dataset, sweep
 from trainmaster.storage.store import StorageProvider
 from trainmaster.storage.uploading import NewDataset, upload
 
-STEPS = {"claim", "release", "insert", "add_copy", "delete", "put"}
+STEPS = {"claim", "release", "insert", "add_copy", "delete", "put", "read", "copied"}
 
 
 class Death:
@@ -44,14 +44,14 @@ class Mortal:
 
     def __getattr__(self, name: str) -> Any:
         real = getattr(self._inner, name)
-        if name in {"at", "home"}:
+        if name in {"at", "home", "source", "destination"}:
             return lambda *args: Mortal(real(*args), self._death)
         return self._counted(real) if name in STEPS else real
 
     def _counted(self, real: Any) -> Any:
         def call(*args: Any, **kwargs: Any) -> Any:
             self._death.step()
-            if real.__name__ == "put":
+            if real.__name__ == "put" and hasattr(args[1], "read"):
                 args = (args[0], HalfWay(args[1], self._death), *args[2:])
             answer = real(*args, **kwargs)
             self._death.step()
@@ -94,8 +94,8 @@ class Work:
 def do(work: Work) -> None:
     shelves, death = Shelves(work.environment, work.folder, work.user_id), Death(work.dies_at)
     catalogue = shelves.catalogue
-    datasets, pending = Mortal(catalogue.datasets, death), Mortal(catalogue.pending, death)
-    mortal = replace(catalogue, datasets=datasets, pending=pending)  # type: ignore[arg-type]
+    parts: Any = {name: Mortal(getattr(catalogue, name), death) for name in ("datasets", "pending", "migrations")}
+    mortal = replace(catalogue, **parts)
     stores: Any = Mortal(shelves.library.stores, death)
     library = replace(shelves.library, catalogue=mortal, stores=stores)
     match work.what:
@@ -108,4 +108,4 @@ def do(work: Work) -> None:
         case "migrate":
             dataset = catalogue.datasets.get(work.new.id, work.user_id)
             assert dataset
-            migrate_dataset(library, dataset, work.folder / "migrations")
+            copy_now(library, [dataset])

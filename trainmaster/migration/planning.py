@@ -83,7 +83,8 @@ class Homes:
         unknown = [user for user in users if user not in self._found]
         if self._stores.is_shared:
             unknown = unknown[:1] if not self._found else []
-        self._found.update((user, self._why_not(user)) for user in unknown[:1])  # alone: it makes the client of all others
+        # The first alone: it makes the client of all others.
+        self._found.update((user, self._why_not(user)) for user in unknown[:1])
         with ThreadPoolExecutor(LOOKED_AT_ONCE, thread_name_prefix="look-for-bucket") as threads:
             self._found.update(zip(unknown[1:], threads.map(self._why_not, unknown[1:]), strict=True))
         return {user: why for user, why in self._found.items() if why}
