@@ -229,7 +229,10 @@ class TestClaiming:
         found = in_supabase(catalogue, user, 2)
         [first, second] = claimed(catalogue, found, "dead", NOW).held
         catalogue.migrations.begun(first, upload_id="upload-1", part_size=16 << 20, source_version="v1")
-        taken, other = claimed(catalogue, found, "the next").held
+        [never_tried] = in_supabase(catalogue, user)
+        claims = claimed(catalogue, [*found, never_tried], "the next")
+        taken, other, _ = claims.held
+        assert claims.tried_before == {one.id for one in found}
         assert (taken.upload_id, taken.part_size, taken.source_version) == ("upload-1", 16 << 20, "v1")
         assert (taken.holder, other.upload_id) == ("the next", None)
         with pytest.raises(LeaseLostError):
@@ -427,8 +430,8 @@ class TestHindrances:
             hindrance = seen(catalogue, one.id)[0].hindrance
             assert hindrance
             counted.append((hindrance.failures, hindrance.first_at == hindrance.last_at))
+            assert (hindrance.reason, len(hindrance.advice)) == (f"{kind} \ufffd", 2000)
         assert counted == [(1, True), (2, False), (1, True), (1, True)]
-        assert (hindrance.reason, len(hindrance.advice)) == ("source_missing \ufffd", 2000)
 
     @pytest.mark.parametrize(
         ("kind", "gives_up"), [("source_missing", True), ("source_unsound", True), ("destination", False)]
