@@ -1,4 +1,4 @@
-"""A TCP proxy on loopback that alters what passes it on its way to the server, and remembers how each request began."""
+"""A TCP proxy on loopback that alters what passes it, and remembers how each request began."""
 
 from __future__ import annotations
 
@@ -13,11 +13,15 @@ PIECE = 64 << 10
 
 @dataclass
 class AlteringProxy:
-    """`before` becomes `after`, which is as long, wherever it passes in one piece. `altered` says whether it did."""
+    """On its way to the server `before` becomes `after`, which is as long, wherever it passes in one piece.
+
+    From the server one bit is another after `spoil_down` bytes. `altered` says whether either was.
+    """
 
     upstream: str
     before: bytes = b""
     after: bytes = b""
+    spoil_down: int | None = None
     heads: list[bytes] = field(default_factory=list)
     altered: bool = False
 
@@ -26,7 +30,7 @@ class AlteringProxy:
         self._target = (str(target.hostname), target.port or 80)
         self._open: list[socket.socket] = []
         self._listener = socket.create_server(("127.0.0.1", 0))
-        self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
+        self.url = f"{target.scheme}://127.0.0.1:{self._listener.getsockname()[1]}"
         threading.Thread(target=self._accept, daemon=True).start()
 
     def __enter__(self) -> AlteringProxy:
@@ -58,6 +62,12 @@ class AlteringProxy:
 
     def _pass_down(self, server: socket.socket, client: socket.socket) -> None:
         with suppress(OSError):
-            while piece := server.recv(PIECE):
+            while piece := bytearray(server.recv(PIECE)):
+                if self.spoil_down is not None:
+                    if self.spoil_down < len(piece):
+                        piece[self.spoil_down] ^= 1
+                        self.altered, self.spoil_down = True, None
+                    else:
+                        self.spoil_down -= len(piece)
                 client.sendall(piece)
             client.shutdown(socket.SHUT_WR)

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import io
 import threading
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
+import boto3
 import botocore.session
 import pytest
 from altering_proxy import AlteringProxy
@@ -16,6 +19,7 @@ from botocore.credentials import RefreshableCredentials
 from cutting_proxy import CuttingProxy, silent_server
 from object_stores import Server, content, sha256
 from pydantic import SecretStr
+from web_server import body, certificate_for, ranged, serving
 
 from trainmaster.errors import (
     CorruptedUploadError,
@@ -613,3 +617,45 @@ class TestServerSideCopy:
     def test_what_is_not_there_is_missing(self, destination: S3Destination, source: S3Source, key: str) -> None:
         with pytest.raises(ObjectMissingError):
             destination.copy_from(source, key, Version(10, '"tag"'), f"{key}.copy")
+
+
+class TestTrust:
+    @pytest.fixture
+    def root(self, tmp_path: Path) -> Path:
+        return tmp_path / "root.pem"
+
+    @pytest.fixture
+    def address(self, root: Path, tmp_path: Path) -> Iterator[str]:
+        """A server that has one object, under whatever roof, and a certificate by somebody nobody knows."""
+        certificate_for("127.0.0.1", tmp_path / "server.pem", root)
+        with serving(tmp_path / "server.pem") as web:
+            web.answers["/bucket/a"] = ranged(content(1000))
+            web.answers["/storage/v1/object/authenticated/bucket/a"] = ranged(content(1000))
+            web.answers["/storage/v1/bucket/bucket"] = body(b"{}")
+            yield web.url("", scheme="https")
+
+    def s3(self, address: str, trusted: str | None = None) -> S3Source:
+        session = boto3.Session(aws_access_key_id="any", aws_secret_access_key="any", region_name="us-east-1")
+        return S3Source(session.client("s3", endpoint_url=address, verify=trusted), "bucket")
+
+    def test_s3_is_trusted_by_whatever_its_client_trusts(self, address: str, root: Path) -> None:
+        assert self.s3(address, str(root)).read("a", 0, 1000).data == content(1000)
+
+    def test_s3_is_trusted_by_the_bundle_of_the_environment(
+        self, address: str, root: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("AWS_CA_BUNDLE", str(root))
+        assert self.s3(address).read("a", 0, 1000).data == content(1000)
+
+    def test_supabase_is_trusted_by_the_roots_of_the_environment(
+        self, address: str, root: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("SSL_CERT_FILE", str(root))
+        assert SupabaseSource(address, SecretStr("a.b.c"), "bucket").read("a", 0, 1000).data == content(1000)
+
+    def test_nobody_else_is_trusted(self, address: str) -> None:
+        supabase = SupabaseSource(address, SecretStr("a.b.c"), "bucket")
+        with pytest.raises(NotConfiguredError, match="AWS_CA_BUNDLE"):
+            self.s3(address).read("a", 0, 1000)
+        with pytest.raises(StorageUnavailableError, match="does not answer"):
+            supabase.read("a", 0, 1000)

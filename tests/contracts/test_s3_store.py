@@ -7,17 +7,20 @@ import subprocess
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import boto3
 import pytest
+from altering_proxy import AlteringProxy
 from botocore.awsrequest import AWSResponse
 from botocore.exceptions import ConnectionClosedError
 from botocore.httpsession import URLLib3Session
 from cutting_proxy import CuttingProxy
 from object_stores import LARGE, Noise, Server, content, put, read, sha256
+from web_server import certificate_for, ranged, serving
 
 from tasks.aws import may_pass
 from trainmaster.errors import (
@@ -255,6 +258,21 @@ class TestEncryption:
 
         head = moto.client().head_object(Bucket=moto.bucket, Key=key)
         assert {name: head[name] for name in ("ServerSideEncryption", "SSEKMSKeyId") if name in head} == found
+
+
+class TestCuts:
+    def test_a_record_of_tls_that_was_spoilt_is_a_cut_like_any_other(self, tmp_path: Path) -> None:
+        certificate = tmp_path / "server.pem"
+        certificate_for("127.0.0.1", certificate)
+        with serving(certificate) as web, AlteringProxy(web.url("", scheme="https"), spoil_down=1 << 20) as proxy:
+            web.answers["/bucket/a/b"] = ranged(content(3 << 20))
+            client = boto3.client(
+                "s3", endpoint_url=proxy.url, region_name="us-east-1", verify=str(certificate),
+                aws_access_key_id="any", aws_secret_access_key="any",
+            )  # fmt: skip
+            assert read(S3Store(client, "bucket"), "a/b") == content(3 << 20)
+            assert proxy.altered
+            assert len(web.seen) == 2
 
 
 class TestErrors:

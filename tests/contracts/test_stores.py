@@ -15,6 +15,7 @@ from pydantic import SecretStr
 
 from trainmaster.errors import NotConfiguredError
 from trainmaster.settings import Settings
+from trainmaster.storage.s3_source import S3Source
 from trainmaster.storage.store import StorageProvider
 from trainmaster.storage.stores import Stores, is_bucket_name
 
@@ -145,6 +146,62 @@ class TestSupabase:
     ) -> None:
         with pytest.raises(NotConfiguredError, match=missing):
             Stores(configured(**settings), unreachable).home(SUPABASE, USER)
+
+
+class TestEndsOfCopies:
+    @pytest.fixture
+    def settings(self, embedded: Any) -> Settings:
+        environment = embedded.environment
+        return configured(
+            bucket=environment["TRAINMASTER_BUCKET"],
+            supabase_url=environment["SUPABASE_URL"],
+            supabase_service_role_key=SecretStr(environment["SUPABASE_SERVICE_ROLE_KEY"]),
+        )
+
+    def test_what_one_store_keeps_is_copied_to_where_the_other_finds_it(
+        self, embedded: Any, settings: Settings
+    ) -> None:
+        stores, key = Stores(settings, lambda: embedded.client("s3")), folder() + "a"
+        put(stores.at(SUPABASE, "training-datasets"), key, b"cats")
+
+        piece = stores.source(SUPABASE, "training-datasets").read(key, 0, 100)
+        stores.destination(USER).put(key, piece.data, sha256="ab", source_version=piece.version.tag)
+
+        found = stores.home(S3, USER).stat(key)
+        assert found
+        assert (found.size, found.sha256, found.metadata) == (
+            4, "ab", {"sha256": "ab", "source-version": piece.version.tag}
+        )  # fmt: skip
+        copied = stores.source(S3, stores.destination(USER).bucket)
+        assert bytes(copied.read(key, 0, 100).data) == b"cats"
+        assert stores.destination(USER).can_copy_from(copied)
+
+    def test_each_bucket_has_one_end_whose_connections_are_used_again(self, embedded: Any, settings: Settings) -> None:
+        stores = Stores(settings, lambda: embedded.client("s3"))
+        assert stores.destination(USER) is stores.destination(UUID(int=1))
+        for provider in (SUPABASE, S3):
+            assert stores.source(provider, "some-bucket") is stores.source(provider, "some-bucket")
+            assert stores.source(provider, "some-bucket") is not stores.source(provider, "other-bucket")
+
+    def test_a_bucket_that_is_not_there_is_said_before_anything_is_copied(self, embedded: Any) -> None:
+        with pytest.raises(NotConfiguredError, match="'nowhere-at-all' does not exist"):
+            Stores(configured(bucket="nowhere-at-all"), lambda: embedded.client("s3")).destination(USER)
+
+    def test_supabase_is_copied_from_by_its_s3_endpoint_where_there_are_keys_for_it(self, settings: Settings) -> None:
+        keys = {"supabase_s3_access_key_id": "key", "supabase_s3_secret_access_key": SecretStr("secret")}
+        source = Stores(settings.model_copy(update=keys), unreachable).source(SUPABASE, "training-datasets")
+        assert isinstance(source, S3Source)
+        assert source.name == "supabase-s3:training-datasets"
+        assert source.place == (f"{settings.supabase_url}/storage/v1/s3", "us-east-1", "key")
+
+    def test_a_key_of_that_endpoint_without_its_secret_is_said_with_what_to_set(self, settings: Settings) -> None:
+        only = settings.model_copy(update={"supabase_s3_access_key_id": "key"})
+        with pytest.raises(NotConfiguredError, match="SUPABASE_S3_SECRET_ACCESS_KEY is not set"):
+            Stores(only, unreachable).source(SUPABASE, "training-datasets")
+
+    def test_supabase_that_is_not_configured_is_said_with_what_to_set(self) -> None:
+        with pytest.raises(NotConfiguredError, match="SUPABASE_URL is not set"):
+            Stores(configured(), unreachable).source(SUPABASE, "training-datasets")
 
 
 def _is_address(name: str) -> bool:

@@ -41,6 +41,25 @@ def body(content: bytes, **headers: str) -> Answer:
     return answer
 
 
+def ranged(content: bytes) -> Answer:
+    """All of it, or from where a range begins to where it ends."""
+
+    def answer(request: BaseHTTPRequestHandler) -> None:
+        start, _, last = request.headers.get("Range", "bytes=0-").removeprefix("bytes=").partition("-")
+        part = content[int(start) : int(last) + 1 if last else None]
+        request.send_response(206 if "Range" in request.headers else 200)
+        if "Range" in request.headers:
+            end = int(start) + len(part) - 1
+            request.send_header("Content-Range", f"bytes {start}-{end}/{len(content)}")
+        request.send_header("Content-Length", str(len(part)))
+        request.send_header("ETag", '"tag"')
+        request.end_headers()
+        if request.command == "GET":
+            request.wfile.write(part)
+
+    return answer
+
+
 def redirect(to: str) -> Answer:
     def answer(request: BaseHTTPRequestHandler) -> None:
         request.send_response(302)
@@ -124,28 +143,49 @@ def serving(certificate: Path | None = None) -> Iterator[WebServer]:
         server.server_close()
 
 
-def certificate_for(host: str, to: Path) -> None:
-    """A self-signed certificate and its key, in one PEM file."""
-    key, now = ec.generate_private_key(ec.SECP256R1()), dt.datetime.now(dt.UTC)
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, host)])
+def certificate_for(host: str, to: Path, root: Path | None = None) -> None:
+    """A certificate and its key, in one PEM file; self-signed, or by the authority whose certificate is written to `root`."""
     try:
         alternative: x509.GeneralName = x509.IPAddress(ipaddress.ip_address(host))
     except ValueError:
         alternative = x509.DNSName(host)
-    signed = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(1)
-        .not_valid_before(now - dt.timedelta(hours=1))
-        .not_valid_after(now + dt.timedelta(hours=1))
-        .add_extension(x509.SubjectAlternativeName([alternative]), critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .sign(key, hashes.SHA256())
-    )
+    key = ec.generate_private_key(ec.SECP256R1())
+    described = _described(host, key).add_extension(x509.SubjectAlternativeName([alternative]), critical=False)
+    if root is None:
+        signed = (
+            described.issuer_name(_name(host)).add_extension(_authority(True), critical=True).sign(key, hashes.SHA256())
+        )
+    else:
+        above = ec.generate_private_key(ec.SECP256R1())
+        authority = _described("root", above).issuer_name(_name("root")).add_extension(_authority(True), critical=True)
+        root.write_bytes(authority.sign(above, hashes.SHA256()).public_bytes(serialization.Encoding.PEM))
+        signed = (
+            described.issuer_name(_name("root"))
+            .add_extension(_authority(False), critical=True)
+            .sign(above, hashes.SHA256())
+        )
     pem = serialization.Encoding.PEM
     to.write_bytes(
         key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
         + signed.public_bytes(pem)
     )
+
+
+def _described(subject: str, key: ec.EllipticCurvePrivateKey) -> x509.CertificateBuilder:
+    now = dt.datetime.now(dt.UTC)
+    return (
+        x509.CertificateBuilder()
+        .subject_name(_name(subject))
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - dt.timedelta(hours=1))
+        .not_valid_after(now + dt.timedelta(hours=1))
+    )
+
+
+def _name(common: str) -> x509.Name:
+    return x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, common)])
+
+
+def _authority(is_one: bool) -> x509.BasicConstraints:
+    return x509.BasicConstraints(ca=is_one, path_length=None)

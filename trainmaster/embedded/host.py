@@ -49,6 +49,8 @@ _ELSEWHERE = (
     "TRAINMASTER_S3_ENCRYPTION",
     "TRAINMASTER_S3_KMS_KEY_ID",
     "TRAINMASTER_AWS_CREDENTIALS_BLOCK",
+    "SUPABASE_S3_ACCESS_KEY_ID",
+    "SUPABASE_S3_SECRET_ACCESS_KEY",
 )
 """What a shell may hold for the real services, and would mix them with these. Empty is as if unset."""
 # Its default bucket the SageMaker SDK would otherwise ask of AWS itself, at an address it has written into its code.

@@ -51,6 +51,7 @@ class Meaning(Enum):
     NO_UPLOAD = auto()
     OTHER_BYTES = auto()
     RANGE_IGNORED = auto()
+    UNTRUSTED = auto()
     UNKNOWN = auto()
 
 
@@ -81,8 +82,8 @@ SUPABASE_S3 = Whose(
     SUPABASE.bucket,
 )
 
-NO_LENGTH, RANGE_IGNORED = "NoLength", "RangeIgnored"
-"""Codes of ours, for answers that lack their length, and for whole objects where a range was asked for."""
+NO_LENGTH, RANGE_IGNORED, UNTRUSTED = "NoLength", "RangeIgnored", "UntrustedCertificate"
+"""Codes of ours: for an answer that lacks its length, a whole object where a range was asked for, and a server nobody vouches for."""
 
 _FULL_CODES = {
     "XMinioStorageFull", "XMinioAdminBucketQuotaExceeded", "XMinioDiskFull", "QuotaExceeded", "InsufficientStorage",
@@ -119,6 +120,7 @@ _BY_CODE = {
     Meaning.OUT_OF_RANGE: {"InvalidRange"},
     Meaning.MISSING: {"NoSuchKey", "not_found", "Not found"},
     Meaning.RANGE_IGNORED: {RANGE_IGNORED},
+    Meaning.UNTRUSTED: {UNTRUSTED},
 }  # fmt: skip
 _MEANT = {code: meaning for meaning, codes in _BY_CODE.items() for code in codes}
 _BY_STATUS = {
@@ -160,6 +162,10 @@ _ERRORS: dict[Meaning, tuple[type[TrainmasterError], str]] = {
     Meaning.RANGE_IGNORED: (
         RefusedError,
         "{at}: {whose.name} gave all of it where a part was asked for. Nothing this large can be copied from there.",
+    ),
+    Meaning.UNTRUSTED: (
+        NotConfiguredError,
+        "{at}: {whose.name} has a certificate by nobody we trust. Name its root's file in AWS_CA_BUNDLE or SSL_CERT_FILE.",
     ),
     Meaning.UNKNOWN: (RefusedError, "{at}: {said}, which nobody here knows what to do about."),
 }

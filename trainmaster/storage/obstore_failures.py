@@ -19,7 +19,7 @@ from obstore.exceptions import (
     UnauthenticatedError,
 )
 
-from trainmaster.storage.end_failures import NO_LENGTH, RANGE_IGNORED, Refusal
+from trainmaster.storage.end_failures import NO_LENGTH, RANGE_IGNORED, UNTRUSTED, Refusal
 
 OBSTORE_ERRORS = (BaseError, FileNotFoundError)
 """All it raises for what a server did or did not do."""
@@ -28,6 +28,10 @@ _HEADING = "\n\nDebug source:\n"
 _ANSWER = re.compile(
     r'^ +(?:inner: )?(?:Status|Response) \{\n +status: (?P<status>\d{3}),\n +body: (?:Some\(\n +)?(?:"(?P<body>(?:[^"\\\n]|\\.)*)")?',
     re.MULTILINE,
+)
+_OTHERWISE = (
+    (re.compile(r"^ +source: MissingContentLength,$", re.MULTILINE), Refusal(200, NO_LENGTH)),
+    (re.compile(r"^ +error: InvalidCertificate\($", re.MULTILINE), Refusal(0, UNTRUSTED)),
 )
 _ESCAPED = re.compile(r"\\(?:u\{([0-9a-f]{1,6})\}|x([0-9a-f]{2})|(.))")
 _LETTERS = {"n": "\n", "r": "\r", "t": "\t", "0": "\0"}
@@ -48,8 +52,9 @@ def refusal_of(error: BaseException) -> Refusal:
         return answered(int(found["status"]), _unescaped(found["body"] or ""))
     if isinstance(error, NotSupportedError):
         return Refusal(200, RANGE_IGNORED)
-    if heading and re.search(r"^ +source: MissingContentLength,$", debugged, re.MULTILINE):
-        return Refusal(200, NO_LENGTH)
+    for line, refusal in _OTHERWISE:
+        if heading and line.search(debugged):
+            return refusal
     return Refusal(next((status for kind, status in _BY_TYPE if isinstance(error, kind)), 0))
 
 

@@ -12,6 +12,7 @@ from datetime import timedelta
 from typing import IO, TYPE_CHECKING, Any
 
 from botocore.exceptions import BotoCoreError, ClientError, FlexibleChecksumError
+from urllib3.exceptions import HTTPError
 
 from trainmaster.aws.failures import code_of, is_missing
 from trainmaster.errors import (
@@ -234,6 +235,10 @@ class S3Store:
                     yield chunk
             except FlexibleChecksumError as error:
                 raise CorruptedUploadError(f"{self._at(key)} does not have the checksum S3 keeps of it.") from error
+            except HTTPError as error:  # botocore lets those of TLS pass as they are
+                raise StorageUnavailableError(
+                    f"{self._at(key)}: the connection to S3 broke ({type(error).__name__}). Try again later."
+                ) from error
 
 
 def require_bucket(s3: S3Client, bucket: str) -> None:
