@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import sqlite3
+import stat
 import subprocess
 import sys
 import threading
@@ -68,6 +69,11 @@ class TestSqlite:
                 assert set(map(str, threads.map(use, [place] * 8, [gate] * 8))) == {str(DatasetPage([], None))}
             with closing(sqlite3.connect(place.state_dir / "catalog.db")) as connection:
                 assert connection.execute("pragma journal_mode").fetchone() == ("wal",)
+
+    def test_its_folder_is_nobody_elses_to_read(self, tmp_path: Path) -> None:
+        folder = tmp_path / "not there yet"
+        Place(None, folder).open().close()
+        assert stat.S_IMODE(folder.stat().st_mode) == 0o700
 
     def test_who_is_second_waits_until_the_first_has_made_it(self, tmp_path: Path) -> None:
         """Of processes that switch a new file to WAL at once, a few in a thousand are told that it is locked."""

@@ -160,7 +160,7 @@ def _open_sqlite(state_dir: Path) -> Database:
     event.listen(engine, "begin", _begin_sqlite)
     database = Database(engine, str(file))
     try:
-        state_dir.mkdir(parents=True, exist_ok=True)
+        state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         # Several processes may be the first one, and SQLite's own waiting does not cover the change to WAL.
         with (state_dir / "catalog.lock").open("a") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
