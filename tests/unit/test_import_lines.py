@@ -24,8 +24,15 @@ LINES = [
     ("trainmaster/endpoints/plan.py", {"boto3", "trainmaster.settings"}),
     ("trainmaster/endpoints/request.py", {"boto3", "botocore", "trainmaster.settings", "trainmaster.aws"}),
     *(
+        (
+            f"trainmaster/migration/{part}.py",
+            {"boto3", "botocore", "obstore", "trainmaster.settings", "trainmaster.aws"},
+        )
+        for part in ("request", "plan", "window", "result", "showing")
+    ),
+    *(
         (f"trainmaster/{room}", {"trainmaster.embedded"})
-        for room in ("aws", "budget", "catalog", "datasets", "endpoints", "storage", "training")
+        for room in ("aws", "budget", "catalog", "datasets", "endpoints", "migration", "storage", "training")
     ),
 ]
 

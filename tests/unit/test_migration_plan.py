@@ -219,6 +219,17 @@ class TestWords:
         assert "| To copy | 1 dataset, 1.0 MB |" in shown
         assert "## Failed before: 1" in shown
 
+    def test_what_to_do_about_a_dataset_that_was_asked_for_and_is_in_s3_already(self) -> None:
+        one = in_s3()
+        plan = planned([one], dataset_ids=[str(one.id)])
+        note = (
+            "What is in S3 already is not copied again. Where Supabase's object was replaced since, run phase rollback for that"
+            " dataset (its id in dataset_ids), then phase copy."
+        )
+        assert plan.text().endswith(f"\n\n{note}\n")
+        assert MigrationResult.of(plan, [], seconds=1).sentence().endswith(note)
+        assert note not in planned([one]).text()
+
     def test_more_than_a_hundred_are_counted(self) -> None:
         assert "  … and 20 more\n" in planned(hindered() for _ in range(120)).text()
 

@@ -53,6 +53,7 @@ SETTLED_AT_ONCE, SETTLED_AFTER_SECONDS = 25, 1.0
 BUCKETS_AT_ONCE, TAKEN_BACK_AT_ONCE = 8, 8
 LEAST_IN_FLIGHT, LEAST_PART = 32 << 20, 5 << 20
 """Bytes. Of a multipart upload all parts but the last have at least 5 MiB (AWS, "Amazon S3 multipart upload limits")."""
+_OF_AN_END = (SourceFailedError, DestinationFailedError, NotConfiguredError, StorageUnavailableError)
 _MOMENT = 0.2
 """Seconds in which somebody else's `stop` is noticed."""
 
@@ -63,12 +64,13 @@ Became = Literal["copied", "adopted", "found", "under_way", "gone", "changed", "
 
 @dataclass(frozen=True)
 class Upshot:
-    """What became of one dataset. `size` is in S3 now; `failure` and `error` say why one failed."""
+    """What became of one dataset. `size` is in S3 now; `failure` and `error` say why one failed, `kind` is to be kept of it."""
 
     became: Became
     size: int = 0
     failure: Failure | None = None
     error: TrainmasterError | None = None
+    kind: HindranceKind | None = None
 
 
 @dataclass(frozen=True)
@@ -112,7 +114,7 @@ class Attempt:
 
     def copy(self, dataset_ids: Sequence[UUID]) -> None:
         """Copy these, whoever's they are. Raises CatalogueUnavailableError."""
-        if not dataset_ids:
+        if not dataset_ids or self._stop.is_set():
             return
         try:
             with renewing(self._library, self._holder):
@@ -287,16 +289,10 @@ class Attempt:
 
     def _end_failed(self, errands: Sequence[Errand], failure: BaseException) -> None:
         """A bucket of one user alone is his trouble; any other end is everybody's."""
-        if not isinstance(
-            failure, SourceFailedError | DestinationFailedError | NotConfiguredError | StorageUnavailableError
-        ):
+        if not isinstance(failure, _OF_AN_END):
             raise failure
-        why = failure.__cause__ or failure
-        if (
-            isinstance(why, NotConfiguredError)
-            and not isinstance(failure, SourceFailedError)
-            and not self._library.stores.is_shared
-        ):
+        why = failure.__cause__ if isinstance(failure, DestinationFailedError) else None
+        if isinstance(why, NotConfiguredError) and not self._library.stores.is_shared:
             for errand in errands:
                 if errand.candidate.id not in self.upshots:
                     self._fail(errand.candidate, "not_set_up", why)
@@ -305,7 +301,8 @@ class Attempt:
         self._halt.set()
 
     def _fail(self, candidate: Candidate, kind: HindranceKind, error: TrainmasterError) -> None:
-        self.upshots[candidate.id] = Upshot("failed", failure=failure_of(candidate, kind, error), error=error)
+        failure = failure_of(candidate, kind, error)
+        self.upshots[candidate.id] = Upshot("failed", failure=failure, error=error, kind=kind)
 
     def _account_for_changed(self) -> None:
         """Datasets that were deleted meanwhile are gone, whatever else was found; of a row that was changed nothing is catalogued."""
@@ -323,16 +320,15 @@ class Attempt:
                     f"Dataset {id_} was changed while it was copied; nothing of it was catalogued."
                 )
                 failure = failure_of(there[id_], "source_changed", error)
-                self.upshots[id_] = Upshot("changed", failure=failure, error=error)
+                self.upshots[id_] = Upshot("changed", failure=failure, error=error, kind="source_changed")
 
     def _hinder(self) -> None:
         """Keep why datasets failed, so that people see it and nobody tries for ever."""
-        failures = [upshot.failure for upshot in self.upshots.values() if upshot.failure]
         self._migrations.hindered(
             [
-                (one.dataset_id, one.kind, one.reason, one.advice, self._seen[one.dataset_id].updated_at)
-                for one in failures
-                if one.kind != "foreign"  # which the row itself says
+                (id_, upshot.kind, upshot.failure.reason, upshot.failure.advice, self._seen[id_].updated_at)
+                for id_, upshot in self.upshots.items()
+                if upshot.kind and upshot.failure
             ]
         )
 
@@ -373,6 +369,8 @@ class Attempt:
 
 def shared(limits: CopyLimits, among: int) -> CopyLimits:
     """What each of so many may take of bandwidth, memory and requests at once; each gets enough for one large object."""
+    if among == 1:
+        return limits
     in_flight = max(limits.in_flight_bytes // among, LEAST_IN_FLIGHT)
     return replace(
         limits,

@@ -27,6 +27,10 @@ ASSUMED_BYTES_PER_SECOND = 20e6
 """Where nothing was copied yet. Less than one connection to a small project usually gives."""
 SECONDS_PER_DATASET = 0.02
 """What a dataset costs however small it is: requests at both ends, some at a time."""
+COPIED_BEFORE = (
+    "What is in S3 already is not copied again. Where Supabase's object was replaced since, run phase rollback for that dataset"
+    " (its id in dataset_ids), then phase copy."
+)
 
 
 class Prospect(StrEnum):
@@ -154,6 +158,7 @@ class MigrationPlan:
     cap: float | None = None
     left_off: str = ""
     """Why `now` is less than all."""
+    notes: tuple[str, ...] = ()
 
     @property
     def datasets(self) -> int:
@@ -212,7 +217,7 @@ class MigrationPlan:
         return markdown(self._page())
 
     def _page(self) -> Page:
-        remarks = ["A dry run: nothing was changed."] if self.rehearsed else []
+        remarks = [*self.notes, *(["A dry run: nothing was changed."] if self.rehearsed else [])]
         return Page("Plan: copy from Supabase to S3", list(self._facts()), list(self._listings()), remarks)
 
     def _facts(self) -> Iterator[tuple[str, str]]:
@@ -327,6 +332,7 @@ class Draft:
             seconds=self._pace.seconds(self._now, self._cap),
             cap=self._cap,
             left_off=self._left_off(),
+            notes=(COPIED_BEFORE,) if self._request.dataset_ids and self._copied.datasets else (),
         )
 
     def _bytes_in_window(self) -> float | None:

@@ -122,6 +122,7 @@ class MigrationResult(BaseModel):
     failures: tuple[Failure, ...] = ()
     ended_early: str = ""
     left_off: str = ""
+    notes: tuple[str, ...] = ()
 
     @classmethod
     def of(
@@ -136,7 +137,8 @@ class MigrationResult(BaseModel):
         """All batches of a run in so many seconds, and what its plan had left out before there were any."""
         merged = cls.merged(batch_results, seconds=seconds, ended_early=ended_early, left_off=left_off or plan.left_off)
         skipped = Counter(merged.skipped) + Counter(plan.skipped)
-        changed: dict[str, Any] = {"skipped": dict(skipped), "found": merged.found + plan.copied.datasets}
+        found = merged.found + plan.copied.datasets
+        changed: dict[str, Any] = {"skipped": dict(skipped), "found": found, "notes": plan.notes}
         if plan.rehearsed:
             changed["status"] = "planned"
         return merged.model_copy(update=changed)
@@ -198,7 +200,8 @@ class MigrationResult(BaseModel):
             said = f"Ended early: {self.ended_early.rstrip('.')}. {said}"
         if self.status == "stopped":
             said = f"Stopped. {said}"
-        return f"{said} The next run goes on: {self.left_off}." if self.left_off else said
+        said += f" The next run goes on: {self.left_off}." if self.left_off else ""
+        return " ".join([said, *self.notes])
 
     def table(self) -> list[dict[str, Any]]:
         """A line for each dataset that is named."""
@@ -228,7 +231,7 @@ class MigrationResult(BaseModel):
     def _page(self) -> Page:
         named = [f"{failure.name} ({failure.dataset_id}): {said(failure)}" for failure in self.failures]
         not_copied = Listing("Not copied", self.failures_count + sum(self.skipped.values()), named)
-        return Page(f"Migration: {words(self.status)}", self._facts(), [not_copied] if named else [])
+        return Page(f"Migration: {words(self.status)}", self._facts(), [not_copied] if named else [], self.notes)
 
     def _facts(self) -> list[tuple[str, str]]:
         facts = [
