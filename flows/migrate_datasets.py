@@ -25,8 +25,8 @@ def copy_datasets(request: MigrateDatasetsRequest) -> MigrationResult:
     report_plan(plan, return_state=True)  # reports that fail spoil no migration
     if request.rehearsed:
         return MigrationResult.of(plan, (), seconds=0.0)
-    progress = Progress(plan)
     with batches_at_work(request) as at_work:
+        progress = Progress(plan)
         copied = progress.result(at_work, at_work.results(copy_batch, batches_of(request), of=request))
     report_copies(copied, progress.stretches, return_state=True)
     return copied

@@ -5,6 +5,7 @@ Never more of them are submitted than are at work: what ends the run early then 
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Iterable, Iterator
@@ -16,8 +17,10 @@ from weakref import WeakValueDictionary
 
 import httpx
 from prefect import Task, get_client
+from prefect.events.worker import EventsWorker
 from prefect.exceptions import ObjectNotFound, PrefectException
 from prefect.futures import PrefectFuture
+from prefect.logging.handlers import APILogWorker
 from prefect.runtime import flow_run
 from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 
@@ -26,6 +29,7 @@ from trainmaster.migration.request import MigrateDatasetsRequest
 from trainmaster.training.followers import ALIVE
 
 if TYPE_CHECKING:
+    from prefect_dask.client import PrefectDaskClient
     from prefect_dask.task_runners import DaskTaskRunner
 
 SCHEDULER_ANSWERS_SECONDS = 15
@@ -162,6 +166,21 @@ def _runner(request: MigrateDatasetsRequest) -> Iterator[TaskRunner[Any]]:
                 " dask_address, leave it empty for a cluster on this machine, or choose threads."
             ) from error
         yield dask
+        if not request.dask_address:
+            _let_them_tell(dask.client)
+
+
+def _let_them_tell(client: PrefectDaskClient) -> None:
+    """Have the processes of a cluster that is about to be closed send Prefect what they have not: Dask kills them within seconds."""
+    workers = client.scheduler_info(-1)["workers"]
+    telling = [client.submit(_tell_all, workers=[one], pure=False) for one in workers]  # type: ignore[no-untyped-call]
+    for one in telling:
+        one.exception(timeout=2 * ENDING_SECONDS)
+
+
+def _tell_all() -> None:
+    APILogWorker.drain_all(timeout=ENDING_SECONDS)
+    EventsWorker.drain_all(timeout=ENDING_SECONDS)
 
 
 def _dask(request: MigrateDatasetsRequest) -> DaskTaskRunner:
@@ -173,6 +192,7 @@ def _dask(request: MigrateDatasetsRequest) -> DaskTaskRunner:
             "task_runner is dask, but Dask is not installed on this worker. Install it with"
             " `pip install 'trainmaster[dask]'`, or choose threads."
         ) from error
+    logging.getLogger("distributed").setLevel(logging.WARNING)  # it tells of each connection
     if request.dask_address:
         return DaskTaskRunner(address=request.dask_address, client_kwargs={"timeout": SCHEDULER_ANSWERS_SECONDS})
     cluster = {"n_workers": request.workers, "threads_per_worker": 1, "dashboard_address": None, "memory_limit": None}

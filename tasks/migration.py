@@ -5,6 +5,8 @@ What travels to a batch, perhaps to another machine, is the batch and the reques
 
 from __future__ import annotations
 
+import os
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -94,4 +96,5 @@ def verify(request: VerifyCopiesRequest) -> VerifiedCopies:
 
 
 def _asked_by(request: MigrateDatasetsRequest) -> str:
-    return request.asked_by or f"flow run {flow_run.id}"
+    """Who the catalogue says did it, and which process of which machine."""
+    return f"{request.asked_by or f'flow run {flow_run.id}'} on {socket.gethostname()}:{os.getpid()}"

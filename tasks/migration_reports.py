@@ -37,7 +37,7 @@ MOST_EVENTS = 20
 """Of one run: a bucket that is gone is one misfortune, not a hundred thousand. All damaged copies are in the table."""
 _NAMED = 5  # of the damaged copies, in the state of the run
 _CANNOT_SHOW = (httpx.HTTPError, PrefectException)
-R = TypeVar("R", bound=MigrationResult | PhaseResult)
+R = TypeVar("R", bound=MigrationResult | PhaseResult | VerifiedCopies)
 
 
 @step(task_run_name="show the plan")
@@ -155,18 +155,6 @@ def report_phase(result: PhaseResult) -> None:
     create_table_artifact(key=key, table=_cells(result.table()), description=said)
 
 
-def ended_as(result: R) -> R:
-    """The result, in the state that its run is to end in. Raises MigrationEndedError, with all it says, when an end failed."""
-    if result.ended_early:
-        raise MigrationEndedError(result.sentence())
-    if result.stopped:
-        return cast("R", Cancelled(message=result.sentence(), data=result))
-    failed = result.failures_count if isinstance(result, MigrationResult) else result.failed
-    if failed:
-        return cast("R", Completed(name="CompletedWithFailures", message=result.sentence(), data=result))
-    return result
-
-
 @step(task_run_name="report on the copies")
 def report_verification(verified: VerifiedCopies) -> None:
     """A table of the copies that are damaged or could not be read, if there are any; and an event for each that is damaged."""
@@ -183,14 +171,27 @@ def report_verification(verified: VerifiedCopies) -> None:
         create_table_artifact(key="damaged-copies", table=_cells(table), description=plain(verified.sentence()))
 
 
-def require_sound(verified: VerifiedCopies) -> None:
-    """Raises CopiesDamagedError or MigrationEndedError: the run fails when all that could be read is read, so that somebody looks."""
-    if verified.damaged:
-        named = "; ".join(f"{one.dataset_id}: {one.reason}" for one in verified.damaged[:_NAMED])
-        more = f"; and {verified.damaged_count - _NAMED:,} more" if verified.damaged_count > _NAMED else ""
-        raise CopiesDamagedError(f"{verified.sentence()} Damaged: {named}{more}. {verified.damaged[0].advice}")
-    if verified.ended_early:
-        raise MigrationEndedError(verified.sentence())
+def ended_as(result: R) -> R:
+    """The result, in the state that its run is to end in. What somebody has to look at is raised, when all that could be done is
+    done: CopiesDamagedError, and MigrationEndedError when an end failed altogether."""
+    said = result.sentence()
+    if isinstance(result, VerifiedCopies) and result.damaged:
+        raise CopiesDamagedError(f"{said} {_named(result)}")
+    if result.ended_early:
+        raise MigrationEndedError(said)
+    if result.stopped:
+        return cast("R", Cancelled(message=said, data=result))
+    failed = result.failures_count if isinstance(result, MigrationResult) else result.failed
+    if failed:
+        return cast("R", Completed(name="CompletedWithFailures", message=said, data=result))
+    return result
+
+
+def _named(verified: VerifiedCopies) -> str:
+    """The first damaged copies, how they differ, and what to do."""
+    lines = [f"{one.dataset_id}: {one.reason.rstrip('.')}. {one.advice}" for one in verified.damaged[:_NAMED]]
+    more = [f"And {verified.damaged_count - _NAMED:,} more."] if verified.damaged_count > _NAMED else []
+    return "\n".join(["", *lines, *more])
 
 
 def _cells(table: Sequence[dict[str, Any]]) -> list[dict[str, str]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from contextlib import closing
+from contextlib import AbstractContextManager
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -14,9 +14,9 @@ from prefect.client.schemas.objects import Artifact, State
 from prefect.logging.handlers import APILogWorker
 from sqlalchemy import select
 
-from benchmarks.scale_out import stock
+from benchmarks.scale_out import catalogue_in, stock
 from flows.migrate_datasets import migrate_datasets
-from trainmaster.catalog.catalogue import Catalogue, open_catalogue
+from trainmaster.catalog.catalogue import Catalogue
 from trainmaster.catalog.tables import dataset_copies, training_datasets
 from trainmaster.migration.request import MigrateDatasetsRequest
 from trainmaster.settings import Settings
@@ -60,7 +60,7 @@ class Depot:
             found = connection.execute(
                 select(column.dataset_id, column.verified_at).where(of_user, column.provider == "s3")
             )
-            return dict(found.tuples())
+            return {dataset_id: verified_at for dataset_id, verified_at in found}  # noqa: C416 - a result is no mapping
 
     def in_s3(self) -> set[str]:
         prefix = f"{self.user_id}/datasets/"
@@ -81,8 +81,8 @@ class Depot:
         url = f"{self.settings.supabase_url}/storage/v1/object/training-datasets/{path}"
         return httpx.request(method, url, headers={"Authorization": f"Bearer {key}", **(headers or {})}, **sent)
 
-    def catalogue(self) -> closing[Catalogue]:
-        return closing(open_catalogue(self.settings.database_url, self.settings.state_dir))
+    def catalogue(self) -> AbstractContextManager[Catalogue]:
+        return catalogue_in(self.settings.state_dir)
 
 
 def artifacts(state: State[Any]) -> dict[str, Artifact]:

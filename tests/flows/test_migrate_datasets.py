@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import threading
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, get_args
 from uuid import uuid4
@@ -104,9 +105,9 @@ class TestCopying:
         s3.create_bucket(Bucket=bucket)
 
         class Removing(CountingProxy):
-            def _count(self, requests: bytes) -> None:
-                super()._count(requests)
-                if self.fetched and first.acquire(blocking=False):
+            def _count(self, paths: Sequence[bytes]) -> None:
+                super()._count(paths)
+                if paths and first.acquire(blocking=False):
                     s3.delete_bucket(Bucket=bucket)
 
         first = threading.Semaphore()
