@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import gzip
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import Any
 from uuid import UUID, uuid4
 
 import httpx
+from catalogues import insert_as_the_application
 from library_shelves import S3, SUPABASE, Shelves, chats
 from sqlalchemy import update
 
@@ -18,8 +19,11 @@ from trainmaster.catalog.candidates import Candidate, Selection
 from trainmaster.catalog.datasets import Copy, Dataset
 from trainmaster.catalog.moves import Move, note
 from trainmaster.catalog.tables import dataset_copies, training_datasets
+from trainmaster.migration.batches import batches
+from trainmaster.migration.copying import copy_batch, limits_of
 from trainmaster.migration.request import MigrateDatasetsRequest, VerifyCopiesRequest
-from trainmaster.storage.library import Library
+from trainmaster.migration.result import BatchResult
+from trainmaster.storage.library import Library, dataset_path
 from trainmaster.storage.store import ObjectStore, StorageProvider
 from trainmaster.storage.uploading import upload
 
@@ -89,7 +93,7 @@ def put_in_supabase(shelves: Shelves, path: str, body: bytes) -> None:
 
 
 def packed(*lines: str) -> bytes:
-    return gzip.compress("".join(f"{line}\n" for line in lines).encode())
+    return gzip.compress("".join(f"{line}\n" for line in lines).encode(), mtime=0)
 
 
 def promoted(shelves: Shelves, *lines: str, days_ago: float = 31, **choices: Any) -> Dataset:
@@ -112,21 +116,44 @@ def set_copy(shelves: Shelves, dataset_id: UUID, provider: StorageProvider, **va
         assert connection.execute(update(dataset_copies).where(*of).values(values)).rowcount == 1
 
 
+def copy_all(shelves: Shelves, **choices: Any) -> Sequence[BatchResult]:
+    """What the phase copy does for this user."""
+    asked = request(shelves, "copy", **choices)
+    return [copy_batch(shelves.library, batch, limits_of(asked), by=BY) for batch in batches(shelves.library, asked)]
+
+
+def applications_own(shelves: Shelves, body: bytes) -> Dataset:
+    """One the application stored itself: its row, its object, and nothing recorded of what is in it."""
+    id_, moment = uuid4(), datetime.now(UTC)
+    path = dataset_path(SUPABASE, shelves.user_id, id_)
+    put_in_supabase(shelves, path, body)
+    dataset = Dataset(id_, shelves.user_id, "theirs", "chatml", "supabase", path, moment, moment)
+    insert_as_the_application(shelves.catalogue, dataset)
+    return dataset
+
+
 def with_calls(shelves: Shelves, **instead: Callable[..., Any]) -> Library:
-    """A library of whose stores these calls go elsewhere: each is given the store and the call's arguments."""
+    """A library of whose stores these calls go elsewhere, `look` and `read` when S3 is read: each is given the real one first."""
+
+    def wrapped(real: Any, *names: str) -> Any:
+        calls = {name: _bound(call, real) for name, call in instead.items() if name in names}
+        return SimpleNamespace(**{name: getattr(real, name) for name in names} | calls)
 
     def store(real: ObjectStore) -> Any:
-        names = {name: getattr(real, name) for name in ("provider", "bucket", "put", "get", "stat", "delete", "sign")}
-        return SimpleNamespace(**names | {name: _bound(call, real) for name, call in instead.items()})
+        return wrapped(real, "provider", "bucket", "put", "get", "stat", "delete", "sign")
+
+    def source(provider: StorageProvider, bucket: str) -> Any:
+        reading = real.source(provider, bucket)
+        return wrapped(reading, "name", "look", "read") if provider is S3 else reading
 
     real = shelves.library.stores
-    stores = SimpleNamespace(
+    stores: Any = SimpleNamespace(
         home=lambda provider, user_id: store(real.home(provider, user_id)),
         at=lambda provider, bucket: store(real.at(provider, bucket)),
-        source=real.source,
+        source=source,
     )
-    return replace(shelves.library, stores=stores)  # type: ignore[arg-type]
+    return replace(shelves.library, stores=stores)
 
 
-def _bound(call: Callable[..., Any], real: ObjectStore) -> Callable[..., Any]:
+def _bound(call: Callable[..., Any], real: Any) -> Callable[..., Any]:
     return lambda *args, **kwargs: call(real, *args, **kwargs)

@@ -29,11 +29,11 @@ from moved_datasets import (
 from sqlalchemy import delete, update
 
 from trainmaster.catalog.tables import dataset_copies, training_datasets
-from trainmaster.errors import StorageUnavailableError
+from trainmaster.errors import NotConfiguredError
 from trainmaster.migration.outcomes import PhaseResult
 from trainmaster.migration.promoting import promote_datasets
+from trainmaster.storage.ends import Source
 from trainmaster.storage.links import download_link
-from trainmaster.storage.store import ObjectStore
 from trainmaster.storage.uploading import upload
 from trainmaster.training.channels import is_in_s3
 
@@ -197,13 +197,13 @@ class TestWhatIsNotPromoted:
     def test_a_row_that_changes_meanwhile_is_left_to_the_next_run(self, shelves: Shelves) -> None:
         dataset = in_both(shelves)
 
-        def stat(real: ObjectStore, key: str) -> Any:
+        def look(real: Source, key: str) -> Any:
             with shelves.catalogue.database.writing() as connection:
                 later = now(shelves, dataset.id).updated_at + timedelta(seconds=1)
                 connection.execute(update(training_datasets).values(name="renamed", updated_at=later))
-            return real.stat(key)
+            return real.look(key)
 
-        result = promote_datasets(with_calls(shelves, stat=stat), request(shelves, "promote"), by=BY)
+        result = promote_datasets(with_calls(shelves, look=look), request(shelves, "promote"), by=BY)
         assert (result.datasets, result.failed, dict(result.left)) == (0, 0, {"changed_meanwhile": 1})
         assert (now(shelves, dataset.id).name, now(shelves, dataset.id).storage_provider) == ("renamed", "supabase")
         assert promote(shelves).datasets == 1
@@ -215,14 +215,14 @@ def test_a_store_that_fails_altogether_ends_it_early(shelves: Shelves) -> None:
         copied_row(shelves, made[0].id, n)
     asked: list[str] = []
 
-    def stat(_real: ObjectStore, key: str) -> Any:
+    def look(_real: Source, key: str) -> Any:
         asked.append(key)
-        raise StorageUnavailableError("S3 is out of reach")
+        raise NotConfiguredError("the bucket is gone")
 
-    result = promote_datasets(with_calls(shelves, stat=stat), request(shelves, "promote"), by=BY)
+    result = promote_datasets(with_calls(shelves, look=look), request(shelves, "promote"), by=BY)
     assert result.datasets == 0
     assert result.failed == len(asked) < 32
-    assert "S3 is out of reach" in result.ended_early
+    assert "the bucket is gone" in result.ended_early
     assert {now(shelves, each.id).storage_provider for each in made} == {"supabase"}
 
 

@@ -34,7 +34,7 @@ from moved_datasets import (
 )
 
 from trainmaster.catalog.datasets import Dataset
-from trainmaster.errors import NotConfiguredError, StorageUnavailableError
+from trainmaster.errors import NotConfiguredError
 from trainmaster.migration.outcomes import PhaseResult
 from trainmaster.migration.pruning import prune_datasets
 from trainmaster.migration.rolling_back import roll_back_datasets
@@ -42,6 +42,7 @@ from trainmaster.storage.library import Library
 from trainmaster.storage.links import download_link
 from trainmaster.storage.removing import sweep
 from trainmaster.storage.store import ObjectStore, StorageProvider
+from trainmaster.storage.stores import Stores
 
 MOST_STEPS = 60
 WITHIN = 90.0
@@ -197,15 +198,11 @@ class TestWhatIsKept:
 
     def test_when_supabase_cannot_be_asked(self, shelves: Shelves) -> None:
         dataset = promoted(shelves)
-        unset = with_calls(shelves)
-        unset.stores.source = _out_of_reach  # type: ignore[method-assign]
-        result = prune(shelves, unset)
-        assert [each.kind for each in result.failures] == ["unavailable"]
+        nowhere = shelves.settings.model_copy(update={"supabase_url": None})
+        library = replace(shelves.library, stores=Stores(nowhere, lambda: shelves.s3))
+        result = prune(shelves, library)
+        assert [each.kind for each in result.failures] == ["not_configured"]
         assert_kept(shelves, dataset)
-
-
-def _out_of_reach(*_: Any) -> Any:
-    raise StorageUnavailableError("Supabase is out of reach")
 
 
 def test_what_cannot_be_deleted_now_is_left_to_the_sweep(shelves: Shelves) -> None:

@@ -6,7 +6,7 @@ import gzip
 import hashlib
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -31,9 +31,9 @@ from moved_datasets import (
 from trainmaster.errors import NotConfiguredError, StorageUnavailableError
 from trainmaster.migration.outcomes import VerifiedCopies
 from trainmaster.migration.verifying import verify_copies
+from trainmaster.storage.ends import Source
 from trainmaster.storage.library import Library
 from trainmaster.storage.removing import delete_dataset, sweep
-from trainmaster.storage.store import ObjectStore
 
 
 @pytest.fixture
@@ -172,10 +172,10 @@ class TestTroublesOfTheMoment:
     def test_a_store_that_fails_is_no_damage(self, error: Exception, shelves: Shelves) -> None:
         dataset = promoted(shelves)
 
-        def get(_real: ObjectStore, _key: str, **_: Any) -> Any:
+        def read(_real: Source, *_: Any) -> Any:
             raise error
 
-        result = verify(shelves, with_calls(shelves, get=get))
+        result = verify(shelves, with_calls(shelves, read=read))
         assert (result.read, result.damaged_count, result.failed) == (0, 0, 1)
         assert str(error) in result.failures[0].reason
         assert candidate(shelves, dataset.id).hindrance is None
@@ -185,37 +185,36 @@ class TestTroublesOfTheMoment:
         dataset = promoted(shelves)
         readings: list[str] = []
 
-        @contextmanager
-        def get(real: ObjectStore, key: str, **more: Any) -> Iterator[Iterator[bytes]]:
-            readings.append(key)
-            with real.get(key, **more) as chunks:
-                yield (bytes(reversed(chunk)) for chunk in chunks) if len(readings) == 1 else chunks
+        def read(real: Source, path: str, *more: Any) -> Any:
+            readings.append(path)
+            piece = real.read(path, *more)
+            return replace(piece, data=memoryview(bytes(piece.data)[::-1])) if len(readings) == 1 else piece
 
-        result = verify(shelves, with_calls(shelves, get=get))
+        result = verify(shelves, with_calls(shelves, read=read))
         assert (len(readings), result.read, result.damaged_count) == (2, 1, 0)
         assert copy_of(now(shelves, dataset.id), S3).verified_by == BY
 
     def test_a_dataset_that_is_deleted_while_it_is_read_is_no_damage(self, shelves: Shelves) -> None:
         dataset = promoted(shelves)
 
-        def get(real: ObjectStore, key: str, **more: Any) -> Any:
+        def read(real: Source, *of: Any) -> Any:
             delete_dataset(shelves.library, dataset.id, shelves.user_id)
-            return real.get(key, **more)
+            return real.read(*of)
 
-        result = verify(shelves, with_calls(shelves, get=get))
+        result = verify(shelves, with_calls(shelves, read=read))
         assert (result.damaged_count, result.failed, dict(result.left)) == (0, 0, {"changed_meanwhile": 1})
 
     def test_a_copy_that_is_made_anew_while_it_is_read_is_no_damage(self, shelves: Shelves) -> None:
         dataset = promoted(shelves)
         copy, other = copy_of(dataset, S3), gzip.compress(b"{}\n")
 
-        def get(real: ObjectStore, key: str, **more: Any) -> Any:
+        def read(real: Source, *of: Any) -> Any:
             put_in_s3(shelves, copy, other)
             sha256 = hashlib.sha256(other).hexdigest()
             set_copy(shelves, dataset.id, S3, size_bytes=len(other), sha256=sha256)
-            return real.get(key, **more)
+            return real.read(*of)
 
-        result = verify(shelves, with_calls(shelves, get=get))
+        result = verify(shelves, with_calls(shelves, read=read))
         assert (result.damaged_count, dict(result.left)) == (0, {"changed_meanwhile": 1})
 
 
@@ -232,12 +231,12 @@ class TestLimits:
         made = [promoted(shelves) for _ in range(3)]
         stop = threading.Event()
 
-        def get(real: ObjectStore, key: str, **more: Any) -> Any:
+        def read(real: Source, *of: Any) -> Any:
             stop.set()
-            return real.get(key, **more)
+            return real.read(*of)
 
         asked = verification(shelves, megabytes_per_second=1e-6)
-        result = verify_copies(with_calls(shelves, get=get), asked, by=BY, stop=stop)
+        result = verify_copies(with_calls(shelves, read=read), asked, by=BY, stop=stop)
         assert (result.stopped, result.read, result.damaged_count) == (True, 0, 0)
         assert [now(shelves, each.id) for each in made] == made
 
@@ -245,10 +244,10 @@ class TestLimits:
         for _ in range(12):
             in_both(shelves)
 
-        def stat(_real: ObjectStore, _key: str) -> Any:
+        def read(_real: Source, *_: Any) -> Any:
             raise NotConfiguredError("the bucket is gone")
 
-        result = verify(shelves, with_calls(shelves, stat=stat), everything=True)
+        result = verify(shelves, with_calls(shelves, read=read), everything=True)
         assert "the bucket is gone" in result.ended_early
         assert result.damaged_count == 0
         assert result.failed >= 10

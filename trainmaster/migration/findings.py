@@ -10,31 +10,35 @@ from trainmaster.catalog.hindrances import HindranceKind
 from trainmaster.errors import DatasetRefusedError, NotConfiguredError, ObjectChangedError, StorageUnavailableError
 from trainmaster.migration.advice import COPY_AGAIN, HEAL, HEALS_ITSELF, NO_OTHER, RUN_AGAIN
 from trainmaster.migration.outcomes import Fate
-from trainmaster.migration.proving import look, prove, read_whole
+from trainmaster.migration.proving import look, prove, read_whole, version_at
 from trainmaster.migration.rounds import Round, fate_of
-from trainmaster.migration.standing import Standing, standing_of, version_at
+from trainmaster.migration.standing import Standing, standing_of
 from trainmaster.storage.ends import Source
-from trainmaster.storage.store import ObjectStore, StorageProvider
+from trainmaster.storage.store import StorageProvider
 
 SUPABASE, S3 = StorageProvider.SUPABASE, StorageProvider.S3
 
 
-def damage_seen(round_: Round, candidate: Candidate, copy: Copy) -> Fate | None:
-    """The fate of a dataset whose object in S3 is gone or of another size; one that was replaced since is read first."""
-    store = store_of(round_, copy)
-    found = look(store, copy)
+def damage_seen(round_: Round, candidate: Candidate, copy: Copy) -> tuple[Fate | None, int]:
+    """The fate of a dataset whose object in S3 is gone or of another size; one that was put there since is read first.
+
+    And the bytes that were read, in a rehearsal those that would be.
+    """
+    found = look(source_of(round_, copy), copy)
     if found.damage:
-        return damaged(round_, candidate, copy, found.damage)
-    return damage_read(round_, candidate, copy)[0] if found.replaced and not round_.rehearsed else None
+        return damaged(round_, candidate, copy, found.damage), 0
+    return damage_read(round_, candidate, copy) if found.replaced else (None, 0)
 
 
 def damage_read(round_: Round, candidate: Candidate, copy: Copy) -> tuple[Fate | None, int]:
     """The fate of a dataset whose copy in S3 is not what it was, having read all of it; and the bytes that were read.
 
-    A sound one is noted as verified now.
+    A sound one is noted as verified now. A rehearsal reads nothing and says how much it would be.
     """
     round_.begin_reading(copy.size_bytes)
-    proof = prove(store_of(round_, copy), copy, round_.pace)
+    if round_.rehearsed:
+        return None, copy.size_bytes
+    proof = prove(source_of(round_, copy), copy, round_.pace)
     if proof.damage:
         return damaged(round_, candidate, copy, proof.damage, read=proof.read), proof.read
     now = datetime.now(UTC)
@@ -49,9 +53,10 @@ def damaged(round_: Round, candidate: Candidate, copy: Copy, damage: str, *, rea
     if there is None or (there.path, there.sha256, there.version) != (copy.path, copy.sha256, copy.version):
         return changed(candidate, read=read)
     reason, good = f"The copy in S3 is damaged: {damage}.", _supabase_is_good(round_, candidate)
-    if not good:
+    named = candidate.storage_provider == S3
+    if not (good or named):  # the catalogue would let S3's go, which may be all there is
         return hindered(round_, candidate, "damaged", reason, NO_OTHER, read=read)
-    advice = HEAL if candidate.storage_provider == S3 else HEALS_ITSELF
+    advice = (HEAL if named else HEALS_ITSELF) if good else NO_OTHER
     if not round_.rehearsed:
         round_.library.catalogue.migrations.damaged(candidate.id, S3, reason, advice, by=round_.by)
     return fate_of(candidate, "failed", "damaged", reason, advice, read=read)
@@ -85,20 +90,18 @@ def record_source(round_: Round, candidate: Candidate, copy: Copy) -> tuple[Fate
     And the bytes that were read. Nothing is there: nothing is catalogued.
     """
     library, path = round_.library, candidate.storage_path
-    store = library.stores.home(SUPABASE, candidate.user_id)
-    source = source_of(round_, store.bucket)
+    bucket = library.stores.home(SUPABASE, candidate.user_id).bucket
+    source = library.stores.source(SUPABASE, bucket)
     before = version_at(source, path)
     if before is None or round_.rehearsed:
         return None, 0
     round_.begin_reading(before.size)
-    found = read_whole(store, path, round_.pace)
+    found = read_whole(source, path, round_.pace, before)
     if version_at(source, path) != before:
         return changed(candidate, read=found.size), found.size
     if (found.size, found.sha256) != (copy.size_bytes, copy.sha256):
         return replaced(round_, candidate), found.size
-    theirs = Copy(
-        SUPABASE.value, store.bucket, path, found.size, found.sha256, datetime.now(UTC), round_.by, before.tag
-    )
+    theirs = Copy(SUPABASE.value, bucket, path, found.size, found.sha256, datetime.now(UTC), round_.by, before.tag)
     library.catalogue.datasets.add_copy(candidate.id, candidate.user_id, theirs)
     return None, found.size
 
@@ -107,22 +110,20 @@ def same_bytes(round_: Round, copy: Copy) -> bool:
     """Whether an object still has the bytes that were catalogued, by reading all of it."""
     round_.begin_reading(copy.size_bytes)
     try:
-        found = read_whole(store_of(round_, copy), copy.path, round_.pace)
+        found = read_whole(source_of(round_, copy), copy.path, round_.pace)
     except (ObjectChangedError, DatasetRefusedError):
         return False
     return (found.size, found.sha256) == (copy.size_bytes, copy.sha256)
 
 
 def standing(round_: Round, copy: Copy) -> Standing:
-    return standing_of(source_of(round_, copy.bucket), copy)
+    """How the object that was copied stands today to what was recorded."""
+    return standing_of(source_of(round_, copy), copy)
 
 
-def store_of(round_: Round, copy: Copy) -> ObjectStore:
-    return round_.library.stores.at(StorageProvider(copy.provider), copy.bucket)
-
-
-def source_of(round_: Round, bucket: str) -> Source:
-    return round_.library.stores.source(SUPABASE, bucket)
+def source_of(round_: Round, copy: Copy) -> Source:
+    """Where a copy is read."""
+    return round_.library.stores.source(StorageProvider(copy.provider), copy.bucket)
 
 
 def _supabase_is_good(round_: Round, candidate: Candidate) -> bool:

@@ -60,11 +60,12 @@ class _Promotion:
         copy = candidate.s3
         if copy is None:
             return changed(candidate)
-        if fate := damage_seen(self.round, candidate, copy):
+        fate, read = damage_seen(self.round, candidate, copy)
+        if fate:
             return fate
         if candidate.supabase is None:
-            fate, read = record_source(self.round, candidate, copy)
-            return fate or fate_of(candidate, "done", read=read)
+            fate, recorded = record_source(self.round, candidate, copy)
+            return fate or fate_of(candidate, "done", read=read + recorded)
         if standing(self.round, candidate.supabase) is Standing.REPLACED:
             return replaced(self.round, candidate)
-        return fate_of(candidate, "done")
+        return fate_of(candidate, "done", read=read)

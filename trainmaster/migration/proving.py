@@ -4,13 +4,23 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
+from typing import TypeVar
+
+from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
 
 from trainmaster.catalog.datasets import Copy
 from trainmaster.errors import CorruptedUploadError, DatasetRefusedError, ObjectMissingError, StorageUnavailableError
 from trainmaster.storage.bandwidth import Bandwidth
-from trainmaster.storage.store import ObjectStore
+from trainmaster.storage.ends import Source, Version
 from trainmaster.storage.wholeness import Wholeness
+
+PIECE = 4 << 20
+TRIES, LONGEST_PAUSE = 5, 20.0
+"""Of one request, and seconds between two."""
+T = TypeVar("T")
 
 _LOOKED_EVERY = 0.2
 """Seconds, while bytes wait for their turn."""
@@ -65,17 +75,32 @@ class Proof:
     read: int
 
 
-def read_whole(store: ObjectStore, path: str, pace: Pace) -> Reading:
-    """Hash and unpack an object as it streams by; holds a few MiB. Raises as `ObjectStore.get`, DatasetRefusedError and StoppedError."""
-    whole = Wholeness(f"{store.provider}://{store.bucket}/{path}", must_be_gzip=True)
-    with store.get(path) as chunks:
-        for chunk in chunks:
-            pace.take(len(chunk))
-            whole.feed(memoryview(chunk))
+def version_at(source: Source, path: str) -> Version | None:
+    """What is there now, or None. Raises StorageUnavailableError and NotConfiguredError."""
+    try:
+        return _persisting(lambda: source.look(path))
+    except ObjectMissingError:
+        return None
+
+
+def read_whole(source: Source, path: str, pace: Pace, version: Version | None = None) -> Reading:
+    """Hash and unpack an object of one version as it comes, a piece of 4 MiB at a time.
+
+    Raises ObjectMissingError, ObjectChangedError (it is not that version, or was replaced meanwhile), DatasetRefusedError (no
+    whole gzip), StorageUnavailableError, NotConfiguredError and StoppedError.
+    """
+    whole = Wholeness(f"{source.name}/{path}", must_be_gzip=True)
+    while version is None or whole.size < version.size:
+        piece = _persisting(partial(source.read, path, whole.size, PIECE, version))
+        if version is not None and not piece.data:
+            break
+        version = piece.version
+        pace.take(len(piece.data))
+        whole.feed(piece.data)
     return Reading(whole.size, whole.finish())
 
 
-def prove(store: ObjectStore, copy: Copy, pace: Pace) -> Proof:
+def prove(source: Source, copy: Copy, pace: Pace) -> Proof:
     """Read a copy in full and hold it against its row. What differs is read once more: one bad reading is no damage.
 
     Raises StorageUnavailableError, NotConfiguredError, ObjectChangedError (replaced while it was read) and StoppedError, none of
@@ -83,39 +108,52 @@ def prove(store: ObjectStore, copy: Copy, pace: Pace) -> Proof:
     """
     damage, read = "", 0
     for _ in range(2):
-        if seen := look(store, copy).damage:
+        damage, size = _damage_read(source, copy, pace)
+        read += size
+        if not damage:
+            return Proof("", read)
+        if seen := look(source, copy).damage:
             return Proof(seen, read)
-        read += copy.size_bytes
-        if not (damage := _damage_read(store, copy, pace)):
-            break
     return Proof(damage, read)
 
 
-def look(store: ObjectStore, copy: Copy) -> Look:
+def look(source: Source, copy: Copy) -> Look:
     """By one cheap request. Raises StorageUnavailableError and NotConfiguredError."""
-    there = store.stat(copy.path)
+    there = version_at(source, copy.path)
     if there is None:
-        return Look(f"nothing is at {_at(copy)}")
+        return Look(f"nothing is at {copy.uri}")
     if there.size != copy.size_bytes:
-        return Look(f"{_at(copy)} has {there.size:,} bytes; {copy.size_bytes:,} were catalogued")
-    return Look("", replaced=bool(copy.version) and there.etag.strip('"') != (copy.version or "").strip('"'))
+        return Look(f"{copy.uri} has {there.size:,} bytes; {copy.size_bytes:,} were catalogued")
+    return Look("", replaced=copy.version is not None and not same_tag(there.tag, copy.version))
 
 
-def _damage_read(store: ObjectStore, copy: Copy, pace: Pace) -> str:
+def same_tag(one: str, other: str) -> bool:
+    """Whether two ETags are of the same object, whoever wrote them down: boto3 keeps their quotes, Supabase has none."""
+    return one.strip('"') == other.strip('"')
+
+
+def _damage_read(source: Source, copy: Copy, pace: Pace) -> tuple[str, int]:
+    """What is wrong, and how many bytes were read; of some that broke off, how many were to be."""
     try:
-        found = read_whole(store, copy.path, pace)
-    except (ObjectMissingError, CorruptedUploadError, DatasetRefusedError) as error:
-        return str(error)
+        found = read_whole(source, copy.path, pace)
+    except ObjectMissingError as error:
+        return str(error), 0
+    except (CorruptedUploadError, DatasetRefusedError) as error:
+        return str(error), copy.size_bytes
     if found.size != copy.size_bytes:
-        if seen := look(store, copy).damage:  # it was replaced since the look before
-            return seen
-        raise StorageUnavailableError(
-            f"{_at(copy)} gave {found.size:,} of its {copy.size_bytes:,} bytes. Try again later."
-        )
+        return f"{copy.uri} gave {found.size:,} bytes; {copy.size_bytes:,} were catalogued", found.size
     if found.sha256 != copy.sha256:
-        return f"the {found.size:,} bytes of {_at(copy)} have SHA-256 {found.sha256}; {copy.sha256} was catalogued"
-    return ""
+        said = f"the {found.size:,} bytes of {copy.uri} have SHA-256 {found.sha256}; {copy.sha256} was catalogued"
+        return said, found.size
+    return "", found.size
 
 
-def _at(copy: Copy) -> str:
-    return f"{copy.provider}://{copy.bucket}/{copy.path}"
+def _persisting(call: Callable[[], T]) -> T:
+    """Its result, tried again while the store is out of reach or under pressure."""
+    attempts = Retrying(
+        stop=stop_after_attempt(TRIES),
+        wait=wait_random_exponential(multiplier=0.5, max=LONGEST_PAUSE),
+        retry=retry_if_exception_type(StorageUnavailableError),
+        reraise=True,
+    )
+    return attempts(call)

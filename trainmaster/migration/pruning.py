@@ -15,10 +15,9 @@ from trainmaster.catalog.candidates import Candidate
 from trainmaster.catalog.datasets import Copy
 from trainmaster.errors import LeaseLostError, NotConfiguredError, ObjectMissingError, StorageUnavailableError
 from trainmaster.migration.advice import PROMOTE_FIRST, RUN_AGAIN, SWEPT
-from trainmaster.migration.findings import changed, damage_read, damage_seen, replaced, same_bytes, standing, store_of
+from trainmaster.migration.findings import changed, damage_read, damage_seen, replaced, same_bytes, standing
 from trainmaster.migration.outcomes import Fate, PhaseResult
 from trainmaster.migration.phases import carry_out, round_of
-from trainmaster.migration.proving import look
 from trainmaster.migration.request import MigrateDatasetsRequest
 from trainmaster.migration.rounds import Round, fate_of
 from trainmaster.migration.standing import Standing
@@ -94,14 +93,13 @@ class _Pruning:
         return self._deleted(candidate, read)
 
     def _proven(self, candidate: Candidate, copy: Copy) -> tuple[Fate | None, int]:
-        """S3's copy, by a look where it was read within a day; else by reading it, in a rehearsal by how much that would be."""
+        """S3's copy, by a look where it was read within a day and not put again since; else by reading it.
+
+        And the bytes that were read, in a rehearsal those that would be.
+        """
         recent = self._now - PROVEN_WITHIN <= copy.verified_at <= self._now + AHEAD
-        if recent and not look(store_of(self.round, copy), copy).replaced:
-            return damage_seen(self.round, candidate, copy), 0
-        if self.round.rehearsed:
-            self.round.begin_reading(copy.size_bytes)
-            return damage_seen(self.round, candidate, copy), copy.size_bytes
-        return damage_read(self.round, candidate, copy)
+        fate, read = damage_seen(self.round, candidate, copy)
+        return (fate, read) if fate or read or recent else damage_read(self.round, candidate, copy)
 
     def _deleted(self, candidate: Candidate, read: int) -> Fate:
         library = self.round.library

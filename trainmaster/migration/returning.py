@@ -15,18 +15,17 @@ from trainmaster.catalog.retaking import retake
 from trainmaster.errors import CorruptedUploadError, NameConflictError, TrainmasterError
 from trainmaster.migration.advice import LOOK_AT_IT
 from trainmaster.migration.findings import (
+    S3,
     SUPABASE,
     changed,
     damage_read,
     damage_seen,
     hindered,
     source_of,
-    store_of,
 )
 from trainmaster.migration.outcomes import Fate
-from trainmaster.migration.proving import read_whole
+from trainmaster.migration.proving import read_whole, version_at
 from trainmaster.migration.rounds import Round, fate_of
-from trainmaster.migration.standing import version_at
 from trainmaster.storage.bodies import hashed
 from trainmaster.storage.library import dataset_path, dropped_path, new_holder
 from trainmaster.storage.seekable import stream_of
@@ -42,7 +41,7 @@ _log = logging.getLogger(__name__)
 
 def bring_back(round_: Round, candidate: Candidate, ours: Copy) -> Fate:
     """Copy a dataset from S3 to where it was, or belongs, in Supabase; nothing is sent that is there already."""
-    if fate := damage_seen(round_, candidate, ours):
+    if fate := damage_seen(round_, candidate, ours)[0]:
         return fate
     home = round_.library.stores.home(SUPABASE, candidate.user_id)
     path = candidate.supabase.path if candidate.supabase else dataset_path(SUPABASE, candidate.user_id, candidate.id)
@@ -57,7 +56,7 @@ def bring_back(round_: Round, candidate: Candidate, ours: Copy) -> Fate:
     try:
         with round_.library.renewing(claim):
             _put(round_, ours, home, path)
-            version = version_at(source_of(round_, home.bucket), path)
+            version = version_at(round_.library.stores.source(SUPABASE, home.bucket), path)
         now = datetime.now(UTC)
         tag = version.tag if version else None
         copy = Copy(SUPABASE.value, home.bucket, path, ours.size_bytes, ours.sha256, now, round_.by, tag)
@@ -84,14 +83,14 @@ def take_as_it_is(round_: Round, candidate: Candidate) -> Fate:
     theirs = candidate.supabase
     if theirs is None:
         return changed(candidate)
-    store, source = store_of(round_, theirs), source_of(round_, theirs.bucket)
+    source = source_of(round_, theirs)
     before = version_at(source, theirs.path)
     if before is None:
         return changed(candidate)
     round_.begin_reading(before.size)
     if round_.rehearsed:
         return fate_of(candidate, "done", "retaken", _NEWER, read=before.size)
-    found = read_whole(store, theirs.path, round_.pace)
+    found = read_whole(source, theirs.path, round_.pace, before)
     if version_at(source, theirs.path) != before:
         return changed(candidate, read=found.size)
     now = datetime.now(UTC)
@@ -109,7 +108,7 @@ def take_as_it_is(round_: Round, candidate: Candidate) -> Fate:
 
 def _other_bytes(round_: Round, candidate: Candidate, ours: Copy, home: ObjectStore, path: str) -> Fate | None:
     """The fate of a dataset where Supabase has something else by that name: it must never be claimed, or a sweep removed it."""
-    there = version_at(source_of(round_, home.bucket), path)
+    there = version_at(round_.library.stores.source(SUPABASE, home.bucket), path)
     if there is None or (there.size, there.sha256) == (ours.size_bytes, ours.sha256):
         return None
     where = f"supabase://{home.bucket}/{path}"
@@ -139,7 +138,7 @@ def _claimed(round_: Round, candidate: Candidate, home: ObjectStore, path: str) 
 
 def _put(round_: Round, ours: Copy, home: ObjectStore, path: str) -> None:
     """What was dropped first, as in an upload: a dataset never lacks it."""
-    store, dropped = store_of(round_, ours), dropped_path(ours.path)
+    store, dropped = round_.library.stores.at(S3, ours.bucket), dropped_path(ours.path)
     if there := store.stat(dropped):
         sha256 = there.sha256 or _hashed(store, dropped)
         with stream_of(store, dropped, round_.pace.take) as body:
