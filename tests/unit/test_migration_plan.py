@@ -97,7 +97,7 @@ def test_what_was_given_up_is_tried_again_when_asked_for() -> None:
         ({"limit": 3}, 3, "the limit is 3 datasets"),
         ({"limit": 1}, 1, "the limit is 1 dataset"),
         ({"max_gigabytes": 0.0025}, 3, "the limit is 0.0025 GB"),  # the one with which it runs out is ended
-        ({"max_gigabytes": 0.0025, "limit": 2}, 2, "the limit is 2 datasets"),
+        ({"max_gigabytes": 0.0025, "limit": 2}, 2, "the limit is 2 datasets and 0.0025 GB"),
         ({"limit": 9}, 9, ""),
         ({"window": "13:00-14:00"}, 0, "the time window 13:00-14:00 UTC is closed until 2026-11-21 13:00 UTC"),
         (
@@ -283,12 +283,31 @@ class TestWords:
                 "Ended early: S3 is full. Make room. 0 datasets",
             ),
             ({"stopped": True}, "stopped", "Stopped. 0 datasets copied"),
-            ({"window_closed": True}, "completed", "The next run goes on: the time window closed."),
+            ({"window_closed": True}, "completed", "The next run goes on: the time window is closed."),
         ],
     )
     def test_an_end_before_all_was_done_is_said(self, changed: dict[str, Any], status: str, said: str) -> None:
         result = MigrationResult.merged([BatchResult(1, NOON, NOON, **changed)], seconds=0)
         assert (result.status, said in result.sentence()) == (status, True)
+
+    @pytest.mark.parametrize(
+        ("asked", "hour", "copied", "left_off"),
+        [
+            ({"limit": 2}, 12, 2, "the limit is 2 datasets"),
+            ({"limit": 9}, 12, 5, ""),
+            ({"window": "11:00-13:00"}, 13, 3, "the time window 11:00-13:00 UTC is closed"),
+            ({"window": "11:00-12:01", "megabytes_per_second": 0.05}, 12, 5, ""),  # faster than was thought
+            ({"window": "11:00-13:00", "limit": 2}, 12, 2, "the limit is 2 datasets"),
+            ({}, 12, 4, ""),  # one was deleted since
+        ],
+    )
+    def test_why_datasets_are_left_is_told_from_what_became_of_them(
+        self, asked: dict[str, Any], hour: int, copied: int, left_off: str
+    ) -> None:
+        plan = planned([candidate() for _ in range(5)], **asked)
+        done = [BatchResult(1, NOON, NOON, copied=copied)]
+        result = MigrationResult.of(plan, done, seconds=1, now=NOON.replace(hour=hour))
+        assert (result.left_off, result.status) == (left_off, "completed")
 
     def test_a_rehearsal_changes_nothing(self) -> None:
         result = MigrationResult.of(planned([candidate()], dry_run=True), [], seconds=0)

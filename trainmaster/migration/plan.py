@@ -158,6 +158,9 @@ class MigrationPlan:
     cap: float | None = None
     left_off: str = ""
     """Why `now` is less than all."""
+    limits: str = ""
+    """What was asked for at most, in words."""
+    window: Window | None = None
     notes: tuple[str, ...] = ()
 
     @property
@@ -332,6 +335,8 @@ class Draft:
             seconds=self._pace.seconds(self._now, self._cap),
             cap=self._cap,
             left_off=self._left_off(),
+            limits=self._limits(),
+            window=self._window,
             notes=(COPIED_BEFORE,) if self._request.dataset_ids and self._copied.datasets else (),
         )
 
@@ -354,9 +359,12 @@ class Draft:
             return (
                 f"the time window {self._window} is closed until {self._window.opens(self._began):%Y-%m-%d %H:%M} UTC"
             )
-        if self._request.limit is not None and self._now.datasets >= self._request.limit:
-            return f"the limit is {counted(self._request.limit, 'dataset')}"
-        return f"the limit is {self._request.max_gigabytes:g} GB"
+        return self._limits()
+
+    def _limits(self) -> str:
+        asked = [counted(self._request.limit, "dataset")] if self._request.limit is not None else []
+        asked += [f"{self._request.max_gigabytes:g} GB"] if self._request.max_gigabytes is not None else []
+        return f"the limit is {' and '.join(asked)}" if asked else ""
 
 
 def foreign(candidate: Candidate) -> tuple[str, str]:

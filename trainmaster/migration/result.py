@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal, Self
 from uuid import UUID
 
@@ -132,21 +132,34 @@ class MigrationResult(BaseModel):
         *,
         seconds: float,
         ended_early: str = "",
-        left_off: str = "",
+        now: datetime | None = None,
     ) -> Self:
         """All batches of a run in so many seconds, and what its plan had left out before there were any."""
-        merged = cls.merged(batch_results, seconds=seconds, ended_early=ended_early, left_off=left_off or plan.left_off)
-        skipped = Counter(merged.skipped) + Counter(plan.skipped)
-        found = merged.found + plan.copied.datasets
-        changed: dict[str, Any] = {"skipped": dict(skipped), "found": found, "notes": plan.notes}
+        merged = cls.merged(batch_results, seconds=seconds, ended_early=ended_early)
+        left_off = merged.left_off or cls._left_off(plan, merged, now or datetime.now(UTC))
+        changed: dict[str, Any] = {
+            "skipped": dict(Counter(merged.skipped) + Counter(plan.skipped)),
+            "found": merged.found + plan.copied.datasets,
+            "left_off": left_off,
+            "notes": plan.notes,
+        }
         if plan.rehearsed:
             changed["status"] = "planned"
         return merged.model_copy(update=changed)
 
+    @staticmethod
+    def _left_off(plan: MigrationPlan, merged: MigrationResult, now: datetime) -> str:
+        """Why datasets are left for the next run, where nothing went wrong: what really became of it, not what was planned."""
+        failed = merged.failures_count + sum(merged.skipped.values())
+        done = merged.copied + merged.found + merged.under_way + merged.gone + failed
+        if done >= plan.to_copy.datasets or merged.ended_early or merged.stopped:
+            return ""
+        if plan.window and not plan.window.is_open(now):
+            return f"the time window {plan.window} is closed"
+        return plan.limits
+
     @classmethod
-    def merged(
-        cls, batch_results: Iterable[BatchResult], *, seconds: float, ended_early: str = "", left_off: str = ""
-    ) -> Self:
+    def merged(cls, batch_results: Iterable[BatchResult], *, seconds: float, ended_early: str = "") -> Self:
         """Many batches as one, in any order; they may come from a generator, and are not kept."""
         total = _Sum()
         for batch in batch_results:
@@ -157,7 +170,6 @@ class MigrationResult(BaseModel):
         status: Status = "completed_with_failures" if failed else "completed"
         status = "stopped" if total.stopped else status
         status = "ended_early" if early else status
-        left_off = "the time window closed" if total.window_closed else left_off
         figures = total.figures
         return cls(
             status=status,
@@ -173,7 +185,7 @@ class MigrationResult(BaseModel):
             seconds=seconds,
             failures=tuple(total.failures),
             ended_early=early,
-            left_off=left_off,
+            left_off="the time window is closed" if total.window_closed else "",
         )
 
     @property
