@@ -448,6 +448,20 @@ class TestBatches:
         assert shelves.pending() == 1
         assert shelves.store(S3).stat(dataset_path(S3, shelves.user_id, dataset.id))  # he may have put it
 
+    def test_batches_that_overlap_copy_each_dataset_once(self, shelves: Shelves) -> None:
+        datasets, sent = [applications_own(shelves, packed(n)) for n in range(20)], list[str]()
+
+        def put(real: Call, key: str, *args: Any, **kwargs: Any) -> Any:
+            sent.append(key)
+            return real(key, *args, **kwargs)
+
+        spied = between(shelves.library, destination={"put": put})
+        results = at_once(3, lambda n: run(shelves, *datasets[5 * n :], *datasets[: 5 * n], library=spied))
+        assert sum(result.copied for result in results) == 20
+        assert sorted(sent) == sorted(dataset_path(S3, shelves.user_id, one.id) for one in datasets)
+        assert all(result.failures == () for result in results)
+        assert shelves.pending() == 0
+
     def test_a_claim_is_kept_for_as_long_as_it_is_worked_on(
         self, shelves: Shelves, monkeypatch: pytest.MonkeyPatch
     ) -> None:
