@@ -66,7 +66,9 @@ def picture(stretches: Sequence[Stretch], title: str) -> bytes | None:
     mean = sum(one.size for one in moved) / max(ended - began, 1e-3) / MB
     axes.axhline(mean, color="#555555", linewidth=1, linestyle="--", label=f"{mean:,.1f} MB/s on average")
     axes.set_title(title, fontsize=11, parse_math=False)
-    axes.set(xlabel=f"{unit} since the first batch began", ylabel="MB/s", ylim=(0, max(*sums, mean) * 1.3))  # room for the legend
+    axes.set(
+        xlabel=f"{unit} since the first batch began", ylabel="MB/s", ylim=(0, max(*sums, mean) * 1.3)
+    )  # room for the legend
     axes.margins(x=0)
     axes.grid(alpha=0.25)
     axes.legend(frameon=False, loc="upper right")
