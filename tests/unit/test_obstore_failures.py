@@ -150,7 +150,7 @@ KINDS = [
     (Refusal(409, "ConditionalRequestConflict"), StorageUnavailableError),
     (Refusal(400, "ExpiredToken"), StorageUnavailableError),
     (Refusal(200, NO_LENGTH), StorageUnavailableError),
-    (Refusal(200, RANGE_IGNORED), RefusedError),
+    (Refusal(200, RANGE_IGNORED), StorageUnavailableError),
     (Refusal(429), ThrottledError),
     (Refusal(503), ThrottledError),
     (Refusal(504), ThrottledError),

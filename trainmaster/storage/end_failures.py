@@ -160,8 +160,8 @@ _ERRORS: dict[Meaning, tuple[type[TrainmasterError], str]] = {
     Meaning.NO_UPLOAD: (UploadGoneError, "{at}: the upload is not known any more. It was completed or aborted."),
     Meaning.OTHER_BYTES: (CorruptedUploadError, "{at}: {whose.name} got other bytes than were sent. Try again."),
     Meaning.RANGE_IGNORED: (
-        RefusedError,
-        "{at}: {whose.name} gave all of it where a part was asked for. Nothing this large can be copied from there.",
+        StorageUnavailableError,
+        "{at}: {whose.name} gave all of it where a part was asked for. Try again later; a proxy before it has to pass Range on.",
     ),
     Meaning.UNTRUSTED: (
         NotConfiguredError,

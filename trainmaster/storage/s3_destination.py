@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import threading
-import uuid
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -18,10 +17,11 @@ from trainmaster.errors import (
     ObjectChangedError,
     ObjectMissingError,
     RefusedError,
+    StorageUnavailableError,
     TrainmasterError,
 )
 from trainmaster.storage.end_failures import S3, Refusal, failure
-from trainmaster.storage.ends import AlreadyThereError, Checks, Held, Part, Piece, Source, Version
+from trainmaster.storage.ends import AlreadyThereError, Checks, Held, Part, Piece, Source, UploadGoneError, Version
 from trainmaster.storage.obstore_clients import Timeouts, s3_objects
 from trainmaster.storage.obstore_reading import Reader, require_exact, unquoted
 from trainmaster.storage.s3 import require_bucket
@@ -61,7 +61,7 @@ class S3Destination(S3Parts):
         timeouts: Timeouts = Timeouts(),  # noqa: B008 - frozen
     ) -> None:
         super().__init__(client, bucket, encryption=encryption, kms_key_id=kms_key_id, timeouts=timeouts)
-        self.place, self._probe_folder = place_of(client), probe_folder
+        self.place, self._probe = place_of(client), f"{probe_folder}checksums"
         self._largest_copy, self._copied_part = largest_copy, copied_part
         self._chosen: dict[str, Any] = {"encryption": encryption, "kms_key_id": kms_key_id}
         # The clock of an answer begins with the request: a body may take as long as the whole request is given.
@@ -164,12 +164,9 @@ class S3Destination(S3Parts):
     def _objects(self, checksum: str | None) -> S3Store:
         return s3_objects(self._client, self.bucket, self._timeouts, checksum=checksum, **self._chosen)
 
-    def _probe(self) -> str:
-        return f"{self._probe_folder}checksums-{uuid.uuid4().hex}"
-
     def _refuses(self, algorithm: str) -> bool:
         """Whether an object whose checksum is wrong is refused for that; one that is taken is removed."""
-        key = self._probe()
+        key = self._probe
         wrong: dict[str, Any] = {f"Checksum{algorithm}": _WRONG[algorithm]}
         try:
             asked = {"Bucket": self.bucket, "Key": key, "Body": _PROBE, **wrong, **self._encryption}
@@ -184,12 +181,17 @@ class S3Destination(S3Parts):
         return False
 
     def _refuses_part(self) -> bool:
-        key = self._probe()
+        key = self._probe
+        with suppress(RefusedError):  # where uploads cannot be listed
+            for left in self.uploads(key):  # by somebody who was killed at this
+                self.abort(key, left)
         upload_id = self.begin(key, source_version="probe")
         try:
             self._put_part(key, upload_id, 1, memoryview(_PROBE), _WRONG_CRC32)
         except CorruptedUploadError:
             return True
+        except UploadGoneError:
+            raise StorageUnavailableError(f"{self.at(key)}: somebody else looks at the same time. Try again.") from None
         finally:
             self.abort(key, upload_id)
         return False

@@ -96,7 +96,8 @@ class Stores:
                 bucket,
                 encryption=self._settings.s3_encryption,
                 kms_key_id=self._settings.s3_kms_key_id,
-                probe_folder=f"{user_id}/datasets/",  # where the worker may write, whatever else it may not
+                # Where the worker may write, whatever else it may not; always the same, so that what is left there is found.
+                probe_folder=f"{UUID(int=0) if self.is_shared else user_id}/datasets/",
                 timeouts=self._timeouts,
             )
         return self._destinations[bucket]
