@@ -2,64 +2,23 @@
 
 from __future__ import annotations
 
-import io
 import threading
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
-from pathlib import Path
-from typing import Any
 
-import boto3
-import botocore.session
 import pytest
-from altering_proxy import AlteringProxy
-from botocore.credentials import RefreshableCredentials
+from copy_ends import AT_ONCE, SMALLEST_PART, SOON, Origin, Target, all_of, put, upload
 from cutting_proxy import CuttingProxy, silent_server
-from object_stores import Server, content, sha256
-from pydantic import SecretStr
-from web_server import body, certificate_for, ranged, serving
+from object_stores import content, sha256
 
 from trainmaster.errors import (
-    CorruptedUploadError,
     NotConfiguredError,
     ObjectChangedError,
     ObjectMissingError,
     RefusedError,
     StorageUnavailableError,
 )
-from trainmaster.storage.end_failures import SUPABASE_S3
-from trainmaster.storage.ends import AlreadyThereError, Checks, Destination, Part, Source, UploadGoneError, Version
-from trainmaster.storage.obstore_clients import Timeouts
+from trainmaster.storage.ends import AlreadyThereError, Checks, Source, UploadGoneError, Version
 from trainmaster.storage.s3_destination import S3Destination
-from trainmaster.storage.s3_source import S3Source
-from trainmaster.storage.supabase_source import SupabaseSource
-
-SMALLEST_PART = 5 << 20
-SOON = Timeouts(connect_seconds=20, answer_seconds=2, request_seconds=20)
-AT_ONCE = Timeouts(connect_seconds=20, answer_seconds=0.3, request_seconds=0.5)
-
-
-@dataclass(frozen=True)
-class Origin:
-    """A source, and the server whose objects it reads."""
-
-    server: Server
-    kind: str
-
-    def source(self, url: str = "", *, bucket: str = "", timeouts: Timeouts = Timeouts()) -> Source:  # noqa: B008 - frozen
-        server, bucket = self.server, bucket or self.server.bucket
-        if self.kind == "supabase":
-            return SupabaseSource(url or server.url, SecretStr(server.secret), bucket, timeouts=timeouts)
-        whose = {"whose": SUPABASE_S3} if self.kind == "supabase-s3" else {}
-        return S3Source(server.client(url), bucket, timeouts=timeouts, **whose)
-
-    def put(self, key: str, data: bytes) -> None:
-        """Whatever is there already."""
-        store = self.server.store()
-        store.delete(key)
-        store.put(key, io.BytesIO(data), size=len(data), sha256=sha256(data), content_type="application/gzip")
 
 
 @pytest.fixture(params=["supabase", "s3", "supabase-s3"])
@@ -216,26 +175,6 @@ class TestSource:
         assert error.value.__context__ is None
 
 
-@dataclass(frozen=True)
-class Target:
-    """A server to copy to. `checking`: it verifies the checksums it is sent."""
-
-    server: Server
-    checking: bool
-
-    def destination(
-        self,
-        url: str = "",
-        *,
-        bucket: str = "",
-        timeouts: Timeouts = Timeouts(),  # noqa: B008 - frozen
-        tries: int = 3,
-        **settings: Any,
-    ) -> S3Destination:
-        client = self.server.client(url, tries=tries, seconds=timeouts.request_seconds)
-        return S3Destination(client, bucket or self.server.bucket, timeouts=timeouts, **settings)
-
-
 @pytest.fixture(params=["seaweedfs", "moto"])
 def target(request: pytest.FixtureRequest) -> Target:
     return Target(request.getfixturevalue(request.param), checking=request.param == "seaweedfs")
@@ -244,21 +183,6 @@ def target(request: pytest.FixtureRequest) -> Target:
 @pytest.fixture
 def destination(target: Target) -> S3Destination:
     return target.destination()
-
-
-def put(destination: Destination, key: str, data: bytes) -> str:
-    return destination.put(key, memoryview(data), sha256=sha256(data), source_version='"of the source"')
-
-
-def all_of(destination: Destination, key: str) -> bytes:
-    return bytes(destination.read(key, 0, 1 << 30).data)
-
-
-def upload(destination: Destination, key: str, data: bytes) -> tuple[str, list[Part]]:
-    """An upload of two parts that is yet to be completed."""
-    upload_id = destination.begin(key, source_version='"of the source"', sha256=sha256(data))
-    pieces = [data[:SMALLEST_PART], data[SMALLEST_PART:]]
-    return upload_id, [destination.put_part(key, upload_id, n, memoryview(each)) for n, each in enumerate(pieces, 1)]
 
 
 class TestDestination:
@@ -393,269 +317,3 @@ class TestDestination:
     def test_a_key_that_would_be_another_is_refused(self, destination: S3Destination, other: str) -> None:
         with pytest.raises(RefusedError, match="cannot be asked for"):
             put(destination, other, b"data")
-
-
-def with_expired_credentials(server: Server) -> tuple[Any, list[datetime]]:
-    """A client of a role whose credentials have to be renewed, as often as it was; those it begins with are no good."""
-    renewals: list[datetime] = []
-
-    def renewed() -> dict[str, Any]:
-        renewals.append(datetime.now(UTC))
-        return {
-            "access_key": server.key_id,
-            "secret_key": server.secret,
-            "token": None,
-            "expiry_time": (renewals[-1] + timedelta(hours=1)).isoformat(),
-        }
-
-    expired = {
-        "access_key": "AKIAEXPIRED",
-        "secret_key": "expired",
-        "token": None,
-        "expiry_time": "2020-01-01T00:00:00Z",
-    }
-    session = botocore.session.Session()
-    session._credentials = RefreshableCredentials.create_from_metadata(expired, renewed, "a role of tests")  # type: ignore[attr-defined]
-    return session.create_client("s3", endpoint_url=server.url, region_name="us-east-1"), renewals
-
-
-class TestDestinationThatChecks:
-    """SeaweedFS, as AWS does."""
-
-    @pytest.fixture
-    def target(self, seaweedfs: Server) -> Target:
-        return Target(seaweedfs, checking=True)
-
-    def test_an_object_that_was_altered_on_its_way_is_refused(self, target: Target, key: str) -> None:
-        with AlteringProxy(target.server.url, b"good bytes", b"evil bytes") as proxy:
-            destination = target.destination(proxy.url)
-            with pytest.raises(CorruptedUploadError, match=key):
-                put(destination, key, b"some good bytes")
-            assert proxy.altered
-        assert target.destination().look(key) is None
-
-    def test_a_part_that_was_altered_on_its_way_is_refused(self, target: Target, key: str) -> None:
-        with AlteringProxy(target.server.url, b"good bytes", b"evil bytes") as proxy:
-            destination = target.destination(proxy.url)
-            upload_id = destination.begin(key, source_version="v")
-            with pytest.raises(CorruptedUploadError, match=key):
-                destination.put_part(key, upload_id, 1, memoryview(b"some good bytes"))
-            assert proxy.altered
-            assert destination.parts(key, upload_id) == []
-            destination.abort(key, upload_id)
-
-    def test_parts_in_another_order_than_they_were_sent_are_no_object(
-        self, destination: S3Destination, key: str
-    ) -> None:
-        upload_id, (first, second) = upload(destination, key, content(2 * SMALLEST_PART))
-        with pytest.raises(CorruptedUploadError, match=key):
-            destination.complete(key, upload_id, [replace(first, checksum=second.checksum), second])
-        assert destination.look(key) is None
-        destination.abort(key, upload_id)
-
-    def test_an_upload_that_is_gone_takes_no_part_and_is_not_completed(
-        self, destination: S3Destination, key: str
-    ) -> None:
-        upload_id, parts = upload(destination, key, content(SMALLEST_PART + 3))
-        destination.abort(key, upload_id)
-        with pytest.raises(UploadGoneError):
-            destination.put_part(key, upload_id, 1, memoryview(b"more"))
-        with pytest.raises(UploadGoneError):
-            destination.complete(key, upload_id, parts)
-
-    def test_it_refuses_to_complete_where_somebody_was_faster(self, destination: S3Destination, key: str) -> None:
-        upload_id, parts = upload(destination, key, content(SMALLEST_PART + 3))
-        put(destination, key, b"theirs")
-        with pytest.raises(AlreadyThereError, match=key):
-            destination.complete(key, upload_id, parts)
-        assert all_of(destination, key) == b"theirs"
-        destination.abort(key, upload_id)
-
-    def test_a_connection_cut_while_an_object_is_sent_leaves_none(self, target: Target, key: str) -> None:
-        with CuttingProxy(target.server.url, cut_up=[1 << 20]) as proxy:
-            with pytest.raises(StorageUnavailableError, match=key):
-                put(target.destination(proxy.url), key, content(3 << 20))
-            assert proxy.cuts == 1
-        assert target.destination().look(key) is None
-
-    def test_a_connection_cut_while_a_part_is_sent_leaves_none(self, target: Target, key: str) -> None:
-        upload_id = target.destination().begin(key, source_version="v")
-        with CuttingProxy(target.server.url, cut_up=[1 << 20]) as proxy:
-            destination = target.destination(proxy.url)
-            with pytest.raises(StorageUnavailableError, match=key) as error:
-                destination.put_part(key, upload_id, 1, memoryview(content(3 << 20)))
-            assert proxy.cuts == 1
-            assert "Signature" not in f"{error.value}{error.value.__context__}{error.value.__cause__}"
-            assert destination.parts(key, upload_id) == []
-            assert destination.put_part(key, upload_id, 1, memoryview(content(3 << 20))).size == 3 << 20
-        destination.abort(key, upload_id)
-
-    def test_an_object_whose_answer_was_lost_is_there_when_it_is_sent_again(self, target: Target, key: str) -> None:
-        with CuttingProxy(target.server.url, cut_down=[0]) as proxy:
-            destination = target.destination(proxy.url)
-            with pytest.raises(StorageUnavailableError):
-                put(destination, key, b"data")
-            with pytest.raises(AlreadyThereError):
-                put(destination, key, b"data")
-            held = destination.look(key)
-            assert held
-            assert held.sha256 == sha256(b"data")
-
-    def test_a_server_that_says_nothing_is_not_waited_for_for_ever(self, target: Target, key: str) -> None:
-        with silent_server() as url:
-            destination = target.destination(url, timeouts=AT_ONCE, tries=1)
-            for ask in (
-                lambda: put(destination, key, b"data"),
-                lambda: destination.look(key),
-                lambda: destination.put_part(key, "upload", 1, memoryview(b"data")),
-                lambda: destination.begin(key, source_version="v"),
-            ):
-                with pytest.raises(StorageUnavailableError):
-                    ask()
-
-    def test_credentials_that_are_refused_end_it_all(self, seaweedfs: Server, key: str) -> None:
-        target = Target(replace(seaweedfs, secret="another"), checking=True)
-        destination = target.destination()
-        for ask in (
-            lambda: put(destination, key, b"data"),
-            lambda: destination.look(key),
-            lambda: destination.begin(key, source_version="v"),
-            lambda: destination.put_part(key, "upload", 1, memoryview(b"data")),
-        ):
-            with pytest.raises(NotConfiguredError, match="s3:PutObject") as error:
-                ask()
-            assert "another" not in str(error.value)
-
-    def test_it_signs_by_whatever_credentials_the_client_has_by_now(self, target: Target, key: str) -> None:
-        client, renewals = with_expired_credentials(target.server)
-        destination = S3Destination(client, target.server.bucket)
-        put(destination, key, b"data")
-        assert renewals
-        assert all_of(destination, key) == b"data"
-
-    def test_encryption_is_asked_for_with_every_way_to_create(self, moto: Server, key: str) -> None:
-        with AlteringProxy(moto.url) as proxy:
-            destination = Target(moto, checking=False).destination(
-                proxy.url, encryption="aws:kms", kms_key_id="our-key"
-            )
-            put(destination, key, b"data")
-            destination.abort(key, destination.begin(key, source_version="v"))
-        asked = [head for head in proxy.heads if head.startswith((b"PUT", b"POST"))]
-        assert len(asked) == 2
-        for head in asked:
-            assert b"x-amz-server-side-encryption: aws:kms\r\n" in head.lower()
-            assert b"x-amz-server-side-encryption-aws-kms-key-id: our-key\r\n" in head.lower()
-
-
-SIZES = pytest.mark.parametrize("size", [1000, 2 * SMALLEST_PART + 3], ids=["whole", "in parts"])
-
-
-class TestServerSideCopy:
-    @pytest.fixture
-    def origin(self, seaweedfs: Server) -> Origin:
-        return Origin(seaweedfs, "s3")
-
-    @pytest.fixture
-    def source(self, seaweedfs: Server) -> S3Source:
-        return S3Source(seaweedfs.client(), seaweedfs.bucket)
-
-    @pytest.fixture
-    def destination(self, seaweedfs: Server) -> S3Destination:
-        return S3Destination(
-            seaweedfs.client(), seaweedfs.bucket, largest_copy=SMALLEST_PART, copied_part=SMALLEST_PART
-        )
-
-    def test_only_what_is_at_the_same_place_is_copied_there(
-        self, destination: S3Destination, source: S3Source, supabase: Server, moto: Server, key: str
-    ) -> None:
-        elsewhere: list[Source] = [
-            S3Source(moto.client(), moto.bucket),
-            SupabaseSource(supabase.url, SecretStr(supabase.secret), supabase.bucket),
-        ]
-        assert destination.can_copy_from(source)
-        assert [destination.can_copy_from(each) for each in elsewhere] == [False, False]
-        with pytest.raises(ValueError, match="have to be read"):
-            destination.copy_from(elsewhere[0], key, Version(1, '"tag"'), key)
-
-    @SIZES
-    def test_bytes_are_copied_without_passing_here(
-        self, destination: S3Destination, source: S3Source, origin: Origin, key: str, size: int
-    ) -> None:
-        origin.put(key, content(size))
-        version = source.look(key)
-        tag = destination.copy_from(source, key, version, f"{key}.copy", sha256=sha256(content(size)))
-        held = destination.look(f"{key}.copy")
-        assert held
-        assert (held.size, held.tag, held.sha256, held.source_version) == (
-            size, tag, sha256(content(size)), version.tag
-        )  # fmt: skip
-        assert all_of(destination, f"{key}.copy") == content(size)
-        assert destination.uploads(f"{key}.copy") == []
-
-    @SIZES
-    def test_what_was_replaced_meanwhile_is_not_copied(
-        self, destination: S3Destination, source: S3Source, origin: Origin, key: str, size: int
-    ) -> None:
-        origin.put(key, content(size))
-        before = source.look(key)
-        origin.put(key, content(size + 1)[1:])
-        with pytest.raises(ObjectChangedError):
-            destination.copy_from(source, key, before, f"{key}.copy")
-        assert destination.look(f"{key}.copy") is None
-        assert destination.uploads(f"{key}.copy") == []
-
-    @SIZES
-    def test_what_is_there_is_not_copied_over(
-        self, destination: S3Destination, source: S3Source, origin: Origin, key: str, size: int
-    ) -> None:
-        origin.put(key, content(size))
-        put(destination, f"{key}.copy", b"theirs")
-        with pytest.raises(AlreadyThereError):
-            destination.copy_from(source, key, source.look(key), f"{key}.copy")
-        assert all_of(destination, f"{key}.copy") == b"theirs"
-
-    def test_what_is_not_there_is_missing(self, destination: S3Destination, source: S3Source, key: str) -> None:
-        with pytest.raises(ObjectMissingError):
-            destination.copy_from(source, key, Version(10, '"tag"'), f"{key}.copy")
-
-
-class TestTrust:
-    @pytest.fixture
-    def root(self, tmp_path: Path) -> Path:
-        return tmp_path / "root.pem"
-
-    @pytest.fixture
-    def address(self, root: Path, tmp_path: Path) -> Iterator[str]:
-        """A server that has one object, under whatever roof, and a certificate by somebody nobody knows."""
-        certificate_for("127.0.0.1", tmp_path / "server.pem", root)
-        with serving(tmp_path / "server.pem") as web:
-            web.answers["/bucket/a"] = ranged(content(1000))
-            web.answers["/storage/v1/object/authenticated/bucket/a"] = ranged(content(1000))
-            web.answers["/storage/v1/bucket/bucket"] = body(b"{}")
-            yield web.url("", scheme="https")
-
-    def s3(self, address: str, trusted: str | None = None) -> S3Source:
-        session = boto3.Session(aws_access_key_id="any", aws_secret_access_key="any", region_name="us-east-1")
-        return S3Source(session.client("s3", endpoint_url=address, verify=trusted), "bucket")
-
-    def test_s3_is_trusted_by_whatever_its_client_trusts(self, address: str, root: Path) -> None:
-        assert self.s3(address, str(root)).read("a", 0, 1000).data == content(1000)
-
-    def test_s3_is_trusted_by_the_bundle_of_the_environment(
-        self, address: str, root: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        monkeypatch.setenv("AWS_CA_BUNDLE", str(root))
-        assert self.s3(address).read("a", 0, 1000).data == content(1000)
-
-    def test_supabase_is_trusted_by_the_roots_of_the_environment(
-        self, address: str, root: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        monkeypatch.setenv("SSL_CERT_FILE", str(root))
-        assert SupabaseSource(address, SecretStr("a.b.c"), "bucket").read("a", 0, 1000).data == content(1000)
-
-    def test_nobody_else_is_trusted(self, address: str) -> None:
-        supabase = SupabaseSource(address, SecretStr("a.b.c"), "bucket")
-        with pytest.raises(NotConfiguredError, match="AWS_CA_BUNDLE"):
-            self.s3(address).read("a", 0, 1000)
-        with pytest.raises(StorageUnavailableError, match="does not answer"):
-            supabase.read("a", 0, 1000)

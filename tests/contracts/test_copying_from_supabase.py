@@ -104,7 +104,7 @@ class TestAnswers:
     ) -> None:
         version = source.look(key)
         between.befall("GET", DOWNLOAD, answering(200, content(1000), ETag=version.tag))
-        with pytest.raises(RefusedError, match="all of it where a part"):
+        with pytest.raises(StorageUnavailableError, match="all of it where a part"):
             source.read(key, 500, 10, version)
 
     @pytest.mark.parametrize("announced", [1001, 1 << 40])

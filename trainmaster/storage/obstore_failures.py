@@ -31,6 +31,7 @@ _ANSWER = re.compile(
 )
 _OTHERWISE = (
     (re.compile(r"^ +source: MissingContentLength,$", re.MULTILINE), Refusal(200, NO_LENGTH)),
+    (re.compile(r"^ +source: NotPartial,$", re.MULTILINE), Refusal(200, RANGE_IGNORED)),
     (re.compile(r"^ +error: InvalidCertificate\($", re.MULTILINE), Refusal(0, UNTRUSTED)),
 )
 _ESCAPED = re.compile(r"\\(?:u\{([0-9a-f]{1,6})\}|x([0-9a-f]{2})|(.))")
