@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import httpx
 import pytest
@@ -135,6 +135,15 @@ class TestPromoting:
         theirs = copy_of(after, SUPABASE)
         assert (theirs.path, theirs.sha256) == (dataset.storage_path, copy_of(dataset, S3).sha256)
         assert theirs.version
+
+    def test_but_not_where_the_row_names_somebody_elses_object_by_now(self, shelves: Shelves) -> None:
+        dataset, theirs = in_both(shelves), f"{uuid4()}/private/{uuid4()}.jsonl.gz"
+        put_in_supabase(shelves, theirs, content(shelves, copy_of(dataset, SUPABASE)))
+        forget_source(shelves, dataset.id)
+        with shelves.catalogue.database.writing() as connection:
+            connection.execute(update(training_datasets).values(storage_path=theirs))
+        assert [each.kind for each in promote(shelves).failures] == ["conflict"]
+        assert now(shelves, dataset.id).copy_at(SUPABASE) is None
 
 
 def forget_source(shelves: Shelves, dataset_id: UUID) -> None:

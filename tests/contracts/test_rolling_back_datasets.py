@@ -8,6 +8,7 @@ import random
 import signal
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -34,6 +35,7 @@ from moved_datasets import (
     verification,
 )
 
+from trainmaster.catalog.catalogue import Catalogue
 from trainmaster.catalog.datasets import Dataset
 from trainmaster.migration.outcomes import PhaseResult
 from trainmaster.migration.promoting import promote_datasets
@@ -190,6 +192,23 @@ class TestRollingBack:
                 break
             deaths += 1
         assert deaths == step - 1 >= 8
+
+
+def test_the_whole_circle_on_either_database(catalogue: Catalogue, shelves: Shelves) -> None:
+    shelves.catalogue.close()
+    shelves.catalogue = catalogue
+    shelves.library = replace(shelves.library, catalogue=catalogue)
+    dataset, bytes_ = applications_own(shelves, packed(*chats(5))), packed(*chats(5))
+    copy_all(shelves)
+    assert promote_datasets(shelves.library, request(shelves, "promote"), by=BY).datasets == 1
+    asked = request(shelves, "prune", dry_run=False, grace_days=0)
+    assert prune_datasets(shelves.library, asked, by=BY).datasets == 1
+    assert {each.partition(":")[0] for each in shelves.objects()} == {"s3"}
+    assert verify_copies(shelves.library, verification(shelves), by=BY).read == 1
+    assert roll_back(shelves).datasets == 1
+    assert downloaded(shelves, dataset.id) == bytes_
+    moves = [move.phase for move in catalogue.migrations.moves(dataset.id)]
+    assert moves == ["copy", "promote", "prune", "rollback"]
 
 
 class TestWhatIsNotRolledBack:

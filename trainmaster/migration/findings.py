@@ -8,7 +8,7 @@ from trainmaster.catalog.candidates import Candidate
 from trainmaster.catalog.datasets import Copy
 from trainmaster.catalog.hindrances import HindranceKind
 from trainmaster.errors import DatasetRefusedError, NotConfiguredError, ObjectChangedError, StorageUnavailableError
-from trainmaster.migration.advice import COPY_AGAIN, HEAL, HEALS_ITSELF, NO_OTHER, RUN_AGAIN
+from trainmaster.migration.advice import COPY_AGAIN, HEAL, HEALS_ITSELF, NO_OTHER, RUN_AGAIN, UPLOAD_ANEW
 from trainmaster.migration.outcomes import Fate
 from trainmaster.migration.proving import look, prove, read_whole, version_at
 from trainmaster.migration.rounds import Round, fate_of
@@ -87,15 +87,20 @@ def replaced(round_: Round, candidate: Candidate) -> Fate:
 def record_source(round_: Round, candidate: Candidate, copy: Copy) -> tuple[Fate | None, int]:
     """Catalogue what is in Supabase, which nobody did when it was copied, having read all of it; a fate if it is not what S3 has.
 
-    And the bytes that were read. Nothing is there: nothing is catalogued.
+    And the bytes that were read, in a rehearsal those that would be. Nothing is there: nothing is catalogued.
     """
     library, path = round_.library, candidate.storage_path
+    if not candidate.names_its_own:  # people can write rows, and we can read everything
+        reason = "Its row names no object of its user, though it was copied from one."
+        return hindered(round_, candidate, "conflict", reason, UPLOAD_ANEW), 0
     bucket = library.stores.home(SUPABASE, candidate.user_id).bucket
     source = library.stores.source(SUPABASE, bucket)
     before = version_at(source, path)
-    if before is None or round_.rehearsed:
+    if before is None:
         return None, 0
     round_.begin_reading(before.size)
+    if round_.rehearsed:
+        return None, before.size
     found = read_whole(source, path, round_.pace, before)
     if version_at(source, path) != before:
         return changed(candidate, read=found.size), found.size
@@ -106,7 +111,20 @@ def record_source(round_: Round, candidate: Candidate, copy: Copy) -> tuple[Fate
     return None, found.size
 
 
-def same_bytes(round_: Round, copy: Copy) -> bool:
+def standing(round_: Round, copy: Copy) -> Standing:
+    """How the object that was copied stands today to what was recorded; where no look can tell it is read, but for a rehearsal."""
+    stands = standing_of(source_of(round_, copy), copy)
+    if stands is Standing.UNSURE and not round_.rehearsed:
+        return Standing.UNCHANGED if _same_bytes(round_, copy) else Standing.REPLACED
+    return stands
+
+
+def source_of(round_: Round, copy: Copy) -> Source:
+    """Where a copy is read."""
+    return round_.library.stores.source(StorageProvider(copy.provider), copy.bucket)
+
+
+def _same_bytes(round_: Round, copy: Copy) -> bool:
     """Whether an object still has the bytes that were catalogued, by reading all of it."""
     round_.begin_reading(copy.size_bytes)
     try:
@@ -114,16 +132,6 @@ def same_bytes(round_: Round, copy: Copy) -> bool:
     except (ObjectChangedError, DatasetRefusedError):
         return False
     return (found.size, found.sha256) == (copy.size_bytes, copy.sha256)
-
-
-def standing(round_: Round, copy: Copy) -> Standing:
-    """How the object that was copied stands today to what was recorded."""
-    return standing_of(source_of(round_, copy), copy)
-
-
-def source_of(round_: Round, copy: Copy) -> Source:
-    """Where a copy is read."""
-    return round_.library.stores.source(StorageProvider(copy.provider), copy.bucket)
 
 
 def _supabase_is_good(round_: Round, candidate: Candidate) -> bool:

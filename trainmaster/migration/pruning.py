@@ -15,7 +15,7 @@ from trainmaster.catalog.candidates import Candidate
 from trainmaster.catalog.datasets import Copy
 from trainmaster.errors import LeaseLostError, NotConfiguredError, ObjectMissingError, StorageUnavailableError
 from trainmaster.migration.advice import PROMOTE_FIRST, RUN_AGAIN, SWEPT
-from trainmaster.migration.findings import changed, damage_read, damage_seen, replaced, same_bytes, standing
+from trainmaster.migration.findings import changed, damage_read, damage_seen, replaced, standing
 from trainmaster.migration.outcomes import Fate, PhaseResult
 from trainmaster.migration.phases import carry_out, round_of
 from trainmaster.migration.request import MigrateDatasetsRequest
@@ -83,10 +83,7 @@ class _Pruning:
         fate, read = self._proven(candidate, ours)
         if fate:
             return fate
-        stands = standing(self.round, theirs)
-        if stands is Standing.UNSURE and not self.round.rehearsed:
-            stands = Standing.UNCHANGED if same_bytes(self.round, theirs) else Standing.REPLACED
-        if stands is Standing.REPLACED:
+        if standing(self.round, theirs) is Standing.REPLACED:
             return replaced(self.round, candidate)
         if self.round.rehearsed:
             return fate_of(candidate, "done", read=read)

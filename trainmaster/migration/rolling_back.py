@@ -6,10 +6,9 @@ import threading
 from collections.abc import Iterator, Sequence
 
 from trainmaster.catalog.candidates import Candidate
-from trainmaster.catalog.datasets import Copy
 from trainmaster.catalog.settling import Outcome
 from trainmaster.migration.advice import NEVER_THERE, UPLOAD_ANEW
-from trainmaster.migration.findings import changed, replaced, same_bytes, standing
+from trainmaster.migration.findings import changed, replaced, standing
 from trainmaster.migration.outcomes import Fate, PhaseResult
 from trainmaster.migration.phases import carry_out, round_of
 from trainmaster.migration.request import MigrateDatasetsRequest
@@ -67,7 +66,7 @@ class _Rollback:
 
     def _made_ready(self, candidate: Candidate) -> Fate:
         theirs = candidate.supabase
-        stands = self._standing(theirs) if theirs else Standing.GONE
+        stands = standing(self.round, theirs) if theirs else Standing.GONE
         if stands is Standing.REPLACED:
             return take_as_it_is(self.round, candidate) if self._named else replaced(self.round, candidate)
         if candidate.storage_provider == StorageProvider.SUPABASE:
@@ -75,9 +74,3 @@ class _Rollback:
         if stands is Standing.GONE and candidate.s3:
             return bring_back(self.round, candidate, candidate.s3)
         return fate_of(candidate, "done")
-
-    def _standing(self, theirs: Copy) -> Standing:
-        stands = standing(self.round, theirs)
-        if stands is Standing.UNSURE and not self.round.rehearsed:
-            return Standing.UNCHANGED if same_bytes(self.round, theirs) else Standing.REPLACED
-        return stands
