@@ -553,6 +553,30 @@ class TestEnds:
         again = run(shelves, *datasets)
         assert (again.copied, again.found, again.under_way) == (9, 3, 0)
 
+    def test_what_went_with_its_bucket_is_not_catalogued(self, shelves: Shelves) -> None:
+        bucket, puts = f"going-{uuid4().hex[:8]}", list[str]()
+        settings = shelves.settings.model_copy(update={"dataset_bucket": bucket})
+        library = replace(shelves.library, stores=Stores(settings, lambda: shelves.s3))
+        datasets = [applications_own(shelves, packed(n)) for n in range(9)]
+
+        def put(real: Call, key: str, *args: Any, **kwargs: Any) -> Any:
+            puts.append(key)
+            if len(puts) == 4:
+                empty(shelves, bucket)
+                shelves.s3.delete_bucket(Bucket=bucket)
+            return real(key, *args, **kwargs)
+
+        shelves.s3.create_bucket(Bucket=bucket)
+        one = replace(FAST, most_at_once=1)
+        result = run(shelves, *datasets, library=between(library, destination={"put": put}), limits=one)
+        assert bucket in result.ended_early
+        catalogued = [one for one in datasets if current(shelves, one).s3]
+        assert len(catalogued) == result.copied < 4  # those catalogued while the bucket was there
+        shelves.s3.create_bucket(Bucket=bucket)
+        assert run(shelves, *datasets, library=library).copied == 9 - result.copied
+        empty(shelves, bucket)
+        shelves.s3.delete_bucket(Bucket=bucket)
+
     def test_a_source_that_is_away_ends_it_after_some_and_not_after_all(self, shelves: Shelves) -> None:
         datasets = [applications_own(shelves, packed(n)) for n in range(30)]
         limits = replace(FAST, failures_in_a_row=3, most_at_once=1)
@@ -615,9 +639,13 @@ def bucket_of(shelves: Shelves, user_id: UUID) -> Iterator[None]:
     yield
     found = {each["Name"] for each in shelves.s3.list_buckets()["Buckets"]}
     if bucket in found:
-        for each in shelves.s3.list_objects_v2(Bucket=bucket).get("Contents", []):
-            shelves.s3.delete_object(Bucket=bucket, Key=each["Key"])
+        empty(shelves, bucket)
         shelves.s3.delete_bucket(Bucket=bucket)
+
+
+def empty(shelves: Shelves, bucket: str) -> None:
+    for each in shelves.s3.list_objects_v2(Bucket=bucket).get("Contents", []):
+        shelves.s3.delete_object(Bucket=bucket, Key=each["Key"])
 
 
 class TestLeftovers:

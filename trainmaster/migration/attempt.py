@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import timedelta
 from itertools import groupby
 from operator import attrgetter
@@ -44,15 +44,15 @@ from trainmaster.migration.hindering import ENDS_ALL, TO_BE_TAKEN_UP, failure_of
 from trainmaster.migration.plan import Prospect, foreign, prospect_of
 from trainmaster.migration.planning import Homes
 from trainmaster.migration.result import Failure
+from trainmaster.migration.shares import shared
 from trainmaster.storage.copy import Copied, CopyLimits, NotCopied, Tally, Transfer, copy_objects
+from trainmaster.storage.ends import Destination
 from trainmaster.storage.library import Library, dataset_path, new_holder
 from trainmaster.storage.store import StorageProvider
 
 SETTLED_AT_ONCE, SETTLED_AFTER_SECONDS = 25, 1.0
 """Copies are catalogued when there are so many, or the first has waited so long."""
 BUCKETS_AT_ONCE, TAKEN_BACK_AT_ONCE = 8, 8
-LEAST_IN_FLIGHT, LEAST_PART = 32 << 20, 5 << 20
-"""Bytes. Of a multipart upload all parts but the last have at least 5 MiB (AWS, "Amazon S3 multipart upload limits")."""
 _OF_AN_END = (SourceFailedError, DestinationFailedError, NotConfiguredError, StorageUnavailableError)
 _MOMENT = 0.2
 """Seconds in which somebody else's `stop` is noticed."""
@@ -106,7 +106,7 @@ class Attempt:
         self._errands: dict[UUID, Errand] = {}
         self._arrived: list[Copied] = []
         self._arrived_at = 0.0
-        self._spoilt: list[PendingObject] = []
+        self._spoilt, self._unused = list[PendingObject](), list[PendingObject]()
         self._seen: dict[UUID, Candidate] = {}
         self.upshots: dict[UUID, Upshot] = {}
         self.bytes_read = 0
@@ -284,14 +284,19 @@ class Attempt:
         elif not isinstance(outcome.error, ENDS_ALL):  # of those it is known what they come to when the engine ends
             kind = kind_of(outcome)
             if kind not in TO_BE_TAKEN_UP:
-                self._spoilt.append(errand.claim)
+                never_came = kind == "source_missing" and not (
+                    outcome.bytes_read or errand.tried_before or errand.dropped
+                )
+                (self._unused if never_came else self._spoilt).append(errand.claim)
             self._fail(errand.candidate, kind, outcome.error)
 
     def _end_failed(self, errands: Sequence[Errand], failure: BaseException) -> None:
         """A bucket of one user alone is his trouble; any other end is everybody's."""
         if not isinstance(failure, _OF_AN_END):
             raise failure
-        why = failure.__cause__ if isinstance(failure, DestinationFailedError) else None
+        why = None
+        if isinstance(failure, DestinationFailedError):
+            why, self._arrived = failure.__cause__, self._still_there(errands)
         if isinstance(why, NotConfiguredError) and not self._library.stores.is_shared:
             for errand in errands:
                 if errand.candidate.id not in self.upshots:
@@ -299,6 +304,16 @@ class Attempt:
             return
         self.ended_early = self.ended_early or failure
         self._halt.set()
+
+    def _still_there(self, errands: Sequence[Errand]) -> list[Copied]:
+        """What arrived, without what may have gone with the end of these errands; what is there yet, the next try adopts."""
+        theirs = {errand.candidate.id for errand in errands}
+        others = [copied for copied in self._arrived if copied.transfer.key.candidate.id not in theirs]
+        try:
+            destination = self._library.stores.destination(errands[0].candidate.user_id)
+            return others + [one for one in self._arrived if one not in others and _holds(destination, one)]
+        except TrainmasterError:
+            return others
 
     def _fail(self, candidate: Candidate, kind: HindranceKind, error: TrainmasterError) -> None:
         failure = failure_of(candidate, kind, error)
@@ -334,11 +349,10 @@ class Attempt:
 
     def _take_back(self) -> None:
         """Remove what nobody vouches for nor has a use for; what cannot be removed is left to the sweep."""
+        self._migrations.release(self._unused)
         if self._spoilt:
             with ThreadPoolExecutor(TAKEN_BACK_AT_ONCE, thread_name_prefix="take-back") as threads:
                 list(threads.map(self._remove, self._spoilt))
-        for claim in self._spoilt:
-            self._errands.pop(claim.dataset_id, None)
 
     def _remove(self, claim: PendingObject) -> None:
         try:
@@ -367,20 +381,9 @@ class Attempt:
             _log.warning("The claims of a batch run out by themselves: %s", error)
 
 
-def shared(limits: CopyLimits, among: int) -> CopyLimits:
-    """What each of so many may take of bandwidth, memory and requests at once; each gets enough for one large object."""
-    if among == 1:
-        return limits
-    in_flight = max(limits.in_flight_bytes // among, LEAST_IN_FLIGHT)
-    return replace(
-        limits,
-        in_flight_bytes=in_flight,
-        most_at_once=max(limits.most_at_once // among, 1),
-        first_at_once=max(limits.first_at_once // among, 1),
-        large_at_once=max(limits.large_at_once // among, 1),
-        part_bytes=min(limits.part_bytes, max(in_flight // 4, LEAST_PART)),
-        bytes_per_second=max(limits.bytes_per_second // among, 1) if limits.bytes_per_second else None,
-    )
+def _holds(destination: Destination, copied: Copied) -> bool:
+    held = destination.look(copied.transfer.destination)
+    return held is not None and held.tag == copied.version
 
 
 def _needless(outcome: NotCopied) -> bool:

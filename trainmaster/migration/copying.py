@@ -12,10 +12,11 @@ from uuid import UUID
 
 from trainmaster.catalog.datasets import Dataset
 from trainmaster.errors import DatasetMissingError, TrainmasterError, UploadUnderWayError
-from trainmaster.migration.attempt import Attempt, Upshot, shared
+from trainmaster.migration.attempt import Attempt, Upshot
 from trainmaster.migration.batches import Batch
 from trainmaster.migration.request import MigrateDatasetsRequest
 from trainmaster.migration.result import BatchResult
+from trainmaster.migration.shares import shared
 from trainmaster.storage.copy import CopyLimits, Tally
 from trainmaster.storage.library import Library, new_holder
 
