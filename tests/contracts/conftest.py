@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import tarfile
 import time
 import uuid
@@ -12,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from object_stores import Server, folder
+from object_stores import FOLDERS, Server, folder
 from storage_between import StorageBetween
 
 FINISH_WITHIN = 60.0
@@ -183,6 +184,18 @@ def supabase(embedded: Any) -> Server:
         "supabase", "supabase", environment["SUPABASE_URL"], "training-datasets", "",
         environment["SUPABASE_SERVICE_ROLE_KEY"],
     )  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def hosted_supabase() -> Iterator[Server]:
+    """Whatever project whoever runs the tests names, with a bucket `training-datasets`; pytest needs --allow-hosts of it."""
+    secret = os.environ["SUPABASE_SERVICE_ROLE_KEY"]
+    project = Server("hosted_supabase", "supabase", os.environ["SUPABASE_URL"], "training-datasets", "", secret)
+    yield project
+    store = project.store()
+    for each in FOLDERS:
+        for found in list(store.list(each)):
+            store.delete(found.key)
 
 
 @pytest.fixture

@@ -30,7 +30,7 @@ class Origin:
 
     def source(self, url: str = "", *, bucket: str = "", timeouts: Timeouts = Timeouts()) -> Source:  # noqa: B008 - frozen
         server, bucket = self.server, bucket or self.server.bucket
-        if self.kind == "supabase":
+        if self.server.provider == "supabase":
             return SupabaseSource(url or server.url, SecretStr(server.secret), bucket, timeouts=timeouts)
         whose = {"whose": SUPABASE_S3} if self.kind == "supabase-s3" else {}
         return S3Source(server.client(url), bucket, timeouts=timeouts, **whose)

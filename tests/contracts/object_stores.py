@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import os
 import resource
 import sys
 import uuid
@@ -21,6 +22,8 @@ from trainmaster.storage.store import ObjectStore
 from trainmaster.storage.supabase import SupabaseStore
 from trainmaster.storage.supabase_calls import Timing
 
+HOSTED = {"SUPABASE_URL", "SUPABASE_SERVICE_ROLE_KEY"} <= os.environ.keys()
+"""Whether whoever runs the tests names a Supabase project of theirs."""
 LARGE = (7 << 20) + 3
 """Bytes that no store here takes in one piece."""
 

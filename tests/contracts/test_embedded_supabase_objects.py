@@ -52,6 +52,16 @@ def refused(answer: httpx.Response, status: str, error: str | None = None) -> bo
 
 
 class TestAnUpload:
+    def test_has_one_tag_and_size_whether_it_is_read_or_described(
+        self, service: httpx.Client, bucket: str, key: str
+    ) -> None:
+        """So who has read it can ask whether that is what is there still."""
+        for data in (b"first", b"another"):
+            service.post(f"/object/{bucket}/{key}", content=data, headers={"x-upsert": "true"}).raise_for_status()
+            read = service.get(f"/object/authenticated/{bucket}/{key}", headers={"Accept-Encoding": "identity"})
+            described = service.get(f"/object/info/{bucket}/{key}").json()
+            assert (described["etag"], described["size"]) == (read.headers["ETag"], len(data))
+
     def test_is_readable_with_what_was_said_of_it(self, service: httpx.Client, bucket: str, key: str) -> None:
         metadata = {"sha256": "ab" * 32, "of": "ümläut"}
         headers = {

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import gzip
 import io
-import os
 import subprocess
 import threading
 import time
 import urllib.request
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 
 import pytest
 from cutting_proxy import CuttingProxy, silent_server
-from object_stores import FOLDERS, LARGE, Server, content, folder, put, read, sha256
+from object_stores import HOSTED, LARGE, Server, content, folder, put, read, sha256
 
 from trainmaster.errors import (
     CorruptedUploadError,
@@ -27,22 +25,9 @@ from trainmaster.errors import (
 )
 from trainmaster.storage.store import ObjectStore
 
-HOSTED = {"SUPABASE_URL", "SUPABASE_SERVICE_ROLE_KEY"} <= os.environ.keys()
 SERVERS = ["seaweedfs", "moto", "supabase", *(["hosted_supabase"] if HOSTED else [])]
 GROWTH = 25 << 10
 """KiB: a part of 5 or 6 MiB in the hands of one library after another, and what Python keeps of it."""
-
-
-@pytest.fixture(scope="session")
-def hosted_supabase() -> Iterator[Server]:
-    """Whatever project whoever runs the tests names, with a bucket `training-datasets`; pytest needs --allow-hosts of it."""
-    secret = os.environ["SUPABASE_SERVICE_ROLE_KEY"]
-    project = Server("hosted_supabase", "supabase", os.environ["SUPABASE_URL"], "training-datasets", "", secret)
-    yield project
-    store = project.store()
-    for each in FOLDERS:
-        for found in list(store.list(each)):
-            store.delete(found.key)
 
 
 @pytest.fixture(params=SERVERS)
