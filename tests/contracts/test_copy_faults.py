@@ -27,7 +27,7 @@ from trainmaster.errors import (
     TrainmasterError,
     WaitTimedOutError,
 )
-from trainmaster.storage.copy import Copied, CopyLimits, NotCopied, Transfer, copy_objects
+from trainmaster.storage.copy import BegunUpload, Copied, CopyLimits, NotCopied, Transfer, copy_objects
 from trainmaster.storage.obstore_clients import Timeouts
 
 LIMITS = CopyLimits(part_bytes=PART, first_at_once=4, tries=4, pause_seconds=0.01, answer_seconds=20)
@@ -193,6 +193,36 @@ def test_an_upload_whose_begin_or_end_is_not_heard_of_leaves_the_object_and_noth
     rule = copying.crossing.destination.befall(step, "POST", call)
     copying.assert_all_copied(copying.run())
     assert rule.befell == 1
+
+
+class Notes:
+    """A journal."""
+
+    def __init__(self) -> None:
+        self.begun_: list[BegunUpload] = []
+
+    def begun(self, _: Transfer, upload: BegunUpload) -> None:
+        self.begun_.append(upload)
+
+    def require_ours(self, _: Transfer) -> None:
+        """It is."""
+
+
+def test_an_upload_all_of_whose_parts_arrived_is_completed_without_reading_anything_again(copying: Copying) -> None:
+    """As one is left by who was killed just before its end."""
+    (name,) = copying.add(LARGE)
+    transfer, notes = Transfer(name, copying.source(name), copying.destination(name)), Notes()
+    source, destination = copying.crossing.ends(Timeouts(20, 20, 60))
+    copying.crossing.destination.befall(stores.refused_connection, "POST", "uploadId=", times=None)
+    (failed,) = copy_objects(source, destination, [transfer], limits=LIMITS, journal=notes)
+    _assert_failed(failed, StorageUnavailableError)
+    copying.crossing.calm()
+    before = len(copying.crossing.source.passed)
+    (copied,) = copy_objects(
+        source, destination, [replace(transfer, upload=notes.begun_[0])], limits=LIMITS, journal=notes
+    )
+    copying.assert_all_copied({name: copied})
+    assert not [call for call in copying.crossing.source.passed[before:] if OBJECT in call.path]
 
 
 @pytest.mark.parametrize("size", [SMALL, LARGE], ids=["small", "large"])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from trainmaster.errors import TrainmasterError
 from trainmaster.storage.asking import EndFailedError, Order, Run
@@ -21,6 +21,7 @@ def reason(failure: Exception) -> Exception:
     return failure.error if isinstance(failure, EndFailedError) else failure
 
 
+@runtime_checkable
 class Phase(Protocol):
     """A part of the copying of one large object, made of numbered pieces of the same weight."""
 
@@ -101,6 +102,10 @@ class LargeObject:
             if self._failure:
                 raise self._failure
             outcome = self._phase.close()
+            while isinstance(outcome, Phase) and not outcome.numbers:  # all its pieces were done by an earlier try
+                with self._lock:
+                    self._phase = outcome
+                outcome = outcome.close()
         except ENDS_IT as failure:
             self._phase.give_up(failure)
             self._run.desk.drop_large(self)
