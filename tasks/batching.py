@@ -6,10 +6,11 @@ Never more of them are submitted than are at work: what ends the run early then 
 from __future__ import annotations
 
 import logging
+import signal
 import threading
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import copy_context
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
@@ -35,8 +36,8 @@ if TYPE_CHECKING:
 SCHEDULER_ANSWERS_SECONDS = 15
 LOOK_SECONDS = 2.0
 """How often a batch asks Prefect whether its run is still wanted."""
-ENDING_SECONDS = 20.0
-"""How long batches that were told to stop are waited for. Ten seconds later Prefect kills a cancelled run."""
+ENDING_SECONDS, TELLING_SECONDS = 18.0, 8.0
+"""How long batches that were told to stop are waited for, and then to be heard: Prefect kills a cancelled run after 30 s."""
 B = TypeVar("B")
 R = TypeVar("R")
 
@@ -165,22 +166,34 @@ def _runner(request: MigrateDatasetsRequest) -> Iterator[TaskRunner[Any]]:
                 f"No Dask scheduler answers at {request.dask_address or 'this machine'}. Start one there, give another"
                 " dask_address, leave it empty for a cluster on this machine, or choose threads."
             ) from error
-        yield dask
-        if not request.dask_address:
+        if request.dask_address:
+            yield dask
+            return
+        dask.client.run(_leave_ending_to_us)
+        try:
+            yield dask
+        finally:
             _let_them_tell(dask.client)
+
+
+def _leave_ending_to_us() -> None:
+    """In each process of a cluster of ours: who cancels a run sends SIGTERM to all its processes, and these would die of it at once,
+    with their batches held until the leases run out."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
 
 def _let_them_tell(client: PrefectDaskClient) -> None:
     """Have the processes of a cluster that is about to be closed send Prefect what they have not: Dask kills them within seconds."""
-    workers = client.scheduler_info(-1)["workers"]
-    telling = [client.submit(_tell_all, workers=[one], pure=False) for one in workers]  # type: ignore[no-untyped-call]
-    for one in telling:
-        one.exception(timeout=2 * ENDING_SECONDS)
+    with suppress(TimeoutError, OSError):  # of one that has died, or ends by no means: what it had to say is lost
+        workers = client.scheduler_info(-1)["workers"]
+        telling = [client.submit(_tell_all, workers=[one], pure=False) for one in workers]  # type: ignore[no-untyped-call]
+        for one in telling:
+            one.exception(timeout=TELLING_SECONDS)
 
 
 def _tell_all() -> None:
-    APILogWorker.drain_all(timeout=ENDING_SECONDS)
-    EventsWorker.drain_all(timeout=ENDING_SECONDS)
+    APILogWorker.drain_all(timeout=TELLING_SECONDS)
+    EventsWorker.drain_all(timeout=TELLING_SECONDS)
 
 
 def _dask(request: MigrateDatasetsRequest) -> DaskTaskRunner:
@@ -195,5 +208,10 @@ def _dask(request: MigrateDatasetsRequest) -> DaskTaskRunner:
     logging.getLogger("distributed").setLevel(logging.WARNING)  # it tells of each connection
     if request.dask_address:
         return DaskTaskRunner(address=request.dask_address, client_kwargs={"timeout": SCHEDULER_ANSWERS_SECONDS})
-    cluster = {"n_workers": request.workers, "threads_per_worker": 1, "dashboard_address": None, "memory_limit": None}
+    cluster = {
+        "n_workers": request.workers,
+        "threads_per_worker": 1,
+        "dashboard_address": "127.0.0.1:0",
+        "memory_limit": None,
+    }
     return DaskTaskRunner(cluster_kwargs={**cluster, "processes": True})

@@ -1,23 +1,32 @@
-"""What people do to a training that a worker or a served flow carries out: cancel it, start it twice, answer for its cost, try it again."""
+"""What people do to a training that a worker or a served flow carries out: cancel it, start it twice, answer for its cost, try it again.
+
+And to a migration: cancel it.
+"""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
+from uuid import UUID
 
 import pytest
+from sqlalchemy import select
 from workshop import Workshop, until, user_of
 
+from benchmarks.scale_out import catalogue_in, copies_of, stock
 from trainmaster.budget.budgets import Budget
+from trainmaster.catalog.catalogue import Catalogue
+from trainmaster.catalog.tables import pending_objects
 
 
 @pytest.fixture(scope="module")
 def workshop(embedded: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workshop]:
     opened = Workshop(embedded, tmp_path_factory.mktemp("workshop"))
     try:
-        opened.open("train-model", "train-and-serve", "reconcile")
+        opened.open("train-model", "train-and-serve", "reconcile", "migrate-datasets")
         yield opened
     finally:
         opened.close()
@@ -158,3 +167,30 @@ def test_a_run_cancelled_after_its_worker_died_is_stopped_by_reconcile(workshop:
         workshop.job_in("orphaned", "Stopped")
         print(f"orphaned: Stopped {time.monotonic() - began:.1f} s after reconcile was started")
     assert workshop.row(job).stop_asked
+
+
+@pytest.mark.parametrize("task_runner", ["threads", "dask"])
+def test_cancelling_a_migration_stops_it_and_gives_back_what_it_held(workshop: Workshop, task_runner: str) -> None:
+    user = stock(workshop.environment, workshop.state_dir, 40, 250_000)
+    asked = {"user_id": str(user), "workers": 2}
+    slowly = {"task_runner": task_runner, "megabytes_per_second": 0.4}
+    run = workshop.start("migrate-datasets", {**asked, **slowly})
+    with catalogue_in(workshop.state_dir) as catalogue:
+        until(lambda: claims(catalogue, user), "it never began")
+        began = time.monotonic()
+        workshop.cancel(run)
+        workshop.in_state(run, "Cancelled")
+        print(f"{task_runner}: Cancelled {time.monotonic() - began:.1f} s after it was asked for")
+        until(lambda: all(until_ <= datetime.now(UTC) for until_ in claims(catalogue, user)), "a claim is held")
+
+        again = workshop.start("migrate-datasets", asked)
+        assert workshop.ended(again)["name"] == "Completed"
+        assert claims(catalogue, user) == []
+        assert len(copies_of(catalogue, user)) == 40
+
+
+def claims(catalogue: Catalogue, user: UUID) -> list[datetime]:
+    """Until when each object of the user's that is pending is held."""
+    column = pending_objects.c
+    with catalogue.database.reading() as connection:
+        return list(connection.execute(select(column.lease_until).where(column.user_id == user)).scalars())

@@ -188,7 +188,7 @@ class Workshop:
         )
 
     def row(self, job_name: str) -> Deployment:
-        catalogue = open_catalogue(None, self._state)
+        catalogue = open_catalogue(None, self.state_dir)
         try:
             row = catalogue.deployments.find(job_name)
             assert row
@@ -198,7 +198,7 @@ class Workshop:
 
     @contextmanager
     def ledger(self) -> Iterator[Ledger]:
-        with open_ledger(None, self._state) as opened:
+        with open_ledger(None, self.state_dir) as opened:
             yield opened
 
     @contextmanager
@@ -211,7 +211,7 @@ class Workshop:
             self.aws.control("DELETE", "faults")
 
     @property
-    def _state(self) -> Path:
+    def state_dir(self) -> Path:
         return Path(self.aws.environment["TRAINMASTER_STATE_DIR"])
 
     def _prefect(self, *arguments: str) -> None:
