@@ -128,16 +128,16 @@ class Desk:
             self._at_work -= 1
             self._at_large -= work.is_large
             self._in_flight.give_back(given_back)
+            self.tally.ended(given_back)
             if self._pausing:
                 self._changed.notify_all()
-        self.tally.ended(given_back)
 
     def give_back(self, size: int) -> None:
         """Of what was handed on by a work that is finished."""
         with self._changed:
             self._in_flight.give_back(size)
+            self.tally.let_go(size)
             self._changed.notify()
-        self.tally.let_go(size)
 
     def throttled(self, began: float, retry_after: float | None) -> None:
         """An end asked for fewer requests, of one that began then."""
@@ -199,14 +199,17 @@ class Desk:
     def _of_large(self) -> Work | None:
         """Of the one begun longest ago that has something to begin, so that it ends; else of the largest that waits."""
         for large in self.active_large:
-            needed = large.next_weight()
-            if needed is not None and self._in_flight.fits(needed):
+            if self._fits(large):
                 return large.next()
-        if self._large and len(self.active_large) < self.limits.large_at_once:
+        if self._large and len(self.active_large) < self.limits.large_at_once and self._fits(self._large[0][2]):
             large = heapq.heappop(self._large)[2]
             self.active_large.append(large)
             return large.next()
         return None
+
+    def _fits(self, large: Large) -> bool:
+        needed = large.next_weight()
+        return needed is not None and self._in_flight.fits(needed)
 
     def _has_a_place(self) -> bool:
         return self._at_work < self._concurrency.limit and time.monotonic() >= self._concurrency.closed_until

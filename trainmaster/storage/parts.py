@@ -22,6 +22,7 @@ from trainmaster.storage.in_order import Hold, InOrder
 from trainmaster.storage.large_objects import ENDS_IT, Phase, reason
 from trainmaster.storage.settling import Sent, is_of, not_arrived, replaced, require_vouched, settled, wholeness
 from trainmaster.storage.transfers import BegunUpload, Copied
+from trainmaster.storage.wholeness import Wholeness
 
 MOST_PARTS = 10_000
 """Of one multipart upload (AWS, "Amazon S3 multipart upload limits")."""
@@ -173,7 +174,7 @@ class Sending:
         """The tag of the object made of all parts, and whether we know that it is of them."""
         run, order, key = self._run, self._order, self._order.transfer.destination
         parts = [self._parts[number] for number in sorted(self._parts)]
-        for _ in range(2):
+        for is_last in (False, True):
             try:
                 return run.at_destination(order, run.destination.complete, key, self.upload.upload_id, parts), True
             except UploadGoneError:
@@ -186,7 +187,7 @@ class Sending:
                 if held and is_of(held, self._version):
                     run.at_destination(order, run.destination.abort, key, self.upload.upload_id)
                     return held.tag, False
-                if held:
+                if held and not is_last:
                     run.remove(order)
         raise NameConflictError(
             f"{run.destination.name}/{key}: something else is there, or our upload is gone: another program writes it. Stop that,"
@@ -208,7 +209,8 @@ class ReadingBack:
         size = run.limits.part_bytes
         self.weight = weight(size)
         self.numbers = deque(range(1, -(-version.size // size) + 1))
-        self._in_order = InOrder(wholeness(run, order))
+        # Where it is known how the bytes hash, they were proven before: what is damaged now is so at the destination.
+        self._in_order = InOrder(Wholeness("", must_be_gzip=False) if sent.sha256 else wholeness(run, order))
 
     def may_begin(self, number: int, running: int) -> bool:
         return running < _WINDOW and number < self._in_order.next + _WINDOW

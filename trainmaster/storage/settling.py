@@ -26,14 +26,14 @@ def created(run: Run, order: Order, create: Callable[[], Sent], is_same: Callabl
 
     Raises NameConflictError when there is something else again: somebody else writes that key.
     """
-    for _ in range(2):
+    for is_last in (False, True):
         try:
             return create()
         except AlreadyThereError:
             held = run.at_destination(order, run.destination.look, order.transfer.destination)
             if held and (same := is_same(held)):
                 return same
-            if held:
+            if held and not is_last:
                 run.remove(order)
     raise NameConflictError(
         f"{run.destination.name}/{order.transfer.destination} was replaced, and something else is there again: another"
