@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from trainmaster.errors import DatasetRefusedError
+from trainmaster.errors import CorruptedUploadError, DatasetRefusedError, ObjectChangedError
 from trainmaster.storage.asking import Order, Run
 from trainmaster.storage.desk import weight
 from trainmaster.storage.ends import Held, Piece, Version
@@ -45,11 +45,18 @@ class WholeObject:
             return None
         if order.transfer.tried_before and (copied := self._found()):
             return copied
-        piece = run.read(order, 0, max(order.size, 1))
-        if piece.version.size != len(piece.data):
-            self._reroute(piece.version)
-            return None
-        return settled(run, order, piece.version, self._put(piece))
+        for is_last in (False, False, True):
+            piece = run.read(order, 0, max(order.size, 1))
+            if piece.version.size != len(piece.data):
+                self._reroute(piece.version)
+                return None
+            try:
+                return settled(run, order, piece.version, self._put(piece))
+            except (CorruptedUploadError, DatasetRefusedError, ObjectChangedError):
+                # What was cut on its way, and rightly announced, says nothing of the object.
+                if is_last or run.at_source(order, run.source.look, order.transfer.source) == piece.version:
+                    raise
+        return None
 
     def _reroute(self, version: Version) -> None:
         self._order.size = version.size
