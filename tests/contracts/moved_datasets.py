@@ -6,6 +6,7 @@ import gzip
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from random import Random
 from types import SimpleNamespace
 from typing import Any
 from uuid import UUID, uuid4
@@ -90,6 +91,12 @@ def put_in_supabase(shelves: Shelves, path: str, body: bytes) -> None:
         content=body,
         headers={"Authorization": f"Bearer {key.get_secret_value()}", "x-upsert": "true"},
     ).raise_for_status()
+
+
+def noise(megabytes: int) -> list[str]:
+    """Lines of a sound file that no packing makes smaller than that."""
+    random = Random(7)  # noqa: S311 - bytes to fill a file
+    return [chats(1, random.randbytes(50_000).hex())[0] for _ in range(megabytes * 20)]
 
 
 def packed(*lines: str) -> bytes:

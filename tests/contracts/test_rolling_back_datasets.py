@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-import random
 import signal
 import sys
 from collections.abc import Iterator
@@ -26,6 +25,7 @@ from moved_datasets import (
     copy_all,
     copy_of,
     in_both,
+    noise,
     now,
     packed,
     promoted,
@@ -81,12 +81,6 @@ def downloaded(shelves: Shelves, dataset_id: UUID) -> bytes:
     link = download_link(shelves.library, dataset_id, shelves.user_id)
     assert link.provider is SUPABASE
     return httpx.get(link.url, headers={"Accept-Encoding": "identity"}).content
-
-
-def noise(megabytes: int) -> list[str]:
-    """Lines of a sound file that no packing makes smaller than that."""
-    random_ = random.Random(7)  # noqa: S311 - bytes to fill a file
-    return [chats(1, random_.randbytes(50_000).hex())[0] for _ in range(megabytes * 20)]
 
 
 class TestRollingBack:

@@ -19,6 +19,7 @@ from moved_datasets import (
     content,
     copy_of,
     in_both,
+    noise,
     now,
     promoted,
     put_in_s3,
@@ -30,8 +31,9 @@ from moved_datasets import (
 
 from trainmaster.errors import NotConfiguredError, StorageUnavailableError
 from trainmaster.migration.outcomes import VerifiedCopies
+from trainmaster.migration.proving import PIECE
 from trainmaster.migration.verifying import verify_copies
-from trainmaster.storage.ends import Source
+from trainmaster.storage.ends import Source, Version
 from trainmaster.storage.library import Library
 from trainmaster.storage.removing import delete_dataset, sweep
 
@@ -73,6 +75,35 @@ class TestSoundCopies:
         again = {each.id for each in made if copy_of(now(shelves, each.id), S3).verified_by == BY}
         assert again == {made[1].id, made[3].id}
         assert verify(shelves, everything=True, sample=1).read == 4
+
+    def test_a_large_one_is_read_in_pieces_of_one_version(self, shelves: Shelves) -> None:
+        dataset = in_both(shelves, *noise(9))
+        size = copy_of(dataset, S3).size_bytes
+        asked: list[tuple[int, int]] = []
+
+        def read(real: Source, path: str, start: int, length: int, version: Version | None) -> Any:
+            assert (version is None) == (start == 0)
+            piece = real.read(path, start, length, version)
+            asked.append((length, len(piece.data)))
+            return piece
+
+        result = verify(shelves, with_calls(shelves, read=read))
+        assert (result.read, result.bytes, result.damaged_count) == (1, size, 0)
+        assert {length for length, _ in asked} == {PIECE}
+        assert sum(came for _, came in asked) == size
+        assert len(asked) == -(-size // PIECE) > 2
+
+    def test_a_large_one_that_is_replaced_between_two_pieces_is_no_damage(self, shelves: Shelves) -> None:
+        dataset = in_both(shelves, *noise(5))
+        copy = copy_of(dataset, S3)
+
+        def read(real: Source, path: str, start: int, *more: Any) -> Any:
+            if start:
+                put_in_s3(shelves, copy, content(shelves, copy)[::-1])
+            return real.read(path, start, *more)
+
+        result = verify(shelves, with_calls(shelves, read=read))
+        assert (result.damaged_count, dict(result.left)) == (0, {"changed_meanwhile": 1})
 
     def test_only_those_that_were_asked_for(self, shelves: Shelves) -> None:
         mine, other = in_both(shelves), in_both(shelves)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from trainmaster.catalog.candidates import Candidate
@@ -33,7 +34,7 @@ def damage_seen(round_: Round, candidate: Candidate, copy: Copy) -> tuple[Fate |
 def damage_read(round_: Round, candidate: Candidate, copy: Copy) -> tuple[Fate | None, int]:
     """The fate of a dataset whose copy in S3 is not what it was, having read all of it; and the bytes that were read.
 
-    A sound one is noted as verified now. A rehearsal reads nothing and says how much it would be.
+    A rehearsal reads nothing and says how much it would be.
     """
     round_.begin_reading(copy.size_bytes)
     if round_.rehearsed:
@@ -41,9 +42,13 @@ def damage_read(round_: Round, candidate: Candidate, copy: Copy) -> tuple[Fate |
     proof = prove(source_of(round_, copy), copy, round_.pace)
     if proof.damage:
         return damaged(round_, candidate, copy, proof.damage, read=proof.read), proof.read
-    now = datetime.now(UTC)
-    round_.library.catalogue.migrations.verified([(candidate.id, S3.value, now, round_.by)])
     return None, proof.read
+
+
+def note_sound(round_: Round, candidates: Sequence[Candidate], since: datetime) -> None:
+    """Catalogue that copies in S3 were read whole, which was begun at that moment, and found to be what they were."""
+    found = [(candidate.id, S3.value, since, round_.by) for candidate in candidates]
+    round_.library.catalogue.migrations.verified(found)
 
 
 def damaged(round_: Round, candidate: Candidate, copy: Copy, damage: str, *, read: int = 0) -> Fate:

@@ -15,7 +15,7 @@ from trainmaster.catalog.candidates import Candidate
 from trainmaster.catalog.datasets import Copy
 from trainmaster.errors import LeaseLostError, NotConfiguredError, ObjectMissingError, StorageUnavailableError
 from trainmaster.migration.advice import PROMOTE_FIRST, RUN_AGAIN, SWEPT
-from trainmaster.migration.findings import changed, damage_read, damage_seen, replaced, standing
+from trainmaster.migration.findings import changed, damage_read, damage_seen, note_sound, replaced, standing
 from trainmaster.migration.outcomes import Fate, PhaseResult
 from trainmaster.migration.phases import carry_out, round_of
 from trainmaster.migration.request import MigrateDatasetsRequest
@@ -94,9 +94,13 @@ class _Pruning:
 
         And the bytes that were read, in a rehearsal those that would be.
         """
-        recent = self._now - PROVEN_WITHIN <= copy.verified_at <= self._now + AHEAD
+        recent, began = self._now - PROVEN_WITHIN <= copy.verified_at <= self._now + AHEAD, datetime.now(UTC)
         fate, read = damage_seen(self.round, candidate, copy)
-        return (fate, read) if fate or read or recent else damage_read(self.round, candidate, copy)
+        if not (fate or read or recent):
+            fate, read = damage_read(self.round, candidate, copy)
+        if read and not (fate or self.round.rehearsed):
+            note_sound(self.round, [candidate], began)
+        return fate, read
 
     def _deleted(self, candidate: Candidate, read: int) -> Fate:
         library = self.round.library

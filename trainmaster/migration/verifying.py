@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from uuid import UUID
 
 from trainmaster.catalog.candidates import Candidate, Selection
-from trainmaster.migration.findings import changed, damage_read
+from trainmaster.migration.findings import changed, damage_read, note_sound
 from trainmaster.migration.outcomes import Ending, Fate, Tallied, VerifiedCopies
 from trainmaster.migration.request import VerifyCopiesRequest
 from trainmaster.migration.rounds import Round, fate_of
@@ -52,8 +52,11 @@ def verify_copies(
 
 def _go_over(request: VerifyCopiesRequest, round_: Round, damaged: Tallied, others: Tallied) -> Ending:
     for group in _groups(request, round_.library):
-        for _, fate in round_.each(group, lambda candidate: _read(round_, candidate)):
+        began, sound = datetime.now(UTC), list[Candidate]()
+        for candidate, fate in round_.each(group, lambda each: _read(round_, each)):
             (damaged if fate.kind == "damaged" else others).add([fate])
+            sound += [candidate] if fate.verdict == "done" else []
+        note_sound(round_, sound, began)
         if ending := round_.ending:
             return ending
     return Ending()
