@@ -56,9 +56,10 @@ MESSAGES: dict[str, tuple[EventTrigger, str, str]] = {
         _STATE,
         _WHY,
     ),
-    "Trainmaster: a migration ended early, or copies are damaged": (
+    "Trainmaster: a migration ended early or left failures, or copies are damaged": (
         EventTrigger(
-            expect={"prefect.flow-run.Failed", "prefect.flow-run.Crashed"},
+            # A dataset that fails for good is given up after three runs, and told of no more.
+            expect={f"prefect.flow-run.{state}" for state in ("Failed", "Crashed", "CompletedWithFailures")},
             match_related={"prefect.resource.role": "flow", "prefect.resource.name": MIGRATION_FLOWS},
             posture=Posture.Reactive,
         ),

@@ -21,7 +21,7 @@ from prefect.client.schemas.objects import FlowRun
 from prefect.events import Event, Resource, emit_event
 from prefect.events.worker import EventsWorker
 from prefect.settings import PREFECT_API_URL, temporary_settings
-from prefect.states import Running
+from prefect.states import Completed, Running
 
 from deployments.automations import BURIAL, MESSAGES, NOTIFICATION_BLOCK, apply
 from trainmaster.errors import MigrationEndedError
@@ -162,15 +162,29 @@ def ends_early() -> None:
     raise MigrationEndedError("Ended early: the bucket is gone. 3 datasets copied.")
 
 
-def test_a_migration_that_ended_early_is_told_of_with_its_figures(client: SyncPrefectClient) -> None:
+@flow(name="migrate-datasets")
+def leaves_failures() -> Any:
+    return Completed(name="CompletedWithFailures", message="5 datasets copied, 2 failed.")
+
+
+@pytest.mark.parametrize(
+    ("run", "state", "said"),
+    [
+        (ends_early, "Failed", "the bucket is gone. 3 datasets copied."),
+        (leaves_failures, "CompletedWithFailures", "5 datasets copied, 2 failed."),
+    ],
+)
+def test_a_migration_that_ended_early_or_left_failures_is_told_of_with_its_figures(
+    client: SyncPrefectClient, run: Any, state: str, said: str
+) -> None:
     with listening() as (url, told):
         CustomWebhookNotificationBlock(
             name="people", url=url, json_data={"subject": "{{subject}}", "body": "{{body}}"}
         ).save(NOTIFICATION_BLOCK, overwrite=True)
         list(apply(client))
-        message = heard(lambda: ends_early(return_state=True), lambda: told)[0]
-    assert message["subject"].endswith("(migrate-datasets) is Failed")
-    assert "the bucket is gone. 3 datasets copied." in message["body"]
+        message = heard(lambda: run(return_state=True), lambda: told)[0]
+    assert message["subject"].endswith(f"(migrate-datasets) is {state}")
+    assert said in message["body"]
 
 
 def test_a_run_whose_heart_stopped_is_crashed(server: PrefectServer, client: SyncPrefectClient) -> None:
