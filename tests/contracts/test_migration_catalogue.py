@@ -153,7 +153,7 @@ class TestCandidates:
     def test_copies_are_verified_in_the_order_they_were_last(self, catalogue: Catalogue, user: uuid.UUID) -> None:
         found = list(in_both(catalogue, user, 5))
         in_supabase(catalogue, user)
-        start = datetime(2027, 1, 1, tzinfo=UTC)
+        start = datetime(2026, 5, 1, tzinfo=UTC)
         moments = [start + timedelta(days=day) for day in (3, 1, 1, 4, 2)]
         catalogue.migrations.verified([(one.id, "s3", at, "a test") for one, at in zip(found, moments, strict=True)])
         expected = [

@@ -15,10 +15,10 @@ from moving_datasets import claimed, copies, in_both, in_supabase, of_the_applic
 from sqlalchemy import insert, text, update
 from sqlalchemy.exc import DBAPIError
 
-from trainmaster.catalog.candidates import Candidate
+from trainmaster.catalog.candidates import Candidate, Selection
 from trainmaster.catalog.catalogue import Catalogue
 from trainmaster.catalog.settling import Outcome
-from trainmaster.catalog.tables import dataset_moves, training_datasets
+from trainmaster.catalog.tables import dataset_copies, dataset_moves, training_datasets
 from trainmaster.errors import NameConflictError, ObjectMissingError
 from trainmaster.storage.removing import sweep
 from trainmaster.storage.uploading import upload
@@ -284,3 +284,34 @@ def test_an_upload_that_was_begun_and_left_is_ended_by_the_sweep(embedded: Any, 
     left = shelves.s3.list_multipart_uploads(Bucket=claim.bucket, Prefix=claim.path).get("Uploads", [])
     assert left == []
     shelves.catalogue.close()
+
+
+def test_nothing_is_verified_later_than_the_database_says_it_is_now(catalogue: Catalogue, user: uuid.UUID) -> None:
+    ahead = datetime.now(UTC) + timedelta(days=300)
+    found = in_supabase(catalogue, user)
+    [settled] = copies(claimed(catalogue, found).held, found)
+    early = replace(settled, copies=[replace(copy, verified_at=ahead) for copy in settled.copies])
+    assert catalogue.migrations.copied([early], by="a test") == [Outcome.COPIED]
+    [copied] = seen(catalogue, found[0].id)
+    assert copied.s3
+    assert copied.s3.verified_at < ahead - timedelta(days=299)
+    catalogue.migrations.verified([(copied.id, "s3", ahead, "a fast clock")])
+    [verified] = seen(catalogue, copied.id)
+    assert verified.s3
+    assert (verified.s3.verified_by, verified.s3.verified_at < ahead - timedelta(days=299)) == ("a fast clock", True)
+
+
+def test_a_copy_that_a_fast_clock_stamped_is_read_again_and_gets_the_right_time(
+    catalogue: Catalogue, user: uuid.UUID
+) -> None:
+    [copied] = in_both(catalogue, user)
+    stamped = update(dataset_copies).where(dataset_copies.c.dataset_id == copied.id, dataset_copies.c.provider == "s3")
+    with catalogue.database.writing() as connection:
+        connection.execute(stamped.values(verified_at=datetime.now(UTC) + timedelta(days=300)))
+    now, of_user = datetime.now(UTC), Selection(user_id=user)
+    assert [one.id for one in catalogue.migrations.to_verify(of_user, verified_before=now, limit=5)] == [copied.id]
+    catalogue.migrations.verified([(copied.id, "s3", now, "a right clock")])
+    [verified] = seen(catalogue, copied.id)
+    assert verified.s3
+    assert verified.s3.verified_at == now
+    assert list(catalogue.migrations.to_verify(of_user, verified_before=now, limit=5)) == []

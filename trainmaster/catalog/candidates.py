@@ -12,6 +12,7 @@ from sqlalchemy import Connection, FromClause, Select, and_, func, literal, or_,
 from sqlalchemy.sql import ColumnElement
 
 from trainmaster.catalog.columns import Moment
+from trainmaster.catalog.database import Database
 from trainmaster.catalog.datasets import Copy, lies_in_folder_of
 from trainmaster.catalog.hindrances import Hindrance
 from trainmaster.catalog.moves import promoted_at
@@ -109,6 +110,7 @@ def page(
 
 
 def page_to_verify(
+    database: Database,
     connection: Connection,
     selection: Selection,
     *,
@@ -116,11 +118,11 @@ def page_to_verify(
     after: Candidate | None,
     limit: int,
 ) -> Sequence[Candidate]:
-    """The next that have a copy in S3, by when that was verified."""
+    """The next that have a copy in S3, by when that was verified. Nothing was verified in the future, whatever was noted."""
     key = (_S3.c.verified_at, _S3.c.dataset_id)
     wanted = [*selection.conditions(), _S3.c.provider == StorageProvider.S3]
     if verified_before is not None:
-        wanted.append(_S3.c.verified_at < verified_before)
+        wanted.append(or_(_S3.c.verified_at < verified_before, _S3.c.verified_at > database.now(connection)))
     if after is not None:
         if after.s3 is None:
             raise ValueError(f"dataset {after.id} has no copy in S3: no page of copies there ended with it")

@@ -57,6 +57,10 @@ class Copy:
         """Where it is, as people say it."""
         return f"{self.provider}://{self.bucket}/{self.path}"
 
+    def verified_until(self, now: datetime) -> Copy:
+        """The same, verified by `now` at the latest: the clock of who verified it may be ahead of the database's."""
+        return replace(self, verified_at=min(self.verified_at, now))
+
 
 @dataclass(frozen=True)
 class Dataset:
@@ -122,7 +126,10 @@ class Datasets:
             )
             if connection.execute(row.returning(training_datasets.c.id)).first() is None:
                 return self._found(connection, dataset, claims)
-            connection.execute(insert(dataset_copies), [_copy_columns(dataset.id, copy) for copy in dataset.copies])
+            now = self._database.now(connection)
+            connection.execute(
+                insert(dataset_copies), [_copy_columns(dataset.id, copy.verified_until(now)) for copy in dataset.copies]
+            )
             for claim in claims:
                 settle(connection, claim)
             for copy in dataset.copies:
@@ -144,6 +151,7 @@ class Datasets:
         with integrity_refused(f"A copy of dataset {dataset_id}"), self._database.writing() as connection:
             dataset = self._locked(connection, dataset_id, user_id)
             _check_copy(dataset, copy)
+            copy = copy.verified_until(self._database.now(connection))
             if dataset.copy_at(copy.provider):
                 connection.execute(
                     update(dataset_copies)

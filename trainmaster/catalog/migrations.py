@@ -61,7 +61,7 @@ class Migrations:
         """The next datasets with a copy in S3, those first whose copy was not verified for longest; `after` ended the last page."""
         with self._database.reading() as connection:
             return candidates.page_to_verify(
-                connection, selection, verified_before=verified_before, after=after, limit=limit
+                self._database, connection, selection, verified_before=verified_before, after=after, limit=limit
             )
 
     def claim(self, wanted: Sequence[Wanted], *, holder: str, lease: timedelta) -> Claims:
@@ -129,7 +129,7 @@ class Migrations:
         """Note copies that were read again and found to be what they were."""
         for some in _batches(found):
             with self._database.writing() as connection:
-                verify_all(connection, some)
+                verify_all(self._database, connection, some)
 
     def damaged(self, dataset_id: UUID, provider: StorageProvider, reason: str, advice: str, *, by: str) -> None:
         """Keep that a copy is not what was catalogued, any more or at all.

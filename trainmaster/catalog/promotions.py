@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from sqlalchemy import Connection, bindparam, delete, select, update
+from sqlalchemy import Connection, bindparam, delete, or_, select, update
 
 from trainmaster.catalog.candidates import Candidate
 from trainmaster.catalog.database import Database
@@ -92,7 +92,15 @@ def withdraw(
         )
     now = database.now(connection)
     claim = PendingObject(
-        there.provider, there.bucket, there.path, candidate.id, candidate.user_id, holder, now + lease, now
+        there.provider,
+        there.bucket,
+        there.path,
+        candidate.id,
+        candidate.user_id,
+        holder,
+        now + lease,
+        now,
+        source_version=there.version,
     )
     orphan(database, connection, claim)
     note(connection, [Move(candidate.id, "prune", now, by, there.uri)])
@@ -115,16 +123,16 @@ def note_damage(
         _drop_damaged(database, connection, dataset_id, dataset.user_id)
 
 
-def verify_all(connection: Connection, found: Sequence[Verified]) -> None:
+def verify_all(database: Database, connection: Connection, found: Sequence[Verified]) -> None:
     """Note who found which copies whole, and when; one in S3 is not damaged then, or not any more."""
-    copy = dataset_copies.c
+    copy, now = dataset_copies.c, database.now(connection)
     newer = update(dataset_copies).where(
         copy.dataset_id == bindparam("of"),
         copy.provider == bindparam("at"),
-        copy.verified_at <= bindparam("found_at"),
+        or_(copy.verified_at <= bindparam("found_at"), copy.verified_at > now),
     )
     values = [
-        {"of": dataset_id, "at": str(provider), "found_at": at, "verified_at": at, "verified_by": by}
+        {"of": dataset_id, "at": str(provider), "found_at": at, "verified_at": min(at, now), "verified_by": by}
         for dataset_id, provider, at, by in sorted(found, key=lambda one: one[0])
     ]
     connection.execute(newer, values)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from datetime import timedelta
 
 from sqlalchemy import delete, insert, update
@@ -13,6 +14,7 @@ from trainmaster.catalog.datasets import Copy
 from trainmaster.catalog.hindrances import clear
 from trainmaster.catalog.moves import Move, note
 from trainmaster.catalog.pending import PendingObject, orphan
+from trainmaster.catalog.refusals import integrity_refused
 from trainmaster.catalog.settling import copies_of, lock_as_seen
 from trainmaster.catalog.tables import dataset_copies, training_datasets
 from trainmaster.storage.store import StorageProvider
@@ -26,7 +28,7 @@ def retake(
     The object in S3, if there is one, becomes pending, held by `holder`, who removes it; whatever a crash leaves is swept. None
     when the dataset is gone, or it or its copies are not what was looked at.
     """
-    with database.writing() as connection:
+    with integrity_refused(f"Dataset {candidate.id}"), database.writing() as connection:
         if candidate.id not in lock_as_seen(connection, [candidate]):
             return None
         copies = copies_of(connection, [candidate.id]).get(candidate.id, {})
@@ -35,7 +37,7 @@ def retake(
             return None
         now = database.now(connection)
         connection.execute(delete(dataset_copies).where(dataset_copies.c.dataset_id == candidate.id))
-        connection.execute(insert(dataset_copies).values(dataset_id=candidate.id, **vars(theirs)))
+        connection.execute(insert(dataset_copies).values(dataset_id=candidate.id, **asdict(theirs.verified_until(now))))
         connection.execute(
             update(training_datasets)
             .where(training_datasets.c.id == candidate.id)

@@ -62,7 +62,7 @@ def settle_all(database: Database, connection: Connection, settled: Sequence[Set
     found = _Found.look(database, connection, settled)
     outcomes = {one.seen.id: found.outcome(one) for one in settled}
     good = [one for one in settled if outcomes[one.seen.id] is Outcome.COPIED]
-    outcomes |= dict.fromkeys(_write(database, connection, good, found.known), Outcome.CONFLICT)
+    outcomes |= dict.fromkeys(_write(database, connection, good, found), Outcome.CONFLICT)
     done = [one for one in good if outcomes[one.seen.id] is Outcome.COPIED]
     drop(connection, {place for one in done for place in _places(one)})
     clear(connection, [one.seen.id for one in done])
@@ -128,16 +128,14 @@ def _agree(copies: Sequence[Copy], known: Mapping[str, Copy]) -> bool:
     return where and len({(copy.sha256, copy.size_bytes) for copy in (*copies, *known.values())}) == 1
 
 
-def _write(
-    database: Database, connection: Connection, good: Sequence[Settled], known: Mapping[UUID, Mapping[str, Copy]]
-) -> set[UUID]:
+def _write(database: Database, connection: Connection, good: Sequence[Settled], found: _Found) -> set[UUID]:
     """Returns the datasets of which an object was another's at this very moment; nothing of those is written."""
     rows = [
-        asdict(copy) | {"dataset_id": one.seen.id, "provider": str(copy.provider)}
+        asdict(copy.verified_until(found.now)) | {"dataset_id": one.seen.id, "provider": str(copy.provider)}
         for one in sorted(good, key=lambda one: one.seen.id)
         for copy in one.copies
     ]
-    again = [row for row in rows if row["provider"] in known.get(row["dataset_id"], {})]
+    again = [row for row in rows if row["provider"] in found.known.get(row["dataset_id"], {})]
     new = [row for row in rows if row not in again]
     if again:
         column = dataset_copies.c
