@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import io
 import uuid
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -264,6 +266,31 @@ def test_what_a_pruning_that_died_left_is_swept_with_what_lies_beside_it(embedde
     assert sweep(shelves.library).objects == [one.supabase.uri]
     assert {each.partition(":")[0] for each in shelves.objects()} == {"s3"}
     assert len(shelves.objects()) == 2
+    assert shelves.pending() == 0
+    shelves.catalogue.close()
+
+
+def test_what_replaced_the_object_a_dead_prune_left_is_not_swept(embedded: Any, tmp_path: Path) -> None:
+    shelves = Shelves(embedded.environment, tmp_path)
+    new = shelves.sound(shelves.request(chats(3)))
+    upload(shelves.library, new, [S3, SUPABASE])
+    [one] = seen(shelves.catalogue, new.id)
+    assert one.supabase
+    path, bucket = one.supabase.path, one.supabase.bucket
+    tag = shelves.library.stores.source(SUPABASE, bucket).look(path).tag
+    with shelves.catalogue.database.writing() as connection:
+        theirs = (dataset_copies.c.dataset_id == one.id, dataset_copies.c.provider == "supabase")
+        connection.execute(update(dataset_copies).where(*theirs).values(version=tag))
+    [one] = seen(shelves.catalogue, new.id)
+    assert prune(shelves.catalogue, one)
+    shelves.store(SUPABASE).delete(path)
+    newer = b"what the application put there since"
+    there = {"size": len(newer), "sha256": hashlib.sha256(newer).hexdigest(), "content_type": "text/plain"}
+    shelves.store(SUPABASE).put(path, io.BytesIO(newer), **there)
+    shelves.run_out()
+    assert sweep(shelves.library).objects == []
+    with shelves.store(SUPABASE).get(path) as chunks:
+        assert b"".join(chunks) == newer
     assert shelves.pending() == 0
     shelves.catalogue.close()
 
