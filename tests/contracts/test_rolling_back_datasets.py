@@ -166,7 +166,7 @@ class TestRollingBack:
     ) -> None:
         asked, deaths = request(shelves, "rollback"), 0
         for step in range(1, MOST_STEPS):
-            dataset = pruned(shelves, *chats(5), BAD, max_bad_fraction=0.5)
+            dataset = pruned(shelves)
             phase = killed_phases.Phase(dict(embedded.environment), shelves.folder, shelves.user_id, asked, step)
             child = children.Process(target=killed_phases.carry_out, args=(phase,))
             child.start()
