@@ -23,8 +23,11 @@ _BESIDE = 64 << 10
 
 
 def weight(size: int) -> int:
-    """What holding so many bytes counts: a quarter more, which HTTP clients and the allocator hold beside them."""
-    return size + size // 4 + _BESIDE
+    """What holding so many bytes counts: half as much again, which HTTP clients and the allocator hold beside them.
+
+    Measured: with 256 MiB a process whose parts were 16 MiB stayed below 290 MB of RSS, its 70 MB of Python included.
+    """
+    return size + size // 2 + _BESIDE
 
 
 class OverError(Exception):
