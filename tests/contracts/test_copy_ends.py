@@ -211,22 +211,6 @@ class TestDestination:
             put(destination, key, b"second")
         assert all_of(destination, key) == b"first"
 
-    def test_of_all_who_put_the_same_key_one_does(self, destination: S3Destination, key: str) -> None:
-        together = threading.Barrier(8)
-
-        def race(number: int) -> bool:
-            together.wait()
-            try:
-                put(destination, key, bytes([number]) * 1000)
-            except AlreadyThereError:
-                return False
-            return True
-
-        with ThreadPoolExecutor(8) as threads:
-            won = list(threads.map(race, range(8)))
-        assert won.count(True) == 1
-        assert all_of(destination, key) == bytes([won.index(True)]) * 1000
-
     def test_what_was_deleted_is_gone_and_may_be_put_again(self, destination: S3Destination, key: str) -> None:
         destination.delete(key)
         put(destination, key, b"first")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import pytest
@@ -35,6 +37,22 @@ def destination(target: Target) -> S3Destination:
 
 
 class TestSending:
+    def test_of_all_who_put_the_same_key_one_does(self, destination: S3Destination, key: str) -> None:
+        together = threading.Barrier(8)
+
+        def race(number: int) -> bool:
+            together.wait()
+            try:
+                put(destination, key, bytes([number]) * 1000)
+            except AlreadyThereError:
+                return False
+            return True
+
+        with ThreadPoolExecutor(8) as threads:
+            won = list(threads.map(race, range(8)))
+        assert won.count(True) == 1
+        assert all_of(destination, key) == bytes([won.index(True)]) * 1000
+
     def test_an_object_that_was_altered_on_its_way_is_refused(self, target: Target, key: str) -> None:
         with AlteringProxy(target.server.url, b"good bytes", b"evil bytes") as proxy:
             destination = target.destination(proxy.url)
