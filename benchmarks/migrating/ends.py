@@ -10,12 +10,14 @@ from typing import Any
 import boto3
 from botocore.config import Config
 
+from trainmaster.aws.clients import client_config
+
 REGION = "us-east-1"
 
 
 @dataclass(frozen=True)
 class S3End:
-    """A bucket of an S3-compatible server. What is put into it goes below `folder`."""
+    """A bucket of an S3-compatible server."""
 
     url: str
     access_key_id: str
@@ -30,7 +32,7 @@ class S3End:
             region_name=REGION,
             aws_access_key_id=self.access_key_id,
             aws_secret_access_key=self.secret_access_key,
-            config=Config(s3={"addressing_style": "path"}, max_pool_connections=32),
+            config=client_config().merge(Config(s3={"addressing_style": "path"})),
         )
 
 

@@ -6,12 +6,17 @@ import json
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass, field, replace
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 
+from sqlalchemy import insert
+
 from benchmarks.migrating.ends import REGION, End, S3End, SupabaseEnd, written
-from benchmarks.migrating.workloads import FOLDER, Made
+from benchmarks.migrating.workloads import FROM, TO, USER, Made
+from trainmaster.catalog.catalogue import open_catalogue
+from trainmaster.catalog.tables import training_datasets
 from trainmaster.embedded import processes
 
 BOUND = "loopback bound"
@@ -22,6 +27,7 @@ VOUCHED = "trainmaster, checksum known"
 """Of datasets that were uploaded through the library: their bytes are compared with that, not unpacked."""
 CATALOGUED = "trainmaster, with catalogue"
 PEERS = (RCLONE, S5CMD)
+OWN = (OURS, VOUCHED, CATALOGUED)
 LARGE = 200 << 20
 """Bytes: from here on rclone uploads in parts."""
 
@@ -58,8 +64,9 @@ class Commands:
 
 def engines_for(source: End) -> Sequence[str]:
     """Those that can copy from there: s5cmd speaks S3 only."""
-    peers = PEERS if isinstance(source, S3End) else (RCLONE,)
-    return (BOUND, *peers, OURS, VOUCHED)
+    if isinstance(source, S3End):
+        return (BOUND, *PEERS, OURS, VOUCHED)
+    return (BOUND, RCLONE, OURS, VOUCHED, CATALOGUED)
 
 
 def commands(engine: str, errand: Errand, tools: Tools) -> Commands:
@@ -69,7 +76,9 @@ def commands(engine: str, errand: Errand, tools: Tools) -> Commands:
         return _rclone(errand, tools.rclone)
     if engine == S5CMD:
         return _s5cmd(errand, tools.s5cmd)
-    return _ours(engine, errand)
+    if engine == CATALOGUED:
+        return _catalogued(errand)
+    return _ours(errand, checksums_known=engine == VOUCHED)
 
 
 @contextmanager
@@ -106,11 +115,11 @@ def _rclone(errand: Errand, rclone: Path) -> Commands:
     if max(each.size for each in errand.made) < LARGE:
         line += ["--s3-no-head"]  # after an upload in parts it would believe that nothing arrived
     if isinstance(source, S3End):
-        from_where = [f"FROM:{source.bucket}/{FOLDER}", f"TO:{destination.bucket}/{FOLDER}"]
+        from_where = [f"FROM:{source.bucket}/{FROM}", f"TO:{destination.bucket}/{TO}"]
     else:
         files = errand.folder / "files"
-        files.write_text("".join(f"{each.path}\n" for each in errand.made))
-        from_where = ["FROM:", f"TO:{destination.bucket}", "--files-from-raw", str(files)]
+        files.write_text("".join(f"{each.id}.jsonl.gz\n" for each in errand.made))
+        from_where = ["FROM:", f"TO:{destination.bucket}/{TO}", "--files-from-raw", str(files)]
     return Commands([[*line, *from_where]], _rclone_remote("FROM", source) | _rclone_remote("TO", destination))
 
 
@@ -118,7 +127,7 @@ def _rclone_remote(name: str, end: End) -> dict[str, str]:
     if isinstance(end, SupabaseEnd):
         options = {
             "TYPE": "http",
-            "URL": f"{end.url}/storage/v1/object/authenticated/{end.bucket}/",
+            "URL": f"{end.url}/storage/v1/object/authenticated/{end.bucket}/{FROM}/",
             "HEADERS": f"Authorization,Bearer {end.key},apikey,{end.key}",
         }
     else:
@@ -139,8 +148,8 @@ def _s5cmd(errand: Errand, s5cmd: Path) -> Commands:
     line = [str(s5cmd), "--log", "error", "--numworkers", "64"]
     return Commands(
         [
-            [*line, "--endpoint-url", source.url, "--profile", "from", "cp", f"s3://{source.bucket}/{FOLDER}/*", f"{between}/"],
-            [*line, "--endpoint-url", destination.url, "--profile", "to", "cp", f"{between}/*", f"s3://{destination.bucket}/{FOLDER}/"],
+            [*line, "--endpoint-url", source.url, "--profile", "from", "cp", f"s3://{source.bucket}/{FROM}/*", f"{between}/"],
+            [*line, "--endpoint-url", destination.url, "--profile", "to", "cp", f"{between}/*", f"s3://{destination.bucket}/{TO}/"],
         ],
         {"AWS_REGION": REGION, "AWS_SHARED_CREDENTIALS_FILE": str(keys)},
     )  # fmt: skip
@@ -150,9 +159,35 @@ def _profile(name: str, end: S3End) -> str:
     return f"[{name}]\naws_access_key_id={end.access_key_id}\naws_secret_access_key={end.secret_access_key}\n"
 
 
-def _ours(engine: str, errand: Errand) -> Commands:
-    known = errand.made if engine == VOUCHED else [replace(each, sha256="") for each in errand.made]
+def _ours(errand: Errand, *, checksums_known: bool) -> Commands:
     job = errand.folder / "job.json"
-    ends = written(errand.source, errand.destination)
-    job.write_text(json.dumps({"ends": ends, "made": [asdict(each) for each in known]}))
+    transfers = [
+        [each.path, each.copy_path, each.size, each.sha256 if checksums_known else None] for each in errand.made
+    ]
+    job.write_text(json.dumps({"ends": written(errand.source, errand.destination), "transfers": transfers}))
     return Commands([[sys.executable, "-m", "benchmarks.migrating.own", str(job)]])
+
+
+def _catalogued(errand: Errand) -> Commands:
+    """As a scheduled run copies, but for Prefect: from rows of the catalogue to rows of the catalogue."""
+    source, destination = errand.source, errand.destination
+    assert isinstance(source, SupabaseEnd)  # noqa: S101 - see engines_for
+    now = datetime.now(UTC)
+    rows = [
+        {
+            "id": each.id, "user_id": USER, "name": f"dataset {each.id}", "format": "jsonl", "storage_provider": "supabase",
+            "storage_path": each.path, "file_size_bytes": each.size, "created_at": now, "updated_at": now,
+        }
+        for each in errand.made
+    ]  # fmt: skip
+    with closing(open_catalogue(None, errand.folder)) as catalogue, catalogue.database.writing() as connection:
+        connection.execute(insert(training_datasets), rows)
+    return Commands(
+        [[sys.executable, "-m", "benchmarks.migrating.own_with_catalogue", str(len(rows))]],
+        {
+            "TRAINMASTER_STATE_DIR": str(errand.folder), "DATABASE_URL": "", "SUPABASE_URL": source.url,
+            "SUPABASE_SERVICE_ROLE_KEY": source.key, "TRAINMASTER_DATASET_BUCKET": destination.bucket,
+            "AWS_ENDPOINT_URL": destination.url, "AWS_ENDPOINT_URL_S3": destination.url, "AWS_REGION": REGION,
+            "AWS_ACCESS_KEY_ID": destination.access_key_id, "AWS_SECRET_ACCESS_KEY": destination.secret_access_key,
+        },
+    )  # fmt: skip

@@ -57,6 +57,8 @@ def _copy(giver: int, taker: int, waiting: queue.SimpleQueue[int]) -> None:
         socket.create_connection(("127.0.0.1", taker)) as sink,
         suppress(queue.Empty),
     ):
+        for each in (source, sink):
+            each.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         while True:
             left = waiting.get_nowait()
             source.sendall(_LENGTH.pack(left))
@@ -73,7 +75,9 @@ def serve(answer: Callable[[socket.socket], None]) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listening:
         print(listening.getsockname()[1], flush=True)
         while True:
-            threading.Thread(target=answer, args=(listening.accept()[0],), daemon=True).start()
+            connection = listening.accept()[0]
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            threading.Thread(target=answer, args=(connection,), daemon=True).start()
 
 
 def main() -> None:

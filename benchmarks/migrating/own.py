@@ -1,19 +1,15 @@
-"""The engine of this project as a program: `own.py <job.json>`. Every object is verified; anything else than all copied is an error.
-
-Prints, as JSON, the seconds from its start until it could begin: what a worker has behind it when it migrates.
-"""
+"""The engine of this project as a program: `own.py <job.json>`. Every object is verified; anything else than all copied is an error."""
 
 from __future__ import annotations
 
 import json
-import os
 import sys
-import time
 from pathlib import Path
 
 from pydantic import SecretStr
 
 from benchmarks.migrating.ends import S3End, read
+from benchmarks.migrating.started import tell_started
 from trainmaster.storage.copy import Copied, Transfer, copy_objects
 from trainmaster.storage.ends import Source
 from trainmaster.storage.s3_destination import S3Destination
@@ -29,30 +25,15 @@ def main() -> int:
         if isinstance(came_from, S3End)
         else SupabaseSource(came_from.url, SecretStr(came_from.key), came_from.bucket)
     )
-    transfers = [
-        Transfer(
-            key=each["path"],
-            source=each["path"],
-            destination=each["path"],
-            size=each["size"],
-            sha256=each["sha256"] or None,
-        )
-        for each in job["made"]
-    ]
-    began = _age()
-    results = list(copy_objects(source, S3Destination(destination.client(), destination.bucket), transfers))
-    copied = [each for each in results if isinstance(each, Copied) and each.sent]
-    if len(copied) != len(transfers):
-        print([each for each in results if each not in copied][:3], file=sys.stderr)
+    transfers = [Transfer(path, path, copy_path, size, sha256) for path, copy_path, size, sha256 in job["transfers"]]
+    into = S3Destination(destination.client(), destination.bucket)
+    tell_started()
+    results = list(copy_objects(source, into, transfers))
+    wrong = [each for each in results if not (isinstance(each, Copied) and each.sent)]
+    if wrong or len(results) != len(transfers):
+        print(f"{len(results)} of {len(transfers)}", wrong[:3], file=sys.stderr)
         return 1
-    print(json.dumps({"began": began}))
     return 0
-
-
-def _age() -> float:
-    """Seconds this process has lived, its interpreter's start included."""
-    started = int(Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19]) / os.sysconf("SC_CLK_TCK")
-    return time.clock_gettime(time.CLOCK_BOOTTIME) - started
 
 
 if __name__ == "__main__":
