@@ -79,6 +79,7 @@ class CopyLimits:
     with; that adapts to throttling up to `most_at_once`. Objects above `part_bytes` are large: they go in parts of that size, of
     `large_at_once` of them at a time. A request is tried `tries` times, `pause_seconds` after the first failure and twice as
     long after each further one, with jitter. `failures_in_a_row` objects that an end failed, with no success in between, are taken for its end.
+    `connect_seconds` and `answer_seconds` are for whoever connects the ends.
     """
 
     in_flight_bytes: int = 256 << 20
