@@ -34,12 +34,23 @@ def test_the_limit_stays_between_one_and_the_most_whatever_happens(
 
 
 def test_a_round_without_a_complaint_lets_one_more_in_and_a_complaint_halves() -> None:
-    concurrency = Concurrency(8, 64)
+    concurrency = Concurrency(16, 64)
+    concurrency.throttled(began=1.0, now=2.0)
+    assert concurrency.limit == 8
     for _ in range(9):  # the eight of the round that raises it, and what rounding swallowed
         concurrency.succeeded(8)
     assert concurrency.limit == 9
-    concurrency.throttled(began=1.0, now=2.0)
+    concurrency.throttled(began=3.0, now=4.0)
     assert concurrency.limit == 4
+
+
+def test_until_the_first_complaint_a_round_doubles_the_limit() -> None:
+    concurrency = Concurrency(8, 64)
+    for limit in (8, 16, 32, 64):
+        assert concurrency.limit == limit
+        for _ in range(limit):
+            concurrency.succeeded(concurrency.limit)
+    assert concurrency.limit == 64
 
 
 def test_all_that_was_sent_before_it_was_lowered_lowers_it_once() -> None:

@@ -9,8 +9,9 @@ LONGEST_PAUSE = 60.0
 class Concurrency:
     """Additive increase, multiplicative decrease: one more at once for each round without a complaint, half after one.
 
-    The rule that keeps TCP fair and stable (Chiu and Jain, 1989). Times are seconds of one clock, which the caller reads. Not
-    locked: whoever shares it does that.
+    The rule that keeps TCP fair and stable (Chiu and Jain, 1989), with its slow start: until the first complaint each round
+    doubles the limit, as many small objects would be copied before it had grown by one at a time. Times are seconds of one
+    clock, which the caller reads. Not locked: whoever shares it does that.
     """
 
     def __init__(self, first: int, most: int) -> None:
@@ -27,7 +28,8 @@ class Concurrency:
     def succeeded(self, at_once: int) -> None:
         """One thing was done while so many were. A limit that was not made use of proves nothing and does not grow."""
         if at_once >= self.limit:
-            self._window = min(self._window + 1 / self._window, float(self._most))
+            never_lowered = self._lowered_at == float("-inf")
+            self._window = min(self._window + (1.0 if never_lowered else 1 / self._window), float(self._most))
 
     def throttled(self, began: float, now: float, retry_after: float | None = None) -> None:
         """A server complained of a request that began then.
