@@ -53,7 +53,7 @@ class Crossing:
             "TRAINMASTER_BUCKET": self.bucket,
         }
         self.s3 = self._client(environment["AWS_ENDPOINT_URL_S3"], tries=3)
-        self.s3.create_bucket(Bucket=self.bucket)
+        self.make_bucket()
         key = environment["SUPABASE_SERVICE_ROLE_KEY"]
         self._supabase = httpx.Client(
             base_url=f"{environment['SUPABASE_URL']}/storage/v1/object/{SUPABASE_BUCKET}/",
@@ -92,6 +92,9 @@ class Crossing:
             (version,) = database.execute("select version from objects where name = ?", (path,)).fetchone()
         (found,) = [file for file in (folder / "objects").rglob("*") if file.is_file() and version in str(file)]
         found.unlink()
+
+    def make_bucket(self) -> None:
+        self.s3.create_bucket(Bucket=self.bucket)
 
     def delete_bucket(self) -> None:
         for key in self.at_s3():

@@ -17,7 +17,7 @@ from trainmaster.storage.ends import Part, UploadGoneError
 from trainmaster.storage.obstore_clients import Timeouts, trusted_roots
 from trainmaster.storage.obstore_failures import answered
 from trainmaster.storage.s3 import sign_urls_by_version_4
-from trainmaster.storage.s3_refusals import seconds, told
+from trainmaster.storage.s3_refusals import member, seconds, told
 
 if TYPE_CHECKING:
     from botocore.awsrequest import AWSResponse
@@ -61,7 +61,8 @@ class S3Parts:
             ContentType=CONTENT_TYPE,
             Metadata=recorded(source_version, sha256),
         )
-        return told(self.at(key), lambda: begin(Bucket=self.bucket, Key=key, **self._encryption))["UploadId"]
+        begun = told(self.at(key), lambda: begin(Bucket=self.bucket, Key=key, **self._encryption))
+        return member(self.at(key), begun, "UploadId")
 
     def put_part(self, key: str, upload_id: str, number: int, body: memoryview) -> Part:
         """Send a part by one request; nothing is copied and no second checksum made, as botocore would over plain http."""
@@ -96,7 +97,7 @@ class S3Parts:
             self._client.complete_multipart_upload, MultipartUpload={"Parts": named}, IfNoneMatch="*", **whole
         )
         made = told(self.at(key), lambda: complete(Bucket=self.bucket, Key=key, UploadId=upload_id), creating=True)
-        return made["ETag"]
+        return member(self.at(key), made, "ETag")
 
     def abort(self, key: str, upload_id: str) -> None:
         """The upload and its parts are gone afterwards."""

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TypeVar
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
 
 from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, PartialCredentialsError, ProfileNotFound
 
 from trainmaster.aws.clients import NO_CREDENTIALS
 from trainmaster.aws.failures import code_of, is_passing, status_of
-from trainmaster.errors import NotConfiguredError
+from trainmaster.errors import NotConfiguredError, StorageUnavailableError
 from trainmaster.storage.end_failures import S3, Refusal, failure
 
 T = TypeVar("T")
@@ -29,6 +29,14 @@ def told(at: str, call: Callable[[], T], *, creating: bool = False) -> T:
             raise
         refusal = Refusal(0)
     raise failure(at, refusal, S3, creating=creating) if refusal else NotConfiguredError(NO_CREDENTIALS)
+
+
+def member(at: str, answer: Mapping[str, Any], name: str) -> str:
+    """What an answer has to hold. Raises StorageUnavailableError: a proxy may answer 200 with nothing, whatever was done."""
+    found = answer.get(name)
+    if not isinstance(found, str):
+        raise StorageUnavailableError(f"{at}: S3 answered without {name}. Try again later.")
+    return found
 
 
 def _refusal_of(error: ClientError) -> Refusal:
