@@ -19,7 +19,7 @@ from trainmaster.catalog.candidates import Candidate, Selection
 from trainmaster.catalog.claiming import Claims, Wanted, claim_all, release_all, renew_all
 from trainmaster.catalog.database import Database
 from trainmaster.catalog.hindrances import Found, hinder
-from trainmaster.catalog.moves import Move, moves_of
+from trainmaster.catalog.moves import Deed, Move, moves_of
 from trainmaster.catalog.pending import PendingObject, is_held, lost
 from trainmaster.catalog.promotions import Verified, note_damage, send_readers, verify_all, withdraw
 from trainmaster.catalog.settling import Outcome, Settled, settle_all
@@ -115,7 +115,9 @@ class Migrations:
         """Send readers to the copies in Supabase: MOVED, CHANGED, or MISSING where there is none. What is damaged in S3 goes."""
         return self._send_readers(chosen, StorageProvider.SUPABASE, by)
 
-    def withdraw(self, candidate: Candidate, *, holder: str, lease: timedelta, by: str) -> PendingObject | None:
+    def withdraw(
+        self, candidate: Candidate, *, holder: str, lease: timedelta, by: str, deed: Deed = "prune"
+    ) -> PendingObject | None:
         """Take Supabase's copy of a dataset out of the catalogue; its object becomes pending, held by `holder`, who removes it.
 
         Whatever a crash leaves is swept when the lease has run out. None when the dataset is gone or changed, or its copy is
@@ -123,7 +125,7 @@ class Migrations:
         another dataset names the same object.
         """
         with self._database.writing() as connection:
-            return withdraw(self._database, connection, candidate, holder=holder, lease=lease, by=by)
+            return withdraw(self._database, connection, candidate, holder=holder, lease=lease, by=by, deed=deed)
 
     def verified(self, found: Sequence[Verified]) -> None:
         """Note copies that were read again and found to be what they were."""

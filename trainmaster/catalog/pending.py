@@ -182,10 +182,10 @@ def _under_way(other: PendingObject, now: datetime) -> UploadUnderWayError:
 def _written(
     database: Database, claims: Sequence[PendingObject], replacing: ColumnElement[bool] | None = None
 ) -> postgresql.Insert | sqlite.Insert:
-    """Their rows, in place of those that are there, if those are `replacing`."""
+    """Their rows, in place of those that are there. Of those that are `replacing` an upload that was begun is kept."""
     insert = database.insert(pending_objects).values([asdict(claim) for claim in claims])
     key = list(pending_objects.primary_key)
-    kept = {*pending_objects.primary_key.columns.keys(), *UPLOAD}
+    kept = {*pending_objects.primary_key.columns.keys(), *(UPLOAD if replacing is not None else ())}
     others = {column.name: insert.excluded[column.name] for column in pending_objects.c if column.name not in kept}
     return insert.on_conflict_do_update(index_elements=key, set_=others, where=replacing)
 

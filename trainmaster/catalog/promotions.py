@@ -68,9 +68,18 @@ def send_readers(
 
 
 def withdraw(
-    database: Database, connection: Connection, candidate: Candidate, *, holder: str, lease: timedelta, by: str
+    database: Database,
+    connection: Connection,
+    candidate: Candidate,
+    *,
+    holder: str,
+    lease: timedelta,
+    by: str,
+    deed: Deed = "prune",
 ) -> PendingObject | None:
     """Take Supabase's copy of a dataset out of the catalogue; its object becomes pending, held by `holder`, who removes it.
+
+    Of one that is pruned it is written down which version is to go. For a rollback the object is gone already: `holder` puts it anew.
 
     None when the dataset is gone or changed, or its copy is not the one that was looked at. Raises ObjectMissingError when
     Supabase's would be missed, and NameConflictError when another dataset names the same object.
@@ -100,10 +109,11 @@ def withdraw(
         holder,
         now + lease,
         now,
-        source_version=there.version,
+        source_version=there.version if deed == "prune" else None,
     )
     orphan(database, connection, claim)
-    note(connection, [Move(candidate.id, "prune", now, by, there.uri)])
+    if deed == "prune":
+        note(connection, [Move(candidate.id, "prune", now, by, there.uri)])
     return claim
 
 

@@ -21,6 +21,9 @@ TRY_AGAIN = "Once that is remedied, the next run tries again."
 PROMOTE_FIRST = (
     "Run migrate-datasets with phase promote if Supabase's copy is to go; once its grace period is over, this again."
 )
+NOBODYS = (
+    "Readers get S3. Look at the object in Supabase: no dataset names it; upload it as one of its own if it is to stay."
+)
 SWEPT = "Readers get S3. The sweep of uploads (sweep-uploads) removes what is left in Supabase."
 LOOK_AT_IT = (
     "Look at both. If S3's are right, remove that object in Supabase and run this again; if Supabase's are, upload them as a"

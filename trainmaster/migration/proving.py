@@ -14,7 +14,7 @@ from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait
 from trainmaster.catalog.datasets import Copy
 from trainmaster.errors import CorruptedUploadError, DatasetRefusedError, ObjectMissingError, StorageUnavailableError
 from trainmaster.storage.bandwidth import Bandwidth
-from trainmaster.storage.ends import Source, Version
+from trainmaster.storage.ends import Source, Version, same_tag
 from trainmaster.storage.wholeness import Wholeness
 
 PIECE = 4 << 20
@@ -125,11 +125,6 @@ def look(source: Source, copy: Copy) -> Look:
     if there.size != copy.size_bytes:
         return Look(f"{copy.uri} has {there.size:,} bytes; {copy.size_bytes:,} were catalogued")
     return Look("", replaced=copy.version is not None and not same_tag(there.tag, copy.version))
-
-
-def same_tag(one: str, other: str) -> bool:
-    """Whether two ETags are of the same object, whoever wrote them down: boto3 keeps their quotes, Supabase has none."""
-    return one.strip('"') == other.strip('"')
 
 
 def _damage_read(source: Source, copy: Copy, pace: Pace) -> tuple[str, int]:

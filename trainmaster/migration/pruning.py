@@ -13,8 +13,14 @@ from datetime import UTC, datetime, timedelta
 
 from trainmaster.catalog.candidates import Candidate
 from trainmaster.catalog.datasets import Copy
-from trainmaster.errors import LeaseLostError, NotConfiguredError, ObjectMissingError, StorageUnavailableError
-from trainmaster.migration.advice import PROMOTE_FIRST, RUN_AGAIN, SWEPT
+from trainmaster.errors import (
+    LeaseLostError,
+    NotConfiguredError,
+    ObjectChangedError,
+    ObjectMissingError,
+    StorageUnavailableError,
+)
+from trainmaster.migration.advice import NOBODYS, PROMOTE_FIRST, RUN_AGAIN, SWEPT
 from trainmaster.migration.findings import changed, damage_read, damage_seen, note_sound, replaced, standing
 from trainmaster.migration.outcomes import Fate, PhaseResult
 from trainmaster.migration.phases import carry_out, round_of
@@ -116,4 +122,6 @@ class _Pruning:
             library.remove(claim)
         except (StorageUnavailableError, NotConfiguredError, LeaseLostError) as error:
             return fate_of(candidate, "done", "left_to_sweep", str(error), SWEPT, read=read)
+        except ObjectChangedError as error:
+            return fate_of(candidate, "left", "source_changed", str(error), NOBODYS, read=read)
         return fate_of(candidate, "done", read=read)

@@ -124,7 +124,9 @@ def _claimed(round_: Round, candidate: Candidate, home: ObjectStore, path: str) 
     """The right to put the object; None when somebody else was at it since. Raises UploadUnderWayError."""
     library, holder = round_.library, new_holder()
     if candidate.supabase:  # catalogued, but gone: nobody holds what the catalogue vouches for
-        return library.catalogue.migrations.withdraw(candidate, holder=holder, lease=library.lease, by=round_.by)
+        return library.catalogue.migrations.withdraw(
+            candidate, holder=holder, lease=library.lease, by=round_.by, deed="rollback"
+        )
     return library.catalogue.pending.claim(
         provider=SUPABASE,
         bucket=home.bucket,

@@ -5,8 +5,8 @@ from __future__ import annotations
 from enum import Enum
 
 from trainmaster.catalog.datasets import Copy
-from trainmaster.migration.proving import same_tag, version_at
-from trainmaster.storage.ends import Source
+from trainmaster.migration.proving import version_at
+from trainmaster.storage.ends import Source, same_tag
 
 
 class Standing(Enum):
@@ -25,7 +25,7 @@ def standing_of(source: Source, copy: Copy) -> Standing:
         return Standing.GONE
     if found.size != copy.size_bytes:
         return Standing.REPLACED
-    # What we recorded beside an object when we put it goes when somebody else puts another.
-    if found.sha256 == copy.sha256 or same_tag(found.tag, copy.version or ""):
-        return Standing.UNCHANGED
-    return Standing.REPLACED if copy.version or found.sha256 else Standing.UNSURE
+    if copy.version:
+        return Standing.UNCHANGED if same_tag(found.tag, copy.version) else Standing.REPLACED
+    # What was recorded beside it may have been handed on to another object: that alone is no proof.
+    return Standing.REPLACED if found.sha256 not in (None, copy.sha256) else Standing.UNSURE

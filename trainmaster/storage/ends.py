@@ -153,3 +153,8 @@ class Destination(Protocol):
 
         Raises ObjectChangedError when it is not `version` any more, ObjectMissingError, AlreadyThereError.
         """
+
+
+def same_tag(one: str, other: str) -> bool:
+    """Whether two ETags are of the same object, whoever wrote them down: boto3 keeps their quotes, Supabase has none."""
+    return one.strip('"') == other.strip('"')

@@ -19,8 +19,9 @@ from uuid import UUID, uuid4
 
 from trainmaster.catalog.catalogue import Catalogue, open_catalogue
 from trainmaster.catalog.pending import PendingObject
-from trainmaster.errors import CatalogueUnavailableError, LeaseLostError, ObjectMissingError
+from trainmaster.errors import CatalogueUnavailableError, LeaseLostError, ObjectChangedError, ObjectMissingError
 from trainmaster.settings import Settings
+from trainmaster.storage.ends import same_tag
 from trainmaster.storage.store import ObjectStore, StorageProvider
 from trainmaster.storage.stores import Stores
 
@@ -60,14 +61,13 @@ class Library:
     def remove(self, claim: PendingObject) -> bool:
         """Remove a claimed object with what is beside it, and give the claim up; True when something was there.
 
-        One in Supabase of which is written down which version is to go is left alone when it is another by now.
-        Raises LeaseLostError when somebody else has taken the claim over: what becomes of the object is up to them.
+        Raises LeaseLostError when somebody else has taken the claim over: what becomes of the object is up to them; and
+        ObjectChangedError, the claim given up, when it is written down which version is to go and that is gone.
         """
         store, removed = self.store_of(claim), False
         if self._was_replaced(claim):
-            _log.warning("%s was replaced since it was to be removed, so it is left alone.", claim.uri)
             self.catalogue.pending.release(claim)
-            return False
+            raise ObjectChangedError(f"{claim.uri} was replaced since it was to be removed, so it is left alone.")
         with self.renewing(claim):
             for path in (dropped_path(claim.path), claim.path):
                 # At the last moment: who slept through his lease must not remove what another has put there since.
@@ -83,7 +83,7 @@ class Library:
             found = self.stores.source(StorageProvider.SUPABASE, claim.bucket).look(claim.path)
         except ObjectMissingError:
             return False
-        return found.tag != claim.source_version
+        return not same_tag(found.tag, claim.source_version)
 
     def _renew(self, claim: PendingObject, done: threading.Event) -> None:
         while not done.wait(self.lease.total_seconds() / 4):
