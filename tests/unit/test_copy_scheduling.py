@@ -178,7 +178,7 @@ def test_parts_that_come_out_of_order_are_hashed_in_theirs_and_one_that_is_slow_
 
 def test_a_server_that_throttles_is_asked_by_fewer_at_once_and_nothing_fails() -> None:
     shelf, bin_, tally = shelf_of(*[100] * 150), Bin(), Tally()
-    bears, lock, inside = 3, threading.Lock(), 0
+    bears, lock, inside, crowded = 3, threading.Lock(), 0, threading.Event()
 
     def bear(_: Call) -> None:
         nonlocal inside
@@ -187,8 +187,10 @@ def test_a_server_that_throttles_is_asked_by_fewer_at_once_and_nothing_fails() -
             crowd = inside
         try:
             if crowd > bears:
+                crowded.set()
                 raise ThrottledError("Too many requests.")
-            time.sleep(0.01)
+            assert crowded.wait(90)
+            time.sleep(0.001)
         finally:
             with lock:
                 inside -= 1
