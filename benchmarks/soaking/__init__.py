@@ -1,1 +1,1 @@
-"""What `make soak` is made of: the jobs, those who follow them, what goes wrong, and what must be right afterwards."""
+"""What `make soak` and `make soak-migration` are made of: what is to be done, those who do it, what goes wrong, and what must be right afterwards."""
