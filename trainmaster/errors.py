@@ -6,6 +6,7 @@ TrainmasterError
 │   ├── UnknownPriceError        nobody knows what it would cost
 │   ├── OverBudgetError          it would cost more than was approved
 │   ├── NotConfiguredError       a setting, role or bucket is missing
+│   │   └── CredentialsMissingError  no AWS credentials were found
 │   ├── NameConflictError        the name is taken by something else
 │   ├── DatasetMissingError      this user has no such dataset
 │   ├── UnknownChoiceError       there is nothing of that name to choose
@@ -88,6 +89,10 @@ class OverBudgetError(RefusedError):
 
 class NotConfiguredError(RefusedError):
     """Raised when a setting, role or bucket that the work needs is missing; the message says what to set."""
+
+
+class CredentialsMissingError(NotConfiguredError):
+    """Raised when no AWS credentials were found: whatever else is asked of AWS will fail alike, for whichever user."""
 
 
 class NameConflictError(RefusedError):

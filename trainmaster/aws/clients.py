@@ -11,7 +11,7 @@ import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError
 
-from trainmaster.errors import NotConfiguredError
+from trainmaster.errors import CredentialsMissingError
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -76,13 +76,13 @@ def renew(client: Callable[[str], Any]) -> None:
 
 
 def default_s3_client(region: str) -> S3Client:
-    """An S3 client of AWS's default chain. Raises NotConfiguredError when the chain holds no credentials."""
+    """An S3 client of AWS's default chain. Raises CredentialsMissingError when the chain holds none."""
     client: S3Client = _default_session(region, NO_CREDENTIALS).client("s3", config=client_config())
     return client
 
 
 def default_clients(region: str) -> Callable[[str], Any]:
-    """From the name of a service to its client, of AWS's default chain. Raises NotConfiguredError as `default_s3_client`."""
+    """From the name of a service to its client, of AWS's default chain. Raises CredentialsMissingError as `default_s3_client`."""
     session = _default_session(region, f"Training runs on AWS, but {_WHERE_FROM}")
     return lambda service: session.client(service, config=client_config())  # type: ignore[call-overload]
 
@@ -92,7 +92,7 @@ def _default_session(region: str, without_credentials: str) -> boto3.Session:
         session = boto3.Session(region_name=region)
         found = session.get_credentials()
     except BotoCoreError as error:
-        raise NotConfiguredError(f"{without_credentials} ({error})") from error
+        raise CredentialsMissingError(f"{without_credentials} ({error})") from error
     if found is None:
-        raise NotConfiguredError(without_credentials)
+        raise CredentialsMissingError(without_credentials)
     return session

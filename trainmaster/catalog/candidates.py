@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any, TypeVar
 from uuid import UUID
 
-from sqlalchemy import Connection, FromClause, Select, and_, func, literal, or_, select, tuple_
+from sqlalchemy import Connection, FromClause, Select, and_, case, func, literal, or_, select, tuple_
 from sqlalchemy.sql import ColumnElement
 
 from trainmaster.catalog.columns import Moment
@@ -139,7 +139,8 @@ def _candidates(after: UUID | None = None) -> Select[Any]:
         return and_(other.c.dataset_id == row.id, *beyond)
 
     row = training_datasets.c
-    size = func.coalesce(_SUPABASE.c.size_bytes, _S3.c.size_bytes, row.file_size_bytes)
+    noted = case((row.file_size_bytes >= 0, row.file_size_bytes))  # nothing keeps the application from noting less
+    size = func.coalesce(_SUPABASE.c.size_bytes, _S3.c.size_bytes, noted)
     columns = [
         *(row[name] for name in _ROW),
         size.label("size"),

@@ -27,6 +27,7 @@ from trainmaster.catalog.pending import PendingObject
 from trainmaster.catalog.settling import Outcome
 from trainmaster.errors import (
     CatalogueUnavailableError,
+    CredentialsMissingError,
     DatasetRefusedError,
     DestinationFailedError,
     LeaseLostError,
@@ -44,11 +45,12 @@ from trainmaster.migration.hindering import ENDS_ALL, TO_BE_TAKEN_UP, failure_of
 from trainmaster.migration.plan import Prospect, foreign, prospect_of
 from trainmaster.migration.planning import Homes
 from trainmaster.migration.result import Failure
-from trainmaster.migration.shares import shared
+from trainmaster.migration.shares import LEAST_IN_FLIGHT, shared
 from trainmaster.storage.copy import Copied, CopyLimits, NotCopied, Tally, Transfer, copy_objects
 from trainmaster.storage.ends import Destination
 from trainmaster.storage.library import Library, dataset_path, new_holder
 from trainmaster.storage.store import StorageProvider
+from trainmaster.storage.stores import SUPABASE_BUCKET
 
 SETTLED_AT_ONCE, SETTLED_AFTER_SECONDS = 25, 1.0
 """Copies are catalogued when there are so many, or the first has waited so long."""
@@ -184,7 +186,7 @@ class Attempt:
         groups = [list(group) for _, group in groupby(sorted(self._errands.values(), key=by_ends), by_ends)]
         if not groups:
             return
-        at_once = min(len(groups), BUCKETS_AT_ONCE)
+        at_once = min(len(groups), BUCKETS_AT_ONCE, max(self._limits.in_flight_bytes // LEAST_IN_FLIGHT, 1))
         limits, left = shared(self._limits, at_once), len(groups)
         with ThreadPoolExecutor(at_once, thread_name_prefix="copy-bucket") as threads:
             try:
@@ -291,19 +293,26 @@ class Attempt:
             self._fail(errand.candidate, kind, outcome.error)
 
     def _end_failed(self, errands: Sequence[Errand], failure: BaseException) -> None:
-        """A bucket of one user alone is his trouble; any other end is everybody's."""
+        """A bucket of one user alone is his trouble, as is one that Supabase once had; any other end is everybody's."""
         if not isinstance(failure, _OF_AN_END):
             raise failure
-        why = None
         if isinstance(failure, DestinationFailedError):
-            why, self._arrived = failure.__cause__, self._still_there(errands)
-        if isinstance(why, NotConfiguredError) and not self._library.stores.is_shared:
+            self._arrived = self._still_there(errands)
+        why, kind = failure.__cause__ or failure, self._trouble_of_theirs(errands, failure)
+        if kind and isinstance(why, NotConfiguredError) and not isinstance(why, CredentialsMissingError):
             for errand in errands:
                 if errand.candidate.id not in self.upshots:
-                    self._fail(errand.candidate, "not_set_up", why)
+                    self._fail(errand.candidate, kind, why)
             return
         self.ended_early = self.ended_early or failure
         self._halt.set()
+
+    def _trouble_of_theirs(self, errands: Sequence[Errand], failure: TrainmasterError) -> HindranceKind | None:
+        """What is kept of a bucket that is not everybody's."""
+        if isinstance(failure, SourceFailedError):
+            return "source_unavailable" if errands[0].ends[0] != SUPABASE_BUCKET else None
+        is_at_destination = isinstance(failure, DestinationFailedError)
+        return "not_set_up" if is_at_destination and not self._library.stores.is_shared else None
 
     def _still_there(self, errands: Sequence[Errand]) -> list[Copied]:
         """What arrived, without what may have gone with the end of these errands; what is there yet, the next try adopts."""

@@ -9,7 +9,7 @@ from uuid import UUID
 
 from trainmaster.catalog.candidates import Candidate, Selection
 from trainmaster.catalog.pace import recent_pace
-from trainmaster.errors import NotConfiguredError
+from trainmaster.errors import CredentialsMissingError, NotConfiguredError
 from trainmaster.migration.plan import Draft, MigrationPlan, Pace, Prospect, prospect_of
 from trainmaster.migration.request import MigrateDatasetsRequest, Phase
 from trainmaster.storage.library import Library
@@ -23,7 +23,8 @@ LOOKED_AT_ONCE = 16
 def plan_migration(library: Library, request: MigrateDatasetsRequest, *, now: datetime | None = None) -> MigrationPlan:
     """What copying would do, from a pass over all selected datasets; nothing is changed, and no object looked at.
 
-    Raises NotConfiguredError where datasets are to go into one bucket for all users and that cannot be used.
+    Raises NotConfiguredError where datasets are to go into one bucket for all users and that cannot be used, or where there are
+    no credentials to use any with.
     """
     homes = Homes(library.stores)
     draft = Draft(request, pace_of(library), now or datetime.now(UTC))
@@ -78,7 +79,7 @@ class Homes:
     def missing(self, users: Iterable[UUID]) -> Mapping[UUID, str]:
         """All known so far to have none, and why; these are looked for first.
 
-        Raises NotConfiguredError where one bucket is everybody's, StorageUnavailableError.
+        Raises NotConfiguredError where one bucket is everybody's or there are no credentials, StorageUnavailableError.
         """
         unknown = [user for user in users if user not in self._found]
         if self._stores.is_shared:
@@ -93,7 +94,7 @@ class Homes:
         try:
             self._stores.home(StorageProvider.S3, user)
         except NotConfiguredError as error:
-            if self._stores.is_shared:
+            if self._stores.is_shared or isinstance(error, CredentialsMissingError):
                 raise
             return str(error)
         return ""

@@ -17,6 +17,7 @@ from trainmaster.aws.clients import NO_CREDENTIALS
 from trainmaster.aws.failures import code_of, is_missing, is_passing, status_of
 from trainmaster.errors import (
     CorruptedUploadError,
+    CredentialsMissingError,
     NotConfiguredError,
     ObjectMissingError,
     StorageUnavailableError,
@@ -32,7 +33,7 @@ def s3_failures(address: S3Address, *, reading: bool = False) -> Iterator[None]:
     try:
         yield
     except (NoCredentialsError, PartialCredentialsError, ProfileNotFound) as error:
-        raise NotConfiguredError(NO_CREDENTIALS) from error
+        raise CredentialsMissingError(NO_CREDENTIALS) from error
     except (ClientError, BotoCoreError) as error:
         code = code_of(error)
         if code in _OTHER_BYTES:

@@ -9,7 +9,7 @@ from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, 
 
 from trainmaster.aws.clients import NO_CREDENTIALS
 from trainmaster.aws.failures import code_of, is_passing, status_of
-from trainmaster.errors import NotConfiguredError, StorageUnavailableError
+from trainmaster.errors import CredentialsMissingError, StorageUnavailableError
 from trainmaster.storage.end_failures import S3, Refusal, failure
 
 T = TypeVar("T")
@@ -28,7 +28,7 @@ def told(at: str, call: Callable[[], T], *, creating: bool = False) -> T:
         if not is_passing(error):
             raise
         refusal = Refusal(0)
-    raise failure(at, refusal, S3, creating=creating) if refusal else NotConfiguredError(NO_CREDENTIALS)
+    raise failure(at, refusal, S3, creating=creating) if refusal else CredentialsMissingError(NO_CREDENTIALS)
 
 
 def member(at: str, answer: Mapping[str, Any], name: str) -> str:
