@@ -19,6 +19,7 @@ from sqlalchemy import update
 from trainmaster.catalog.candidates import Candidate, Selection
 from trainmaster.catalog.datasets import Copy, Dataset
 from trainmaster.catalog.moves import Move, note
+from trainmaster.catalog.settling import Outcome
 from trainmaster.catalog.tables import dataset_copies, training_datasets
 from trainmaster.migration.batches import batches
 from trainmaster.migration.copying import copy_batch, limits_of
@@ -106,7 +107,8 @@ def packed(*lines: str) -> bytes:
 def promoted(shelves: Shelves, *lines: str, days_ago: float = 31, **choices: Any) -> Dataset:
     """In both, readers sent to S3 so many days ago, and nothing verified since."""
     dataset = in_both(shelves, *lines, **choices)
-    assert shelves.catalogue.datasets.flip(dataset.id, shelves.user_id, S3, dataset.updated_at)
+    readers = shelves.catalogue.migrations.candidates(Selection(dataset_ids=[dataset.id]))
+    assert shelves.catalogue.migrations.promote(readers, by="an earlier test") == [Outcome.MOVED]
     then = dataset.created_at - timedelta(days=days_ago)
     copies, rows = dataset_copies, training_datasets
     with shelves.catalogue.database.writing() as connection:

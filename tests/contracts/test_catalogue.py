@@ -18,7 +18,6 @@ from trainmaster.errors import (
     DatasetRefusedError,
     LeaseLostError,
     NameConflictError,
-    ObjectMissingError,
     UploadUnderWayError,
 )
 
@@ -201,7 +200,6 @@ class TestOneUsersDatasets:
         datasets = catalogue.datasets
         assert datasets.get(dataset.id, stranger) is None
         assert datasets.page(stranger).datasets == []
-        assert datasets.flip(dataset.id, stranger, "s3", dataset.updated_at) is None
         with pytest.raises(DatasetMissingError):
             datasets.delete(dataset.id, stranger, holder="x", lease=LEASE, buckets=BUCKETS)
         with pytest.raises(DatasetMissingError):
@@ -246,45 +244,6 @@ class TestCopies:
         found = catalogue.datasets.get(dataset.id, user)
         assert found
         assert found.copy_at("s3") is None
-
-
-class TestFlipping:
-    def test_the_row_names_the_other_copy(self, catalogue: Catalogue, user: uuid.UUID) -> None:
-        dataset = new_dataset(user, ("supabase", "s3"))
-        catalogue.datasets.insert(dataset)
-        flipped = catalogue.datasets.flip(dataset.id, user, "s3", dataset.updated_at)
-        assert flipped
-        assert (flipped.storage_provider, flipped.storage_path) == ("s3", copy_of(dataset.id, user, "s3").path)
-        assert flipped.updated_at > dataset.updated_at
-        assert flipped == catalogue.datasets.get(dataset.id, user)
-        assert (
-            replace(
-                flipped, **{name: getattr(dataset, name) for name in ("storage_provider", "storage_path", "updated_at")}
-            )
-            == dataset
-        )
-
-    def test_a_row_changed_since_is_not_flipped(self, catalogue: Catalogue, user: uuid.UUID) -> None:
-        ahead = datetime.now(UTC) + timedelta(hours=1)  # of a worker whose clock is ahead of the database's
-        dataset = replace(new_dataset(user, ("supabase", "s3")), updated_at=ahead)
-        catalogue.datasets.insert(dataset)
-        flipped = catalogue.datasets.flip(dataset.id, user, "s3", ahead)
-        assert flipped
-        assert flipped.updated_at > ahead
-        assert catalogue.datasets.flip(dataset.id, user, "supabase", ahead) is None
-
-    def test_of_many_at_once_one_flips(self, catalogue: Catalogue, user: uuid.UUID) -> None:
-        dataset = new_dataset(user, ("supabase", "s3"))
-        catalogue.datasets.insert(dataset)
-        results = at_once(8, lambda _: catalogue.datasets.flip(dataset.id, user, "s3", dataset.updated_at))
-        assert len([one for one in results if one]) == 1
-
-    def test_without_a_copy_there_nothing_is_flipped(self, catalogue: Catalogue, user: uuid.UUID) -> None:
-        dataset = new_dataset(user)
-        catalogue.datasets.insert(dataset)
-        with pytest.raises(ObjectMissingError, match="no copy in s3"):
-            catalogue.datasets.flip(dataset.id, user, "s3", dataset.updated_at)
-        assert catalogue.datasets.get(dataset.id, user) == dataset
 
 
 class TestDeleting:

@@ -230,8 +230,8 @@ class TestPostgres:
         with psycopg.connect(url) as other:
             other.execute("select * from training_datasets where id = %s for update", [dataset.id])
             with pytest.raises(CatalogueUnavailableError, match="lock timeout"):
-                opened.datasets.flip(dataset.id, user, "s3", dataset.updated_at)  # type: ignore[arg-type]
-        assert opened.datasets.flip(dataset.id, user, "s3", dataset.updated_at)  # type: ignore[arg-type]
+                opened.datasets.add_copy(dataset.id, user, dataset.copies[0])
+        assert opened.datasets.add_copy(dataset.id, user, dataset.copies[0]) == dataset
         opened.close()
 
     def test_a_dataset_deleted_while_it_is_found_to_be_there_already_may_be_inserted_later(

@@ -13,7 +13,6 @@ from trainmaster.catalog.candidates import Candidate, Selection
 from trainmaster.catalog.catalogue import Catalogue
 from trainmaster.catalog.datasets import Copy, Dataset
 from trainmaster.catalog.retaking import retake
-from trainmaster.storage.store import StorageProvider
 
 
 def seen(catalogue: Catalogue, dataset: Dataset) -> Candidate:
@@ -52,7 +51,7 @@ def test_what_a_crash_leaves_in_s3_is_found_by_the_sweep(catalogue: Catalogue) -
 
 
 def promoted(catalogue: Catalogue, dataset: Dataset) -> None:
-    catalogue.datasets.flip(dataset.id, dataset.user_id, StorageProvider.S3, dataset.updated_at)
+    catalogue.migrations.promote([seen(catalogue, dataset)], by="other")
 
 
 def deleted(catalogue: Catalogue, dataset: Dataset) -> None:

@@ -20,7 +20,6 @@ from trainmaster.catalog.tables import dataset_copies, training_config_datasets,
 from trainmaster.errors import (
     DatasetMissingError,
     NameConflictError,
-    ObjectMissingError,
     UnknownChoiceError,
     UploadUnderWayError,
 )
@@ -164,30 +163,6 @@ class Datasets:
                 settle(connection, claim)
             require_unheld(self._database, connection, copy.provider, copy.bucket, copy.path)
             return _one(connection, dataset_id, user_id)
-
-    def flip(
-        self, dataset_id: UUID, user_id: UUID, to_provider: StorageProvider, expected_updated_at: datetime
-    ) -> Dataset | None:
-        """Make the copy at a provider the one the row names; None when the row is gone or was changed since: get it again.
-
-        Raises ObjectMissingError when no copy is recorded there.
-        """
-        with self._database.writing() as connection:
-            row = and_(_is(dataset_id, user_id), training_datasets.c.updated_at == expected_updated_at)
-            found = _fetch(connection, select(training_datasets).where(row))
-            if not found:
-                return None
-            copy = found[0].copy_at(to_provider)
-            if copy is None:
-                raise ObjectMissingError(f"Dataset {dataset_id} has no copy in {to_provider}. Copy it there first.")
-            # A clock that stands still must not make two versions of the row look like one.
-            changed_at = max(self._database.now(connection), expected_updated_at + timedelta(microseconds=1))
-            flipped = connection.execute(
-                update(training_datasets)
-                .where(row)
-                .values(storage_provider=copy.provider, storage_path=copy.path, updated_at=changed_at)
-            )
-            return _one(connection, dataset_id, user_id) if flipped.rowcount else None
 
     def delete(
         self, dataset_id: UUID, user_id: UUID, *, holder: str, lease: timedelta, buckets: Mapping[str, str]
