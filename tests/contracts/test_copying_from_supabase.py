@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 from object_stores import content
 from pydantic import SecretStr
 from storage_between import DOWNLOAD, Step, StorageBetween, answering
+from waiting import until
 from werkzeug.wrappers import Request, Response
 
 from trainmaster.errors import (
@@ -24,6 +27,8 @@ from trainmaster.storage.supabase_source import SupabaseSource
 
 INFO = "object/info/"
 ALWAYS = 1000
+INTERNAL = answering(500, {"statusCode": "500", "error": "Internal", "message": "Internal Server Error"})
+"""What Storage says of a file that is not there, as of a backend that is out of reach."""
 
 
 def source_of(between: StorageBetween, key: str = "") -> SupabaseSource:
@@ -35,6 +40,18 @@ def source_of(between: StorageBetween, key: str = "") -> SupabaseSource:
 def source(between: StorageBetween, key: str) -> SupabaseSource:
     between.overwrite(key, content(1000))
     return source_of(between)
+
+
+@pytest.fixture
+def other(between: StorageBetween, key: str) -> str:
+    """The key of an object beside it."""
+    between.overwrite(beside := f"{key}-beside", content(1000))
+    return beside
+
+
+def of(key: str) -> str:
+    """Calls for the bytes of one object."""
+    return f"{DOWNLOAD}training-datasets/{key}$"
 
 
 def bytes_of(data: bytes, tag: str, start: int = 0, size: int | None = None) -> Step:
@@ -225,16 +242,61 @@ class TestRefusals:
         with pytest.raises(ObjectMissingError, match=r"has its row, but cannot give its content"):
             source.read(key, 0, 10)
 
-    def test_bytes_that_are_gone_are_missing_after_some_tries_where_storage_says_nothing(
-        self, between: StorageBetween, source: SupabaseSource, key: str
+    def test_bytes_that_are_gone_are_missing_after_some_tries_once_something_else_was_read(
+        self, between: StorageBetween, source: SupabaseSource, key: str, other: str
     ) -> None:
-        internal = answering(500, {"statusCode": "500", "error": "Internal", "message": "Internal Server Error"})
-        between.befall("GET", DOWNLOAD, internal, ALWAYS)
-        for _ in range(2):
+        between.befall("GET", of(other), INTERNAL, ALWAYS)
+        for _ in range(4):
             with pytest.raises(StorageUnavailableError):
-                source.read(key, 0, 10)
+                source.read(other, 0, 10)
+        source.read(key, 0, 10)
         with pytest.raises(ObjectMissingError, match=r"has its row, but cannot give its content"):
-            source.read(key, 0, 10)
+            source.read(other, 0, 10)
+
+    def test_where_nothing_else_is_to_be_read_one_byte_of_what_was_read_last_tells_an_outage_from_a_loss(
+        self, between: StorageBetween, source: SupabaseSource, key: str, other: str
+    ) -> None:
+        source.read(key, 0, 10)
+        between.befall("GET", of(other), INTERNAL, ALWAYS)
+        between.befall("GET", of(key), INTERNAL)
+        for _ in range(3):  # what was read before fails the third time as well
+            with pytest.raises(StorageUnavailableError):
+                source.read(other, 0, 10)
+        with pytest.raises(ObjectMissingError):
+            source.read(other, 0, 10)
+        asked = between.called("GET", of(key))
+        assert [each.headers.get("Range") for each in asked] == [None, "bytes=0-0", "bytes=0-0"]
+        assert len({each.query["cacheNonce"] for each in asked}) == 3  # or a cache might answer for Supabase
+
+    def test_an_outage_of_all_objects_takes_none_of_them_for_lost(
+        self, between: StorageBetween, source: SupabaseSource, key: str, other: str
+    ) -> None:
+        source.read(key, 0, 10)
+        between.befall("GET", DOWNLOAD, INTERNAL, ALWAYS)
+        for each in [key, other] * 6:
+            with pytest.raises(StorageUnavailableError):
+                source.read(each, 0, 10)
+
+    def test_what_was_read_before_an_outage_ended_proves_nothing_of_what_failed_in_it(
+        self, between: StorageBetween, source: SupabaseSource, key: str, other: str
+    ) -> None:
+        failed = threading.Event()
+
+        def slow(_: Request) -> None:
+            assert failed.wait(90)
+
+        between.befall("GET", of(key), slow)
+        between.befall("GET", DOWNLOAD, INTERNAL, ALWAYS)
+        with ThreadPoolExecutor(1) as threads:
+            before = threads.submit(source.read, key, 0, 10)
+            until(lambda: between.called("GET", of(key)))
+            for _ in range(3):
+                with pytest.raises(StorageUnavailableError):
+                    source.read(other, 0, 10)
+            failed.set()
+            assert before.result(90).data
+        with pytest.raises(StorageUnavailableError):
+            source.read(other, 0, 10)
 
     def test_a_row_without_a_size_is_a_missing_object(
         self, between: StorageBetween, source: SupabaseSource, key: str

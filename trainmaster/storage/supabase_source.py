@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 import uuid
-from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
 
@@ -23,7 +25,26 @@ from trainmaster.storage.supabase_calls import CallFailedError, CallRefusedError
 
 LONGEST_INFO = 1 << 20
 ENOUGH_ERRORS = 3
-"""So often Storage must fail to give the bytes of an object it knows until they are held to be lost: one may be an outage."""
+"""So often Storage must fail to give the bytes of an object it knows until they are held to be lost."""
+_LOST = ("ENOENT", "NoSuchKey")
+"""What the file system and S3 call that. Storage mostly says no more than `Internal Server Error`, as it does in an outage."""
+
+
+@dataclass(frozen=True)
+class _Failures:
+    """How often the bytes of an object were not given, and when that was last, by time.monotonic()."""
+
+    count: int = 0
+    last: float = 0.0
+
+
+@dataclass(frozen=True)
+class _Given:
+    """An object that was read, and when it was asked for."""
+
+    path: str
+    version: Version
+    asked: float
 
 
 class SupabaseSource:
@@ -46,10 +67,11 @@ class SupabaseSource:
         self._calls = SupabaseCalls(url, service_key, timing)
         self._headers = _headers(service_key)
         self._infos = self._store("object/info")
-        self._reader = self._past_caches()
+        self._reader = self._past_caches(self._failure)
         self._lock = threading.Lock()
         self._bucket_found = False
-        self._errors: Counter[str] = Counter()
+        self._failures: dict[str, _Failures] = {}
+        self._given: _Given | None = None
 
     def __repr__(self) -> str:
         return f"SupabaseSource({self._calls.base}, {self.bucket})"
@@ -73,7 +95,7 @@ class SupabaseSource:
     def read(self, path: str, start: int, length: int, version: Version | None = None) -> Piece:
         """Bytes of the version asked for; those of another are asked for once more, past whatever cache gave them."""
         self._require_bucket()
-        reader = self._reader
+        reader, asked = self._reader, time.monotonic()
         try:
             piece = reader.piece(path, start, length, version)
         except ObjectChangedError:
@@ -81,10 +103,10 @@ class SupabaseSource:
                 raise
             with self._lock:
                 if reader is self._reader:
-                    self._reader = self._past_caches()
+                    self._reader = self._past_caches(self._failure)
                 reader = self._reader
             piece = reader.piece(path, start, length, version)
-        self._errors.pop(path, None)
+        self._note_given(path, piece.version, asked)
         return piece
 
     def _require_bucket(self) -> None:
@@ -104,26 +126,51 @@ class SupabaseSource:
         raise failure(at, refusal, SUPABASE)
 
     def _failure(self, path: str, refusal: Refusal) -> TrainmasterError:
-        if refusal.status == 500 and self._has_no_bytes(path, refusal):
+        if refusal.status == 500 and self._is_lost(path, refusal):
             return ObjectMissingError(
                 f"The bytes of {self.name}/{path} are missing: Supabase has its row, but cannot give its content."
             )
+        return self._refused(path, refusal)
+
+    def _refused(self, path: str, refusal: Refusal) -> TrainmasterError:
         return failure(f"{self.name}/{path}", refusal, SUPABASE)
 
-    def _has_no_bytes(self, path: str, refusal: Refusal) -> bool:
-        """Whether what Storage's database knows cannot be had. Raises what looking there raises."""
-        with self._lock:
-            self._errors[path] += 1
-            enough = "ENOENT" in refusal.words or self._errors[path] >= ENOUGH_ERRORS
-        if enough:
-            self.look(path)
-            self._errors.pop(path, None)
-        return enough
+    def _is_lost(self, path: str, refusal: Refusal) -> bool:
+        """Whether an object that Storage's database knows has no bytes: it says so, or could give others between two failures.
 
-    def _past_caches(self) -> Reader:
+        Raises what looking in that database raises.
+        """
+        with self._lock:
+            before, given = self._failures.get(path, _Failures()), self._given
+            self._failures[path] = now = _Failures(before.count + 1, time.monotonic())
+        others_are_given = given is not None and given.path != path and given.asked > before.last
+        if any(word in refusal.words for word in _LOST) or (now.count >= ENOUGH_ERRORS and others_are_given):
+            self.look(path)
+            self._failures.pop(path, None)
+            return True
+        if given and given.path != path and now.count > 1:
+            self._ask_again_for(given)
+        return False
+
+    def _ask_again_for(self, given: _Given) -> None:
+        """See by one byte whether Storage can still give what it gave: else it is an outage, of which no object is the cause."""
+        asked = time.monotonic()
+        try:
+            self._past_caches(self._refused).piece(given.path, 0, 1, given.version)
+        except TrainmasterError:
+            return  # no proof of anything
+        self._note_given(given.path, given.version, asked)
+
+    def _note_given(self, path: str, version: Version, asked: float) -> None:
+        with self._lock:
+            self._failures.pop(path, None)
+            if version.size and (self._given is None or self._given.asked < asked):
+                self._given = _Given(path, version, asked)
+
+    def _past_caches(self, fail: Callable[[str, Refusal], TrainmasterError]) -> Reader:
         """By an address that nothing was asked by before."""
         store = self._store("object/authenticated", f"?cacheNonce={uuid.uuid4().hex}")
-        return Reader(store, self.name, self._failure, conditional=False)
+        return Reader(store, self.name, fail, conditional=False)
 
     def _store(self, operation: str, query: str = "") -> HTTPStore:
         url = f"{self._calls.base}/{operation}/{quote(self.bucket, safe='')}{query}"
