@@ -11,13 +11,12 @@ from cutting_proxy import CuttingProxy, silent_server
 from object_stores import HOSTED, content, sha256
 
 from trainmaster.errors import (
-    NotConfiguredError,
     ObjectChangedError,
     ObjectMissingError,
     RefusedError,
     StorageUnavailableError,
 )
-from trainmaster.storage.ends import AlreadyThereError, Checks, Source, UploadGoneError, Version
+from trainmaster.storage.ends import AlreadyThereError, Checks, NoBucketError, Source, UploadGoneError, Version
 from trainmaster.storage.s3_destination import S3Destination
 
 
@@ -90,9 +89,9 @@ class TestSource:
 
     def test_a_bucket_that_is_not_there_is_no_missing_object(self, origin: Origin, key: str) -> None:
         source = origin.source(bucket="no-such-bucket")
-        with pytest.raises(NotConfiguredError, match="no-such-bucket"):
+        with pytest.raises(NoBucketError, match="no-such-bucket"):
             source.look(key)
-        with pytest.raises(NotConfiguredError, match="no-such-bucket"):
+        with pytest.raises(NoBucketError, match="no-such-bucket"):
             source.read(key, 0, 10)
 
     @pytest.mark.parametrize(
@@ -288,7 +287,7 @@ class TestDestination:
             lambda: destination.delete(key),
             destination.checks,
         ):
-            with pytest.raises(NotConfiguredError, match="no-such-bucket"):
+            with pytest.raises(NoBucketError, match="no-such-bucket"):
                 ask()
 
     @pytest.mark.parametrize(

@@ -25,7 +25,7 @@ from trainmaster.errors import (
     TrainmasterError,
 )
 from trainmaster.storage.end_failures import NO_LENGTH, RANGE_IGNORED, S3, Meaning, Refusal, failure, meaning
-from trainmaster.storage.ends import AlreadyThereError, NoRoomError, ThrottledError, UploadGoneError
+from trainmaster.storage.ends import AlreadyThereError, NoBucketError, NoRoomError, ThrottledError, UploadGoneError
 from trainmaster.storage.obstore_failures import OBSTORE_ERRORS, refusal_of
 
 if TYPE_CHECKING:
@@ -167,7 +167,7 @@ KINDS = [
     (Refusal(403, "RequestTimeTooSkewed"), NotConfiguredError),
     (Refusal(400, "InvalidJWT"), NotConfiguredError),
     (Refusal(400, "KMS.DisabledException"), NotConfiguredError),
-    (Refusal(404, "NoSuchBucket"), NotConfiguredError),
+    (Refusal(404, "NoSuchBucket"), NoBucketError),
     (Refusal(404, "Bucket not found"), NotConfiguredError),
     (Refusal(301, "PermanentRedirect"), NotConfiguredError),
     (Refusal(302), NotConfiguredError),

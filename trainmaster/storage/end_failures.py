@@ -18,7 +18,7 @@ from trainmaster.errors import (
     StorageUnavailableError,
     TrainmasterError,
 )
-from trainmaster.storage.ends import AlreadyThereError, NoRoomError, ThrottledError, UploadGoneError
+from trainmaster.storage.ends import AlreadyThereError, NoBucketError, NoRoomError, ThrottledError, UploadGoneError
 
 
 @dataclass(frozen=True)
@@ -153,7 +153,7 @@ _ERRORS: dict[Meaning, tuple[type[TrainmasterError], str]] = {
     Meaning.NOT_ALLOWED: (NotConfiguredError, "{at}: {said}: we may not. {whose.permission}"),
     Meaning.CLOCK_OFF: (NotConfiguredError, "{at}: {said}: this machine's clock is wrong. Set it; then try again."),
     Meaning.ELSEWHERE: (NotConfiguredError, "{at}: {said}: it is kept elsewhere. Set its true address and region."),
-    Meaning.NO_BUCKET: (NotConfiguredError, "{at}: {whose.name} has no such bucket. {whose.bucket}"),
+    Meaning.NO_BUCKET: (NoBucketError, "{at}: {whose.name} has no such bucket. {whose.bucket}"),
     Meaning.MISSING: (ObjectMissingError, "{at} is not there."),
     Meaning.CONDITION_FAILED: (ObjectChangedError, "{at} was replaced while it was read. Start anew."),
     Meaning.OUT_OF_RANGE: (ObjectChangedError, "{at} is shorter than it was. Start anew."),

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from trainmaster.errors import StorageUnavailableError, TrainmasterError
+from trainmaster.errors import NotConfiguredError, StorageUnavailableError, TrainmasterError
 
 
 @dataclass(frozen=True)
@@ -68,6 +68,10 @@ class ThrottledError(StorageUnavailableError):
         self.retry_after = retry_after
 
 
+class NoBucketError(NotConfiguredError):
+    """Raised when a bucket is not there: none of its objects is, while those of other buckets may be."""
+
+
 class NoRoomError(StorageUnavailableError):
     """Raised when a store is full: nothing else will fit either until somebody makes room."""
 
@@ -83,7 +87,7 @@ class UploadGoneError(TrainmasterError):
 class Source(Protocol):
     """Where objects are read from. May be shared between threads.
 
-    Errors of every call: ObjectMissingError (nothing there, or a row without bytes), NotConfiguredError (no such bucket, no
+    Errors of every call: ObjectMissingError (nothing there, or a row without bytes), NotConfiguredError (NoBucketError, no
     permission: the next object will do no better), ThrottledError and StorageUnavailableError (the same call may work later),
     RefusedError (a path that cannot be asked for as it is).
     """
@@ -105,7 +109,7 @@ class Source(Protocol):
 class Destination(Protocol):
     """Where objects are put, in one bucket. May be shared between threads.
 
-    Errors of every call: NotConfiguredError (no such bucket, no permission: the next object will do no better), NoRoomError,
+    Errors of every call: NotConfiguredError (NoBucketError, no permission: the next object will do no better), NoRoomError,
     ThrottledError and StorageUnavailableError (the same call may work later; it may have worked this time, unheard).
     """
 

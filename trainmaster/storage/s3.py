@@ -18,13 +18,13 @@ from trainmaster.aws.failures import code_of, is_missing
 from trainmaster.errors import (
     CorruptedUploadError,
     NameConflictError,
-    NotConfiguredError,
     ObjectChangedError,
     ObjectMissingError,
     StorageUnavailableError,
 )
 from trainmaster.storage.address import S3Address
 from trainmaster.storage.bodies import CHUNK, AnnouncedBody, hashed
+from trainmaster.storage.ends import NoBucketError
 from trainmaster.storage.reading import Opened, resumed
 from trainmaster.storage.s3_failures import s3_failures
 from trainmaster.storage.store import StorageProvider, StoredObject, attachment, require_folder, require_lifetime
@@ -242,13 +242,13 @@ class S3Store:
 
 
 def require_bucket(s3: S3Client, bucket: str) -> None:
-    """Raises NotConfiguredError when the bucket does not exist or is not ours to use."""
+    """Raises NoBucketError when it does not exist, NotConfiguredError when it is not ours to use."""
     with s3_failures(S3Address(bucket, "")):
         try:
             s3.head_bucket(Bucket=bucket)
         except ClientError as error:
             if is_missing(error):
-                raise NotConfiguredError(
+                raise NoBucketError(
                     f"S3 bucket {bucket!r} does not exist. Create it, or set TRAINMASTER_BUCKET"
                     " (TRAINMASTER_DATASET_BUCKET for datasets)."
                 ) from error

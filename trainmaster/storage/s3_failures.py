@@ -23,6 +23,7 @@ from trainmaster.errors import (
     StorageUnavailableError,
 )
 from trainmaster.storage.address import S3Address
+from trainmaster.storage.ends import NoBucketError
 
 _OTHER_BYTES = {"BadDigest", "InvalidDigest", "XAmzContentChecksumMismatch", "XAmzContentSHA256Mismatch"}
 
@@ -43,7 +44,7 @@ def s3_failures(address: S3Address, *, reading: bool = False) -> Iterator[None]:
                 f"{address}: S3 does not answer as it should ({code or type(error).__name__}). Try again later."
             ) from error
         if code == "NoSuchBucket":
-            raise NotConfiguredError(
+            raise NoBucketError(
                 f"S3 bucket {address.bucket!r} does not exist. Create it, or set TRAINMASTER_BUCKET"
                 " (TRAINMASTER_DATASET_BUCKET for datasets)."
             ) from error
