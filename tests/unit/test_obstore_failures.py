@@ -168,7 +168,7 @@ KINDS = [
     (Refusal(400, "InvalidJWT"), NotConfiguredError),
     (Refusal(400, "KMS.DisabledException"), NotConfiguredError),
     (Refusal(404, "NoSuchBucket"), NoBucketError),
-    (Refusal(404, "Bucket not found"), NotConfiguredError),
+    (Refusal(404, "Bucket not found"), NoBucketError),
     (Refusal(301, "PermanentRedirect"), NotConfiguredError),
     (Refusal(302), NotConfiguredError),
     (Refusal(404), ObjectMissingError),
