@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pickle
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import Any
@@ -38,13 +38,15 @@ def catalogue(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Catalogue]:
 class Buckets:
     """Everybody's, or one for each user but some. Knows how often it was looked."""
 
-    def __init__(self, *, without: Sequence[UUID] = (), shared: bool = True, sizes: int = 0) -> None:
-        self.is_shared, self._without, self._sizes = shared, without, sizes
+    def __init__(
+        self, *, without: Sequence[UUID] = (), shared: bool = True, sizes: int = 0, other_sizes: Mapping[str, int] = {}
+    ) -> None:
+        self.is_shared, self._without, self._sizes, self._other_sizes = shared, without, sizes, other_sizes
         self.looked: list[UUID] = []
 
     def home(self, provider: str, user: UUID) -> Any:
         if provider == "supabase":
-            return SimpleNamespace(stat=lambda _path: SimpleNamespace(size=self._sizes))
+            return SimpleNamespace(stat=lambda path: SimpleNamespace(size=self._other_sizes.get(path, self._sizes)))
         self.looked.append(user)
         if user in self._without:
             raise NotConfiguredError(f"S3 bucket of {user} does not exist.")
@@ -94,9 +96,11 @@ def test_everything_is_in_exactly_one_batch_and_no_batch_is_too_large(
 
 def test_limits_are_those_of_the_plan(catalogue: Catalogue) -> None:
     user = filled(catalogue, [5 * MB, None, 7 * MB, 4 * MB, None, 9 * MB, 3 * MB, 1 * MB])
+    there = {one.storage_path: one.file_size_bytes or 0 for one in catalogue.datasets.page(user).datasets}
     library = Library(catalogue, Buckets())  # type: ignore[arg-type]
     for limits in ({"limit": 3}, {"limit": 100}, {"max_gigabytes": 0.012}, {"max_gigabytes": 0.012, "limit": 2}):
-        taken = sum(len(batch.datasets) for batch in cut(catalogue, user, most_datasets=2, **limits))
+        made = cut(catalogue, user, Buckets(other_sizes=there), most_datasets=2, **limits)
+        taken = sum(len(batch.datasets) for batch in made)
         assert taken == plan_migration(library, asked(user, **limits)).now.datasets
 
 
@@ -106,6 +110,12 @@ def test_sizes_that_nobody_recorded_are_asked_for_where_bytes_are_limited(catalo
     assert (len(batch.datasets), batch.bytes) == (3, 12 * MB)
     [batch] = cut(catalogue, user, Buckets(sizes=4 * MB))
     assert (len(batch.datasets), batch.bytes) == (9, 0)
+
+
+def test_a_limit_of_bytes_is_one_of_what_is_there_and_not_of_what_rows_say(catalogue: Catalogue) -> None:
+    user = filled(catalogue, [1, None, -5, 1, 10**15, 0, 1])
+    [batch] = cut(catalogue, user, Buckets(sizes=4 * MB), max_gigabytes=0.01)
+    assert (len(batch.datasets), batch.bytes) == (3, 12 * MB)
 
 
 def test_pages_are_read_as_batches_are_wanted(catalogue: Catalogue, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,6 +14,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from itertools import groupby
 from operator import attrgetter
 from typing import Literal
@@ -38,23 +39,25 @@ from trainmaster.errors import (
     SourceFailedError,
     StorageUnavailableError,
     TrainmasterError,
-    UploadUnderWayError,
 )
+from trainmaster.migration.adopting import adopted
 from trainmaster.migration.errands import ClaimsOfErrands, Errand, renewing
-from trainmaster.migration.hindering import ENDS_ALL, TO_BE_TAKEN_UP, failure_of, kind_of
+from trainmaster.migration.hindering import ENDS_ALL, NOT_OURS, TO_BE_TAKEN_UP, failure_of, kind_of
 from trainmaster.migration.plan import Prospect, foreign, prospect_of
 from trainmaster.migration.planning import Homes
+from trainmaster.migration.proving import Pace, StoppedError
 from trainmaster.migration.result import Failure
 from trainmaster.migration.shares import LEAST_IN_FLIGHT, shared
+from trainmaster.migration.taking_back import take_back
 from trainmaster.storage.copy import Copied, CopyLimits, NotCopied, Tally, Transfer, copy_objects
-from trainmaster.storage.ends import Destination
+from trainmaster.storage.ends import Destination, NoBucketError
 from trainmaster.storage.library import Library, dataset_path, new_holder
 from trainmaster.storage.store import StorageProvider
 from trainmaster.storage.stores import SUPABASE_BUCKET
 
 SETTLED_AT_ONCE, SETTLED_AFTER_SECONDS = 25, 1.0
 """Copies are catalogued when there are so many, or the first has waited so long."""
-BUCKETS_AT_ONCE, TAKEN_BACK_AT_ONCE = 8, 8
+BUCKETS_AT_ONCE, READ_BACK_AT_ONCE = 8, 8
 _OF_AN_END = (SourceFailedError, DestinationFailedError, NotConfiguredError, StorageUnavailableError)
 _MOMENT = 0.2
 """Seconds in which somebody else's `stop` is noticed."""
@@ -109,6 +112,7 @@ class Attempt:
         self._arrived: list[Copied] = []
         self._arrived_at = 0.0
         self._spoilt, self._unused = list[PendingObject](), list[PendingObject]()
+        self._lost: list[NotCopied] = []
         self._seen: dict[UUID, Candidate] = {}
         self.upshots: dict[UUID, Upshot] = {}
         self.bytes_read = 0
@@ -122,6 +126,7 @@ class Attempt:
             with renewing(self._library, self._holder):
                 self._claim(self._look(dataset_ids))
                 self._move()
+                self._adopt()
                 self._account_for_changed()
                 self._hinder()
                 self._take_back()
@@ -273,7 +278,8 @@ class Attempt:
             case Outcome.LOST:
                 self.upshots[id_] = Upshot("under_way")
             case Outcome.CHANGED:
-                self._spoilt.append(errand.claim)
+                if copied.source_version:  # else there may be no other copy
+                    self._spoilt.append(errand.claim)
                 self.upshots[id_] = Upshot("changed")
             case _:
                 self._spoilt.append(errand.claim)
@@ -285,12 +291,40 @@ class Attempt:
             self.upshots[errand.candidate.id] = Upshot("under_way")
         elif not isinstance(outcome.error, ENDS_ALL):  # of those it is known what they come to when the engine ends
             kind = kind_of(outcome)
-            if kind not in TO_BE_TAKEN_UP:
-                never_came = kind == "source_missing" and not (
-                    outcome.bytes_read or errand.tried_before or errand.dropped
-                )
-                (self._unused if never_came else self._spoilt).append(errand.claim)
+            if kind == "source_missing" and (outcome.bytes_read or errand.tried_before or errand.dropped):
+                self._lost.append(outcome)
+                return
+            if kind in NOT_OURS:
+                self._unused.append(errand.claim)
+            elif kind not in TO_BE_TAKEN_UP:
+                self._spoilt.append(errand.claim)
             self._fail(errand.candidate, kind, outcome.error)
+
+    def _adopt(self) -> None:
+        """What Supabase lost may be in S3, put there by an earlier try or a moment ago; it is never removed while there is its row."""
+        if self.ended_early or not self._lost:
+            return
+        pace = Pace(self._limits.bytes_per_second, self._stop)
+        with ThreadPoolExecutor(READ_BACK_AT_ONCE, thread_name_prefix="adopt") as threads:
+            found = threads.map(partial(self._left_of, pace), self._lost)
+            self._arrived = [copied for copied in found if copied]
+        self._settle(at_least=1)
+
+    def _left_of(self, pace: Pace, lost: NotCopied) -> Copied | None:
+        """The copy that S3 has; else it is noted why there is none."""
+        errand: Errand = lost.transfer.key
+        try:
+            if copied := adopted(self._library, errand, pace):
+                return copied
+        except StoppedError:
+            return None  # the next run goes on
+        except (NotConfiguredError, StorageUnavailableError, ObjectChangedError) as error:
+            self._fail(errand.candidate, "destination", error)
+            return None
+        except ObjectMissingError:
+            self._spoilt.append(errand.claim)  # what is left are parts, or what was dropped
+        self._fail(errand.candidate, "source_missing", lost.error)
+        return None
 
     def _end_failed(self, errands: Sequence[Errand], failure: BaseException) -> None:
         """A bucket of one user alone is his trouble, as is one that Supabase once had; any other end is everybody's."""
@@ -298,21 +332,19 @@ class Attempt:
             raise failure
         if isinstance(failure, DestinationFailedError):
             self._arrived = self._still_there(errands)
-        why, kind = failure.__cause__ or failure, self._trouble_of_theirs(errands, failure)
-        if kind and isinstance(why, NotConfiguredError) and not isinstance(why, CredentialsMissingError):
+        why = failure.__cause__
+        if isinstance(why, NotConfiguredError) and self._is_theirs_alone(errands, failure, why):
             for errand in errands:
                 if errand.candidate.id not in self.upshots:
-                    self._fail(errand.candidate, kind, why)
+                    self._fail(errand.candidate, "not_set_up", why)
             return
         self.ended_early = self.ended_early or failure
         self._halt.set()
 
-    def _trouble_of_theirs(self, errands: Sequence[Errand], failure: TrainmasterError) -> HindranceKind | None:
-        """What is kept of a bucket that is not everybody's."""
+    def _is_theirs_alone(self, errands: Sequence[Errand], failure: TrainmasterError, why: NotConfiguredError) -> bool:
         if isinstance(failure, SourceFailedError):
-            return "source_unavailable" if errands[0].ends[0] != SUPABASE_BUCKET else None
-        is_at_destination = isinstance(failure, DestinationFailedError)
-        return "not_set_up" if is_at_destination and not self._library.stores.is_shared else None
+            return isinstance(why, NoBucketError) and errands[0].ends[0] != SUPABASE_BUCKET
+        return not (self._library.stores.is_shared or isinstance(why, CredentialsMissingError))
 
     def _still_there(self, errands: Sequence[Errand]) -> list[Copied]:
         """What arrived, without what may have gone with the end of these errands; what is there yet, the next try adopts."""
@@ -359,28 +391,9 @@ class Attempt:
     def _take_back(self) -> None:
         """Remove what nobody vouches for nor has a use for; what cannot be removed is left to the sweep."""
         self._migrations.release(self._unused)
-        if self._spoilt:
-            with ThreadPoolExecutor(TAKEN_BACK_AT_ONCE, thread_name_prefix="take-back") as threads:
-                list(threads.map(self._remove, self._spoilt))
-
-    def _remove(self, claim: PendingObject) -> None:
-        try:
-            # Claimed anew: what somebody catalogued in the meantime is his.
-            again = self._library.catalogue.pending.claim(
-                provider=claim.provider,
-                bucket=claim.bucket,
-                path=claim.path,
-                dataset_id=claim.dataset_id,
-                user_id=claim.user_id,
-                holder=claim.holder,
-                lease=self._library.lease,
-            )
-            if again:
-                self._library.remove(again)
-        except (LeaseLostError, UploadUnderWayError):
-            return
-        except TrainmasterError as error:
-            _log.warning("What was not catalogued of dataset %s is left to the sweep: %s", claim.dataset_id, error)
+        errands: list[Errand] = [lost.transfer.key for lost in self._lost]
+        of_deleted = [one.claim for one in errands if self.upshots.get(one.candidate.id) == Upshot("gone")]
+        take_back(self._library, {*self._spoilt, *of_deleted})
 
     def _let_go(self) -> None:
         """Others may take over at once what is held still: under its claims, run out, they find what was begun."""

@@ -20,7 +20,7 @@ from trainmaster.storage.store import StorageProvider
 
 MOST_DATASETS, MOST_BYTES = 100, 4 << 30
 LOOKED_AHEAD = 100
-"""So many sizes that nobody recorded are asked for at a time, where bytes are limited."""
+"""So many sizes that nobody vouches for are asked for at a time, where bytes are limited."""
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,7 @@ def _allowed(library: Library, request: MigrateDatasetsRequest) -> Iterator[tupl
     for candidates in _to_copy(library, request):
         sizes = _sizes(library, candidates) if request.max_gigabytes is not None else {}
         for candidate in candidates:
-            size_bytes = candidate.size_bytes if candidate.size_bytes is not None else sizes.get(candidate.id, 0)
+            size_bytes = sizes.get(candidate.id, candidate.size_bytes or 0)
             if not allowance.take(size_bytes):
                 return
             yield candidate, size_bytes
@@ -120,14 +120,14 @@ def _to_copy(library: Library, request: MigrateDatasetsRequest) -> Iterator[Sequ
 
 
 def _sizes(library: Library, candidates: Sequence[Candidate]) -> dict[UUID, int]:
-    """Of objects whose size nobody recorded, as Supabase says it: a limit on bytes is to hold for them too."""
-    unknown = [candidate for candidate in candidates if candidate.size_bytes is None]
+    """Of objects that nobody read yet, as Supabase says it: a limit on bytes is to hold whatever the application noted."""
+    unknown = [candidate for candidate in candidates if candidate.supabase is None]
 
     def size_of(candidate: Candidate) -> int:
         try:
             found = library.stores.home(StorageProvider.SUPABASE, candidate.user_id).stat(candidate.storage_path)
         except StorageUnavailableError:
-            return 0  # who copies it is told, and tries again
+            return candidate.size_bytes or 0  # who copies it is told, and tries again
         return found.size if found else 0
 
     with ThreadPoolExecutor(LOOKED_AT_ONCE, thread_name_prefix="look-at-source") as threads:

@@ -66,7 +66,7 @@ class Errand:
         return Transfer(key=self, source=dropped_path(self.path), destination=to, tried_before=self.tried_before)
 
     def settled(self, copied: Copied, by: str) -> Settled:
-        """What the catalogue is to keep: the new copy; and of Supabase's what was not known of it."""
+        """What the catalogue is to keep: the new copy; and of Supabase's what was not known of it, where that was seen."""
         now = datetime.now(UTC)
         in_s3 = Copy(
             provider=StorageProvider.S3,
@@ -79,7 +79,7 @@ class Errand:
             version=copied.version,
         )
         known = self.candidate.supabase
-        if known and known.version == copied.source_version:
+        if not copied.source_version or (known and known.version == copied.source_version):
             return Settled(self.claim, [in_s3], self.candidate)
         at_source = replace(
             in_s3,

@@ -44,6 +44,8 @@ _KINDS: tuple[tuple[type[TrainmasterError], HindranceKind], ...] = (
 """The first that fits."""
 TO_BE_TAKEN_UP: frozenset[HindranceKind] = frozenset({"source_unavailable", "destination", "unexpected"})
 """Kinds after which the next try has a use for what was sent already."""
+NOT_OURS: frozenset[HindranceKind] = frozenset({"source_missing", "conflict"})
+"""Kinds after which nothing of ours is in S3: whatever is there is another program's."""
 ENDS_ALL = (NotConfiguredError, NoRoomError)
 """What an end says when no other object would do better."""
 

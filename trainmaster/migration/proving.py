@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TypeVar
 
@@ -61,43 +61,47 @@ class Look:
 
 @dataclass(frozen=True)
 class Reading:
-    """An object that was read to its end, and is whole gzip."""
+    """An object that was read to its end, and which version of it."""
 
     size: int
     sha256: str
+    tag: str
 
 
 @dataclass(frozen=True)
 class Proof:
-    """What reading a copy showed: what is wrong with it, or nothing; and how many bytes were read for it."""
+    """What reading a copy showed: what is wrong with it, or nothing; how many bytes were read for it; and which version."""
 
     damage: str
     read: int
+    tag: str | None = None
 
 
 def version_at(source: Source, path: str) -> Version | None:
     """What is there now, or None. Raises StorageUnavailableError and NotConfiguredError."""
     try:
-        return _persisting(lambda: source.look(path))
+        return persisting(lambda: source.look(path))
     except ObjectMissingError:
         return None
 
 
-def read_whole(source: Source, path: str, pace: Pace, version: Version | None = None) -> Reading:
+def read_whole(
+    source: Source, path: str, pace: Pace, version: Version | None = None, *, must_be_gzip: bool = True
+) -> Reading:
     """Hash and unpack an object of one version as it comes, a piece of 4 MiB at a time.
 
     Raises ObjectMissingError, ObjectChangedError (it is not that version, or was replaced meanwhile), DatasetRefusedError (no
-    whole gzip), StorageUnavailableError, NotConfiguredError and StoppedError.
+    whole gzip, where it must be), StorageUnavailableError, NotConfiguredError and StoppedError.
     """
-    whole = Wholeness(f"{source.name}/{path}", must_be_gzip=True)
+    whole = Wholeness(f"{source.name}/{path}", must_be_gzip=must_be_gzip)
     while version is None or whole.size < version.size:
-        piece = _persisting(partial(source.read, path, whole.size, PIECE, version))
+        piece = persisting(partial(source.read, path, whole.size, PIECE, version))
         if version is not None and not piece.data:
             break
         version = piece.version
         pace.take(len(piece.data))
         whole.feed(piece.data)
-    return Reading(whole.size, whole.finish())
+    return Reading(whole.size, whole.finish(), version.tag)
 
 
 def prove(source: Source, copy: Copy, pace: Pace) -> Proof:
@@ -106,15 +110,13 @@ def prove(source: Source, copy: Copy, pace: Pace) -> Proof:
     Raises StorageUnavailableError, NotConfiguredError, ObjectChangedError (replaced while it was read) and StoppedError, none of
     which says anything of the copy.
     """
-    damage, read = "", 0
-    for _ in range(2):
-        damage, size = _damage_read(source, copy, pace)
-        read += size
-        if not damage:
-            return Proof("", read)
-        if seen := look(source, copy).damage:
-            return Proof(seen, read)
-    return Proof(damage, read)
+    first = _read(source, copy, pace)
+    if not first.damage:
+        return first
+    if seen := look(source, copy).damage:
+        return replace(first, damage=seen)
+    second = _read(source, copy, pace)
+    return replace(second, read=first.read + second.read)
 
 
 def look(source: Source, copy: Copy) -> Look:
@@ -127,24 +129,24 @@ def look(source: Source, copy: Copy) -> Look:
     return Look("", replaced=copy.version is not None and not same_tag(there.tag, copy.version))
 
 
-def _damage_read(source: Source, copy: Copy, pace: Pace) -> tuple[str, int]:
-    """What is wrong, and how many bytes were read; of some that broke off, how many were to be."""
+def _read(source: Source, copy: Copy, pace: Pace) -> Proof:
+    """Once. Of bytes that broke off it is said how many were to be read."""
     try:
         found = read_whole(source, copy.path, pace)
     except ObjectMissingError as error:
-        return str(error), 0
+        return Proof(str(error), 0)
     except (CorruptedUploadError, DatasetRefusedError) as error:
-        return str(error), copy.size_bytes
+        return Proof(str(error), copy.size_bytes)
     if found.size != copy.size_bytes:
-        return f"{copy.uri} gave {found.size:,} bytes; {copy.size_bytes:,} were catalogued", found.size
+        return Proof(f"{copy.uri} gave {found.size:,} bytes; {copy.size_bytes:,} were catalogued", found.size)
     if found.sha256 != copy.sha256:
         said = f"the {found.size:,} bytes of {copy.uri} have SHA-256 {found.sha256}; {copy.sha256} was catalogued"
-        return said, found.size
-    return "", found.size
+        return Proof(said, found.size)
+    return Proof("", found.size, found.tag)
 
 
-def _persisting(call: Callable[[], T]) -> T:
-    """Its result, tried again while the store is out of reach or under pressure."""
+def persisting(call: Callable[[], T]) -> T:
+    """Its result, tried again while the store is out of reach or under pressure. Raises what the last of five tries does."""
     attempts = Retrying(
         stop=stop_after_attempt(TRIES),
         wait=wait_random_exponential(multiplier=0.5, max=LONGEST_PAUSE),
