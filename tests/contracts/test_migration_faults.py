@@ -321,6 +321,8 @@ CALLS = {
     "DELETE": "DELETE",
     "any": "GET HEAD PUT POST DELETE",
 }
+UNDONE = {"swallowed", "empty answer"}
+"""Answered and not done. Who says that an upload was aborted, and keeps it, is found out by nobody."""
 
 
 @dataclass(frozen=True)
@@ -336,7 +338,10 @@ class Fault:
     def befall(self, crossing: Crossing) -> None:
         passage = crossing.source if self.at_source else crossing.destination
         step = (FROM_SOURCE if self.at_source else TO_DESTINATION)[self.name]
-        passage.befall(step, CALLS[self.methods], times=self.times, spared=self.spared)
+        methods = CALLS[self.methods]
+        if self.name in UNDONE:
+            methods = methods.replace("DELETE", "")
+        passage.befall(step, methods, times=self.times, spared=self.spared)
 
 
 @dataclass(frozen=True)
