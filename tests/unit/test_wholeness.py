@@ -81,10 +81,10 @@ def test_anything_but_zeros_and_members_after_the_end_is_refused(
         (b"", "is empty"),
         (b"\x1f", "breaks off after 1 bytes"),
         (b'{"messages": []}', "does not begin as gzip does"),
-        (gzip.compress(b"x" * 100)[:-1], "breaks off after"),
-        (gzip.compress(b"x" * 100)[:-4] + bytes(4), "is damaged gzip"),
-        (gzip.compress(b"x" * 100) + b"\x1f", "something else after the end"),
-        (gzip.compress(b"x" * 100) + b"\x1f\x8b", "breaks off after"),
+        (packed([b"x" * 100])[:-1], "breaks off after"),
+        (packed([b"x" * 100])[:-4] + bytes(4), "is damaged gzip"),
+        (packed([b"x" * 100]) + b"\x1f", "something else after the end"),
+        (packed([b"x" * 100]) + b"\x1f\x8b", "breaks off after"),
     ],
 )
 def test_a_refusal_says_what_was_found_where_and_what_to_do(data: bytes, found: str) -> None:
