@@ -97,9 +97,17 @@ class Crossing:
         self.s3.create_bucket(Bucket=self.bucket)
 
     def delete_bucket(self) -> None:
-        for key in self.at_s3():
-            self.s3.delete_object(Bucket=self.bucket, Key=key)
-        self.s3.delete_bucket(Bucket=self.bucket)
+        """With all that is in it, and all that somebody puts there meanwhile."""
+        while True:
+            for key in self.at_s3():
+                self.s3.delete_object(Bucket=self.bucket, Key=key)
+            try:
+                self.s3.delete_bucket(Bucket=self.bucket)
+            except self.s3.exceptions.ClientError as error:
+                if error.response["Error"]["Code"] != "BucketNotEmpty":
+                    raise
+            else:
+                return
 
     def at_s3(self, below: str = "") -> dict[str, bytes]:
         """Every object in the bucket."""

@@ -135,12 +135,20 @@ class S3Store:
                     yield StoredObject(found["Key"], found["Size"], found["ETag"], found["LastModified"])
 
     def delete(self, key: str) -> bool:
-        """True when it was there and is gone, False when nothing was there but, perhaps, parts of broken uploads: they go too."""
+        """True when it was there and is gone, False when nothing was there but, perhaps, parts of broken uploads: they go too.
+
+        Raises when they could not be made to: who is told tries again, and nobody else would.
+        """
         with s3_failures(self._at(key)):
             if there := self.stat(key) is not None:
                 self._client.delete_object(Bucket=self.bucket, Key=key)
             self._abort_all(key)
             return there
+
+    def abort(self, key: str, upload_id: str) -> None:
+        """The upload and its parts are gone afterwards; one nobody knows is gone already."""
+        with s3_failures(self._at(key)):
+            self._abort(key, upload_id)
 
     def _at(self, key: str) -> S3Address:
         return S3Address(self.bucket, key)
@@ -148,12 +156,15 @@ class S3Store:
     def _head(self, key: str) -> HeadObjectOutputTypeDef | None:
         with s3_failures(self._at(key)):
             try:
-                return self._client.head_object(Bucket=self.bucket, Key=key, ChecksumMode="ENABLED")
+                head = self._client.head_object(Bucket=self.bucket, Key=key, ChecksumMode="ENABLED")
             except ClientError as error:
                 if not is_missing(error):
                     raise
                 require_bucket(self._client, self.bucket)  # HEAD says 404 for either
                 return None
+        if not {"ETag", "LastModified", "ContentLength"} <= head.keys():  # a proxy may answer 200 with nothing
+            raise StorageUnavailableError(f"{self._at(key)}: S3 described it by nothing. Try again later.")
+        return head
 
     def _create(self, key: str, body: AnnouncedBody, about: dict[str, Any]) -> str:
         checksum = _base64(bytes.fromhex(body.sha256))
@@ -180,27 +191,30 @@ class S3Store:
                 parts.append({"PartNumber": number, "ETag": part["ETag"], "ChecksumSHA256": checksum})
             self._client.complete_multipart_upload(**target, MultipartUpload={"Parts": parts}, IfNoneMatch="*")
         except BaseException:
-            self._abort(key, begun["UploadId"])
+            with suppress(
+                ClientError, BotoCoreError
+            ):  # the next who stores or deletes this key aborts what is left of it
+                self._abort(key, begun["UploadId"])
             raise
-        self._abort_all(key)
+        try:
+            self._abort_all(key)
+        except (ClientError, BotoCoreError) as error:
+            _log.warning("Parts of broken uploads of %s may be left: %s", self._at(key), code_of(error) or error)
         digests = b"".join(base64.b64decode(part["ChecksumSHA256"]) for part in parts)
         return _base64(hashlib.sha256(digests).digest())
 
-    def _abort(self, key: str, upload_id: str) -> None:
-        """As well as can be: what is left is aborted when next somebody stores or deletes this key, or by a lifecycle rule."""
-        with suppress(ClientError, BotoCoreError):
-            self._client.abort_multipart_upload(Bucket=self.bucket, Key=key, UploadId=upload_id)
-
     def _abort_all(self, key: str) -> None:
         """Uploads of this key that died, or whose object is there or to go: none of them is to create it any more."""
+        pages = self._client.get_paginator("list_multipart_uploads").paginate(Bucket=self.bucket, Prefix=key)
+        for upload_id in [one["UploadId"] for page in pages for one in page.get("Uploads", []) if one["Key"] == key]:
+            self._abort(key, upload_id)
+
+    def _abort(self, key: str, upload_id: str) -> None:
         try:
-            found = self._client.list_multipart_uploads(Bucket=self.bucket, Prefix=key)
-        except (ClientError, BotoCoreError) as error:
-            _log.warning("Parts of broken uploads of %s may be left: %s", self._at(key), error)
-            return
-        for upload in found.get("Uploads", []):
-            if upload["Key"] == key:
-                self._abort(key, upload["UploadId"])
+            self._client.abort_multipart_upload(Bucket=self.bucket, Key=key, UploadId=upload_id)
+        except ClientError as error:
+            if code_of(error) != "NoSuchUpload":
+                raise
 
     def _verified(self, key: str, body: AnnouncedBody, token: str, checksum: str | None) -> bool:
         """Whether what is there is ours (True) or as good (False); raises for anything else."""
