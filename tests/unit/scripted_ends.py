@@ -78,8 +78,9 @@ class Shelf(_End, Source):
 
     name = "memory:shelf"
 
-    def __init__(self, **objects: bytes) -> None:
+    def __init__(self, *, lists: bool = False, **objects: bytes) -> None:
         super().__init__()
+        self.lists = lists
         self.objects: dict[str, tuple[bytes, str]] = {}
         self._versions = 0
         for path, data in objects.items():
@@ -99,6 +100,10 @@ class Shelf(_End, Source):
         if version not in (None, found):
             raise ObjectChangedError(f"{path} was replaced.")
         return Piece(memoryview(self.objects[path][0])[start : start + length], found)
+
+    def listing(self, paths: Sequence[str]) -> dict[str, Version]:
+        self.called("listing", paths[0])
+        return {path: self._version(path) for path in paths if path in self.objects}
 
     def _version(self, path: str) -> Version:
         if path not in self.objects:
@@ -122,8 +127,9 @@ class Bin(_End, Destination):
 
     name = "memory://bin"
 
-    def __init__(self, *, checks: bool = True) -> None:
+    def __init__(self, *, checks: bool = True, lists: bool = False) -> None:
         super().__init__()
+        self.lists = lists
         self.objects: dict[str, bytes] = {}
         self.about: dict[str, tuple[str | None, str]] = {}
         self.under_way: dict[str, Upload] = {}
@@ -148,6 +154,12 @@ class Bin(_End, Destination):
         if version not in (None, found):
             raise ObjectChangedError(f"{key} was replaced.")
         return Piece(memoryview(data)[start : start + length], found)
+
+    def listing(self, paths: Sequence[str]) -> dict[str, Version]:
+        self.called("listing", paths[0])
+        with self.lock:
+            there = {path: self.objects[path] for path in paths if path in self.objects}
+        return {path: Version(len(data), tag_of(data)) for path, data in there.items()}
 
     def put(self, key: str, body: memoryview, *, sha256: str, source_version: str) -> str:
         self.called("put", key)

@@ -15,6 +15,7 @@ from trainmaster.errors import (
     TrainmasterError,
     WaitTimedOutError,
 )
+from trainmaster.storage.concurrency import LONGEST_PAUSE as MOST_OBEYED
 from trainmaster.storage.desk import Desk, OverError
 from trainmaster.storage.ends import Checks, Destination, NoRoomError, Piece, Source, ThrottledError, Version
 from trainmaster.storage.transfers import Copied, CopyLimits, End, Journal, NotCopied, Transfer
@@ -36,14 +37,17 @@ class EndFailedError(Exception):
 
 
 class Order:
-    """A transfer on its way. `size` is what it is known or believed to be, `deadline` a time.monotonic()."""
+    """A transfer on its way. `size` is what it is known or believed to be, `deadline` a time.monotonic().
 
-    __slots__ = ("bytes_read", "deadline", "size", "transfer")
+    `turns` is how often it was begun anew.
+    """
+
+    __slots__ = ("bytes_read", "deadline", "size", "transfer", "turns")
 
     def __init__(self, transfer: Transfer) -> None:
         self.transfer, self.size = transfer, transfer.size
         self.deadline = float("inf")
-        self.bytes_read = 0
+        self.bytes_read = self.turns = 0
 
 
 @dataclass(frozen=True)
@@ -80,8 +84,11 @@ class Run:
 
     def remove(self, order: Order) -> None:
         """What lies at the destination, unless that may be somebody else's."""
-        self.require_ours(order)
-        self.at_destination(order, self.destination.delete, order.transfer.destination)
+        self._if_ours(order, lambda: self.destination.delete(order.transfer.destination))
+
+    def abort(self, order: Order, upload_id: str) -> None:
+        """A multipart upload that may be somebody else's, unless it is."""
+        self._if_ours(order, lambda: self.destination.abort(order.transfer.destination, upload_id))
 
     def conclude(self, order: Order, copying: Callable[[Order], Copied | None]) -> None:
         """Copy, and hand out what came of it; nothing where that is yet to come, or all is over."""
@@ -101,8 +108,18 @@ class Run:
             return
         if isinstance(outcome, Copied):
             self.desk.succeeded()
+        self.hand_out(outcome)
+
+    def hand_out(self, outcome: Copied | NotCopied) -> None:
         self.desk.tally.came_of(outcome)
         self.desk.results.put(outcome)
+
+    def _if_ours(self, order: Order, remove: Callable[[], None]) -> None:
+        def removed() -> None:
+            self.require_ours(order)  # before each try: between two somebody else may have taken it over
+            remove()
+
+        self.at_destination(order, removed)
 
     def _ask(self, end: End, order: Order, call: Callable[[], T]) -> T:
         failures = 0
@@ -127,7 +144,7 @@ class Run:
 
     def _pause(self, end: End, order: Order, failures: int, retry_after: float | None) -> None:
         longest = min(self.limits.pause_seconds * 2 ** (failures - 1), LONGEST_PAUSE)
-        seconds = max(retry_after or 0.0, longest * random.uniform(0.5, 1))  # noqa: S311 - jitter, not a secret
+        seconds = max(min(retry_after or 0.0, MOST_OBEYED), longest * random.uniform(0.5, 1))  # noqa: S311 - jitter, not a secret
         if time.monotonic() + seconds > order.deadline:
             raise self._late(end, order)
         self.desk.pause(seconds)

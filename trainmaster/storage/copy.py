@@ -11,9 +11,11 @@ import threading
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
+from trainmaster.errors import StorageUnavailableError
 from trainmaster.storage.asking import EndFailedError, Order, Run
 from trainmaster.storage.desk import Desk, OverError
 from trainmaster.storage.ends import Checks, Destination, Source
+from trainmaster.storage.gathering import Gathering
 from trainmaster.storage.large_objects import LargeObject
 from trainmaster.storage.parts import Opening
 from trainmaster.storage.server_side import ServerSide
@@ -27,6 +29,8 @@ LOOK_AHEAD = 1000
 _AT_A_TIME = 50
 _MOMENT = 0.1
 """Seconds in which `stop` is noticed."""
+MOST_TURNS = 4
+"""So often an object is begun anew whose source says now one thing of it and now another."""
 
 
 def copy_objects(
@@ -53,7 +57,7 @@ def copy_objects(
     try:
         yield from crew.results(iter(transfers))
     finally:
-        crew.leave()
+        crew.abandon()
 
 
 class _Crew:
@@ -65,6 +69,7 @@ class _Crew:
         self._source, self._destination = source, destination
         self._limits, self._journal, self._desk = limits, journal, desk
         self._threads: list[threading.Thread] = []
+        self._gathering: Gathering  # once there is a run
         self._taken = self._given = 0
 
     def results(self, transfers: Iterator[Transfer]) -> Iterator[Copied | NotCopied]:
@@ -74,6 +79,7 @@ class _Crew:
             return
         run = self._prepared(first)
         if run:
+            self._desk.gathering = self._gathering = Gathering(run, lambda order: self._again(run, order))
             self._give(run, Order(first))
             yield from self._while_it_lasts(run, transfers)
             self.leave()
@@ -81,6 +87,12 @@ class _Crew:
                 yield self._desk.results.get()
         if self._desk.failure:
             raise self._desk.failure
+
+    def abandon(self) -> None:
+        """Leave, when nobody takes results any more."""
+        if self._desk.gathering:
+            self._desk.gathering.drop()
+        self.leave()
 
     def leave(self) -> None:
         """Returns when no thread is left, and nothing half-done but what the journal knows of."""
@@ -112,6 +124,7 @@ class _Crew:
                 transfer = next(transfers, None)
                 if transfer is None:
                     exhausted = True
+                    desk.all_in()
                     break
                 self._give(run, Order(transfer))
             if exhausted and self._given == self._taken:
@@ -131,17 +144,34 @@ class _Crew:
         self._hire()
 
     def _route(self, run: Run, order: Order) -> None:
-        """Where an order goes by its size, as far as that is known; also what turned out to be of another size."""
+        """Where an order goes by its size, as far as that is known."""
 
         def again(order: Order) -> None:
-            self._route(run, order)
+            self._again(run, order)
 
         if self._destination.can_copy_from(self._source):
             self._desk.add(ServerSide(run, order))
         elif order.size is None or order.size <= self._limits.part_bytes:
-            self._desk.add(WholeObject(run, order, again))
+            self._desk.add(WholeObject(run, order, self._gathering, again))
         else:
             self._desk.add_large(LargeObject(run, order, Opening(run, order, again)))
+
+    def _again(self, run: Run, order: Order) -> None:
+        """What turned out to be of another size, or was replaced meanwhile."""
+
+        def disagreed(order: Order) -> Copied:
+            at = f"{self._source.name}/{order.transfer.source}"
+            said = StorageUnavailableError(
+                f"{at} was another each of the {order.turns} times it was asked for, of {order.size:,} bytes at last: it is"
+                " replaced all the time, or a cache gives older versions of it. Try again later."
+            )
+            raise EndFailedError("source", said, altogether=False)
+
+        order.turns += 1
+        if order.turns > MOST_TURNS:
+            run.conclude(order, disagreed)
+        else:
+            self._route(run, order)
 
     def _hire(self) -> None:
         while self._desk.wants_hands(len(self._threads)):

@@ -58,6 +58,16 @@ class Large(Protocol):
         """Leave nothing half-done; called without a thread at it, the desk not locked."""
 
 
+class Gathered(Protocol):
+    """Objects that are all but done, and wait for others to be ended together with."""
+
+    def next(self, *, nothing_else: bool) -> Work | None:
+        """What is due; all of it where there is `nothing_else`. Called with the desk locked."""
+
+    def drop(self) -> None:
+        """Nothing of it is to be ended any more."""
+
+
 class Desk:
     """Hands work to threads: of large objects first, the largest ahead; while small ones wait, half of the hands are theirs.
 
@@ -69,6 +79,7 @@ class Desk:
         self.results: queue.SimpleQueue[Copied | NotCopied] = queue.SimpleQueue()
         self.active_large: list[Large] = []
         self.failure: BaseException | None = None
+        self.gathering: Gathered | None = None
         self._ended = threading.Event()
         self._changed = threading.Condition()
         self._concurrency = Concurrency(min(limits.first_at_once, limits.most_at_once), limits.most_at_once)
@@ -76,6 +87,7 @@ class Desk:
         self._small: deque[Work] = deque()
         self._large: list[tuple[int, int, Large]] = []
         self._at_work = self._at_large = self._idle = self._pausing = self._arrivals = 0
+        self._is_all_in = False
         self._failed_in_a_row: dict[End, int] = {"source": 0, "destination": 0}
 
     @property
@@ -87,6 +99,17 @@ class Desk:
         with self._changed:
             self.failure = self.failure or failure
             self._ended.set()
+            self._changed.notify_all()
+
+    def all_in(self) -> None:
+        """Nothing more is added but what comes of what was: what was gathered waits for nothing else."""
+        with self._changed:
+            self._is_all_in = True
+            self._changed.notify()
+
+    def wake(self) -> None:
+        """There is something gathered to be ended."""
+        with self._changed:
             self._changed.notify_all()
 
     def add(self, work: Work) -> None:
@@ -112,10 +135,14 @@ class Desk:
             return waiting and not self._idle and hands < self.limits.most_at_once and self._has_a_place()
 
     def take(self) -> Work | None:
-        """The next work, once there is some; None when all is over. Who takes it says when he has `finished`."""
+        """The next work, once there is some; None when all is over and nothing is left that was gathered.
+
+        Who takes it says when he has `finished`.
+        """
         with self._changed:
-            while not self.is_over:
-                if self._has_a_place() and (work := self._chosen()):
+            while True:
+                is_over = self.is_over
+                if (is_over or self._has_a_place()) and (work := self._chosen(is_over)):
                     self._at_work += 1
                     self._at_large += work.is_large
                     self._in_flight.take(work.weight)
@@ -123,8 +150,9 @@ class Desk:
                     if self._idle:
                         self._changed.notify()  # there may be something for one more
                     return work
+                if is_over:
+                    return None
                 self._wait()
-        return None
 
     def finished(self, work: Work, given_back: int) -> None:
         with self._changed:
@@ -192,7 +220,14 @@ class Desk:
             failure.__cause__ = error
             self.end(failure)
 
-    def _chosen(self) -> Work | None:
+    def _chosen(self, is_over: bool) -> Work | None:
+        waiting = self._at_work or self._small or self._large or self.active_large
+        nothing_else = is_over or (self._is_all_in and not waiting)
+        if self.gathering and (work := self.gathering.next(nothing_else=nothing_else)):
+            return work
+        return None if is_over else self._to_begin()
+
+    def _to_begin(self) -> Work | None:
         crowded = bool(self._small) and self._at_large >= max(1, self._concurrency.limit // 2)
         work = None if crowded else self._of_large()
         if work is None and self._small and self._in_flight.fits(self._small[0].weight):

@@ -5,11 +5,14 @@ Nothing here tries again: how often, when, and how many at once is for who copie
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from trainmaster.errors import NotConfiguredError, StorageUnavailableError, TrainmasterError
+
+FEWEST_LISTED = 20
+"""Objects of one folder for which a listing is asked: a page of it, which is of 1,000, costs a server as much as some looks."""
 
 
 @dataclass(frozen=True)
@@ -94,6 +97,8 @@ class Source(Protocol):
 
     name: str
     """For messages: `supabase:training-datasets`."""
+    lists: bool
+    """Whether `listing` is worth asking for."""
 
     def look(self, path: str) -> Version:
         """What is there now, by one cheap request that no cache answers."""
@@ -103,6 +108,12 @@ class Source(Protocol):
 
         Without a version it starts at the beginning; who may have been given a stale one asks again with that of `look`. Raises
         ObjectChangedError when it is not `version`, StorageUnavailableError when the body was cut short or long.
+        """
+
+    def listing(self, paths: Sequence[str]) -> Mapping[str, Version]:
+        """Those of these objects, all of one folder, that a listing shows as they are now, by a few requests at most.
+
+        One that it does not show may be there all the same. RefusedError: it cannot be listed.
         """
 
 
@@ -115,6 +126,8 @@ class Destination(Protocol):
 
     name: str
     """For messages: `s3://bucket`."""
+    lists: bool
+    """As of a source."""
 
     def checks(self) -> Checks:
         """What it verifies by itself, found out by sending it something wrong once."""
@@ -124,6 +137,9 @@ class Destination(Protocol):
 
     def read(self, key: str, start: int, length: int, version: Version | None = None) -> Piece:
         """As of a source: to read back what was put."""
+
+    def listing(self, paths: Sequence[str]) -> Mapping[str, Version]:
+        """As of a source."""
 
     def put(self, key: str, body: memoryview, *, sha256: str, source_version: str) -> str:
         """Create an object, its tag. Raises AlreadyThereError, CorruptedUploadError (other bytes arrived; none are kept)."""
@@ -157,6 +173,11 @@ class Destination(Protocol):
 
         Raises ObjectChangedError when it is not `version` any more, ObjectMissingError, AlreadyThereError.
         """
+
+
+def folder_of(path: str) -> str:
+    """Of an object, without a slash at its end; empty at the top."""
+    return path.rpartition("/")[0]
 
 
 def same_tag(one: str, other: str) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
@@ -14,7 +14,7 @@ import obstore
 from trainmaster.errors import ObjectChangedError, RefusedError, StorageUnavailableError, TrainmasterError
 from trainmaster.storage.bodies import CHUNK
 from trainmaster.storage.end_failures import Refusal
-from trainmaster.storage.ends import Piece, Version
+from trainmaster.storage.ends import Piece, Version, folder_of
 from trainmaster.storage.obstore_failures import OBSTORE_ERRORS, refusal_of
 
 if TYPE_CHECKING:
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from obstore.store import HTTPStore, S3Store
 
 T = TypeVar("T")
+PAGE, WORTH_A_PAGE = 1000, 5
+"""Objects on a page of a listing (S3), and of how many of those that are looked for one must be on it to ask for the next."""
 _UNKNOWN_TIME = datetime.fromtimestamp(0, UTC)
 _EXACT = re.compile(r"[^\x00-\x1f\x7f]+")
 
@@ -60,6 +62,23 @@ class Reader:
         if version is not None and version.size and start >= min(start + length, version.size):
             return Piece(memoryview(b""), version)
         return unquoted(lambda: self._piece(path, start, length, version), partial(self.fail, path))
+
+    def listing(self, paths: Sequence[str]) -> dict[str, Version]:
+        """Those that a listing shows, as far as its pages have at least a fifth of them each. Raises as `Source.listing`."""
+        wanted, folder = set(paths), folder_of(paths[0])
+        return unquoted(lambda: self._listing(folder, wanted), partial(self.fail, folder))
+
+    def _listing(self, folder: str, wanted: set[str]) -> dict[str, Version]:
+        found: dict[str, Version] = {}
+        before, last = min(wanted)[:-1], max(wanted)
+        for page in obstore.list(self.store, folder or None, offset=before, chunk_size=PAGE):
+            ours = {
+                entry["path"]: version_of(self.at(entry["path"]), entry) for entry in page if entry["path"] in wanted
+            }
+            found |= ours
+            if len(found) == len(wanted) or len(ours) * WORTH_A_PAGE < len(wanted) or page[-1]["path"] >= last:
+                break
+        return found
 
     def _piece(self, path: str, start: int, length: int, version: Version | None) -> Piece:
         at = self.at(path)

@@ -79,8 +79,7 @@ class Opening:
             return None
         key = order.transfer.destination
         if left.source_version != version.tag or left.part_size * MOST_PARTS < version.size:
-            run.require_ours(order)
-            run.at_destination(order, run.destination.abort, key, left.upload_id)
+            run.abort(order, left.upload_id)
             return None
         try:
             parts = run.at_destination(order, run.destination.parts, key, left.upload_id)
@@ -106,8 +105,7 @@ class Opening:
         run, order, key = self._run, self._order, self._order.transfer.destination
         for other in run.at_destination(order, run.destination.uploads, key):
             if other != upload_id:
-                run.require_ours(order)
-                run.at_destination(order, run.destination.abort, key, other)
+                run.abort(order, other)
 
 
 class Sending:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
@@ -47,6 +47,8 @@ class S3Destination(S3Parts):
 
     `client` decides how often small calls (begin, complete, list, delete) are tried again; bodies are sent once per call.
     """
+
+    lists = True
 
     def __init__(
         self,
@@ -92,6 +94,10 @@ class S3Destination(S3Parts):
             require_bucket(self._client, self.bucket)  # HEAD says 404 for either
             return None
         return Held(version.size, version.tag, beside.get("sha256"), beside.get("source-version"))
+
+    def listing(self, paths: Sequence[str]) -> dict[str, Version]:
+        """Those of one folder that ListObjectsV2 shows, from the first of them on."""
+        return self._reader.listing(paths)
 
     def read(self, key: str, start: int, length: int, version: Version | None = None) -> Piece:
         """Bytes of the version asked for, by one request."""

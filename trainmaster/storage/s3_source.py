@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import boto3
@@ -26,6 +27,8 @@ class S3Source:
     `place` tells whose servers and account it is: what is at the same place can be copied there.
     """
 
+    lists = True
+
     def __init__(
         self,
         client: S3Client,
@@ -48,6 +51,10 @@ class S3Source:
         except ObjectMissingError:
             require_bucket(self._client, self.bucket)  # HEAD says 404 for either
             raise
+
+    def listing(self, paths: Sequence[str]) -> dict[str, Version]:
+        """Those of one folder that ListObjectsV2 shows, from the first of them on."""
+        return self._reader.listing(paths)
 
     def read(self, path: str, start: int, length: int, version: Version | None = None) -> Piece:
         """Bytes of the version asked for, by one request."""

@@ -41,14 +41,16 @@ def created(run: Run, order: Order, create: Callable[[], Sent], is_same: Callabl
     )
 
 
-def settled(run: Run, order: Order, version: Version, sent: Sent) -> Copied:
-    """What was copied, proven. What is not that is removed.
+def settled(
+    run: Run, order: Order, version: Version, sent: Sent, *, is_there: bool = False, is_unchanged: bool = False
+) -> Copied:
+    """What was copied, proven. What is not that is removed. `is_there`, `is_unchanged`: that was seen already.
 
     Raises EndFailedError, ObjectChangedError, ObjectMissingError (gone from the source meanwhile).
     """
     transfer = order.transfer
-    held = run.at_destination(order, run.destination.look, transfer.destination)
-    if held is None or (held.size, held.tag) != (version.size, sent.tag):
+    held = None if is_there else run.at_destination(order, run.destination.look, transfer.destination)
+    if not is_there and (held is None or (held.size, held.tag) != (version.size, sent.tag)):
         run.remove(order)
         there = f"{held.size:,} bytes as {held.tag}" if held else "nothing"
         other = CorruptedUploadError(
@@ -57,15 +59,20 @@ def settled(run: Run, order: Order, version: Version, sent: Sent) -> Copied:
         )
         raise EndFailedError("destination", other, altogether=False)
     try:
-        now = run.at_source(order, run.source.look, transfer.source)
+        now = version if is_unchanged else run.at_source(order, run.source.look, transfer.source)
     except ObjectMissingError:
         run.remove(order)
         raise
     if now != version:
         run.remove(order)
         raise replaced(run, order)
+    return copied(order, version, sent)
+
+
+def copied(order: Order, version: Version, sent: Sent) -> Copied:
+    """What is said of an object that was seen at both ends."""
     return Copied(
-        transfer=transfer,
+        transfer=order.transfer,
         size=version.size,
         sha256=sent.sha256,
         source_version=version.tag,

@@ -6,8 +6,9 @@ import json
 import threading
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Container, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import groupby, takewhile
 from typing import Any
 from urllib.parse import quote
 
@@ -17,10 +18,10 @@ from pydantic import SecretStr
 
 from trainmaster.errors import ObjectChangedError, ObjectMissingError, StorageUnavailableError, TrainmasterError
 from trainmaster.storage.end_failures import NO_LENGTH, SUPABASE, Refusal, failure
-from trainmaster.storage.ends import Piece, Version
+from trainmaster.storage.ends import FEWEST_LISTED, Piece, Version
 from trainmaster.storage.obstore_clients import ONCE, Timeouts, client_options
 from trainmaster.storage.obstore_failures import OBSTORE_ERRORS, refusal_of
-from trainmaster.storage.obstore_reading import Reader, plain_tag, require_exact
+from trainmaster.storage.obstore_reading import PAGE, WORTH_A_PAGE, Reader, plain_tag, require_exact
 from trainmaster.storage.supabase_calls import CallFailedError, CallRefusedError, SupabaseCalls, Timing, object_path
 
 LONGEST_INFO = 1 << 20
@@ -73,6 +74,8 @@ class SupabaseSource:
         self._failures: dict[str, _Failures] = {}
         self._given: _Given | None = None
 
+    lists = True
+
     def __repr__(self) -> str:
         return f"SupabaseSource({self._calls.base}, {self.bucket})"
 
@@ -91,6 +94,14 @@ class SupabaseSource:
         if refusal.code == NO_LENGTH:  # a proxy repacks what is text
             return _version(at, self._asked(f"object/info/{object_path(self.bucket, path)}", at))
         raise failure(at, refusal, SUPABASE)
+
+    def listing(self, paths: Sequence[str]) -> dict[str, Version]:
+        """Those of one folder that Storage's database lists. It starts where their names do: there is nothing finer to ask it for."""
+        self._require_bucket()
+        found: dict[str, Version] = {}
+        for together in _alike(sorted(set(paths))):
+            found |= self._listing(together)
+        return found
 
     def read(self, path: str, start: int, length: int, version: Version | None = None) -> Piece:
         """Bytes of the version asked for; those of another are asked for once more, past whatever cache gave them."""
@@ -115,10 +126,24 @@ class SupabaseSource:
             self._asked(f"bucket/{quote(self.bucket, safe='')}", self.name, missing="NoSuchBucket")
             self._bucket_found = True
 
-    def _asked(self, path: str, at: str, *, missing: str = "") -> Any:
+    def _listing(self, paths: Sequence[str]) -> dict[str, Version]:
+        wanted, found = set(paths), dict[str, Version]()
+        operation, asked = (
+            f"object/list-v2/{quote(self.bucket, safe='')}",
+            {"prefix": _in_common(paths), "limit": PAGE},
+        )
+        while True:
+            page = self._asked(operation, self.name, method="POST", content=asked)
+            ours = _shown(page, wanted)
+            found |= ours
+            if not page.get("hasNext") or len(found) == len(wanted) or len(ours) * WORTH_A_PAGE < len(wanted):
+                return found
+            asked = {**asked, "cursor": page["nextCursor"]}
+
+    def _asked(self, path: str, at: str, *, missing: str = "", method: str = "GET", content: Any = None) -> Any:
         refusal = None
         try:
-            return self._calls.ask("GET", path)
+            return self._calls.ask(method, path, content)
         except CallFailedError as error:
             refusal = Refusal(error.status, retry_after=error.retry_after)
         except CallRefusedError as error:
@@ -199,6 +224,29 @@ def _json(at: str, info: bytes) -> dict[str, Any]:
             f"{at}: Supabase Storage describes it by something that is not JSON. Try again later."
         )
     return found
+
+
+def _alike(paths: Sequence[str]) -> Iterator[Sequence[str]]:
+    """Of sorted paths those that also have the first letter in common in which they differ, where these are enough for a page."""
+    depth = len(_in_common(paths))
+    for _, together in groupby(paths, key=lambda path: path[: depth + 1]):
+        alike = list(together)
+        if len(alike) >= FEWEST_LISTED:
+            yield alike
+
+
+def _in_common(paths: Sequence[str]) -> str:
+    """What sorted paths begin with."""
+    return "".join(one for one, _ in takewhile(lambda both: both[0] == both[1], zip(paths[0], paths[-1], strict=False)))
+
+
+def _shown(page: Any, wanted: Container[str]) -> dict[str, Version]:
+    shown = {}
+    for entry in page.get("objects") or ():
+        path, about = entry.get("key") or entry.get("name"), entry.get("metadata") or {}
+        if path in wanted and about.get("eTag") and isinstance(about.get("size"), int):
+            shown[path] = Version(about["size"], plain_tag(about["eTag"]))
+    return shown
 
 
 def _version(at: str, info: dict[str, Any]) -> Version:

@@ -9,6 +9,7 @@ from trainmaster.errors import CorruptedUploadError, DatasetRefusedError, Object
 from trainmaster.storage.asking import Order, Run
 from trainmaster.storage.desk import weight
 from trainmaster.storage.ends import Held, Piece, Version
+from trainmaster.storage.gathering import Gathering, Put
 from trainmaster.storage.settling import (
     Sent,
     created,
@@ -28,9 +29,9 @@ class WholeObject:
 
     is_large = False
 
-    def __init__(self, run: Run, order: Order, route: Callable[[Order], None]) -> None:
-        """`route` is told of an order that turns out to be of another size."""
-        self._run, self._order, self._route = run, order, route
+    def __init__(self, run: Run, order: Order, gathering: Gathering, route: Callable[[Order], None]) -> None:
+        """`gathering` takes what was put, `route` an order that turns out to be of another size."""
+        self._run, self._order, self._gathering, self._route = run, order, gathering, route
         self.weight = weight(order.size or 0)
 
     def run(self) -> int:
@@ -51,7 +52,11 @@ class WholeObject:
                 self._reroute(piece.version)
                 return None
             try:
-                return settled(run, order, piece.version, self._put(piece))
+                sent = self._put(piece)
+                if not sent.was_there and self._gathering.add(Put(order, piece.version, sent)):
+                    run.desk.succeeded()
+                    return None
+                return settled(run, order, piece.version, sent)
             except (CorruptedUploadError, DatasetRefusedError, ObjectChangedError):
                 # What was cut on its way, and rightly announced, says nothing of the object.
                 if is_last or run.at_source(order, run.source.look, order.transfer.source) == piece.version:
