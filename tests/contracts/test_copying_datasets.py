@@ -8,7 +8,7 @@ import io
 import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -16,6 +16,7 @@ from types import SimpleNamespace
 from typing import Any
 from uuid import UUID, uuid4
 
+import boto3
 import pytest
 from catalogues import at_once, insert_as_the_application
 from library_shelves import BAD, S3, SUPABASE, Shelves, chats
@@ -23,8 +24,8 @@ from sqlalchemy import select, update
 
 from trainmaster.catalog.candidates import Candidate, Selection
 from trainmaster.catalog.catalogue import Catalogue
-from trainmaster.catalog.datasets import Dataset
-from trainmaster.catalog.tables import metadata, training_datasets
+from trainmaster.catalog.datasets import Copy, Dataset
+from trainmaster.catalog.tables import dataset_copies, metadata, training_datasets
 from trainmaster.errors import (
     CatalogueUnavailableError,
     CorruptedUploadError,
@@ -36,14 +37,16 @@ from trainmaster.errors import (
     StorageUnavailableError,
     UploadUnderWayError,
 )
+from trainmaster.migration import attempt
 from trainmaster.migration.batches import Batch, Named, batches
 from trainmaster.migration.copying import copy_batch, copy_now, limits_of
 from trainmaster.migration.plan import Pace
 from trainmaster.migration.planning import pace_of, plan_migration
 from trainmaster.migration.request import MigrateDatasetsRequest
 from trainmaster.migration.result import BatchResult
+from trainmaster.migration.shares import shared
 from trainmaster.migration.window import Window
-from trainmaster.storage.copy import CopyLimits
+from trainmaster.storage.copy import CopyLimits, copy_objects
 from trainmaster.storage.library import Library, dataset_path
 from trainmaster.storage.removing import delete_dataset
 from trainmaster.storage.stores import Stores
@@ -495,6 +498,19 @@ class TestBatches:
         assert [(one.dataset_id, one.kind) for one in result.failures] == [(datasets[0].id, "source_unavailable")]
         assert run(shelves, *datasets).copied == 1
 
+    def test_a_size_below_nothing_that_the_application_noted_fails_nobody(self, shelves: Shelves) -> None:
+        datasets = [applications_own(shelves, packed(n)) for n in range(6)]
+        with shelves.catalogue.database.writing() as connection:
+            row = update(training_datasets).where(training_datasets.c.id == datasets[0].id)
+            connection.execute(row.values(file_size_bytes=-(10**9)))
+        [batch] = batches(shelves.library, MigrateDatasetsRequest(user_id=str(shelves.user_id)))
+        assert batch.bytes >= 0
+        plan = plan_migration(shelves.library, MigrateDatasetsRequest(user_id=str(shelves.user_id)))
+        assert plan.bytes >= 0
+        assert plan.unknown_sizes >= 1
+        result = copy_batch(shelves.library, batch, FAST, by="a test")
+        assert (result.copied, result.failures) == (6, ())
+
     def test_a_batch_whose_window_has_closed_is_not_begun(self, shelves: Shelves) -> None:
         dataset, hour = uploaded(shelves), datetime.now(UTC).hour
         closed = batch_of(dataset, window=f"{(hour + 2) % 24:02}:00-{(hour + 3) % 24:02}:00")
@@ -586,6 +602,20 @@ class TestEnds:
         assert result.left == 27
         assert run(shelves, *datasets).copied == 30
 
+    def test_a_bucket_of_supabase_that_is_gone_fails_those_alone_whose_copies_were_in_it(
+        self, shelves: Shelves
+    ) -> None:
+        others = [applications_own(shelves, packed(n)) for n in range(3)]
+        moved = uploaded(shelves)
+        with shelves.catalogue.database.writing() as connection:
+            rows = update(dataset_copies).where(dataset_copies.c.dataset_id == moved.id)
+            connection.execute(rows.values(bucket="an-old-bucket"))
+        result = run(shelves, moved, *others)
+        assert (result.copied, result.ended_early, result.left) == (3, "", 0)
+        [failure] = result.failures
+        assert (failure.dataset_id, failure.kind) == (moved.id, "not_set_up")
+        assert "an-old-bucket" in failure.reason
+
     def test_without_the_one_bucket_of_everybody_nothing_begins(self, shelves: Shelves) -> None:
         dataset = uploaded(shelves)
         settings = shelves.settings.model_copy(update={"dataset_bucket": f"nothing-{uuid4().hex[:8]}"})
@@ -621,6 +651,46 @@ class TestBucketsOfTheirOwn:
             with pytest.raises(NotConfiguredError, match="does not exist"):
                 copy_now(library, [homeless])
 
+    def test_as_many_are_copied_into_at_once_as_there_is_memory_for(
+        self, shelves: Shelves, library: Library, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        limits, given, users = replace(FAST, in_flight_bytes=64 << 20), list[CopyLimits](), [uuid4() for _ in range(4)]
+
+        def spied(*args: Any, limits: CopyLimits, **kwargs: Any) -> Any:
+            given.append(limits)
+            return copy_objects(*args, limits=limits, **kwargs)
+
+        monkeypatch.setattr(attempt, "copy_objects", spied)
+        with ExitStack() as buckets:
+            for user in users:
+                buckets.enter_context(bucket_of(shelves, user))
+            datasets = [applications_own(shelves, packed(), user) for user in users]
+            assert run(shelves, *datasets, library=library, limits=limits).copied == 4
+        assert given == [shared(limits, 2)] * 4  # which hold 32 MiB each, the least there is
+        assert sum(one.in_flight_bytes for one in given[:2]) == limits.in_flight_bytes
+
+    @pytest.mark.parametrize("when", ["made", "asked"])
+    def test_without_credentials_there_is_one_error_and_no_user_is_to_blame(
+        self, when: str, shelves: Shelves, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    ) -> None:
+        for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE"):
+            monkeypatch.delenv(name, raising=False)
+        for name in ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"):
+            monkeypatch.setenv(name, str(tmp_path / "none"))
+        monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+        settings = shelves.settings.model_copy(update={"dataset_bucket": "of-{user_id}"})
+        client = (lambda: boto3.client("s3", region_name="eu-central-1")) if when == "asked" else None
+        library = replace(shelves.library, stores=Stores(settings, client))
+        datasets = [applications_own(shelves, packed()), applications_own(shelves, packed(), uuid4())]
+        result = run(shelves, *datasets, library=library)
+        assert "no AWS credentials were found" in result.ended_early
+        assert (result.left, result.failures) == (2, ())
+        assert current(shelves, datasets[0]).hindrance is None
+        with pytest.raises(NotConfiguredError, match="no AWS credentials were found"):
+            plan_migration(library, MigrateDatasetsRequest())
+        with pytest.raises(NotConfiguredError, match="no AWS credentials were found"):
+            list(batches(library, MigrateDatasetsRequest()))
+
     def test_one_that_vanishes_meanwhile_stops_nobody_else(self, shelves: Shelves, library: Library) -> None:
         with bucket_of(shelves, shelves.user_id), bucket_of(shelves, other := uuid4()):
             mine = applications_own(shelves, packed())
@@ -649,6 +719,76 @@ def empty(shelves: Shelves, bucket: str) -> None:
 
 
 class TestLeftovers:
+    @pytest.mark.parametrize("size", [1 << 10, 6 << 20], ids=["small", "in parts"])
+    @pytest.mark.parametrize("is_catalogued", [True, False], ids=["catalogued", "the application's"])
+    def test_what_a_dead_try_left_whole_becomes_the_copy_of_a_dataset_that_supabase_lost(
+        self, size: int, is_catalogued: bool, shelves: Shelves
+    ) -> None:
+        content = gzip.compress(os.urandom(size), 0)
+        dataset = applications_own(shelves, content)
+        if is_catalogued:
+            catalogued(shelves, dataset, content)
+        dies(shelves, dataset)
+        shelves.store(SUPABASE).delete(dataset.storage_path)
+        result = run(shelves, dataset, limits=PARTS)
+        assert (result.copied, result.adopted, result.bytes_read, result.failures) == (1, 1, 0, ())
+        assert_holds(shelves, dataset, content)
+        assert current(shelves, dataset).hindrance is None
+
+    def test_what_is_not_proven_to_be_a_lost_datasets_is_neither_catalogued_nor_removed(self, shelves: Shelves) -> None:
+        dataset = applications_own(shelves, packed())
+        dies(shelves, dataset)
+        key = dataset_path(S3, shelves.user_id, dataset.id)
+        shelves.s3.put_object(Bucket=shelves.store(S3).bucket, Key=key, Body=gzip.compress(b"nobody knows what"))
+        shelves.store(SUPABASE).delete(dataset.storage_path)
+        result = run(shelves, dataset)
+        assert [one.kind for one in result.failures] == ["source_missing"]
+        assert current(shelves, dataset).s3 is None
+        assert shelves.store(S3).stat(key)
+        assert run(shelves, dataset).under_way == 0  # nobody holds it
+
+    def test_a_lost_dataset_that_s3_cannot_be_asked_about_is_tried_again(self, shelves: Shelves) -> None:
+        dataset = applications_own(shelves, content := packed())
+        dies(shelves, dataset)
+        shelves.store(SUPABASE).delete(dataset.storage_path)
+        stores = shelves.library.stores
+
+        def source(provider: Any, bucket: str) -> Any:
+            return Between(stores.source(provider, bucket), {"read": unreadable} if provider == S3 else {})
+
+        def unreadable(_real: Call, *_args: Any, **_kwargs: Any) -> Any:
+            raise NotConfiguredError("We may not.")
+
+        others = SimpleNamespace(
+            home=stores.home, at=stores.at, is_shared=True, destination=stores.destination, source=source
+        )
+        result = run(shelves, dataset, library=replace(shelves.library, stores=others))  # type: ignore[type-var]
+        assert [one.kind for one in result.failures] == ["destination"]
+        assert run(shelves, dataset).adopted == 1
+        assert_holds(shelves, dataset, content)
+
+    def test_of_a_lost_dataset_that_is_deleted_meanwhile_nothing_is_left(self, shelves: Shelves) -> None:
+        dataset = applications_own(shelves, packed())
+        dies(shelves, dataset)
+        shelves.store(SUPABASE).delete(dataset.storage_path)
+        deleting = first(lambda: delete_dataset(shelves.library, dataset.id, shelves.user_id))
+        result = run(shelves, dataset, library=between(shelves.library, source={"look": first_time(deleting)}))
+        assert (result.gone, result.failures) == (1, ())
+        assert (shelves.objects(), shelves.pending()) == (set(), 0)
+
+    def test_what_another_program_keeps_writing_is_not_removed(self, shelves: Shelves) -> None:
+        dataset = applications_own(shelves, packed())
+        bucket, key = shelves.store(S3).bucket, dataset_path(S3, shelves.user_id, dataset.id)
+
+        def put(real: Call, *args: Any, **kwargs: Any) -> Any:
+            shelves.s3.put_object(Bucket=bucket, Key=key, Body=b"another program's")
+            return real(*args, **kwargs)
+
+        result = run(shelves, dataset, library=between(shelves.library, destination={"put": put}))
+        assert [one.kind for one in result.failures] == ["conflict"]
+        assert shelves.s3.get_object(Bucket=bucket, Key=key)["Body"].read() == b"another program's"
+        assert shelves.pending() == 0
+
     def test_what_a_dead_try_left_of_an_older_source_is_replaced(self, shelves: Shelves) -> None:
         dataset, old = uploaded(shelves), gzip.compress(b"old")
         put(shelves, dataset_path(S3, shelves.user_id, dataset.id), old, S3)
@@ -657,6 +797,33 @@ class TestLeftovers:
         found = shelves.store(S3).stat(copy.path)
         assert found
         assert found.sha256 == copy.sha256 != hashlib.sha256(old).hexdigest()
+
+
+def dies(shelves: Shelves, dataset: Dataset) -> None:
+    """A try that has put the object and is killed before it is catalogued."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(shelves.catalogue.migrations, "copied", catalogue_away)
+        with pytest.raises(CatalogueUnavailableError):
+            run(shelves, dataset, limits=PARTS)
+    assert shelves.store(S3).stat(dataset_path(S3, shelves.user_id, dataset.id))
+    assert shelves.pending() == 1
+
+
+def catalogued(shelves: Shelves, dataset: Dataset, content: bytes) -> None:
+    """What is in Supabase of it, as if it had been uploaded."""
+    sha256, at = hashlib.sha256(content).hexdigest(), shelves.store(SUPABASE).bucket
+    copy = Copy("supabase", at, dataset.storage_path, len(content), sha256, datetime.now(UTC), "a test")
+    shelves.catalogue.datasets.add_copy(dataset.id, dataset.user_id, copy)
+
+
+def assert_holds(shelves: Shelves, dataset: Dataset, content: bytes) -> None:
+    """S3 has these bytes, and the catalogue says so."""
+    copy = current(shelves, dataset).s3
+    assert copy
+    assert (copy.size_bytes, copy.sha256) == (len(content), hashlib.sha256(content).hexdigest())
+    with shelves.store(S3).get(copy.path) as chunks:
+        assert b"".join(chunks) == content
+    assert shelves.pending() == 0
 
 
 class TestPlanning:
