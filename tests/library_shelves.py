@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
@@ -96,9 +97,9 @@ class Shelves:
             return int(connection.execute(select(func.count()).select_from(pending_objects)).scalar_one())
 
     def run_out(self) -> None:
-        """Let all claims have run out, as two minutes without a sign of life would."""
+        """Let all claims have run out, so long ago that nobody will go on with what is there."""
         with self.catalogue.database.writing() as connection:
-            connection.execute(update(pending_objects).values(lease_until=pending_objects.c.started_at))
+            connection.execute(update(pending_objects).values(lease_until=datetime.now(UTC) - timedelta(days=3)))
 
     def content(self, provider: StorageProvider, path: str) -> list[Any]:
         """The examples in an object."""

@@ -8,7 +8,7 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
-from catalogues import LEASE, NOW, Place, at_once, claim, held, insert_as_the_application, new_dataset
+from catalogues import LEASE, NOW, Place, at_once, claim, copy_of, held, insert_as_the_application, new_dataset
 
 from trainmaster.catalog.catalogue import Catalogue
 from trainmaster.errors import (
@@ -120,6 +120,41 @@ class TestClaiming:
             second.id,
         ]
         assert len(catalogue.pending.expired(1)) == 1
+
+    @pytest.mark.parametrize(
+        ("left", "is_listed"),
+        [
+            (("s3", ("supabase",), 47), False),
+            (("s3", ("supabase",), 49), True),
+            (("s3", ("supabase", "s3"), 47), True),
+            (("supabase", ("s3",), 47), True),
+            (("s3", (), 47), True),
+        ],
+        ids=["to be taken up", "given up", "has its copy", "of no migration", "no such dataset"],
+    )
+    def test_what_the_next_migration_goes_on_with_is_left_alone_for_two_days(
+        self, catalogue: Catalogue, user: uuid.UUID, left: tuple[str, tuple[str, ...], int], is_listed: bool
+    ) -> None:
+        """`left` is where something lies, where the dataset has copies, and for how many hours nobody has been at it."""
+        provider, copies, hours = left
+        dataset = new_dataset(user, copies or ("supabase",))
+        if copies:
+            catalogue.datasets.insert(dataset)
+        place = copy_of(dataset.id, user, provider, path=f"{user}/left-there")
+        held(catalogue, new_dataset(user, (provider,), id=dataset.id, copies=(place,)), lease=-timedelta(hours=hours))
+        listed = [one.path for one in catalogue.pending.expired(1000) if one.user_id == user]
+        assert listed == ([place.path] if is_listed else [])
+
+    def test_what_is_left_alone_keeps_nothing_else_from_being_listed(
+        self, catalogue: Catalogue, user: uuid.UUID
+    ) -> None:
+        left, abandoned = new_dataset(user), new_dataset(user)
+        catalogue.datasets.insert(left)
+        there = replace(left, storage_provider="s3", copies=(copy_of(left.id, user, "s3"),))
+        held(catalogue, there, lease=-timedelta(hours=40))
+        held(catalogue, abandoned, lease=-timedelta(hours=39))
+        before = [one for one in catalogue.pending.expired(1000) if one.user_id != user]
+        assert abandoned.id in {one.dataset_id for one in catalogue.pending.expired(len(before) + 1)}
 
 
 CLAIM_EVERYTHING = """

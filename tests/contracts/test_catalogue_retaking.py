@@ -5,9 +5,10 @@ from __future__ import annotations
 import uuid
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import timedelta
 
 import pytest
-from catalogues import LEASE, NOW, copy_of, new_dataset
+from catalogues import LEASE, copy_of, new_dataset
 
 from trainmaster.catalog.candidates import Candidate, Selection
 from trainmaster.catalog.catalogue import Catalogue
@@ -46,7 +47,7 @@ def test_it_is_the_only_copy_and_what_readers_get_and_the_object_in_s3_is_ours_t
 def test_what_a_crash_leaves_in_s3_is_found_by_the_sweep(catalogue: Catalogue) -> None:
     dataset = new_dataset(uuid.uuid4(), ("supabase", "s3"))
     catalogue.datasets.insert(dataset)
-    retake(catalogue.database, seen(catalogue, dataset), newer(dataset), holder="mine", lease=NOW, by="a test")
+    retake(catalogue.database, seen(catalogue, dataset), newer(dataset), holder="mine", lease=-timedelta(days=3), by="a test")
     assert dataset.id in {each.dataset_id for each in catalogue.pending.expired(1000)}
 
 

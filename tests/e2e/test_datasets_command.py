@@ -239,4 +239,4 @@ class TestOne:
 def test_a_sweep_says_what_it_did(datasets: Callable[..., Said]) -> None:
     said = datasets("sweep")
     assert (said.code, said.err) == (0, "")
-    assert said.out.startswith(("Nothing was left behind.", "Removed "))
+    assert said.out.startswith(("There is nothing to be removed.", "Removed "))

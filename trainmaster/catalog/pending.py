@@ -2,7 +2,7 @@
 
 An object is catalogued, or pending, or not there. Who puts one claims it first, renews the claim while at work and has it settled
 by `Datasets.insert`; who deletes one gets the claim from `Datasets.delete` and releases it afterwards. A sweep takes over what
-`expired` lists, removes the object, and releases it.
+`expired` lists, removes the object, and releases it; what a migration left in S3 it leaves to the next one, for two nights.
 """
 
 from __future__ import annotations
@@ -49,6 +49,8 @@ class PendingObject:
 
 UPLOAD = ("upload_id", "part_size", "source_version")
 """What outlives a claim that is taken over: the next holder goes on with the upload, or ends it."""
+TAKEN_UP_WITHIN = timedelta(days=2)
+"""So long what a migration left in S3 is kept for the next: it was read from Supabase already, which bills for that."""
 
 
 class PendingObjects:
@@ -96,12 +98,15 @@ class PendingObjects:
             return connection.execute(delete(pending_objects).where(is_held(claim))).rowcount == 1
 
     def expired(self, limit: int = 100) -> Sequence[PendingObject]:
-        """Objects nobody holds any more, of all users, the longest abandoned first. `claim` one before touching it."""
+        """Objects to be removed, of all users, the longest abandoned first. `claim` one before touching it.
+
+        Nobody holds them any more, nor will a migration go on with them.
+        """
         with self._database.reading() as connection:
             now = self._database.now(connection)
             rows = connection.execute(
                 select(pending_objects)
-                .where(pending_objects.c.lease_until <= now)
+                .where(pending_objects.c.lease_until <= now, ~_is_to_be_taken_up(now))
                 .order_by(pending_objects.c.lease_until, pending_objects.c.path)
                 .limit(limit)
             ).all()
@@ -168,6 +173,17 @@ def is_vouched(provider: str, bucket: str, path: str) -> ColumnElement[bool]:
     return or_(
         exists().where(and_(copies.provider == provider, copies.bucket == bucket, copies.path == path)),
         exists().where(and_(datasets.storage_provider == provider, datasets.storage_path == path, ~copied)),
+    )
+
+
+def _is_to_be_taken_up(now: datetime) -> ColumnElement[bool]:
+    """Whether it is what there is in S3 of a dataset that is to be copied there yet, left a short while ago."""
+    table, copies, datasets = pending_objects.c, dataset_copies.c, training_datasets.c
+    return and_(
+        table.provider == "s3",
+        table.lease_until > now - TAKEN_UP_WITHIN,
+        exists().where(datasets.id == table.dataset_id),
+        ~exists().where(and_(copies.dataset_id == table.dataset_id, copies.provider == "s3")),
     )
 
 

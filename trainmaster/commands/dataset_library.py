@@ -66,7 +66,9 @@ def add_parsers(datasets: Subparsers) -> None:
             )
         else:
             parser.add_argument("--yes", action="store_true", help="really do it")
-    swept = datasets.add_parser("sweep", help="remove what uploads that died half-way left behind, of all users")
+    swept = datasets.add_parser(
+        "sweep", help="remove what died half-way, of all users; what a migration will go on with is left for two days"
+    )
     swept.set_defaults(run=lambda args: exit_code(_sweep, args))
 
 
@@ -277,7 +279,7 @@ def _sweep(_args: argparse.Namespace, settings: Settings) -> int:
     for where in removed.objects:
         print(f"Removed {where}")
     if not removed.objects and not removed.left:
-        print("Nothing was left behind.")
+        print("There is nothing to be removed.")
     return _said_of_left(removed.left)
 
 

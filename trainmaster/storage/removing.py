@@ -42,7 +42,8 @@ def delete_dataset(library: Library, dataset_id: UUID, user_id: UUID) -> Removed
 def sweep(library: Library, limit: int = 100, *, sparing: UUID | None = None) -> Removed:
     """Remove objects that no row vouches for and nobody works on any more, of all users, the longest abandoned first.
 
-    Those of the dataset `sparing` are left to who is about to upload it: they may be whole.
+    What a migration left in S3 stays for two days, so that the next one goes on with it (`PendingObjects.expired`). Those of
+    the dataset `sparing` are left to who is about to upload it: they may be whole.
     """
     holder, claims = new_holder(), list[PendingObject]()
     pending = library.catalogue.pending
