@@ -41,6 +41,13 @@ def uploads(server: Server, key: str) -> list[str]:
     return [each["UploadId"] for each in found]
 
 
+def forbidding(request: Any, **_: Any) -> AWSResponse:
+    """What S3 answers to who may not; nothing is sent."""
+    said = io.BytesIO(b"<Error><Code>AccessDenied</Code><Message>no</Message></Error>")
+    raw: Any = SimpleNamespace(stream=lambda **_: iter([said.read()]))
+    return AWSResponse(request.url, 403, {}, raw)
+
+
 class TestCreation:
     @SIZES
     def test_of_all_who_create_the_same_key_one_wins(self, seaweedfs: Server, key: str, size: int) -> None:
@@ -217,6 +224,46 @@ class TestParts:
         assert not server.store().delete(key)
 
         assert uploads(server, key) == uploads(server, f"{key}.not-ours") != []
+
+    def test_however_many_uploads_were_left_none_survives_the_object(self, server: Server, key: str) -> None:
+        client = server.client()
+        for _ in range(5):
+            client.create_multipart_upload(Bucket=server.bucket, Key=key)
+
+        def two_a_page(params: dict[str, Any], **_: Any) -> None:
+            params["MaxUploads"] = 2
+
+        client.meta.events.register("provide-client-params.s3.ListMultipartUploads", two_a_page)
+
+        S3Store(client, server.bucket).delete(key)
+
+        assert uploads(server, key) == []
+
+    @pytest.mark.parametrize("call", ["ListMultipartUploads", "AbortMultipartUpload"])
+    def test_who_removes_an_object_is_told_when_parts_are_left(self, server: Server, key: str, call: str) -> None:
+        client = server.client()
+        client.create_multipart_upload(Bucket=server.bucket, Key=key)
+        client.meta.events.register(f"before-send.s3.{call}", forbidding)
+        with pytest.raises(NotConfiguredError, match=key):
+            S3Store(client, server.bucket).delete(key)
+
+    def test_what_is_stored_is_stored_though_parts_of_an_earlier_try_are_left(self, server: Server, key: str) -> None:
+        client = server.client()
+        client.create_multipart_upload(Bucket=server.bucket, Key=key)
+        client.meta.events.register("before-send.s3.AbortMultipartUpload", forbidding)
+        assert put(S3Store(client, server.bucket, **PARTS), key, content(LARGE))
+        assert read(server.store(), key) == content(LARGE)
+
+    def test_an_upload_is_aborted_by_its_id_and_one_nobody_knows_is_gone_already(
+        self, server: Server, key: str
+    ) -> None:
+        one, other = (
+            server.client().create_multipart_upload(Bucket=server.bucket, Key=key)["UploadId"] for _ in range(2)
+        )
+        store = S3Store(server.client(), server.bucket)
+        store.abort(key, one)
+        store.abort(key, one)
+        assert uploads(server, key) == [other]
 
     @pytest.mark.parametrize("failure", [KeyboardInterrupt, OSError])
     def test_parts_of_a_failure_are_taken_back_at_once(

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 from uuid import UUID, uuid4
 
 from trainmaster.catalog.catalogue import Catalogue, open_catalogue
@@ -27,6 +27,8 @@ from trainmaster.storage.stores import Stores
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
+
+    from trainmaster.storage.s3 import S3Store
 
 LEASE = timedelta(minutes=2)
 """How long after its uploader's last sign of life an object may be removed, or taken over by the next try."""
@@ -69,6 +71,8 @@ class Library:
             self.catalogue.pending.release(claim)
             raise ObjectChangedError(f"{claim.uri} was replaced since it was to be removed, so it is left alone.")
         with self.renewing(claim):
+            if claim.upload_id and claim.provider == StorageProvider.S3:
+                cast("S3Store", store).abort(claim.path, claim.upload_id)
             for path in (dropped_path(claim.path), claim.path):
                 # At the last moment: who slept through his lease must not remove what another has put there since.
                 claim = self.catalogue.pending.renew(claim, self.lease)
