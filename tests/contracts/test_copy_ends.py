@@ -115,6 +115,32 @@ class TestSource:
         with pytest.raises(RefusedError, match="cannot be asked for"):
             source.read(other, 0, 10)
 
+    def test_what_a_listing_shows_is_what_a_look_would_say(self, origin: Origin, source: Source, key: str) -> None:
+        paths = [f"{key}/{n:03}" for n in range(40)]
+        for n, path in enumerate(paths):
+            origin.put(path, content(n))
+        origin.put(f"{key}/005/below", content(1))
+        origin.put(f"{key}/005.beside", content(1))
+        asked = [paths[3], *paths[10:], f"{key}/not-there"]
+        assert source.lists
+        before = dict(source.listing(asked))
+        assert before == {path: source.look(path) for path in asked[:-1]}
+        origin.put(paths[20], content(1000))
+        after = source.listing(asked)
+        assert after[paths[20]] == source.look(paths[20]) != before[paths[20]]
+
+    def test_a_listing_of_names_that_begin_otherwise_shows_most(self, origin: Origin, source: Source, key: str) -> None:
+        paths = [f"{key}/{'aabbc'[n % 5]}{n:02}" for n in range(55)]
+        for path in paths:
+            origin.put(path, content(10))
+        shown = source.listing(paths[::-1])
+        assert shown == {path: source.look(path) for path in shown}
+        assert set(shown) >= {path for n, path in enumerate(paths) if n % 5 < 4}
+
+    def test_a_bucket_that_is_not_there_is_not_listed(self, origin: Origin, key: str) -> None:
+        with pytest.raises(NoBucketError, match="no-such-bucket"):
+            origin.source(bucket="no-such-bucket").listing([f"{key}/{n}" for n in range(30)])
+
     def test_a_connection_cut_in_the_middle_of_a_body_gives_no_bytes(self, origin: Origin, key: str) -> None:
         origin.put(key, content(3 << 20))
         with CuttingProxy(origin.server.url) as proxy:
@@ -227,6 +253,30 @@ class TestDestination:
         assert "Uploads" not in client.list_multipart_uploads(Bucket=target.server.bucket, Prefix=folder)
         put(destination, key, b"after it")
         assert all_of(destination, key) == b"after it"
+
+    def test_what_a_listing_shows_is_what_was_put(self, destination: S3Destination, key: str) -> None:
+        keys = [f"{key}/{n:03}" for n in range(40)]
+        tags = {each: put(destination, each, content(n)) for n, each in enumerate(keys)}
+        put(destination, f"{key}/005.beside", b"data")
+        asked = [*keys[::-1], f"{key}/not-there"]
+        assert destination.lists
+        assert destination.listing(asked) == {each: Version(n, tags[each]) for n, each in enumerate(keys)}
+        destination.delete(keys[7])
+        destination.delete(keys[8])
+        put(destination, keys[8], b"")
+        after = destination.listing(asked)
+        assert keys[7] not in after
+        assert after[keys[8]].size == 0
+
+    def test_a_listing_goes_on_to_further_pages_while_these_are_worth_it(
+        self, destination: S3Destination, key: str
+    ) -> None:
+        keys = [f"{key}/{n:04}" for n in range(1100)]
+        with ThreadPoolExecutor(16) as threads:
+            list(threads.map(lambda each: put(destination, each, b""), keys))
+        assert set(destination.listing(keys[:500] + keys[-400:])) == {*keys[:500], *keys[-400:]}
+        assert set(destination.listing([keys[0], *keys[-30:]])) == {keys[0]}, "of the first page that is all"
+        assert set(destination.listing(keys[-30:])) == set(keys[-30:])
 
     def test_parts_become_an_object(self, destination: S3Destination, key: str) -> None:
         data = content(SMALLEST_PART + 3)

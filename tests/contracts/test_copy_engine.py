@@ -17,6 +17,7 @@ from crossing import PART, Crossing, packed
 from embedded_aws import EmbeddedAws
 from object_stores import sha256
 
+from trainmaster.storage import gathering
 from trainmaster.storage.copy import Copied, CopyLimits, Tally, Transfer, copy_objects
 from trainmaster.storage.obstore_clients import Timeouts
 from trainmaster.storage.s3_destination import S3Destination
@@ -100,6 +101,22 @@ def test_objects_of_supabase_arrive_as_they_are_and_are_found_there_again(crossi
     for outcome in copy_objects(source, destination, again, limits=LIMITS):
         assert isinstance(outcome, Copied), outcome
         assert (outcome.sent, outcome.bytes_read) == (False, 0)
+
+
+def test_three_hundred_small_objects_of_a_folder_take_little_more_than_two_requests_each(
+    crossing: Crossing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gathering, "LONGEST_WAIT", 90.0)  # however slow this machine is
+    folder, data = uuid.uuid4().hex, packed(500)
+    paths = [crossing.send(f"{folder}/{uuid.uuid4()}.gz", data) for _ in range(300)]
+    wanted = [Transfer(path, path, f"to/{path}", size=len(data)) for path in sorted(paths)]
+    source, destination = crossing.ends(Timeouts(answer_seconds=30))
+    outcomes = list(copy_objects(source, destination, wanted, limits=LIMITS))
+    assert [outcome for outcome in outcomes if not isinstance(outcome, Copied)] == []
+    asked = len(crossing.source.passed) + len(crossing.destination.passed)
+    assert len(outcomes) == 300
+    assert asked <= 2.1 * 300 + 20, "and some to find out what the destination checks"
+    assert crossing.at_s3("to/") == {f"to/{path}": data for path in paths}
 
 
 def test_what_the_servers_can_copy_does_not_pass_through_here_but_to_be_proven(s3: Any, bucket: str) -> None:

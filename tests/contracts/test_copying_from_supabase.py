@@ -20,7 +20,9 @@ from trainmaster.errors import (
     ObjectMissingError,
     RefusedError,
     StorageUnavailableError,
+    TrainmasterError,
 )
+from trainmaster.storage import supabase_source
 from trainmaster.storage.ends import ThrottledError, Version
 from trainmaster.storage.obstore_clients import Timeouts
 from trainmaster.storage.supabase_source import SupabaseSource
@@ -58,6 +60,27 @@ def bytes_of(data: bytes, tag: str, start: int = 0, size: int | None = None) -> 
     """An answer to a range, of whatever the server says it is."""
     whole = len(data) if size is None else size
     return answering(206, data, ETag=tag, Content_Range=f"bytes {start}-{start + len(data) - 1}/{whole}")
+
+
+class TestListing:
+    def test_of_a_crowd_those_that_begin_alike_are_listed(
+        self, between: StorageBetween, key: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(supabase_source, "PAGE", 30)
+        paths = [f"{key}/{letter}{n:02}" for letter in "abcd" for n in range(30)]
+        for path in paths:
+            between.overwrite(path, content(10))
+        source = source_of(between)
+        assert source.listing(paths[-30:]) == {path: source.look(path) for path in paths[-30:]}
+        last_two = set(source.listing([*paths[55:65], *paths[-30:]]))
+        assert set(paths[-30:]) <= last_two <= {*paths[55:65], *paths[-30:]}
+        assert source.listing([paths[5], *paths[100::10]]).keys() <= {paths[5]}
+
+    def test_a_server_that_cannot_list_says_so(self, between: StorageBetween, source: SupabaseSource, key: str) -> None:
+        between.befall("POST", "object/list-v2/", answering(404, {"message": "Route POST:/object/list-v2 not found"}))
+        with pytest.raises(TrainmasterError):
+            source.listing([key])
+        assert source.listing([key]) == {key: source.look(key)}
 
 
 class TestStaleness:

@@ -23,6 +23,9 @@ from trainmaster.storage.transfers import Copied, CopyLimits, End, Journal, NotC
 LONGEST_PAUSE = 20.0
 """Seconds between two tries, where nobody asked for more."""
 
+MOST_TURNS = 4
+"""So often an object is begun anew whose source says now one thing of it and now another."""
+
 P = ParamSpec("P")
 T = TypeVar("T")
 

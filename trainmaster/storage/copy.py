@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
 from trainmaster.errors import StorageUnavailableError
-from trainmaster.storage.asking import EndFailedError, Order, Run
+from trainmaster.storage.asking import MOST_TURNS, EndFailedError, Order, Run
 from trainmaster.storage.desk import Desk, OverError
 from trainmaster.storage.ends import Checks, Destination, Source
 from trainmaster.storage.gathering import Gathering
@@ -29,8 +29,6 @@ LOOK_AHEAD = 1000
 _AT_A_TIME = 50
 _MOMENT = 0.1
 """Seconds in which `stop` is noticed."""
-MOST_TURNS = 4
-"""So often an object is begun anew whose source says now one thing of it and now another."""
 
 
 def copy_objects(
@@ -162,8 +160,8 @@ class _Crew:
         def disagreed(order: Order) -> Copied:
             at = f"{self._source.name}/{order.transfer.source}"
             said = StorageUnavailableError(
-                f"{at} was another each of the {order.turns} times it was asked for, of {order.size:,} bytes at last: it is"
-                " replaced all the time, or a cache gives older versions of it. Try again later."
+                f"{at} was another each of the {order.turns} times it was asked for, of {order.size:,} bytes at last: a cache"
+                " gives other versions of it. Try again later."
             )
             raise EndFailedError("source", said, altogether=False)
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from trainmaster.errors import ObjectChangedError, TrainmasterError
-from trainmaster.storage.asking import EndFailedError, Order, Run
+from trainmaster.storage.asking import MOST_TURNS, EndFailedError, Order, Run
 from trainmaster.storage.desk import OverError, Work
 from trainmaster.storage.ends import FEWEST_LISTED, Version, folder_of, same_tag
 from trainmaster.storage.settling import Sent, copied, settled
@@ -99,6 +99,8 @@ class Gathering:
             try:
                 return settled(self._run, order, put.version, put.sent, is_there=is_there, is_unchanged=is_unchanged)
             except ObjectChangedError:
+                if order.turns >= MOST_TURNS:
+                    raise
                 self._again(order)
                 return None
             except EndFailedError:

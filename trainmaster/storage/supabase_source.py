@@ -96,12 +96,9 @@ class SupabaseSource:
         raise failure(at, refusal, SUPABASE)
 
     def listing(self, paths: Sequence[str]) -> dict[str, Version]:
-        """Those of one folder that Storage's database lists. It starts where their names do: there is nothing finer to ask it for."""
+        """Those of one folder that Storage's database lists."""
         self._require_bucket()
-        found: dict[str, Version] = {}
-        for together in _alike(sorted(set(paths))):
-            found |= self._listing(together)
-        return found
+        return self._listing(sorted(set(paths)))
 
     def read(self, path: str, start: int, length: int, version: Version | None = None) -> Piece:
         """Bytes of the version asked for; those of another are asked for once more, past whatever cache gave them."""
@@ -127,18 +124,22 @@ class SupabaseSource:
             self._bucket_found = True
 
     def _listing(self, paths: Sequence[str]) -> dict[str, Version]:
+        """It can be told how names begin, not from which on: in a crowd, those that begin alike for longer are asked for."""
         wanted, found = set(paths), dict[str, Version]()
-        operation, asked = (
-            f"object/list-v2/{quote(self.bucket, safe='')}",
-            {"prefix": _in_common(paths), "limit": PAGE},
-        )
-        while True:
+        asked = {"prefix": _in_common(paths), "limit": PAGE}
+        is_worth_it = True
+        while is_worth_it:
+            operation = f"object/list-v2/{quote(self.bucket, safe='')}"
             page = self._asked(operation, self.name, method="POST", content=asked)
             ours = _shown(page, wanted)
             found |= ours
-            if not page.get("hasNext") or len(found) == len(wanted) or len(ours) * WORTH_A_PAGE < len(wanted):
+            if not page.get("hasNext") or len(found) == len(wanted):
                 return found
-            asked = {**asked, "cursor": page["nextCursor"]}
+            asked["cursor"] = page["nextCursor"]
+            is_worth_it = len(ours) * WORTH_A_PAGE >= len(wanted)
+        for alike in _alike([path for path in paths if path not in found]):
+            found |= self._listing(alike)
+        return found
 
     def _asked(self, path: str, at: str, *, missing: str = "", method: str = "GET", content: Any = None) -> Any:
         refusal = None
@@ -227,7 +228,7 @@ def _json(at: str, info: bytes) -> dict[str, Any]:
 
 
 def _alike(paths: Sequence[str]) -> Iterator[Sequence[str]]:
-    """Of sorted paths those that also have the first letter in common in which they differ, where these are enough for a page."""
+    """Of sorted paths those that have one more letter in common, where these are enough for a listing."""
     depth = len(_in_common(paths))
     for _, together in groupby(paths, key=lambda path: path[: depth + 1]):
         alike = list(together)
