@@ -224,7 +224,7 @@ class TestWords:
         plan = planned([one], dataset_ids=[str(one.id)])
         note = (
             "What is in S3 already is not copied again. Where Supabase's object was replaced since, run phase rollback for that"
-            " dataset (its id in dataset_ids), then phase copy."
+            " dataset (its id in dataset_ids) with take_newer, then phase copy."
         )
         assert plan.text().endswith(f"\n\n{note}\n")
         assert MigrationResult.of(plan, [], seconds=1).sentence().endswith(note)

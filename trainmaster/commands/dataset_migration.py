@@ -78,6 +78,11 @@ def add_parsers(datasets: Subparsers) -> None:
         metavar="DAYS",
         help="prune what readers got from S3 for so long (default %(default)g)",
     )
+    migrate.add_argument(
+        "--take-newer",
+        action="store_true",
+        help="rollback of a --dataset: what replaced its object in Supabase counts, and S3's older bytes are deleted",
+    )
     migrate.add_argument("--retry-given-up", action="store_true", help="also what was missing or unsound three times")
     verify = add_command(datasets, "verify", "read copies in S3 again, and tell which are not what they were", _verify)
     which = verify.add_mutually_exclusive_group()
@@ -121,6 +126,7 @@ def _migrate(args: argparse.Namespace, settings: Settings) -> int:
         timezone=args.timezone,
         grace_days=args.grace_days,
         retry_given_up=args.retry_given_up,
+        take_newer=args.take_newer,
         workers=1,
     )
     with _stopping() as stop, open_library(settings) as library:

@@ -2,8 +2,9 @@
 
 COPY_FIRST = "Run migrate-datasets with phase copy; then this again."
 COPY_AGAIN = (
-    "Copy it again: run migrate-datasets with phase rollback for this dataset (its id in dataset_ids), which makes Supabase's"
-    " bytes the ones that count and takes S3's away; then with phase copy."
+    "Copy it again: run migrate-datasets with phase rollback for this dataset (its id in dataset_ids) and take_newer, which makes"
+    " Supabase's bytes the ones that count and deletes S3's; then with phase copy. If S3's are the right ones, remove the object"
+    " in Supabase, and phase rollback puts S3's back there."
 )
 HEAL = (
     "Supabase has the bytes as they were: run migrate-datasets with phase rollback for this dataset, then with phase copy, and"
@@ -25,6 +26,10 @@ NOBODYS = (
     "Readers get S3. Look at the object in Supabase: no dataset names it; upload it as one of its own if it is to stay."
 )
 SWEPT = "Readers get S3. The sweep of uploads (sweep-uploads) removes what is left in Supabase."
+DROPPED_DIFFER = (
+    "Look at both, whose names end with .dropped.jsonl.gz, and remove the wrong one: once S3's is gone, the next run copies"
+    " Supabase's there; once Supabase's is, S3's is kept."
+)
 LOOK_AT_IT = (
     "Look at both. If S3's are right, remove that object in Supabase and run this again; if Supabase's are, upload them as a"
     " dataset of their own."

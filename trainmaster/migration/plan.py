@@ -29,7 +29,7 @@ SECONDS_PER_DATASET = 0.02
 """What a dataset costs however small it is: requests at both ends, some at a time."""
 COPIED_BEFORE = (
     "What is in S3 already is not copied again. Where Supabase's object was replaced since, run phase rollback for that dataset"
-    " (its id in dataset_ids), then phase copy."
+    " (its id in dataset_ids) with take_newer, then phase copy."
 )
 
 

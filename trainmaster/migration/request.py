@@ -99,6 +99,16 @@ class MigrateDatasetsRequest(BaseModel):
             description="Also datasets whose source was missing or unsound three times and has not changed since.",
         ),
     ] = False
+    take_newer: Annotated[
+        bool,
+        Field(
+            title="Take Supabase's newer bytes",
+            description=(
+                "With rollback and single datasets: where Supabase's object was replaced after it was copied, its bytes become the"
+                " dataset's, and S3's older ones are deleted for good. Otherwise such a dataset is left as it is."
+            ),
+        ),
+    ] = False
     task_runner: Annotated[
         TaskRunner,
         Field(
@@ -135,6 +145,14 @@ class MigrateDatasetsRequest(BaseModel):
     @model_validator(mode="after")
     def _has_a_window(self) -> Self:
         Window.of(self)
+        return self
+
+    @model_validator(mode="after")
+    def _names_what_is_to_be_newer(self) -> Self:
+        if self.take_newer and not self.dataset_ids:
+            raise ValueError(
+                "take_newer deletes what S3 has of datasets: name those that are meant in dataset_ids, or leave take_newer out"
+            )
         return self
 
     @property

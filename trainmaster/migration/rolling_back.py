@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from trainmaster.catalog.candidates import Candidate
 from trainmaster.catalog.settling import Outcome
 from trainmaster.migration.advice import NEVER_THERE, UPLOAD_ANEW
+from trainmaster.migration.beside import taken_along
 from trainmaster.migration.findings import changed, replaced, standing
 from trainmaster.migration.outcomes import Fate, PhaseResult
 from trainmaster.migration.phases import carry_out, round_of
@@ -27,18 +28,18 @@ def roll_back_datasets(
     """Make Supabase what readers get of every dataset that was promoted, its bytes being there as they were copied, or put back.
 
     A copy in S3 that is known to be damaged goes with that, so that the next run copies anew. Where Supabase's object was replaced
-    since it was copied, its bytes become the dataset's only if the request names the dataset: S3's are then let go. Safe to
-    repeat, to race and to be killed. Raises CatalogueUnavailableError.
+    since it was copied, its bytes become the dataset's only if the request names the dataset and says `take_newer`: S3's are then
+    let go. Safe to repeat, to race and to be killed. Raises CatalogueUnavailableError.
     """
-    rollback = _Rollback(round_of(library, request, by, stop), named=bool(request.dataset_ids))
+    rollback = _Rollback(round_of(library, request, by, stop), bool(request.dataset_ids), request.take_newer)
     return carry_out(request, rollback.round, rollback.rule, rollback.work)
 
 
 class _Rollback:
-    """`named` is whether somebody chose these very datasets."""
+    """`named` is whether somebody chose these very datasets, `take_newer` whether he said that Supabase's newer bytes count."""
 
-    def __init__(self, round_: Round, *, named: bool) -> None:
-        self.round, self._named = round_, named
+    def __init__(self, round_: Round, named: bool, take_newer: bool) -> None:
+        self.round, self._named, self._take_newer = round_, named, take_newer
 
     def rule(self, candidate: Candidate) -> Fate | None:
         """What can be told from the catalogue alone."""
@@ -66,11 +67,13 @@ class _Rollback:
 
     def _made_ready(self, candidate: Candidate) -> Fate:
         theirs = candidate.supabase
-        stands = standing(self.round, theirs) if theirs else Standing.GONE
+        stands = standing(self.round, theirs).standing if theirs else Standing.GONE
         if stands is Standing.REPLACED:
-            return take_as_it_is(self.round, candidate) if self._named else replaced(self.round, candidate)
+            return take_as_it_is(self.round, candidate) if self._take_newer else replaced(self.round, candidate)
         if candidate.storage_provider == StorageProvider.SUPABASE:
             return fate_of(candidate, "found")
         if stands is Standing.GONE and candidate.s3:
             return bring_back(self.round, candidate, candidate.s3)
+        if candidate.s3 and theirs and candidate.hindrance and candidate.hindrance.kind == "damaged":
+            taken_along(self.round, candidate, candidate.s3, theirs)  # what lies there goes with that copy
         return fate_of(candidate, "done")
