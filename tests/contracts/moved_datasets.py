@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import gzip
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -19,13 +21,12 @@ from sqlalchemy import update
 from trainmaster.catalog.candidates import Candidate, Selection
 from trainmaster.catalog.datasets import Copy, Dataset
 from trainmaster.catalog.moves import Move, note
-from trainmaster.catalog.settling import Outcome
 from trainmaster.catalog.tables import dataset_copies, training_datasets
 from trainmaster.migration.batches import batches
 from trainmaster.migration.copying import copy_batch, limits_of
 from trainmaster.migration.request import MigrateDatasetsRequest, VerifyCopiesRequest
 from trainmaster.migration.result import BatchResult
-from trainmaster.storage.library import Library, dataset_path
+from trainmaster.storage.library import Library, dataset_path, dropped_path
 from trainmaster.storage.store import ObjectStore, StorageProvider
 from trainmaster.storage.uploading import upload
 
@@ -83,15 +84,30 @@ def put_in_s3(shelves: Shelves, copy: Copy, body: bytes) -> None:
     shelves.s3.put_object(Bucket=copy.bucket, Key=copy.path, Body=body, Metadata={"sha256": copy.sha256})
 
 
-def put_in_supabase(shelves: Shelves, path: str, body: bytes) -> None:
-    """As the application does, which replaces what is there and records no checksum."""
+def put_in_supabase(shelves: Shelves, path: str, body: bytes, **recorded: str) -> None:
+    """As the application does, which replaces what is there, and records beside it what it likes."""
     key = shelves.settings.supabase_service_role_key
     assert key
     httpx.post(
         f"{shelves.settings.supabase_url}/storage/v1/object/training-datasets/{path}",
         content=body,
-        headers={"Authorization": f"Bearer {key.get_secret_value()}", "x-upsert": "true"},
+        headers={
+            "Authorization": f"Bearer {key.get_secret_value()}",
+            "x-upsert": "true",
+            "x-metadata": base64.b64encode(json.dumps(recorded).encode()).decode(),
+        },
     ).raise_for_status()
+
+
+def dropped_of(shelves: Shelves, copy: Copy) -> bytes:
+    """What lies beside a copy."""
+    with shelves.store(StorageProvider(copy.provider)).get(dropped_path(copy.path)) as chunks:
+        return b"".join(chunks)
+
+
+def tag_of(shelves: Shelves, copy: Copy) -> str:
+    """Which version lies there now."""
+    return shelves.library.stores.source(StorageProvider(copy.provider), copy.bucket).look(copy.path).tag
 
 
 def noise(megabytes: int) -> list[str]:
@@ -107,13 +123,12 @@ def packed(*lines: str) -> bytes:
 def promoted(shelves: Shelves, *lines: str, days_ago: float = 31, **choices: Any) -> Dataset:
     """In both, readers sent to S3 so many days ago, and nothing verified since."""
     dataset = in_both(shelves, *lines, **choices)
-    readers = shelves.catalogue.migrations.candidates(Selection(dataset_ids=[dataset.id]))
-    assert shelves.catalogue.migrations.promote(readers, by="an earlier test") == [Outcome.MOVED]
     then = dataset.created_at - timedelta(days=days_ago)
     copies, rows = dataset_copies, training_datasets
     with shelves.catalogue.database.writing() as connection:
         connection.execute(update(copies).where(copies.c.dataset_id == dataset.id).values(verified_at=then))
-        connection.execute(update(rows).where(rows.c.id == dataset.id).values(created_at=then))
+        names_s3 = {"storage_provider": S3, "storage_path": copy_of(dataset, S3).path}
+        connection.execute(update(rows).where(rows.c.id == dataset.id).values(created_at=then, **names_s3))
         note(connection, [Move(dataset.id, "promote", then, "an earlier test")])
     return now(shelves, dataset.id)
 

@@ -17,6 +17,7 @@ from sqlalchemy import update
 from trainmaster.catalog.candidates import Candidate, Selection
 from trainmaster.catalog.catalogue import Catalogue
 from trainmaster.catalog.claiming import Claims
+from trainmaster.catalog.promotions import Verified
 from trainmaster.catalog.settling import Outcome
 from trainmaster.catalog.tables import training_datasets
 from trainmaster.errors import LeaseLostError
@@ -112,7 +113,8 @@ class TestCandidates:
         dropped = in_both(catalogue, user)
         assert catalogue.migrations.withdraw(pruned[0], holder="a test", lease=NOW, by="a test")
         for damaged in (also_damaged[0], dropped[0]):
-            catalogue.migrations.damaged(damaged.id, "s3", "bits", "again", by="a test")  # type: ignore[arg-type]
+            assert damaged.s3
+            assert catalogue.migrations.damaged(damaged.id, damaged.s3, "bits", "again", by="a test")
         named = {
             in_supabase(catalogue, user)[0].id: "supabase alone",
             of_the_application(catalogue, user).id: "application's",
@@ -155,7 +157,8 @@ class TestCandidates:
         in_supabase(catalogue, user)
         start = datetime(2026, 5, 1, tzinfo=UTC)
         moments = [start + timedelta(days=day) for day in (3, 1, 1, 4, 2)]
-        catalogue.migrations.verified([(one.id, "s3", at, "a test") for one, at in zip(found, moments, strict=True)])
+        found_then = zip(found, moments, strict=True)
+        catalogue.migrations.verified([Verified(one.id, "s3", at, "a test") for one, at in found_then])
         expected = [
             one.id for _, one in sorted(zip(moments, found, strict=True), key=lambda pair: (pair[0], pair[1].id))
         ]

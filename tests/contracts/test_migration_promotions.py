@@ -19,10 +19,13 @@ from sqlalchemy.exc import DBAPIError
 
 from trainmaster.catalog.candidates import Candidate, Selection
 from trainmaster.catalog.catalogue import Catalogue
+from trainmaster.catalog.datasets import Copy
+from trainmaster.catalog.promotions import Verified
 from trainmaster.catalog.settling import Outcome
 from trainmaster.catalog.tables import dataset_copies, dataset_moves, training_datasets
 from trainmaster.errors import NameConflictError, ObjectMissingError
 from trainmaster.storage.removing import sweep
+from trainmaster.storage.store import StorageProvider
 from trainmaster.storage.uploading import upload
 
 
@@ -34,6 +37,12 @@ def user() -> uuid.UUID:
 def again(catalogue: Catalogue, one: Candidate) -> Candidate:
     [now] = seen(catalogue, one.id)
     return now
+
+
+def copy_at(one: Candidate, provider: StorageProvider) -> Copy:
+    copy = one.copy_at(provider)
+    assert copy
+    return copy
 
 
 def prune(catalogue: Catalogue, one: Candidate) -> Any:
@@ -71,7 +80,7 @@ class TestReaders:
             connection.execute(row.values(name="renamed", updated_at=datetime.now(UTC)))
         catalogue.datasets.delete(deleted.id, user, holder="a test", lease=NOW, buckets={})
         catalogue.migrations.promote([damaged], by="a test")
-        catalogue.migrations.damaged(damaged.id, S3, "bits", "again", by="a test")
+        catalogue.migrations.damaged(damaged.id, copy_at(damaged, S3), "bits", "again", by="a test")
         with (
             catalogue.database.writing() as connection
         ):  # its Supabase copy was there, so it goes on; but not by itself
@@ -139,7 +148,7 @@ class TestPruning:
     def test_what_changed_since_it_was_looked_at_is_left_alone(self, catalogue: Catalogue, user: uuid.UUID) -> None:
         [rolled_back, verified, deleted] = promoted(catalogue, user, 3)
         catalogue.migrations.roll_back([rolled_back], by="a test")
-        catalogue.migrations.verified([(verified.id, "supabase", datetime.now(UTC), "somebody")])
+        catalogue.migrations.verified([Verified(verified.id, "supabase", datetime.now(UTC), "somebody")])
         catalogue.datasets.delete(deleted.id, user, holder="a test", lease=NOW, buckets={})
         assert [prune(catalogue, one) for one in (rolled_back, verified, deleted)] == [None] * 3
         assert again(catalogue, rolled_back).supabase
@@ -147,7 +156,7 @@ class TestPruning:
 
     def test_it_is_refused_while_readers_would_miss_it(self, catalogue: Catalogue, user: uuid.UUID) -> None:
         [not_promoted], [damaged] = in_both(catalogue, user), promoted(catalogue, user)
-        catalogue.migrations.damaged(damaged.id, S3, "bits", "again", by="a test")
+        catalogue.migrations.damaged(damaged.id, copy_at(damaged, S3), "bits", "again", by="a test")
         for one, why in ((not_promoted, "readers do not get"), (again(catalogue, damaged), "is damaged")):
             with pytest.raises(ObjectMissingError, match=why):
                 prune(catalogue, one)
@@ -185,8 +194,8 @@ class TestVerifying:
     ) -> None:
         found = in_both(catalogue, user, 2)
         now = datetime.now(UTC)
-        catalogue.migrations.verified([(one.id, "s3", now, "run 2") for one in found])
-        catalogue.migrations.verified([(one.id, "s3", now - timedelta(days=1), "run 1") for one in found])
+        catalogue.migrations.verified([Verified(one.id, "s3", now, "run 2") for one in found])
+        catalogue.migrations.verified([Verified(one.id, "s3", now - timedelta(days=1), "run 1") for one in found])
         copies_now = [again(catalogue, one).s3 for one in found]
         assert [(copy.verified_at, copy.verified_by) for copy in copies_now if copy] == [(now, "run 2")] * 2
         catalogue.migrations.verified([])
@@ -195,7 +204,9 @@ class TestVerifying:
         self, catalogue: Catalogue, user: uuid.UUID
     ) -> None:
         [one] = in_both(catalogue, user)
-        catalogue.migrations.damaged(one.id, S3, "It has other bytes.", "Copy it again.", by="the verification")
+        catalogue.migrations.damaged(
+            one.id, copy_at(one, S3), "It has other bytes.", "Copy it again.", by="the verification"
+        )
         now = again(catalogue, one)
         assert (now.s3, now.supabase) == (None, one.supabase)
         assert now.hindrance
@@ -209,7 +220,7 @@ class TestVerifying:
         self, catalogue: Catalogue, user: uuid.UUID
     ) -> None:
         [one] = promoted(catalogue, user)
-        catalogue.migrations.damaged(one.id, S3, "bits", "Roll it back.", by="a test")
+        catalogue.migrations.damaged(one.id, copy_at(one, S3), "bits", "Roll it back.", by="a test")
         catalogue.migrations.hindered([(one.id, "destination", "full", "wait", one.updated_at)])
         now = again(catalogue, one)
         assert now.s3 == one.s3
@@ -221,14 +232,56 @@ class TestVerifying:
 
     def test_one_found_whole_after_all_is_damaged_no_more(self, catalogue: Catalogue, user: uuid.UUID) -> None:
         [one] = promoted(catalogue, user)
-        catalogue.migrations.damaged(one.id, S3, "bits", "Roll it back.", by="a test")
-        catalogue.migrations.verified([(one.id, "s3", datetime.now(UTC), "the next")])
+        catalogue.migrations.damaged(one.id, copy_at(one, S3), "bits", "Roll it back.", by="a test")
+        catalogue.migrations.verified([Verified(one.id, "s3", datetime.now(UTC), "the next")])
         assert again(catalogue, one).hindrance is None
+
+    def test_a_reading_that_began_before_damage_was_found_says_nothing_against_it(
+        self, catalogue: Catalogue, user: uuid.UUID
+    ) -> None:
+        [one], began = promoted(catalogue, user), catalogue.migrations.now()
+        assert catalogue.migrations.damaged(one.id, copy_at(one, S3), "bits", "Roll it back.", by="a quick run")
+        catalogue.migrations.verified([Verified(one.id, "s3", began, "a slow run", "a version")])
+        now = again(catalogue, one)
+        assert now.hindrance
+        assert (now.hindrance.kind, now.s3) == ("damaged", one.s3)
+
+    @pytest.mark.parametrize("changes", [{"sha256": "7" * 64}, {"size_bytes": 8}, {"version": "2"}, {"path": "other"}])
+    def test_damage_of_a_copy_that_was_made_anew_meanwhile_is_not_the_new_ones(
+        self, changes: dict[str, Any], catalogue: Catalogue, user: uuid.UUID
+    ) -> None:
+        [one] = in_both(catalogue, user)
+        looked_at = replace(copy_at(one, S3), **changes)
+        assert not catalogue.migrations.damaged(one.id, looked_at, "bits", "again", by="a test")
+        assert again(catalogue, one) == one
+        assert [move.phase for move in catalogue.migrations.moves(one.id)] == ["copy"]
+
+    def test_damage_of_a_copy_that_was_only_verified_meanwhile_is_damage(
+        self, catalogue: Catalogue, user: uuid.UUID
+    ) -> None:
+        [one] = promoted(catalogue, user)
+        catalogue.migrations.verified([Verified(one.id, "s3", catalogue.migrations.now(), "another")])
+        assert catalogue.migrations.damaged(one.id, copy_at(one, S3), "bits", "again", by="a test")
+
+    def test_a_damaged_copy_is_not_let_go_where_that_is_said(self, catalogue: Catalogue, user: uuid.UUID) -> None:
+        [one] = in_both(catalogue, user)
+        assert catalogue.migrations.damaged(one.id, copy_at(one, S3), "bits", "again", by="a test", let_go=False)
+        now = again(catalogue, one)
+        assert now.hindrance
+        assert (now.hindrance.kind, now.s3) == ("damaged", one.s3)
+
+    def test_the_version_that_was_read_is_kept_and_one_that_is_not_known_takes_none_away(
+        self, catalogue: Catalogue, user: uuid.UUID
+    ) -> None:
+        [one] = promoted(catalogue, user)
+        for version in ("as read", None):
+            catalogue.migrations.verified([Verified(one.id, "s3", catalogue.migrations.now(), "a test", version)])
+            assert copy_at(again(catalogue, one), S3).version == "as read"
 
     def test_the_only_copy_stays_however_damaged(self, catalogue: Catalogue, user: uuid.UUID) -> None:
         [one] = promoted(catalogue, user)
         catalogue.migrations.release([prune(catalogue, one)])
-        catalogue.migrations.damaged(one.id, S3, "bits", "Upload it again.", by="a test")
+        catalogue.migrations.damaged(one.id, copy_at(one, S3), "bits", "Upload it again.", by="a test")
         assert again(catalogue, one).s3 == one.s3
         assert catalogue.migrations.roll_back([again(catalogue, one)], by="a test") == [Outcome.MISSING]
 
@@ -236,8 +289,8 @@ class TestVerifying:
         self, catalogue: Catalogue, user: uuid.UUID
     ) -> None:
         [one] = in_both(catalogue, user)
-        catalogue.migrations.damaged(uuid.uuid4(), S3, "bits", "again", by="a test")
-        catalogue.migrations.damaged(one.id, SUPABASE, "bits", "again", by="a test")
+        catalogue.migrations.damaged(uuid.uuid4(), copy_at(one, S3), "bits", "again", by="a test")
+        catalogue.migrations.damaged(one.id, copy_at(one, SUPABASE), "bits", "again", by="a test")
         now = again(catalogue, one)
         assert (now.s3, now.supabase) == (one.s3, one.supabase)
         assert now.hindrance
@@ -322,7 +375,7 @@ def test_nothing_is_verified_later_than_the_database_says_it_is_now(catalogue: C
     [copied] = seen(catalogue, found[0].id)
     assert copied.s3
     assert copied.s3.verified_at < ahead - timedelta(days=299)
-    catalogue.migrations.verified([(copied.id, "s3", ahead, "a fast clock")])
+    catalogue.migrations.verified([Verified(copied.id, "s3", ahead, "a fast clock")])
     [verified] = seen(catalogue, copied.id)
     assert verified.s3
     assert (verified.s3.verified_by, verified.s3.verified_at < ahead - timedelta(days=299)) == ("a fast clock", True)
@@ -337,7 +390,7 @@ def test_a_copy_that_a_fast_clock_stamped_is_read_again_and_gets_the_right_time(
         connection.execute(stamped.values(verified_at=datetime.now(UTC) + timedelta(days=300)))
     now, of_user = datetime.now(UTC), Selection(user_id=user)
     assert [one.id for one in catalogue.migrations.to_verify(of_user, verified_before=now, limit=5)] == [copied.id]
-    catalogue.migrations.verified([(copied.id, "s3", now, "a right clock")])
+    catalogue.migrations.verified([Verified(copied.id, "s3", now, "a right clock")])
     [verified] = seen(catalogue, copied.id)
     assert verified.s3
     assert verified.s3.verified_at == now

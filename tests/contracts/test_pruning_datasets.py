@@ -21,7 +21,9 @@ from moved_datasets import (
     BY,
     candidate,
     content,
+    copy_all,
     copy_of,
+    dropped_of,
     in_both,
     now,
     packed,
@@ -30,19 +32,24 @@ from moved_datasets import (
     request,
     rot,
     set_copy,
+    tag_of,
     with_calls,
 )
+from sqlalchemy import update
 
+from trainmaster.catalog.database import Database
 from trainmaster.catalog.datasets import Dataset
-from trainmaster.errors import NotConfiguredError
+from trainmaster.catalog.tables import training_datasets
+from trainmaster.errors import NotConfiguredError, StorageUnavailableError
 from trainmaster.migration.outcomes import PhaseResult
 from trainmaster.migration.pruning import prune_datasets
 from trainmaster.migration.rolling_back import roll_back_datasets
-from trainmaster.storage.library import Library
+from trainmaster.storage.library import Library, dropped_path
 from trainmaster.storage.links import download_link
 from trainmaster.storage.removing import sweep
 from trainmaster.storage.store import ObjectStore, StorageProvider
 from trainmaster.storage.stores import Stores
+from trainmaster.storage.uploading import upload
 
 MOST_STEPS = 60
 WITHIN = 90.0
@@ -112,15 +119,58 @@ class TestPruning:
         assert datetime.now(UTC) - verified.verified_at < timedelta(hours=1)
         assert verified.verified_by == BY
 
-    def test_one_that_was_verified_today_is_only_looked_at(self, shelves: Shelves) -> None:
+    def test_one_whose_version_was_verified_today_is_only_looked_at(self, shelves: Shelves) -> None:
         dataset = promoted(shelves)
-        set_copy(shelves, dataset.id, S3, verified_at=datetime.now(UTC) - timedelta(hours=23))
+        tag = tag_of(shelves, copy_of(dataset, S3))
+        set_copy(shelves, dataset.id, S3, verified_at=datetime.now(UTC) - timedelta(hours=23), version=tag)
         result = prune(shelves)
         assert (result.datasets, result.read) == (1, 0)
 
+    def test_one_of_which_no_version_was_noted_is_read_and_then_it_is(self, shelves: Shelves) -> None:
+        dataset = promoted(shelves)
+        copy = copy_of(dataset, S3)
+        set_copy(shelves, dataset.id, S3, verified_at=datetime.now(UTC) - timedelta(hours=23))
+        assert (copy.version, prune(shelves).read) == (None, copy.size_bytes)
+        assert copy_of(now(shelves, dataset.id), S3).version == tag_of(shelves, copy)
+
+    def test_what_was_dropped_is_in_s3_before_it_goes(self, shelves: Shelves) -> None:
+        dataset = promoted(shelves, *chats(9), BAD, max_bad_fraction=0.1)
+        copy = copy_of(dataset, S3)
+        bytes_ = dropped_of(shelves, copy_of(dataset, SUPABASE))
+        shelves.store(S3).delete(dropped_path(copy.path))
+        assert prune(shelves, dry_run=True).datasets == 1
+        assert shelves.store(S3).stat(dropped_path(copy.path)) is None
+        assert prune(shelves).datasets == 1
+        assert {each.partition(":")[0] for each in shelves.objects()} == {"s3"}
+        assert dropped_of(shelves, copy) == bytes_
+
+    def test_what_was_dropped_was_copied_whatever_the_application_wrote_over_the_metadata(
+        self, shelves: Shelves
+    ) -> None:
+        new = shelves.sound(shelves.request([*chats(9), BAD], max_bad_fraction=0.1))
+        upload(shelves.library, new, [SUPABASE])
+        with shelves.catalogue.database.writing() as connection:
+            row = update(training_datasets).where(training_datasets.c.id == new.id)
+            connection.execute(row.values(metadata={"tags": ["x"]}))
+        [batch] = copy_all(shelves)
+        assert (batch.copied, batch.failures) == (1, ())
+        theirs, ours = copy_of(now(shelves, new.id), SUPABASE), copy_of(now(shelves, new.id), S3)
+        assert dropped_of(shelves, ours) == dropped_of(shelves, theirs)
+
+    def test_the_clock_of_the_worker_says_neither_that_a_grace_period_is_over_nor_what_was_verified_today(
+        self, shelves: Shelves, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        dataset = promoted(shelves, days_ago=31)
+        set_copy(shelves, dataset.id, S3, verified_at=datetime.now(UTC), version=tag_of(shelves, copy_of(dataset, S3)))
+        then = datetime.now(UTC) - timedelta(days=2)
+        monkeypatch.setattr(Database, "now", lambda _self, _connection: then)
+        assert dict(prune(shelves).left) == {"grace_period": 1}
+        assert prune(shelves, grace_days=28, dry_run=True).read == copy_of(dataset, S3).size_bytes
+
     def test_what_was_verified_in_the_future_proves_nothing(self, shelves: Shelves) -> None:
         dataset = promoted(shelves)
-        set_copy(shelves, dataset.id, S3, verified_at=datetime.now(UTC) + timedelta(days=3))
+        tag = tag_of(shelves, copy_of(dataset, S3))
+        set_copy(shelves, dataset.id, S3, verified_at=datetime.now(UTC) + timedelta(days=3), version=tag)
         assert prune(shelves).read == copy_of(dataset, S3).size_bytes
 
     def test_an_object_that_was_gone_already_is_as_good_as_deleted(self, shelves: Shelves) -> None:
@@ -177,6 +227,43 @@ class TestWhatIsKept:
         assert [each.kind for each in prune(shelves).failures] == ["damaged"]
         assert_kept(shelves, dataset)
 
+    def test_what_rotted_since_it_was_verified_today_and_no_version_was_noted(self, shelves: Shelves) -> None:
+        dataset = promoted(shelves)
+        set_copy(shelves, dataset.id, S3, verified_at=datetime.now(UTC), version=None)
+        rot(shelves, copy_of(dataset, S3))
+        assert [each.kind for each in prune(shelves).failures] == ["damaged"]
+        assert_kept(shelves, dataset)
+
+    @pytest.mark.parametrize("of_the_same_size", [True, False])
+    def test_what_was_dropped_where_s3_has_something_else(self, of_the_same_size: bool, shelves: Shelves) -> None:
+        dataset = promoted(shelves, *chats(9), BAD, max_bad_fraction=0.1)
+        copy = copy_of(dataset, S3)
+        bytes_ = dropped_of(shelves, copy_of(dataset, SUPABASE))
+        other = bytes_[::-1] if of_the_same_size else bytes_[:-1]
+        shelves.s3.put_object(Bucket=copy.bucket, Key=dropped_path(copy.path), Body=other)
+        result = prune(shelves)
+        [left] = result.left_out
+        assert (result.datasets, left.kind) == (0, "dropped_differ")
+        assert "other dropped examples" in left.reason
+        assert_kept(shelves, dataset)
+        assert (dropped_of(shelves, copy_of(dataset, SUPABASE)), dropped_of(shelves, copy)) == (bytes_, other)
+        shelves.store(S3).delete(dropped_path(copy.path))
+        assert prune(shelves).datasets == 1
+        assert dropped_of(shelves, copy) == bytes_
+
+    @pytest.mark.parametrize("version", ["the-tag-then", None])
+    def test_what_the_application_put_of_the_same_size_with_the_checksum_of_what_was_there(
+        self, version: str | None, shelves: Shelves
+    ) -> None:
+        dataset = promoted(shelves)
+        copy = copy_of(dataset, SUPABASE)
+        before = content(shelves, copy)
+        newer = before[:4] + b"\1\2\3\4" + before[8:]
+        set_copy(shelves, dataset.id, SUPABASE, version=version)
+        put_in_supabase(shelves, copy.path, newer, sha256=copy.sha256)
+        assert [each.kind for each in prune(shelves).failures] == ["source_changed"]
+        assert content(shelves, copy) == newer
+
     def test_what_was_replaced_in_supabase_since_it_was_copied(self, shelves: Shelves) -> None:
         dataset, newer = promoted(shelves), packed(*chats(7, "newer"))
         put_in_supabase(shelves, copy_of(dataset, SUPABASE).path, newer)
@@ -219,6 +306,33 @@ def test_what_cannot_be_deleted_now_is_left_to_the_sweep(shelves: Shelves) -> No
     sweep(shelves.library)
     assert {each.partition(":")[0] for each in shelves.objects()} == {"s3"}
     assert shelves.pending() == 0
+
+
+@pytest.mark.parametrize("is_known", [True, False])
+def test_what_was_put_there_after_it_could_not_be_deleted_is_nobodys_to_sweep(is_known: bool, shelves: Shelves) -> None:
+    dataset, newer = promoted(shelves), packed(*chats(4, "newer"))
+    copy = copy_of(dataset, SUPABASE)
+    set_copy(shelves, dataset.id, SUPABASE, version=tag_of(shelves, copy) if is_known else None)
+
+    def delete(_real: ObjectStore, _key: str) -> bool:
+        raise StorageUnavailableError("503")
+
+    assert prune(shelves, with_calls(shelves, delete=delete)).done[0].kind == "left_to_sweep"
+    put_in_supabase(shelves, copy.path, newer)
+    shelves.run_out()
+    sweep(shelves.library)
+    assert content(shelves, copy) == newer
+    assert shelves.pending() == 0
+
+
+def test_whose_quotes_a_version_was_noted_in_does_not_matter(shelves: Shelves) -> None:
+    dataset = promoted(shelves)
+    copy = copy_of(dataset, SUPABASE)
+    tag = tag_of(shelves, copy)
+    other = tag.strip('"') if tag.startswith('"') else f'"{tag}"'
+    set_copy(shelves, dataset.id, SUPABASE, version=other)
+    assert prune(shelves).datasets == 1
+    assert shelves.store(SUPABASE).stat(copy.path) is None
 
 
 def assert_whole_where_readers_are_sent(shelves: Shelves, dataset: Dataset) -> None:

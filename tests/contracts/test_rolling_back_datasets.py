@@ -24,6 +24,7 @@ from moved_datasets import (
     content,
     copy_all,
     copy_of,
+    dropped_of,
     in_both,
     noise,
     now,
@@ -32,18 +33,24 @@ from moved_datasets import (
     put_in_supabase,
     request,
     rot,
+    set_copy,
+    tag_of,
     verification,
+    with_calls,
 )
 
 from trainmaster.catalog.catalogue import Catalogue
 from trainmaster.catalog.datasets import Dataset
+from trainmaster.errors import CorruptedUploadError
 from trainmaster.migration.outcomes import PhaseResult
 from trainmaster.migration.promoting import promote_datasets
 from trainmaster.migration.pruning import prune_datasets
 from trainmaster.migration.rolling_back import roll_back_datasets
 from trainmaster.migration.verifying import verify_copies
+from trainmaster.storage.library import dropped_path
 from trainmaster.storage.links import download_link
 from trainmaster.storage.removing import sweep
+from trainmaster.storage.store import ObjectStore
 
 MOST_STEPS = 60
 WITHIN = 90.0
@@ -141,6 +148,30 @@ class TestRollingBack:
         assert roll_back(shelves).datasets == 1
         assert downloaded(shelves, dataset.id) == content(shelves, copy_of(dataset, S3))
         assert shelves.pending() == 0
+
+    def test_the_history_of_what_vanished_says_nothing_of_a_pruning(self, shelves: Shelves) -> None:
+        dataset = promoted(shelves)
+        shelves.store(SUPABASE).delete(copy_of(dataset, SUPABASE).path)
+        roll_back(shelves)
+        moves = [move.phase for move in shelves.catalogue.migrations.moves(dataset.id)]
+        assert moves == ["promote", "rollback"]
+
+    def test_what_arrived_otherwise_in_supabase_is_taken_back(self, shelves: Shelves) -> None:
+        dataset = promoted(shelves)
+        copy = copy_of(dataset, SUPABASE)
+        set_copy(shelves, dataset.id, SUPABASE, version=tag_of(shelves, copy))
+        shelves.store(SUPABASE).delete(copy.path)
+
+        def put(_real: ObjectStore, key: str, *_: Any, **__: Any) -> bool:
+            put_in_supabase(shelves, key, packed("wrong"))
+            raise CorruptedUploadError("other bytes arrived")
+
+        asked = request(shelves, "rollback")
+        [failure] = roll_back_datasets(with_calls(shelves, put=put), asked, by=BY).failures
+        assert "other bytes arrived" in failure.reason
+        assert (shelves.store(SUPABASE).stat(copy.path), shelves.pending()) == (None, 0)
+        assert roll_back(shelves).datasets == 1
+        assert downloaded(shelves, dataset.id) == content(shelves, copy_of(dataset, S3))
 
     def test_what_readers_got_from_s3_from_the_beginning_stays_unless_it_is_named(self, shelves: Shelves) -> None:
         dataset = in_both(shelves, first=S3)
@@ -289,7 +320,7 @@ class TestCopyingAgain:
         self.assert_copied_again(shelves, dataset.id, bytes_)
 
     @pytest.mark.parametrize("phases", [(), ("promote",)], ids=["copied", "promoted"])
-    def test_a_source_that_was_replaced_is_what_counts_once_the_dataset_is_named(
+    def test_a_source_that_was_replaced_is_what_counts_once_somebody_says_so(
         self, phases: tuple[str, ...], shelves: Shelves
     ) -> None:
         dataset, newer = self.copied(shelves, *phases), packed(*chats(8, "second"))
@@ -298,12 +329,16 @@ class TestCopyingAgain:
         promotion = promote_datasets(shelves.library, request(shelves, "promote"), by=BY)
         [failure] = [*prune.failures, *promotion.failures]
         assert failure.kind == "source_changed"
-        assert "phase rollback for this dataset (its id in dataset_ids)" in failure.advice
+        assert "phase rollback for this dataset (its id in dataset_ids) and take_newer" in failure.advice
 
-        rehearsal = roll_back(shelves, dataset_ids=[str(dataset.id)], dry_run=True)
+        [failure] = roll_back(shelves, dataset_ids=[str(dataset.id)]).failures
+        assert failure.kind == "source_changed"
+        assert now(shelves, dataset.id) == dataset
+        assert content(shelves, copy_of(dataset, S3)) == packed(*chats(5, "first"))
+        rehearsal = roll_back(shelves, dataset_ids=[str(dataset.id)], take_newer=True, dry_run=True)
         assert "newer than the copy in S3" in rehearsal.done[0].reason
         assert now(shelves, dataset.id) == dataset
-        result = roll_back(shelves, dataset_ids=[str(dataset.id)])
+        result = roll_back(shelves, dataset_ids=[str(dataset.id)], take_newer=True)
         assert (result.datasets, result.failed) == (1, 0)
         assert downloaded(shelves, dataset.id) == newer
         assert [copy.provider for copy in now(shelves, dataset.id).copies] == ["supabase"]
@@ -312,10 +347,33 @@ class TestCopyingAgain:
         assert (batch.copied, batch.failures) == (1, ())
         self.assert_copied_again(shelves, dataset.id, newer)
 
+    def test_a_source_that_was_replaced_by_mistake_is_undone_once_it_is_removed(self, shelves: Shelves) -> None:
+        dataset = self.copied(shelves, "promote")
+        path = copy_of(dataset, SUPABASE).path
+        put_in_supabase(shelves, path, packed(*chats(1, "oops")))
+        [failure] = roll_back(shelves, dataset_ids=[str(dataset.id)]).failures
+        assert "remove the object in Supabase, and phase rollback puts S3's back there" in failure.advice
+        shelves.store(SUPABASE).delete(path)
+        assert roll_back(shelves).datasets == 1
+        assert downloaded(shelves, dataset.id) == packed(*chats(5, "first"))
+
+    def test_what_was_dropped_outlives_a_rotten_copy_that_is_let_go(self, shelves: Shelves) -> None:
+        dataset = promoted(shelves, *chats(9), BAD, max_bad_fraction=0.1)
+        ours, theirs = copy_of(dataset, S3), copy_of(dataset, SUPABASE)
+        bytes_ = dropped_of(shelves, ours)
+        rot(shelves, ours)
+        assert verify_copies(shelves.library, verification(shelves), by=BY).damaged_count == 1
+        shelves.store(SUPABASE).delete(dropped_path(theirs.path))
+        assert roll_back(shelves).datasets == 1
+        shelves.run_out()
+        sweep(shelves.library)
+        assert {each.partition(":")[0] for each in shelves.objects()} == {"supabase"}
+        assert dropped_of(shelves, theirs) == bytes_
+
     def test_a_source_that_was_replaced_by_something_broken_takes_nothing_away(self, shelves: Shelves) -> None:
         dataset = self.copied(shelves)
         put_in_supabase(shelves, dataset.storage_path, packed(*chats(8, "second"))[:-9])
-        result = roll_back(shelves, dataset_ids=[str(dataset.id)])
+        result = roll_back(shelves, dataset_ids=[str(dataset.id)], take_newer=True)
         [failure] = result.failures
         assert failure.kind == "source_unsound"
         assert "breaks off" in failure.reason
@@ -330,7 +388,7 @@ class TestCopyingAgain:
             step += 1
             dataset = self.copied(shelves)
             put_in_supabase(shelves, dataset.storage_path, newer)
-            asked = request(shelves, "rollback", dataset_ids=[str(dataset.id)])
+            asked = request(shelves, "rollback", dataset_ids=[str(dataset.id)], take_newer=True)
             phase = killed_phases.Phase(dict(embedded.environment), shelves.folder, shelves.user_id, asked, step)
             child = children.Process(target=killed_phases.carry_out, args=(phase,))
             child.start()

@@ -12,12 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from library_shelves import S3, SUPABASE, Shelves
+from library_shelves import BAD, S3, SUPABASE, Shelves, chats
 from moved_datasets import (
     BY,
     candidate,
     content,
     copy_of,
+    dropped_of,
     in_both,
     noise,
     now,
@@ -25,6 +26,7 @@ from moved_datasets import (
     put_in_s3,
     rot,
     set_copy,
+    tag_of,
     verification,
     with_calls,
 )
@@ -34,7 +36,7 @@ from trainmaster.migration.outcomes import VerifiedCopies
 from trainmaster.migration.proving import PIECE
 from trainmaster.migration.verifying import verify_copies
 from trainmaster.storage.ends import Source, Version
-from trainmaster.storage.library import Library
+from trainmaster.storage.library import Library, dropped_path
 from trainmaster.storage.removing import delete_dataset, sweep
 
 
@@ -66,6 +68,12 @@ class TestSoundCopies:
             assert copy.verified_by == BY
             assert copy.verified_at > before.verified_at
             assert copy_of(now(shelves, dataset.id), SUPABASE) == copy_of(dataset, SUPABASE)
+
+    def test_the_version_that_was_read_is_noted_where_none_was(self, shelves: Shelves) -> None:
+        dataset = in_both(shelves)
+        assert copy_of(dataset, S3).version is None
+        verify(shelves)
+        assert copy_of(now(shelves, dataset.id), S3).version == tag_of(shelves, copy_of(dataset, S3))
 
     def test_a_sample_is_of_those_that_were_not_read_for_longest(self, shelves: Shelves) -> None:
         made = [in_both(shelves) for _ in range(4)]
@@ -159,6 +167,25 @@ class TestDamage:
         }
         assert said[befalls] in found.reason
 
+    @pytest.mark.parametrize("befalls", ["one bit is another", "no gzip", "cut"])
+    def test_so_is_what_was_dropped_and_lies_beside_a_sound_copy(self, befalls: str, shelves: Shelves) -> None:
+        dataset = promoted(shelves, *chats(9), BAD, max_bad_fraction=0.1)
+        copy = copy_of(dataset, S3)
+        whole, key = dropped_of(shelves, copy), dropped_path(copy.path)
+        recorded = shelves.store(S3).stat(key)
+        assert recorded
+        assert recorded.sha256
+        other = {"one bit is another": gzip.compress(b"{}\n"), "no gzip": b"{}\n", "cut": whole[:-3]}[befalls]
+        size = copy.size_bytes + 2 * len(other)
+        shelves.s3.put_object(Bucket=copy.bucket, Key=key, Body=other, Metadata={"sha256": recorded.sha256})
+        result = verify(shelves)
+        [found] = result.damaged
+        assert dropped_path(copy.path) in found.reason or "dropped examples" in found.reason
+        assert "phase rollback for this dataset, then with phase copy" in found.advice
+        assert result.bytes == size
+        shelves.s3.put_object(Bucket=copy.bucket, Key=key, Body=whole, Metadata={"sha256": recorded.sha256})
+        assert verify(shelves).damaged_count == 0
+
     def test_so_is_what_was_catalogued_as_it_is_but_is_no_whole_gzip(self, shelves: Shelves) -> None:
         dataset = in_both(shelves)
         copy = copy_of(dataset, S3)
@@ -175,6 +202,7 @@ class TestDamage:
         [found] = verify(shelves).damaged
         assert "the next run with phase copy copies it again" in found.advice
         assert now(shelves, dataset.id).copy_at(S3) is None
+        shelves.run_out()
         sweep(shelves.library)
         assert {each.partition(":")[0] for each in shelves.objects()} == {"supabase"}
 

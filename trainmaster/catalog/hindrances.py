@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
@@ -98,9 +98,16 @@ def clear(connection: Connection, dataset_ids: Sequence[UUID], kind: HindranceKi
 
 def damaged_among(connection: Connection, dataset_ids: Iterable[UUID]) -> set[UUID]:
     """Those whose copy in S3 is known to be damaged."""
+    return set(damage_noted(connection, dataset_ids))
+
+
+def damage_noted(connection: Connection, dataset_ids: Iterable[UUID]) -> Mapping[UUID, datetime]:
+    """When it was last found of which of them that their copy in S3 is damaged."""
     hindered = dataset_hindrances.c
-    damaged = select(hindered.dataset_id).where(hindered.dataset_id.in_(list(dataset_ids)), hindered.kind == "damaged")
-    return set(connection.execute(damaged).scalars())
+    damaged = select(hindered.dataset_id, hindered.last_at).where(
+        hindered.dataset_id.in_(list(dataset_ids)), hindered.kind == "damaged"
+    )
+    return {found.dataset_id: found.last_at for found in connection.execute(damaged)}
 
 
 def _still_there(connection: Connection, dataset_ids: Sequence[UUID]) -> set[UUID]:

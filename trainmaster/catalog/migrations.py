@@ -18,6 +18,7 @@ from trainmaster.catalog import candidates
 from trainmaster.catalog.candidates import Candidate, Selection
 from trainmaster.catalog.claiming import Claims, Wanted, claim_all, release_all, renew_all
 from trainmaster.catalog.database import Database
+from trainmaster.catalog.datasets import Copy
 from trainmaster.catalog.hindrances import Found, hinder
 from trainmaster.catalog.moves import Deed, Move, moves_of
 from trainmaster.catalog.pending import PendingObject, is_held, lost
@@ -116,16 +117,31 @@ class Migrations:
         return self._send_readers(chosen, StorageProvider.SUPABASE, by)
 
     def withdraw(
-        self, candidate: Candidate, *, holder: str, lease: timedelta, by: str, deed: Deed = "prune"
+        self,
+        candidate: Candidate,
+        *,
+        holder: str,
+        lease: timedelta,
+        by: str,
+        version: str | None = None,
+        deed: Deed = "prune",
     ) -> PendingObject | None:
-        """Take Supabase's copy of a dataset out of the catalogue; its object becomes pending, held by `holder`, who removes it.
+        """Take Supabase's copy of a dataset out of the catalogue; its object becomes pending, held by `holder`, who removes it, if
+        it is the version that is catalogued, or else this one.
 
         Whatever a crash leaves is swept when the lease has run out. None when the dataset is gone or changed, or its copy is
         not the one that was looked at. Raises ObjectMissingError when Supabase's would be missed, and NameConflictError when
         another dataset names the same object.
         """
         with self._database.writing() as connection:
-            return withdraw(self._database, connection, candidate, holder=holder, lease=lease, by=by, deed=deed)
+            return withdraw(
+                self._database, connection, candidate, holder=holder, lease=lease, by=by, version=version, deed=deed
+            )
+
+    def now(self) -> datetime:
+        """The time that all who use this catalogue agree on."""
+        with self._database.reading() as connection:
+            return self._database.now(connection)
 
     def verified(self, found: Sequence[Verified]) -> None:
         """Note copies that were read again and found to be what they were."""
@@ -133,15 +149,16 @@ class Migrations:
             with self._database.writing() as connection:
                 verify_all(self._database, connection, some)
 
-    def damaged(self, dataset_id: UUID, provider: StorageProvider, reason: str, advice: str, *, by: str) -> None:
-        """Keep that a copy is not what was catalogued, any more or at all.
+    def damaged(self, dataset_id: UUID, copy: Copy, reason: str, advice: str, *, by: str, let_go: bool = True) -> bool:
+        """Keep that a copy is not what was catalogued, any more or at all; False when by now another one is catalogued, or none.
 
         One in S3 that readers are not sent to, of a dataset that is in Supabase too, is taken out of the catalogue, so that
-        nobody trains on it; its object is free to be swept, and the next migration copies the dataset again.
+        nobody trains on it; its object is free to be swept, and the next migration copies the dataset again. Not so one that is
+        not to be `let_go`.
         """
         with self._database.writing() as connection:
             said = (reason, advice)
-            note_damage(self._database, connection, dataset_id, StorageProvider(provider), said=said, by=by)
+            return note_damage(self._database, connection, dataset_id, copy, said=said, by=by, let_go=let_go)
 
     def moves(self, dataset_id: UUID) -> Sequence[Move]:
         """What was done with a dataset, the oldest first; also when it is gone."""

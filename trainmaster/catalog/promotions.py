@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from sqlalchemy import Connection, bindparam, delete, or_, select, update
+from sqlalchemy import Connection, String, bindparam, delete, func, or_, select, update
 
 from trainmaster.catalog.candidates import Candidate
 from trainmaster.catalog.database import Database
 from trainmaster.catalog.datasets import Copy
-from trainmaster.catalog.hindrances import clear, damaged_among, hinder
+from trainmaster.catalog.hindrances import clear, damage_noted, damaged_among, hinder
 from trainmaster.catalog.moves import Deed, Move, note
 from trainmaster.catalog.pending import PendingObject, is_vouched, orphan
 from trainmaster.catalog.settling import Outcome, copies_of, lock_as_seen
@@ -19,8 +20,21 @@ from trainmaster.catalog.tables import dataset_copies, training_datasets
 from trainmaster.errors import NameConflictError, ObjectMissingError
 from trainmaster.storage.store import StorageProvider
 
-Verified = tuple[UUID, str, datetime, str]
-"""A dataset, the provider of its copy, when that was found whole, and by whom."""
+
+@dataclass(frozen=True)
+class Verified:
+    """A copy that was read and found whole: whose, at which provider, when the reading began (by the database's clock), by whom.
+
+    `version` is the one that was read, if it is known.
+    """
+
+    dataset_id: UUID
+    provider: str
+    at: datetime
+    by: str
+    version: str | None = None
+
+
 Said = tuple[str, str]
 """Why, and what to do about it."""
 
@@ -75,11 +89,13 @@ def withdraw(
     holder: str,
     lease: timedelta,
     by: str,
+    version: str | None = None,
     deed: Deed = "prune",
 ) -> PendingObject | None:
     """Take Supabase's copy of a dataset out of the catalogue; its object becomes pending, held by `holder`, who removes it.
 
-    Of one that is pruned it is written down which version is to go. For a rollback the object is gone already: `holder` puts it anew.
+    Of one that is pruned it is written down which version is to go, the one that was seen if none is catalogued; empty where
+    none was. For a rollback the object is gone already: `holder` puts it anew.
 
     None when the dataset is gone or changed, or its copy is not the one that was looked at. Raises ObjectMissingError when
     Supabase's would be missed, and NameConflictError when another dataset names the same object.
@@ -109,7 +125,7 @@ def withdraw(
         holder,
         now + lease,
         now,
-        source_version=there.version if deed == "prune" else None,
+        source_version=(there.version or version) if deed == "prune" else None,
     )
     orphan(database, connection, claim)
     if deed == "prune":
@@ -118,35 +134,74 @@ def withdraw(
 
 
 def note_damage(
-    database: Database, connection: Connection, dataset_id: UUID, copy_at: StorageProvider, *, said: Said, by: str
-) -> None:
-    """Keep that a copy is not what was catalogued. One in S3 that no reader needs goes, to be made anew."""
+    database: Database,
+    connection: Connection,
+    dataset_id: UUID,
+    copy: Copy,
+    *,
+    said: Said,
+    by: str,
+    let_go: bool,
+) -> bool:
+    """Keep that a copy is not what was catalogued; False when it is not the one that is. One in S3 that no reader needs goes, to
+    be made anew, if it may be `let_go`."""
     column = training_datasets.c
     row = select(column.user_id, column.storage_provider, column.updated_at).where(column.id == dataset_id)
     dataset = connection.execute(row.with_for_update(key_share=True)).one_or_none()
-    if dataset is None:
-        return
-    in_s3 = copy_at is StorageProvider.S3
+    known = copies_of(connection, [dataset_id]).get(dataset_id, {})
+    if dataset is None or not _same_object(copy, known.get(copy.provider)):
+        return False
+    in_s3 = copy.provider == StorageProvider.S3
     hinder(database, connection, [(dataset_id, "damaged" if in_s3 else "source_unsound", *said, dataset.updated_at)])
-    note(connection, [Move(dataset_id, "verify-failed", database.now(connection), by, f"{copy_at}: {said[0]}")])
-    if in_s3 and dataset.storage_provider == StorageProvider.SUPABASE:
+    note(connection, [Move(dataset_id, "verify-failed", database.now(connection), by, f"{copy.provider}: {said[0]}")])
+    if in_s3 and let_go and dataset.storage_provider == StorageProvider.SUPABASE:
         _drop_damaged(database, connection, dataset_id, dataset.user_id)
+    return True
 
 
 def verify_all(database: Database, connection: Connection, found: Sequence[Verified]) -> None:
-    """Note who found which copies whole, and when; one in S3 is not damaged then, or not any more."""
+    """Note who found which copies whole, and when; one in S3 is not damaged any more, unless that was noted after the reading began."""
+    row = training_datasets.c.id
+    locked = select(row).where(row.in_([one.dataset_id for one in found])).order_by(row)
+    connection.execute(locked.with_for_update(key_share=True))
+    noted = damage_noted(connection, [one.dataset_id for one in found])
+    in_s3 = [one for one in found if one.provider == StorageProvider.S3]
+    outdated = [one for one in in_s3 if one.dataset_id in noted and noted[one.dataset_id] > one.at]
+    sound = sorted((one for one in found if one not in outdated), key=lambda one: one.dataset_id)
+    if not sound:
+        return
     copy, now = dataset_copies.c, database.now(connection)
-    newer = update(dataset_copies).where(
-        copy.dataset_id == bindparam("of"),
-        copy.provider == bindparam("at"),
-        or_(copy.verified_at <= bindparam("found_at"), copy.verified_at > now),
+    newer = (
+        update(dataset_copies)
+        .where(
+            copy.dataset_id == bindparam("of"),
+            copy.provider == bindparam("at"),
+            or_(copy.verified_at <= bindparam("found_at"), copy.verified_at > now),
+        )
+        .values(
+            verified_at=bindparam("noted_at"),
+            verified_by=bindparam("found_by"),
+            version=func.coalesce(bindparam("read_version", type_=String), copy.version),
+        )
     )
     values = [
-        {"of": dataset_id, "at": str(provider), "found_at": at, "verified_at": min(at, now), "verified_by": by}
-        for dataset_id, provider, at, by in sorted(found, key=lambda one: one[0])
+        {
+            "of": one.dataset_id,
+            "at": str(one.provider),
+            "found_at": one.at,
+            "noted_at": min(one.at, now),
+            "found_by": one.by,
+            "read_version": one.version,
+        }
+        for one in sound
     ]
     connection.execute(newer, values)
-    clear(connection, [one[0] for one in found if one[1] == StorageProvider.S3], "damaged")
+    clear(connection, [one.dataset_id for one in sound if one.provider == StorageProvider.S3], "damaged")
+
+
+def _same_object(one: Copy, other: Copy | None) -> bool:
+    """Whether both are of the same bytes at the same place, as far as was noted, whenever they were verified."""
+    return other is not None and replace(one, verified_at=other.verified_at, verified_by=other.verified_by) == other
 
 
 def _require_spare(connection: Connection, candidate: Candidate, there: Copy, kept: Copy | None) -> None:

@@ -2,68 +2,76 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from trainmaster.catalog.candidates import Candidate
 from trainmaster.catalog.datasets import Copy
 from trainmaster.catalog.hindrances import HindranceKind
-from trainmaster.errors import DatasetRefusedError, NotConfiguredError, ObjectChangedError, StorageUnavailableError
+from trainmaster.catalog.promotions import Verified
+from trainmaster.errors import (
+    DatasetRefusedError,
+    NotConfiguredError,
+    ObjectChangedError,
+    ObjectMissingError,
+    StorageUnavailableError,
+)
 from trainmaster.migration.advice import COPY_AGAIN, HEAL, HEALS_ITSELF, NO_OTHER, RUN_AGAIN, UPLOAD_ANEW
 from trainmaster.migration.outcomes import Fate
 from trainmaster.migration.proving import look, prove, read_whole, version_at
 from trainmaster.migration.rounds import Round, fate_of
-from trainmaster.migration.standing import Standing, standing_of
+from trainmaster.migration.standing import Seen, Standing, standing_of
 from trainmaster.storage.ends import Source
+from trainmaster.storage.library import dropped_path
 from trainmaster.storage.store import StorageProvider
 
 SUPABASE, S3 = StorageProvider.SUPABASE, StorageProvider.S3
 
 
-def damage_seen(round_: Round, candidate: Candidate, copy: Copy) -> tuple[Fate | None, int]:
-    """The fate of a dataset whose object in S3 is gone or of another size; one that was put there since is read first.
+@dataclass(frozen=True)
+class Examined:
+    """What a copy in S3 was found to be: the fate of its dataset if it is damaged; how many bytes were read for that, in a
+    rehearsal would be; and which version of the object was found whole, if it was read."""
 
-    And the bytes that were read, in a rehearsal those that would be.
-    """
+    fate: Fate | None = None
+    read: int = 0
+    tag: str | None = None
+
+
+def damage_seen(round_: Round, candidate: Candidate, copy: Copy) -> Examined:
+    """By a look: an object that is gone or of another size is damaged; one that was put there since is read."""
     found = look(source_of(round_, copy), copy)
     if found.damage:
-        return damaged(round_, candidate, copy, found.damage), 0
-    return damage_read(round_, candidate, copy) if found.replaced else (None, 0)
+        return Examined(damaged(round_, candidate, copy, found.damage))
+    return damage_read(round_, candidate, copy) if found.replaced else Examined()
 
 
-def damage_read(round_: Round, candidate: Candidate, copy: Copy) -> tuple[Fate | None, int]:
-    """The fate of a dataset whose copy in S3 is not what it was, having read all of it; and the bytes that were read.
-
-    A rehearsal reads nothing and says how much it would be.
-    """
+def damage_read(round_: Round, candidate: Candidate, copy: Copy) -> Examined:
+    """By reading all of it; a rehearsal reads nothing and says how much it would be."""
     round_.begin_reading(copy.size_bytes)
     if round_.rehearsed:
-        return None, copy.size_bytes
+        return Examined(read=copy.size_bytes)
     proof = prove(source_of(round_, copy), copy, round_.pace)
     if proof.damage:
-        return damaged(round_, candidate, copy, proof.damage, read=proof.read), proof.read
-    return None, proof.read
+        return Examined(damaged(round_, candidate, copy, proof.damage, read=proof.read), proof.read)
+    return Examined(read=proof.read, tag=proof.tag)
 
 
-def note_sound(round_: Round, candidates: Sequence[Candidate], since: datetime) -> None:
-    """Catalogue that copies in S3 were read whole, which was begun at that moment, and found to be what they were."""
-    found = [(candidate.id, S3.value, since, round_.by) for candidate in candidates]
+def note_sound(round_: Round, sound: Iterable[tuple[Candidate, str | None]], since: datetime) -> None:
+    """Catalogue that copies in S3 were read whole, which was begun at that moment, in which version, and are what they were."""
+    found = [Verified(candidate.id, S3.value, since, round_.by, tag) for candidate, tag in sound]
     round_.library.catalogue.migrations.verified(found)
 
 
 def damaged(round_: Round, candidate: Candidate, copy: Copy, damage: str, *, read: int = 0) -> Fate:
     """Note that a copy in S3 is damaged, unless it was replaced, or its dataset deleted, while it was looked at."""
-    row = round_.library.catalogue.datasets.get(candidate.id, candidate.user_id)
-    there = row.copy_at(S3) if row else None
-    if there is None or (there.path, there.sha256, there.version) != (copy.path, copy.sha256, copy.version):
+    reason, good = f"The copy in S3 is damaged: {damage}.", _supabase_is_good(round_, candidate, copy)
+    advice = (HEAL if candidate.storage_provider == S3 else HEALS_ITSELF) if good else NO_OTHER
+    if not round_.rehearsed and not round_.library.catalogue.migrations.damaged(
+        candidate.id, copy, reason, advice, by=round_.by, let_go=good
+    ):
         return changed(candidate, read=read)
-    reason, good = f"The copy in S3 is damaged: {damage}.", _supabase_is_good(round_, candidate)
-    named = candidate.storage_provider == S3
-    if not (good or named):  # the catalogue would let S3's go, which may be all there is
-        return hindered(round_, candidate, "damaged", reason, NO_OTHER, read=read)
-    advice = (HEAL if named else HEALS_ITSELF) if good else NO_OTHER
-    if not round_.rehearsed:
-        round_.library.catalogue.migrations.damaged(candidate.id, S3, reason, advice, by=round_.by)
     return fate_of(candidate, "failed", "damaged", reason, advice, read=read)
 
 
@@ -116,12 +124,10 @@ def record_source(round_: Round, candidate: Candidate, copy: Copy) -> tuple[Fate
     return None, found.size
 
 
-def standing(round_: Round, copy: Copy) -> Standing:
+def standing(round_: Round, copy: Copy) -> Seen:
     """How the object that was copied stands today to what was recorded; where no look can tell it is read, but for a rehearsal."""
-    stands = standing_of(source_of(round_, copy), copy)
-    if stands is Standing.UNSURE and not round_.rehearsed:
-        return Standing.UNCHANGED if _same_bytes(round_, copy) else Standing.REPLACED
-    return stands
+    seen = standing_of(source_of(round_, copy), copy)
+    return seen if round_.rehearsed or seen.standing is not Standing.UNSURE else _read_to_tell(round_, copy)
 
 
 def source_of(round_: Round, copy: Copy) -> Source:
@@ -129,20 +135,30 @@ def source_of(round_: Round, copy: Copy) -> Source:
     return round_.library.stores.source(StorageProvider(copy.provider), copy.bucket)
 
 
-def _same_bytes(round_: Round, copy: Copy) -> bool:
-    """Whether an object still has the bytes that were catalogued, by reading all of it."""
+def _read_to_tell(round_: Round, copy: Copy) -> Seen:
     round_.begin_reading(copy.size_bytes)
     try:
         found = read_whole(source_of(round_, copy), copy.path, round_.pace)
+    except ObjectMissingError:
+        return Seen(Standing.GONE)
     except (ObjectChangedError, DatasetRefusedError):
-        return False
-    return (found.size, found.sha256) == (copy.size_bytes, copy.sha256)
+        return Seen(Standing.REPLACED)
+    same = (found.size, found.sha256) == (copy.size_bytes, copy.sha256)
+    return Seen(Standing.UNCHANGED if same else Standing.REPLACED, found.tag)
 
 
-def _supabase_is_good(round_: Round, candidate: Candidate) -> bool:
-    """As far as can be told now: an outage of Supabase leaves things as they are."""
-    copy = candidate.supabase
+def _supabase_is_good(round_: Round, candidate: Candidate, ours: Copy) -> bool:
+    """Whether all that S3 was to have is there, as far as can be told now: an outage of Supabase leaves things as they are."""
+    theirs = candidate.supabase
     try:
-        return copy is not None and standing(round_, copy) is Standing.UNCHANGED
+        return (
+            theirs is not None
+            and standing(round_, theirs).standing in (Standing.UNCHANGED, Standing.UNSURE)
+            and (_lies_beside(round_, theirs) or not _lies_beside(round_, ours))
+        )
     except (StorageUnavailableError, NotConfiguredError):
         return False
+
+
+def _lies_beside(round_: Round, copy: Copy) -> bool:
+    return version_at(source_of(round_, copy), dropped_path(copy.path)) is not None

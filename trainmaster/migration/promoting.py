@@ -60,12 +60,12 @@ class _Promotion:
         copy = candidate.s3
         if copy is None:
             return changed(candidate)
-        fate, read = damage_seen(self.round, candidate, copy)
-        if fate:
-            return fate
+        examined = damage_seen(self.round, candidate, copy)
+        if examined.fate:
+            return examined.fate
         if candidate.supabase is None:
             fate, recorded = record_source(self.round, candidate, copy)
-            return fate or fate_of(candidate, "done", read=read + recorded)
-        if standing(self.round, candidate.supabase) is Standing.REPLACED:
+            return fate or fate_of(candidate, "done", read=examined.read + recorded)
+        if standing(self.round, candidate.supabase).standing is Standing.REPLACED:
             return replaced(self.round, candidate)
-        return fate_of(candidate, "done", read=read)
+        return fate_of(candidate, "done", read=examined.read)

@@ -2,14 +2,15 @@
 
 The row goes first and the object after it, held as pending in between: whoever is killed leaves either everything as it was or
 an object that no reader is sent to, which the sweep removes. Supabase has no delete that is conditional on a version, so the
-object is looked at right before.
+object is looked at right before. Of times only the database's count.
 """
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime, timedelta
+from dataclasses import replace
+from datetime import datetime, timedelta
 
 from trainmaster.catalog.candidates import Candidate
 from trainmaster.catalog.datasets import Copy
@@ -20,8 +21,17 @@ from trainmaster.errors import (
     ObjectMissingError,
     StorageUnavailableError,
 )
-from trainmaster.migration.advice import NOBODYS, PROMOTE_FIRST, RUN_AGAIN, SWEPT
-from trainmaster.migration.findings import changed, damage_read, damage_seen, note_sound, replaced, standing
+from trainmaster.migration.advice import DROPPED_DIFFER, NOBODYS, PROMOTE_FIRST, RUN_AGAIN, SWEPT
+from trainmaster.migration.beside import taken_along
+from trainmaster.migration.findings import (
+    Examined,
+    changed,
+    damage_read,
+    damage_seen,
+    note_sound,
+    replaced,
+    standing,
+)
 from trainmaster.migration.outcomes import Fate, PhaseResult
 from trainmaster.migration.phases import carry_out, round_of
 from trainmaster.migration.request import MigrateDatasetsRequest
@@ -31,8 +41,6 @@ from trainmaster.storage.library import Library, new_holder
 from trainmaster.storage.store import StorageProvider
 
 PROVEN_WITHIN = timedelta(hours=24)
-AHEAD = timedelta(minutes=5)
-"""How far the clock of who verified a copy may be ahead of ours: what is further in the future proves nothing."""
 
 
 def prune_datasets(
@@ -40,10 +48,11 @@ def prune_datasets(
 ) -> PhaseResult:
     """Delete Supabase's object of every dataset promoted `grace_days` ago or longer; only say so unless `dry_run` is False.
 
-    S3's copy is read whole unless it was verified within 24 hours, and Supabase's object has to be the one that was copied. Safe
-    to repeat, to race and to be killed. Raises CatalogueUnavailableError.
+    S3's copy is read whole unless that very version was verified within 24 hours, and Supabase's object has to be the one that was
+    copied. What was dropped goes too, where S3 has the same, or is given it now. Safe to repeat, to race and to be killed. Raises
+    CatalogueUnavailableError.
     """
-    pruning = _Pruning(round_of(library, request, by, stop), request.grace_days, datetime.now(UTC))
+    pruning = _Pruning(round_of(library, request, by, stop), request.grace_days, library.catalogue.migrations.now())
     return carry_out(request, pruning.round, pruning.rule, pruning.work)
 
 
@@ -86,33 +95,46 @@ class _Pruning:
         ours, theirs = candidate.s3, candidate.supabase
         if ours is None or theirs is None:
             return changed(candidate)
-        fate, read = self._proven(candidate, ours)
-        if fate:
-            return fate
-        if standing(self.round, theirs) is Standing.REPLACED:
+        examined = self._proven(candidate, ours)
+        if examined.fate:
+            return examined.fate
+        seen = standing(self.round, theirs)
+        if seen.standing is Standing.REPLACED:
             return replaced(self.round, candidate)
-        if self.round.rehearsed:
-            return fate_of(candidate, "done", read=read)
-        return self._deleted(candidate, read)
+        fate, read = self._dropped_kept(candidate, ours, theirs)
+        read += examined.read
+        if fate:
+            return replace(fate, read=read)
+        return (
+            fate_of(candidate, "done", read=read) if self.round.rehearsed else self._deleted(candidate, seen.tag, read)
+        )
 
-    def _proven(self, candidate: Candidate, copy: Copy) -> tuple[Fate | None, int]:
-        """S3's copy, by a look where it was read within a day and not put again since; else by reading it.
+    def _dropped_kept(self, candidate: Candidate, ours: Copy, theirs: Copy) -> tuple[Fate | None, int]:
+        try:
+            beside = taken_along(self.round, candidate, theirs, ours)
+        except ObjectMissingError:  # another pruning is at it
+            return changed(candidate), 0
+        if beside.wrong:
+            reason = f"{beside.wrong[:1].upper()}{beside.wrong[1:]}."
+            return fate_of(candidate, "left", "dropped_differ", reason, DROPPED_DIFFER), beside.read
+        return None, beside.read
 
-        And the bytes that were read, in a rehearsal those that would be.
-        """
-        recent, began = self._now - PROVEN_WITHIN <= copy.verified_at <= self._now + AHEAD, datetime.now(UTC)
-        fate, read = damage_seen(self.round, candidate, copy)
-        if not (fate or read or recent):
-            fate, read = damage_read(self.round, candidate, copy)
-        if read and not (fate or self.round.rehearsed):
-            note_sound(self.round, [candidate], began)
-        return fate, read
+    def _proven(self, candidate: Candidate, copy: Copy) -> Examined:
+        """S3's copy, by a look where this version was read within a day; else by reading it."""
+        recent = copy.version is not None and self._now - PROVEN_WITHIN <= copy.verified_at <= self._now
+        began = self.round.library.catalogue.migrations.now()
+        examined = damage_seen(self.round, candidate, copy)
+        if not (examined.fate or examined.read or recent):
+            examined = damage_read(self.round, candidate, copy)
+        if examined.read and not (examined.fate or self.round.rehearsed):
+            note_sound(self.round, [(candidate, examined.tag)], began)
+        return examined
 
-    def _deleted(self, candidate: Candidate, read: int) -> Fate:
+    def _deleted(self, candidate: Candidate, tag: str, read: int) -> Fate:
         library = self.round.library
         try:
             claim = library.catalogue.migrations.withdraw(
-                candidate, holder=new_holder(), lease=library.lease, by=self.round.by
+                candidate, holder=new_holder(), lease=library.lease, by=self.round.by, version=tag
             )
         except ObjectMissingError:
             claim = None

@@ -41,7 +41,7 @@ _log = logging.getLogger(__name__)
 
 def bring_back(round_: Round, candidate: Candidate, ours: Copy) -> Fate:
     """Copy a dataset from S3 to where it was, or belongs, in Supabase; nothing is sent that is there already."""
-    if fate := damage_seen(round_, candidate, ours)[0]:
+    if fate := damage_seen(round_, candidate, ours).fate:
         return fate
     home = round_.library.stores.home(SUPABASE, candidate.user_id)
     path = candidate.supabase.path if candidate.supabase else dataset_path(SUPABASE, candidate.user_id, candidate.id)
@@ -66,7 +66,7 @@ def bring_back(round_: Round, candidate: Candidate, ours: Copy) -> Fate:
         raise
     except CorruptedUploadError:
         round_.library.remove(claim)
-        if fate := damage_read(round_, candidate, ours)[0]:  # whose fault was it?
+        if fate := damage_read(round_, candidate, ours).fate:  # whose fault was it?
             return fate
         raise
     except BaseException:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from enum import Enum
 
 from trainmaster.catalog.datasets import Copy
 from trainmaster.migration.proving import version_at
-from trainmaster.storage.ends import Source, same_tag
+from trainmaster.storage.ends import Source, Version, same_tag
 
 
 class Standing(Enum):
@@ -18,11 +19,23 @@ class Standing(Enum):
     UNSURE = "unsure"
 
 
-def standing_of(source: Source, copy: Copy) -> Standing:
+@dataclass(frozen=True)
+class Seen:
+    """How it stands, and the version that does; empty where nothing is there."""
+
+    standing: Standing
+    tag: str = ""
+
+
+def standing_of(source: Source, copy: Copy) -> Seen:
     """By one cheap request, whose failures are tried again. Raises StorageUnavailableError and NotConfiguredError."""
     found = version_at(source, copy.path)
     if found is None:
-        return Standing.GONE
+        return Seen(Standing.GONE)
+    return Seen(_standing(found, copy), found.tag)
+
+
+def _standing(found: Version, copy: Copy) -> Standing:
     if found.size != copy.size_bytes:
         return Standing.REPLACED
     if copy.version:

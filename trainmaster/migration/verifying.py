@@ -5,11 +5,13 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime
+from functools import partial
 from uuid import UUID
 
 from trainmaster.catalog.candidates import Candidate, Selection
+from trainmaster.migration.beside import rotten
 from trainmaster.migration.findings import changed, damage_read, note_sound
+from trainmaster.migration.findings import damaged as damage_found
 from trainmaster.migration.outcomes import Ending, Fate, Tallied, VerifiedCopies
 from trainmaster.migration.request import VerifyCopiesRequest
 from trainmaster.migration.rounds import Round, fate_of
@@ -21,7 +23,8 @@ PAGE, GROUP = 500, 100
 def verify_copies(
     library: Library, request: VerifyCopiesRequest, *, by: str, stop: threading.Event | None = None
 ) -> VerifiedCopies:
-    """Read copies whole, those first that were not verified for longest: SHA-256, size, and that they are whole gzip.
+    """Read copies whole, those first that were not verified for longest: SHA-256, size, and that they are whole gzip. And what was
+    dropped from them, where that lies beside them.
 
     A sound one is noted as verified now, by `by`. A damaged one is kept as that, with which other copy is good and what to do; what
     may be trouble of the moment never is. Eight are read at once, a MiB of each in memory. Raises CatalogueUnavailableError.
@@ -52,21 +55,31 @@ def verify_copies(
 
 def _go_over(request: VerifyCopiesRequest, round_: Round, damaged: Tallied, others: Tallied) -> Ending:
     for group in _groups(request, round_.library):
-        began, sound = datetime.now(UTC), list[Candidate]()
-        for candidate, fate in round_.each(group, lambda each: _read(round_, each)):
+        began, sound = round_.library.catalogue.migrations.now(), dict[UUID, str | None]()
+        done = list[Candidate]()
+        for candidate, fate in round_.each(group, partial(_read, round_, sound)):
             (damaged if fate.kind == "damaged" else others).add([fate])
-            sound += [candidate] if fate.verdict == "done" else []
-        note_sound(round_, sound, began)
+            done += [candidate] if fate.verdict == "done" else []
+        note_sound(round_, [(candidate, sound[candidate.id]) for candidate in done], began)
         if ending := round_.ending:
             return ending
     return Ending()
 
 
-def _read(round_: Round, candidate: Candidate) -> Fate:
-    if candidate.s3 is None:
+def _read(round_: Round, sound: dict[UUID, str | None], candidate: Candidate) -> Fate:
+    """What becomes of one; of one that is sound, the version that is goes into `sound`."""
+    copy = candidate.s3
+    if copy is None:
         return changed(candidate)
-    fate, read = damage_read(round_, candidate, candidate.s3)
-    return fate or fate_of(candidate, "done", read=read)
+    examined = damage_read(round_, candidate, copy)
+    if examined.fate:
+        return examined.fate
+    beside = rotten(round_, copy)
+    read = examined.read + beside.read
+    if beside.wrong:
+        return damage_found(round_, candidate, copy, beside.wrong, read=read)
+    sound[candidate.id] = examined.tag
+    return fate_of(candidate, "done", read=read)
 
 
 def _groups(request: VerifyCopiesRequest, library: Library) -> Iterator[Sequence[Candidate]]:
@@ -75,7 +88,7 @@ def _groups(request: VerifyCopiesRequest, library: Library) -> Iterator[Sequence
         user_id=UUID(request.user_id) if request.user_id else None,
         dataset_ids=[UUID(each) for each in request.dataset_ids],
     )
-    began, after, left = datetime.now(UTC), None, None if request.everything else request.sample
+    began, after, left = library.catalogue.migrations.now(), None, None if request.everything else request.sample
     while left is None or left > 0:
         page = library.catalogue.migrations.to_verify(
             selection, verified_before=began, after=after, limit=PAGE if left is None else min(PAGE, left)
