@@ -174,7 +174,9 @@ class Attempt:
         dropped = with_dropped(self._library.catalogue.database, [claim.dataset_id for claim in claims.held])
         for claim in claims.held:
             id_ = claim.dataset_id
-            self._errands[id_] = Errand(self._seen[id_], claim, id_ in dropped, id_ in claims.tried_before)
+            # Anybody may rewrite metadata: of what is catalogued in Supabase, as what was uploaded here is, it is looked for anyhow.
+            may_lack = id_ in dropped or self._seen[id_].supabase is not None
+            self._errands[id_] = Errand(self._seen[id_], claim, may_lack, id_ in claims.tried_before)
 
     def _note_unclaimed(self, claims: Claims) -> None:
         self.upshots |= {id_: Upshot("found") for id_ in claims.done}

@@ -24,7 +24,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Errand:
-    """One dataset whose object in S3 is claimed. `dropped` is whether examples lie beside it that were dropped from it."""
+    """One dataset whose object in S3 is claimed. `dropped` is whether examples that were dropped from it may lie beside it."""
 
     candidate: Candidate
     claim: PendingObject
