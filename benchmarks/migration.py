@@ -76,7 +76,7 @@ def measure(name: str, serving: Serving, workload: Workload, folder: Path, optio
         with serving(place, place / "origin", made) as at, engines.loopback(place) as ports:
             rmtree(place / "origin")
             tools = Tools(options.rclone, options.s5cmd, ports)
-            chosen = engines.engines_for(at.source)
+            chosen = engines.engines_for(at.source, made)
             runs: dict[str, list[Run]] = {engine: [] for engine in chosen}
             for round_ in range(options.rounds):
                 for number, engine in enumerate(chosen):

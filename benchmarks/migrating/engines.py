@@ -21,15 +21,17 @@ from trainmaster.embedded import processes
 
 BOUND = "loopback bound"
 RCLONE = "rclone"
+ONE_STREAM = "rclone, one stream"
+"""Large objects by one request each, which costs it a quarter of the processor, and time wherever one stream is slow."""
 S5CMD = "s5cmd"
 OURS = "trainmaster"
 VOUCHED = "trainmaster, checksum known"
 """Of datasets that were uploaded through the library: their bytes are compared with that, not unpacked."""
 CATALOGUED = "trainmaster, with catalogue"
-PEERS = (RCLONE, S5CMD)
+PEERS = (RCLONE, ONE_STREAM, S5CMD)
 OWN = (OURS, VOUCHED, CATALOGUED)
-LARGE = 200 << 20
-"""Bytes: from here on rclone uploads in parts."""
+LARGE = 32 << 20
+"""Bytes: from here on rclone is to copy an object by several streams at once."""
 
 _HERE = Path(__file__).parent
 _PLAIN = (sys.executable, "-I", "-S")
@@ -62,18 +64,17 @@ class Commands:
     environment: Mapping[str, str] = field(default_factory=dict)
 
 
-def engines_for(source: End) -> Sequence[str]:
-    """Those that can copy from there: s5cmd speaks S3 only."""
-    if isinstance(source, S3End):
-        return (BOUND, *PEERS, OURS, VOUCHED)
-    return (BOUND, RCLONE, OURS, VOUCHED, CATALOGUED)
+def engines_for(source: End, made: Sequence[Made]) -> Sequence[str]:
+    """Those that can copy from there, and differ for objects of that size: s5cmd speaks S3 only, one row of ours knows Supabase only."""
+    peers = [RCLONE, *([ONE_STREAM] if _are_large(made) else []), *([S5CMD] if isinstance(source, S3End) else [])]
+    return [BOUND, *peers, OURS, VOUCHED, *([CATALOGUED] if isinstance(source, SupabaseEnd) else [])]
 
 
 def commands(engine: str, errand: Errand, tools: Tools) -> Commands:
     if engine == BOUND:
         return _bound(errand, tools.loopback)
-    if engine == RCLONE:
-        return _rclone(errand, tools.rclone)
+    if engine in (RCLONE, ONE_STREAM):
+        return _rclone(errand, tools.rclone, streams=4 if engine == RCLONE else 0)
     if engine == S5CMD:
         return _s5cmd(errand, tools.s5cmd)
     if engine == CATALOGUED:
@@ -104,16 +105,20 @@ def _bound(errand: Errand, ports: tuple[str, str]) -> Commands:
     return Commands([[*_PLAIN, str(_HERE / "loopback.py"), "copy", *ports, str(sizes)]])
 
 
-def _rclone(errand: Errand, rclone: Path) -> Commands:
+def _rclone(errand: Errand, rclone: Path, *, streams: int) -> Commands:
     """Nothing compared, looked for or asked again; the source is listed once, over HTTP each object is asked its size."""
     source, destination = errand.source, errand.destination
     line = [
         str(rclone), "copy", "--config", "", "--transfers", "32", "--checkers", "64", "--no-traverse", "--no-check-dest",
-        "--ignore-checksum", "--s3-no-check-bucket", "--s3-no-head-object", "--s3-disable-checksum", "--s3-use-unsigned-payload", "true",
-        "--s3-chunk-size", "16M", "--s3-upload-concurrency", "4", "--buffer-size", "0", "--multi-thread-streams", "0",
+        "--ignore-checksum", "--s3-no-check-bucket", "--s3-disable-checksum", "--s3-use-unsigned-payload", "true", "--buffer-size", "0",
+        "--s3-chunk-size", "16M", "--s3-upload-concurrency", "4", "--s3-upload-cutoff", "4G",
+        "--multi-thread-streams", str(streams), "--multi-thread-cutoff", f"{LARGE}B",
     ]  # fmt: skip
-    if max(each.size for each in errand.made) < LARGE:
-        line += ["--s3-no-head"]  # after an upload in parts it would believe that nothing arrived
+    if not (streams and _are_large(errand.made)):
+        line += [
+            "--s3-no-head",
+            "--s3-no-head-object",
+        ]  # after an upload by several streams it would believe that nothing arrived
     if isinstance(source, S3End):
         from_where = [f"FROM:{source.bucket}/{FROM}", f"TO:{destination.bucket}/{TO}"]
     else:
@@ -121,6 +126,10 @@ def _rclone(errand: Errand, rclone: Path) -> Commands:
         files.write_text("".join(f"{each.id}.jsonl.gz\n" for each in errand.made))
         from_where = ["FROM:", f"TO:{destination.bucket}/{TO}", "--files-from-raw", str(files)]
     return Commands([[*line, *from_where]], _rclone_remote("FROM", source) | _rclone_remote("TO", destination))
+
+
+def _are_large(made: Sequence[Made]) -> bool:
+    return max(each.size for each in made) >= LARGE
 
 
 def _rclone_remote(name: str, end: End) -> dict[str, str]:

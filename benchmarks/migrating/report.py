@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields, replace
 from statistics import median
 from typing import Any
 
-from benchmarks.migrating.engines import BOUND, OURS, PEERS
+from benchmarks.migrating.engines import BOUND, OURS, PEERS, RCLONE, S5CMD
 
 
 @dataclass(frozen=True)
@@ -63,8 +63,8 @@ class Trial:
         cpu = {peer: self.times_the_cpu(OURS, peer) for peer in self.peers}
         found = {
             "throughput_to_best_peer": min(speed.values()),
-            **{f"throughput_to_{peer}": ratio for peer, ratio in speed.items()},
-            **{f"cpu_to_{peer}": ratio for peer, ratio in cpu.items()},
+            **{f"throughput_to_{_key(peer)}": ratio for peer, ratio in speed.items()},
+            **{f"cpu_to_{_key(peer)}": ratio for peer, ratio in cpu.items()},
             "throughput_to_loopback": self.times_as_fast(OURS, BOUND),
         }
         return {name: round(value, 3) for name, value in found.items()}
@@ -95,7 +95,8 @@ def table(trials: Sequence[Trial]) -> str:
         for engine in trial.runs:
             run = trial.median(engine)
             against = [
-                f"{trial.times_as_fast(engine, other):.2f}" if other in trial.runs else "—" for other in (*PEERS, BOUND)
+                f"{trial.times_as_fast(engine, other):.2f}" if other in trial.runs else "—"
+                for other in (RCLONE, S5CMD, BOUND)
             ]
             rows.append(
                 [
@@ -113,6 +114,10 @@ def summary(trials: Sequence[Trial]) -> dict[str, dict[str, Any]]:
     for trial in trials:
         found.setdefault(trial.servers, {})[trial.workload] = trial.summary()
     return found
+
+
+def _key(peer: str) -> str:
+    return peer.replace(", ", "_").replace(" ", "_")
 
 
 def _ratio(above: Sequence[Run], below: Sequence[Run], figure: str) -> float:
