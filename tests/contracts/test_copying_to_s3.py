@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from typing import Any
 
+import boto3
 import pytest
 from altering_proxy import AlteringProxy
 from copy_ends import AT_ONCE, SMALLEST_PART, Origin, Target, all_of, put, upload
@@ -152,6 +155,43 @@ class TestSending:
             with pytest.raises(NotConfiguredError, match="s3:PutObject") as error:
                 ask()
             assert "another" not in str(error.value)
+
+    def test_no_log_shows_what_would_let_others_send_parts(
+        self, target: Target, key: str, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        caplog.set_level(logging.DEBUG, "urllib3")
+        destination = target.destination()
+        upload_id, _ = upload(destination, key, content(SMALLEST_PART + 1))
+        said = [record.getMessage() for record in caplog.records if record.name.startswith("urllib3")]
+        assert any("PUT " in line and f"uploadId={upload_id}" in line for line in said)
+        assert not [line for line in said if "x-amz-" in line.lower() or "signature" in line.lower()]
+
+    def test_parts_are_signed_with_a_token_that_is_temporary(
+        self, moto: Server, key: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """What S3 is shown are headers; their token is that of the moment."""
+        seen: list[Any] = []
+        client = boto3.client(
+            "s3",
+            endpoint_url=moto.url,
+            region_name="us-east-1",
+            aws_access_key_id=moto.key_id,
+            aws_secret_access_key=moto.secret,
+            aws_session_token="of-the-moment",
+        )
+        destination = S3Destination(client, moto.bucket)
+        real = destination._http.send
+
+        def send(request: Any) -> Any:
+            seen.append(request)
+            return real(request)
+
+        monkeypatch.setattr(destination._http, "send", send)
+        upload(destination, key, content(SMALLEST_PART + 1))
+        assert {each.headers["X-Amz-Security-Token"] for each in seen} == {"of-the-moment"}
+        assert {each.headers["X-Amz-Content-SHA256"] for each in seen} == {"UNSIGNED-PAYLOAD"}
+        assert all("x-amz-checksum-crc32" in each.headers["Authorization"] for each in seen)
+        assert not [each.url for each in seen if "of-the-moment" in each.url]
 
     def test_encryption_is_asked_for_with_every_way_to_create(self, moto: Server, key: str) -> None:
         with AlteringProxy(moto.url) as proxy:

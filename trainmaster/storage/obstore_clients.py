@@ -14,9 +14,10 @@ from botocore.exceptions import BotoCoreError
 from obstore.store import S3Store
 
 from trainmaster.aws.clients import NO_CREDENTIALS
-from trainmaster.errors import NotConfiguredError
+from trainmaster.errors import CredentialsMissingError
 
 if TYPE_CHECKING:
+    from botocore.credentials import ReadOnlyCredentials
     from mypy_boto3_s3 import S3Client
     from obstore.store import ClientConfig, RetryConfig, S3Config, S3Credential
 
@@ -66,7 +67,7 @@ def s3_objects(
 ) -> S3Store:
     """A bucket by obstore, at the endpoint and with the credentials, always the current ones, of a boto3 client.
 
-    Raises NotConfiguredError when the client has none. Bodies are not signed: `checksum` is what the server proves them by.
+    Raises CredentialsMissingError when the client has none. Bodies are not signed: `checksum` is what the server proves them by.
     """
     endpoint, region = client.meta.endpoint_url, client.meta.region_name
     host = urlsplit(endpoint).hostname or ""
@@ -102,20 +103,26 @@ class _Credentials:
         self()
 
     def __call__(self) -> S3Credential:
-        # botocore has no public way to them; a session of our own would not know the roles a block assumed.
-        found = self._client._get_credentials()  # type: ignore[attr-defined]
-        try:
-            frozen = found.get_frozen_credentials() if found else None
-        except BotoCoreError as error:
-            raise NotConfiguredError(f"{NO_CREDENTIALS} ({type(error).__name__})") from None
-        if frozen is None:
-            raise NotConfiguredError(NO_CREDENTIALS)
+        frozen = current_credentials(self._client)
         return {
-            "access_key_id": frozen.access_key,
-            "secret_access_key": frozen.secret_key,
+            "access_key_id": str(frozen.access_key),
+            "secret_access_key": str(frozen.secret_key),
             "token": frozen.token,
             "expires_at": datetime.now(UTC) + _CREDENTIALS_LAST,
         }
+
+
+def current_credentials(client: S3Client) -> ReadOnlyCredentials:
+    """What a client would sign by at this moment. Raises CredentialsMissingError when it has nothing to."""
+    # botocore has no public way to them; a session of our own would not know the roles a block assumed.
+    found = client._get_credentials()  # type: ignore[attr-defined]
+    try:
+        frozen: ReadOnlyCredentials | None = found.get_frozen_credentials() if found else None
+    except BotoCoreError as error:
+        raise CredentialsMissingError(f"{NO_CREDENTIALS} ({type(error).__name__})") from None
+    if frozen is None:
+        raise CredentialsMissingError(NO_CREDENTIALS)
+    return frozen
 
 
 def trusted_roots(client: S3Client) -> str | bool:

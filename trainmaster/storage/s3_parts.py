@@ -8,15 +8,17 @@ from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from botocore import UNSIGNED
+from botocore.auth import S3SigV4Auth
 from botocore.awsrequest import AWSRequest
+from botocore.config import Config
 from botocore.httpsession import URLLib3Session
 from isal import isal_zlib
 
 from trainmaster.storage.end_failures import S3, failure
 from trainmaster.storage.ends import Part, UploadGoneError
-from trainmaster.storage.obstore_clients import Timeouts, trusted_roots
+from trainmaster.storage.obstore_clients import Timeouts, current_credentials, trusted_roots
 from trainmaster.storage.obstore_failures import answered
-from trainmaster.storage.s3 import sign_urls_by_version_4
 from trainmaster.storage.s3_refusals import member, seconds, told
 
 if TYPE_CHECKING:
@@ -29,6 +31,8 @@ CHECKSUM = "x-amz-checksum-crc32"
 _SLICE = 256 << 10
 """Bytes handed to the socket at a time: each has a timeout of its own, so that a slow line is no dead one."""
 _CONNECTIONS = 64
+_UNSIGNED_BODY = Config(s3={"payload_signing_enabled": False})
+"""The checksum is signed, and proves the body."""
 
 
 class S3Parts:
@@ -40,14 +44,13 @@ class S3Parts:
         self.name, self.bucket, self._client = f"s3://{bucket}", bucket, client
         key = {"SSEKMSKeyId": kms_key_id} if kms_key_id else {}
         self._encryption: dict[str, Any] = {"ServerSideEncryption": encryption, **key} if encryption else {}
-        self._address_lasts = int(2 * timeouts.request_seconds)
         self._http = URLLib3Session(
             verify=trusted_roots(client),  # type: ignore[arg-type] # stubs know less than botocore, here and below
             proxies=client.meta.config.proxies,  # type: ignore[attr-defined]
             timeout=(timeouts.connect_seconds, timeouts.answer_seconds),  # type: ignore[arg-type]
             max_pool_connections=_CONNECTIONS,
         )
-        client.meta.events.register("choose-signer.s3.UploadPart", sign_urls_by_version_4, unique_id="trainmaster-part")  # type: ignore[arg-type]
+        client.meta.events.register("choose-signer.s3.UploadPart", _signed_by_headers, unique_id="trainmaster-part")
 
     def at(self, key: str) -> str:
         return f"{self.name}/{key}"
@@ -132,26 +135,34 @@ class S3Parts:
         raise failure(self.at(key), refusal, S3)
 
     def _sent(self, key: str, upload_id: str, number: int, body: memoryview, checksum: str) -> AWSResponse:
-        signed = self._client.generate_presigned_url(
-            "upload_part",
-            Params={
-                "Bucket": self.bucket,
-                "Key": key,
-                "UploadId": upload_id,
-                "PartNumber": number,
-                "ChecksumCRC32": checksum,
-            },
-            ExpiresIn=self._address_lasts,
+        address = self._client.generate_presigned_url(
+            "upload_part", Params={"Bucket": self.bucket, "Key": key, "UploadId": upload_id, "PartNumber": number}
         )
-        headers = {CHECKSUM: checksum, "Content-Length": str(body.nbytes)}
-        answer: AWSResponse = self._http.send(AWSRequest("PUT", signed, headers=headers, data=_slices(body)).prepare())
+        request = AWSRequest("PUT", address, headers={CHECKSUM: checksum}, data=_slices(body))
+        request.context["client_config"] = _UNSIGNED_BODY
+        self._signer().add_auth(request)
+        request.headers["Content-Length"] = str(body.nbytes)
+        answer: AWSResponse = self._http.send(request.prepare())
         _ = answer.content  # read, so that its connection can be used again
         return answer
+
+    def _signer(self) -> S3SigV4Auth:
+        region = self._client.meta.region_name
+        return S3SigV4Auth(current_credentials(self._client), "s3", "us-east-1" if region == "aws-global" else region)
 
 
 def recorded(source_version: str, sha256: str | None) -> dict[str, str]:
     """What is kept beside an object."""
     return {"source-version": source_version} | ({"sha256": sha256} if sha256 else {})
+
+
+def _signed_by_headers(signature_version: Any, **_: Any) -> Any:
+    """A handler of botocore's event `choose-signer`: an address is all that is asked of it for parts.
+
+    A signature in the address would be in the logs of urllib3, and of every proxy.
+    """
+    of_an_address = isinstance(signature_version, str) and signature_version.endswith("-query")
+    return UNSIGNED if of_an_address else None
 
 
 def _slices(body: memoryview) -> Iterator[memoryview]:
