@@ -63,6 +63,8 @@ class Gathering:
         if not (self._looks or self._waiting):
             return None
         with self._lock:
+            if self._run.desk.failure:
+                self._looks.clear()  # one listing more may show what arrived; a failed end is not asked for each object
             if self._looks:
                 return self._looks.popleft()
             is_due = nothing_else or len(self._waiting) >= ENOUGH or time.monotonic() - self._since >= LONGEST_WAIT
