@@ -5,17 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-import boto3
-from botocore.config import Config
-
-from trainmaster.aws.clients import client_config
 from trainmaster.errors import ObjectMissingError, TrainmasterError
 from trainmaster.storage.end_failures import S3, Refusal, Whose, failure
 from trainmaster.storage.ends import Piece, Version
 from trainmaster.storage.obstore_clients import Timeouts, s3_objects
 from trainmaster.storage.obstore_reading import Reader
 from trainmaster.storage.s3 import require_bucket
-from trainmaster.storage.supabase_calls import storage_base
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -62,15 +57,6 @@ class S3Source:
 
     def _failure(self, path: str, refusal: Refusal) -> TrainmasterError:
         return failure(f"{self.name}/{path}", refusal, self._whose)
-
-
-def supabase_s3_client(url: str, key_id: str, secret: str, region: str) -> S3Client:
-    """A client of a Supabase project's S3 endpoint, which knows no bucket by its host."""
-    config = client_config().merge(Config(s3={"addressing_style": "path"}, signature_version="s3v4"))
-    client: S3Client = boto3.Session(aws_access_key_id=key_id, aws_secret_access_key=secret, region_name=region).client(
-        "s3", endpoint_url=f"{storage_base(url)}/s3", config=config
-    )
-    return client
 
 
 def place_of(client: S3Client) -> tuple[str, str, str]:
