@@ -13,7 +13,7 @@ import pytest
 from altering_proxy import AlteringProxy
 from copy_ends import AT_ONCE, SMALLEST_PART, Origin, Target, all_of, put, upload
 from cutting_proxy import CuttingProxy, silent_server
-from object_stores import Server, content, sha256
+from object_stores import LARGE, Server, content, sha256
 from pydantic import SecretStr
 
 from trainmaster.errors import (
@@ -23,6 +23,7 @@ from trainmaster.errors import (
     ObjectMissingError,
     StorageUnavailableError,
 )
+from trainmaster.storage.copy import Copied, CopyLimits, Transfer, copy_objects
 from trainmaster.storage.ends import AlreadyThereError, Source, UploadGoneError, Version
 from trainmaster.storage.s3_destination import S3Destination
 from trainmaster.storage.s3_source import S3Source
@@ -277,3 +278,17 @@ class TestServerSideCopy:
     def test_what_is_not_there_is_missing(self, destination: S3Destination, source: S3Source, key: str) -> None:
         with pytest.raises(ObjectMissingError):
             destination.copy_from(source, key, Version(10, '"tag"'), f"{key}.copy")
+
+    def test_what_a_killed_copy_in_parts_left_is_aborted_by_the_next(
+        self, destination: S3Destination, source: S3Source, origin: Origin, key: str
+    ) -> None:
+        """Nobody wrote down its upload, so the key alone tells."""
+        origin.put(key, content(LARGE))
+        destination.begin(f"{key}.copy", source_version="v")
+        other = destination.begin(f"{key}.copy.of-another", source_version="v")
+        copying = Transfer(key, key, f"{key}.copy", must_be_gzip=False)
+        [copied] = copy_objects(source, destination, [copying], limits=CopyLimits(part_bytes=SMALLEST_PART))
+        assert isinstance(copied, Copied)
+        assert destination.uploads(f"{key}.copy") == []
+        assert destination.uploads(f"{key}.copy.of-another") == [other]
+        destination.abort(f"{key}.copy.of-another", other)

@@ -28,10 +28,18 @@ class ServerSide:
         self._run.conclude(self._order, self._copied)
         return self.weight
 
+    def _abort_others(self) -> None:
+        """Uploads that died while a large object was copied in parts: the journal knows of none of them."""
+        run, order = self._run, self._order
+        for left in run.at_destination(order, run.destination.uploads, order.transfer.destination):
+            run.abort(order, left)
+
     def _copied(self, order: Order) -> Copied:
         run, transfer = self._run, order.transfer
         order.deadline = time.monotonic() + run.limits.object_seconds
         version = run.at_source(order, run.source.look, transfer.source)
+        if version.size > run.limits.part_bytes:  # smaller ones no server is asked to copy in parts
+            self._abort_others()
 
         def create() -> Sent:
             copy, vouched = run.destination.copy_from, transfer.sha256
