@@ -75,6 +75,10 @@ class StorageBetween:
         """The next so many calls of this method whose path, without /storage/v1/, matches the pattern."""
         self._rules.append([method, re.compile(path), step, times])
 
+    def calm(self) -> None:
+        """Nothing befalls any call any more."""
+        self._rules.clear()
+
     def called(self, method: str, path: str) -> list[Seen]:
         return [each for each in self.seen if each.method == method and re.match(path, each.path)]
 
