@@ -130,9 +130,11 @@ class Desk:
 
     def wants_hands(self, hands: int) -> bool:
         """Whether one more thread than so many would find something to do."""
+        if hands >= self.limits.most_at_once:
+            return False
         with self._changed:
             waiting = bool(self._small or self._large or self.active_large)
-            return waiting and not self._idle and hands < self.limits.most_at_once and self._has_a_place()
+            return waiting and not self._idle and self._has_a_place()
 
     def take(self) -> Work | None:
         """The next work, once there is some; None when all is over and nothing is left that was gathered.
