@@ -28,6 +28,7 @@ from supabase_project import SupabaseProject
 from waiting import ENDS_WITHIN, IMAGE, TRUST, until
 
 from trainmaster.embedded import launch
+from trainmaster.embedded.seaweedfs import SeaweedFS
 from trainmaster.embedded.state import State
 
 BYTES = b"bytes" * 2_000_000
@@ -180,6 +181,19 @@ class TestLife:
         assert second.returncode == 1
         assert f"Port {port} of 127.0.0.1 cannot be used" in second.stderr
         assert "Traceback" not in second.stderr
+
+    @pytest.mark.parametrize("stolen", ["filer.grpc", "volume"])
+    def test_a_port_that_somebody_takes_at_the_last_moment_is_replaced(self, stolen: str, tmp_path: Path) -> None:
+        state = State(tmp_path)
+        seaweed = SeaweedFS(state, state.credentials(), None)
+        ports = json.loads((tmp_path / "ports.json").read_text())
+        try:
+            with socket.create_server(("127.0.0.1", ports[stolen])):
+                seaweed.wait_until_healthy(time.monotonic() + 90)
+            assert json.loads((tmp_path / "ports.json").read_text())[stolen] != ports[stolen]
+            assert seaweed.url.endswith(f":{ports['s3']}")
+        finally:
+            seaweed.stop()
 
     @pytest.mark.parametrize("port", ["0", "65536", "x"])
     def test_what_is_no_port_is_refused(self, tmp_path: Path, port: str) -> None:

@@ -26,6 +26,7 @@ class SeaweedFS:
     """A running SeaweedFS. Objects survive its end, by SIGKILL too: it hands every write to the kernel first."""
 
     def __init__(self, state: State, credentials: Credentials, port: int | None) -> None:
+        self._state, self._credentials = state, credentials
         self._folder = state.folder.resolve() / "s3"
         self._log = self._folder / "seaweedfs.log"
         (self._folder / "data").mkdir(parents=True, exist_ok=True)
@@ -40,6 +41,8 @@ class SeaweedFS:
     def wait_until_healthy(self, deadline: float) -> None:
         """Returns once it answers; `deadline` is a time.monotonic(). Raises NotHealthyError."""
         while not self._answers():
+            if self._lost_a_port():
+                self._choose_others()
             self.check()
             if time.monotonic() > deadline:
                 raise NotHealthyError(f"SeaweedFS did not become ready in time. {self._end_of_log()}")
@@ -54,6 +57,16 @@ class SeaweedFS:
         """End it at once: asked politely it takes 25 seconds, and has nothing to save."""
         self._child.kill()
         self._remove_sockets()
+
+    def _lost_a_port(self) -> bool:
+        """Whether it ended since another program took one of its ports between their choice and now."""
+        return self._child.poll() is not None and "already in use" in self._log.read_text(errors="replace")
+
+    def _choose_others(self) -> None:
+        """Start it on ports that are free now; that of S3, which others know by now, is kept or never."""
+        self._remove_sockets()
+        self._ports = self._state.ports(PORTS, {"s3": self._ports["s3"]})
+        self._child = self._start(self._credentials)
 
     def _remove_sockets(self) -> None:
         for name, port in self._ports.items():
