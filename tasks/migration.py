@@ -18,6 +18,7 @@ from tasks.aws import client, step
 from tasks.batching import stopping_with_run
 from trainmaster.migration import copying, promoting, pruning, rolling_back, verifying
 from trainmaster.migration.batches import Batch, batches
+from trainmaster.migration.naming import refuse_unknown
 from trainmaster.migration.outcomes import PhaseResult, VerifiedCopies
 from trainmaster.migration.plan import MigrationPlan
 from trainmaster.migration.planning import plan_migration
@@ -52,6 +53,7 @@ def library_of(settings: Settings) -> Iterator[Library]:
 def plan_copies(request: MigrateDatasetsRequest) -> MigrationPlan:
     """What there is to copy, what that takes and costs, and what is left out and why. Changes nothing."""
     with library_of(Settings()) as library:
+        refuse_unknown(library, request.user_id, request.dataset_ids)
         plan = plan_migration(library, request)
     get_run_logger().info("%s", plan.text())
     return plan
@@ -81,6 +83,7 @@ def carry_out_phase(request: MigrateDatasetsRequest) -> PhaseResult:
         "rollback": rolling_back.roll_back_datasets,
     }
     with library_of(Settings()) as library, stopping_with_run() as stop:
+        refuse_unknown(library, request.user_id, request.dataset_ids)
         result = phases[request.phase](library, request, by=_asked_by(request), stop=stop)
     get_run_logger().info("%s", result.sentence())
     return result
@@ -90,6 +93,7 @@ def carry_out_phase(request: MigrateDatasetsRequest) -> PhaseResult:
 def verify(request: VerifyCopiesRequest) -> VerifiedCopies:
     """Read copies in S3 whole; what differs from the catalogue is noted there as damaged."""
     with library_of(Settings()) as library, stopping_with_run() as stop:
+        refuse_unknown(library, request.user_id, request.dataset_ids)
         verified = verifying.verify_copies(library, request, by=f"flow run {flow_run.id}", stop=stop)
     get_run_logger().info("%s", verified.sentence())
     return verified

@@ -136,7 +136,7 @@ def report_copies(result: MigrationResult, stretches: Sequence[Stretch]) -> None
         create_table_artifact(
             key="migration-failures",
             table=_cells(result.table()),
-            description=f"{counted(result.failures_count, 'dataset')} could not be copied. The next run tries again by itself.",
+            description=f"{counted(len(result.failures), 'dataset')} not copied. What can be helped by it, the next run tries again.",
         )
     title = f"{counted(result.copied, 'dataset')} copied, {size(result.bytes)}"
     if png := picture(stretches, title):
@@ -181,7 +181,9 @@ def ended_as(result: R) -> R:
         raise MigrationEndedError(said)
     if result.stopped:
         return cast("R", Cancelled(message=said, data=result))
-    failed = result.failures_count if isinstance(result, MigrationResult) else result.failed
+    failed = result.not_done if isinstance(result, MigrationResult) else result.failed
+    if isinstance(result, MigrationResult) and result.status == "left_to_others":
+        return cast("R", Completed(name="LeftToOthers", message=said, data=result))
     if failed:
         return cast("R", Completed(name="CompletedWithFailures", message=said, data=result))
     return result

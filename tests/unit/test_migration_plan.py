@@ -239,13 +239,16 @@ class TestWords:
         first = BatchResult(
             1, NOON, NOON + timedelta(seconds=10), copied=3, adopted=1, bytes=300 * MB, bytes_read=200 * MB
         )
-        second = BatchResult(2, NOON, NOON, found=1, under_way=2, gone=1, failures=(failed, homeless))
+        second = BatchResult(
+            2, NOON, NOON, found=1, under_way=2, gone=1, failures=(failed, homeless), others_seconds=119.6
+        )
         plan = planned([in_s3(), hindered(), candidate()], limit=5)
         result = MigrationResult.of(plan, iter([first, second]), seconds=10)
         assert result.status == "completed_with_failures"
         assert result.sentence() == (
             "3 datasets copied (300 MB, 1 of them sent by a run that died), 2 in S3 before, 2 in the hands of others, 1 deleted"
-            " meanwhile, 1 failed, 1 left out (given up), 1 left out (not set up) in 10 s, 30.0 MB/s."
+            " meanwhile, 1 failed, 1 left out (given up), 1 left out (not set up) in 10 s, 30.0 MB/s. Others are at 2 datasets; their"
+            " claims run out in at most 2 min 0 s unless renewed: run it again then."
         )
         assert result.text() == (
             "Migration: completed with failures\n"
@@ -253,7 +256,8 @@ class TestWords:
             "Copied              3 datasets, 300 MB, 1 of them sent by a run that died\n"
             "Read from Supabase  200 MB\n"
             "In S3 before        2 datasets\n"
-            "Others are at       2 datasets\n"
+            "Left to others      others are at 2 datasets; their claims run out in at most 2 min 0 s unless renewed: run it again"
+            " then\n"
             "Deleted meanwhile   1 dataset\n"
             "Failed              1 source missing\n"
             "Left out            1 given up, 1 not set up\n"
@@ -308,6 +312,25 @@ class TestWords:
         done = [BatchResult(1, NOON, NOON, copied=copied)]
         result = MigrationResult.of(plan, done, seconds=1, now=NOON.replace(hour=hour))
         assert (result.left_off, result.status) == (left_off, "completed")
+
+    def test_a_run_that_left_everything_to_others_says_so_first_and_when_to_come_again(self) -> None:
+        theirs = BatchResult(1, NOON, NOON, under_way=1, others_seconds=100)
+        result = MigrationResult.of(planned([candidate()]), [theirs], seconds=1)
+        first = "others are at 1 dataset; their claims run out in at most 100 s unless renewed: run it again then"
+        assert (result.status, result.not_done) == ("left_to_others", 0)
+        assert result.text().splitlines()[0] == f"Migration: {first}"
+        assert result.sentence().startswith("Left to others. 0 datasets copied")
+
+    def test_what_was_asked_for_by_id_and_not_done_is_named_with_what_to_do(self) -> None:
+        lost, homeless = hindered(name="cats"), candidate(name="dogs", user_id=UUID(int=8))
+        theirs = [BatchResult(1, NOON, NOON, under_way=1, others_seconds=5)]
+        asked = [str(lost.id), str(homeless.id), str(uuid4())]
+        plan = planned([lost, homeless, candidate()], {UUID(int=8): "There is no bucket."}, dataset_ids=asked)
+        result = MigrationResult.of(plan, theirs, seconds=1)
+        assert (result.status, result.not_done) == ("completed_with_failures", 3)
+        assert [one.name for one in result.failures] == ["cats", "dogs"]
+        assert "Upload it again. Given up until its row changes, or retry_given_up" in result.text()
+        assert MigrationResult.of(planned([lost]), [], seconds=1).not_done == 0
 
     def test_a_rehearsal_changes_nothing(self) -> None:
         result = MigrationResult.of(planned([candidate()], dry_run=True), [], seconds=0)

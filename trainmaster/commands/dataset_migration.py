@@ -29,6 +29,7 @@ from trainmaster.commands.library_commands import (
 )
 from trainmaster.migration.batches import batches
 from trainmaster.migration.copying import copy_batch, limits_of
+from trainmaster.migration.naming import refuse_unknown
 from trainmaster.migration.outcomes import PhaseResult, VerifiedCopies
 from trainmaster.migration.planning import plan_migration
 from trainmaster.migration.promoting import promote_datasets
@@ -130,6 +131,7 @@ def _migrate(args: argparse.Namespace, settings: Settings) -> int:
         workers=1,
     )
     with _stopping() as stop, open_library(settings) as library:
+        refuse_unknown(library, request.user_id, request.dataset_ids)
         if request.phase == "copy":
             return _copy(library, request, stop, as_json=args.json)
         changed = _AFTER_THE_COPY[request.phase](library, request, by=_who(), stop=stop.asked)
@@ -149,7 +151,7 @@ def _copy(library: Library, request: MigrateDatasetsRequest, stop: _Stop, *, as_
     result = MigrationResult.of(plan, _copied(library, request, stop, plan.datasets), seconds=0.0)
     result = result.model_copy(update={"seconds": time.monotonic() - began})
     print(result.model_dump_json() if as_json else result.text())
-    return stop.exit_code(ended_early=result.ended_early, failed=result.failures_count)
+    return stop.exit_code(ended_early=result.ended_early, failed=result.not_done)
 
 
 def _copied(library: Library, request: MigrateDatasetsRequest, stop: _Stop, planned: int) -> Iterator[BatchResult]:
@@ -173,6 +175,7 @@ def _verify(args: argparse.Namespace, settings: Settings) -> int:
         megabytes_per_second=args.mb_per_second,
     )
     with _stopping() as stop, open_library(settings) as library:
+        refuse_unknown(library, request.user_id, request.dataset_ids)
         verified = verify_copies(library, request, by=_who(), stop=stop.asked)
     _say_phase(verified, as_json=args.json)
     return stop.exit_code(ended_early=verified.ended_early, failed=verified.damaged_count + verified.failed)

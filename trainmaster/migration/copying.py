@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from uuid import UUID
 
 from trainmaster.catalog.datasets import Dataset
+from trainmaster.catalog.standings import longest_claim
 from trainmaster.errors import DatasetMissingError, TrainmasterError, UploadUnderWayError
 from trainmaster.migration.attempt import Attempt, Upshot
 from trainmaster.migration.batches import Batch
@@ -57,6 +58,7 @@ def copy_batch(
     attempt.copy([one.id for one in batch.datasets])
     upshots = list(attempt.upshots.values())
     counts = Counter(upshot.became for upshot in upshots)
+    theirs = [id_ for id_, upshot in attempt.upshots.items() if upshot.became == "under_way"]
     return BatchResult(
         batch.number,
         began,
@@ -72,6 +74,7 @@ def copy_batch(
         failures=tuple(upshot.failure for upshot in upshots if upshot.failure),
         stopped=bool(stop and stop.is_set()),
         ended_early=str(attempt.ended_early or ""),
+        others_seconds=longest_claim(library.catalogue.database, theirs).total_seconds(),
     )
 
 

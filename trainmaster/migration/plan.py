@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from decimal import ROUND_UP, Decimal
 from enum import StrEnum
@@ -31,6 +31,9 @@ COPIED_BEFORE = (
     "What is in S3 already is not copied again. Where Supabase's object was replaced since, run phase rollback for that dataset"
     " (its id in dataset_ids) with take_newer, then phase copy."
 )
+
+MAKE_A_BUCKET = "Make the bucket, and let the worker use it; then run this again."
+GIVEN_UP = "Given up until its row changes, or retry_given_up (--retry-given-up) is asked for."
 
 
 class Prospect(StrEnum):
@@ -131,11 +134,13 @@ class Listed:
 
 @dataclass(frozen=True)
 class Homeless:
-    """Users without a bucket in S3, how many datasets they have, and the first 100 of them, each with why and how many."""
+    """Users without a bucket in S3, how many datasets they have; the first 100 users, each with why and how many, and the first 100
+    datasets."""
 
     users: int = 0
     amount: Amount = Amount()
     first: tuple[tuple[UUID, str, int], ...] = ()
+    datasets: tuple[Failure, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -162,6 +167,14 @@ class MigrationPlan:
     """What was asked for at most, in words."""
     window: Window | None = None
     notes: tuple[str, ...] = ()
+    asked_for: bool = False
+    """Whether datasets were named by id."""
+
+    @property
+    def left_out(self) -> tuple[Failure, ...]:
+        """Those that nothing is tried for, the first 100 of each kind, each with what to do about it."""
+        given_up = (replace(one, advice=f"{one.advice} {GIVEN_UP}") for one in self.given_up.first)
+        return (*given_up, *self.foreign.first, *self.homeless.datasets)
 
     @property
     def datasets(self) -> int:
@@ -294,6 +307,7 @@ class Draft:
         self._to_copy, self._now, self._copied = Amount(), Amount(), Amount()
         self._failed, self._given_up, self._foreign = _Growing(), _Growing(), _Growing()
         self._homeless, self._of_homeless, self._why = Counter[UUID](), Amount(), dict[UUID, str]()
+        self._without = list[Failure]()
 
     def add(self, candidate: Candidate, homeless: Mapping[UUID, str]) -> None:
         """One more; `homeless` as in `prospect_of`."""
@@ -311,6 +325,9 @@ class Draft:
                 self._of_homeless = self._of_homeless.with_one(candidate.size_bytes)
                 if len(self._why) < LISTED:
                     self._why[candidate.user_id] = homeless[candidate.user_id]
+                if len(self._without) < LISTED:
+                    why = homeless[candidate.user_id]
+                    self._without.append(Failure(candidate.id, candidate.name, "not_set_up", why, MAKE_A_BUCKET))
             case Prospect.COPY:
                 self._to_copy = self._to_copy.with_one(candidate.size_bytes)
                 if hindrance:
@@ -330,13 +347,14 @@ class Draft:
             failed_before=self._failed.listed(),
             given_up=self._given_up.listed(),
             foreign=self._foreign.listed(),
-            homeless=Homeless(len(self._homeless), self._of_homeless, tuple(first)),
+            homeless=Homeless(len(self._homeless), self._of_homeless, tuple(first), tuple(self._without)),
             pace=self._pace,
             seconds=self._pace.seconds(self._now, self._cap),
             cap=self._cap,
             left_off=self._left_off(),
             limits=self._limits(),
             window=self._window,
+            asked_for=bool(self._request.dataset_ids),
             notes=(COPIED_BEFORE,) if self._request.dataset_ids and self._copied.datasets else (),
         )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -22,7 +23,8 @@ LISTED = 100
 SKIPPED = frozenset({"not_set_up", "foreign"})
 """Kinds that say why nothing was tried: `foreign` rows name no object of their user."""
 
-Status = Literal["planned", "completed", "completed_with_failures", "ended_early", "stopped"]
+Status = Literal["planned", "completed", "completed_with_failures", "left_to_others", "ended_early", "stopped"]
+"""`left_to_others`: nothing could be copied, for other runs hold all that there was."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +63,8 @@ class BatchResult:
     ended_early: str = ""
     """Why it makes no sense to go on with others: an end of the copy failed altogether."""
     window_closed: bool = False
+    others_seconds: float = 0.0
+    """How long those who are at the datasets `under_way` hold them yet, unless they renew their claims."""
 
     @property
     def datasets(self) -> int:
@@ -87,6 +91,7 @@ class _Sum:
     ended_early: str = ""
     stopped: bool = False
     window_closed: bool = False
+    others_seconds: float = 0.0
 
     def add(self, batch: BatchResult) -> None:
         for name in ("copied", "adopted", "bytes", "bytes_read", "found", "under_way", "gone"):
@@ -96,13 +101,15 @@ class _Sum:
         self.ended_early = self.ended_early or batch.ended_early
         self.stopped |= batch.stopped
         self.window_closed |= batch.window_closed
+        self.others_seconds = max(self.others_seconds, batch.others_seconds)
 
 
 class MigrationResult(BaseModel):
     """What a run that copies came to. Sizes are bytes; those of `bytes` are in S3 now, those of `bytes_read` came from Supabase.
 
     `failed` counts by kind, `failures` names the first 100 of them. `ended_early` says which end failed altogether, `left_off`
-    why datasets are left for the next run: a limit was reached, or the window closed.
+    why datasets are left for the next run: a limit was reached, or the window closed. `others_seconds` is when the claims of those
+    who are at what is `under_way` run out, unless renewed. `asked_for` is whether datasets were named by id.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -123,6 +130,8 @@ class MigrationResult(BaseModel):
     ended_early: str = ""
     left_off: str = ""
     notes: tuple[str, ...] = ()
+    others_seconds: float = 0.0
+    asked_for: bool = False
 
     @classmethod
     def of(
@@ -142,7 +151,12 @@ class MigrationResult(BaseModel):
             "found": merged.found + plan.copied.datasets,
             "left_off": left_off,
             "notes": plan.notes,
+            "asked_for": plan.asked_for,
         }
+        if plan.asked_for:  # the others were left out by rule, these by name
+            changed["failures"] = (*merged.failures, *plan.left_out)[:LISTED]
+            if plan.skipped and merged.status in ("completed", "left_to_others"):
+                changed["status"] = "completed_with_failures"
         if plan.rehearsed:
             changed["status"] = "planned"
         return merged.model_copy(update=changed)
@@ -167,7 +181,8 @@ class MigrationResult(BaseModel):
         early = ended_early or total.ended_early
         skipped = {kind: count for kind, count in total.failed.items() if kind in SKIPPED}
         failed = {kind: count for kind, count in total.failed.items() if kind not in SKIPPED}
-        status: Status = "completed_with_failures" if failed else "completed"
+        waits = total.figures["under_way"] and not total.figures["copied"]
+        status: Status = "completed_with_failures" if failed else "left_to_others" if waits else "completed"
         status = "stopped" if total.stopped else status
         status = "ended_early" if early else status
         figures = total.figures
@@ -186,6 +201,7 @@ class MigrationResult(BaseModel):
             failures=tuple(total.failures),
             ended_early=early,
             left_off="the time window is closed" if total.window_closed else "",
+            others_seconds=total.others_seconds,
         )
 
     @property
@@ -203,6 +219,22 @@ class MigrationResult(BaseModel):
         """How many failed, named or not."""
         return sum(self.failed.values())
 
+    @property
+    def not_done(self) -> int:
+        """How many failed, and of datasets asked for by id those left out or to others as well."""
+        return self.failures_count + (sum(self.skipped.values()) + self.under_way if self.asked_for else 0)
+
+    @property
+    def others(self) -> str:
+        """What is said of datasets that others are at, and when to come again; empty when there are none."""
+        if not self.under_way:
+            return ""
+        said = f"others are at {counted(self.under_way, 'dataset')}"
+        if not self.others_seconds:
+            return f"{said}, or were a moment ago: run it again"
+        at_most = duration(max(math.ceil(self.others_seconds), 10))
+        return f"{said}; their claims run out in at most {at_most} unless renewed: run it again then"
+
     def sentence(self) -> str:
         """All of it in one line."""
         if self.status == "planned":
@@ -212,6 +244,9 @@ class MigrationResult(BaseModel):
             said = f"Ended early: {self.ended_early.rstrip('.')}. {said}"
         if self.status == "stopped":
             said = f"Stopped. {said}"
+        if self.status == "left_to_others":
+            said = f"Left to others. {said}"
+        said += f" {self.others[0].upper()}{self.others[1:]}." if self.others else ""
         said += f" The next run goes on: {self.left_off}." if self.left_off else ""
         return " ".join([said, *self.notes])
 
@@ -243,14 +278,15 @@ class MigrationResult(BaseModel):
     def _page(self) -> Page:
         named = [f"{failure.name} ({failure.dataset_id}): {said(failure)}" for failure in self.failures]
         not_copied = Listing("Not copied", self.failures_count + sum(self.skipped.values()), named)
-        return Page(f"Migration: {words(self.status)}", self._facts(), [not_copied] if named else [], self.notes)
+        title = f"Migration: {self.others}" if self.status == "left_to_others" else f"Migration: {words(self.status)}"
+        return Page(title, self._facts(), [not_copied] if named else [], self.notes)
 
     def _facts(self) -> list[tuple[str, str]]:
         facts = [
             ("Copied", f"{counted(self.copied, 'dataset')}, {size(self.bytes)}" + _adopted(self.adopted)),
             ("Read from Supabase", size(self.bytes_read)),
             ("In S3 before", counted(self.found, "dataset") if self.found else ""),
-            ("Others are at", counted(self.under_way, "dataset") if self.under_way else ""),
+            ("Left to others", self.others),
             ("Deleted meanwhile", counted(self.gone, "dataset") if self.gone else ""),
             ("Failed", _by_kind(self.failed)),
             ("Left out", _by_kind(self.skipped)),
