@@ -347,7 +347,7 @@ def test_a_pruning_killed_at_any_step_happened_or_did_not_or_is_finished_by_the_
     children: Any, shelves: Shelves, embedded: Any
 ) -> None:
     asked, deaths = request(shelves, "prune", dry_run=False), 0
-    for step in range(1, MOST_STEPS):
+    for step in range(1, MOST_STEPS, 2):  # before each: after one is as before the next
         dataset = promoted(shelves, *chats(5), BAD, max_bad_fraction=0.5)
         phase = killed_phases.Phase(dict(embedded.environment), shelves.folder, shelves.user_id, asked, step)
         child = children.Process(target=killed_phases.carry_out, args=(phase,))
@@ -367,7 +367,7 @@ def test_a_pruning_killed_at_any_step_happened_or_did_not_or_is_finished_by_the_
         if child.exitcode == 0:
             break
         deaths += 1
-    assert deaths == step - 1 >= 8
+    assert deaths == (step - 1) / 2 >= 5
 
 
 def test_prunings_that_race_delete_once_and_lose_nothing(shelves: Shelves) -> None:

@@ -383,9 +383,8 @@ class TestCopyingAgain:
     def test_killed_between_letting_go_and_removing_it_is_finished_by_the_sweep(
         self, children: Any, shelves: Shelves, embedded: Any
     ) -> None:
-        newer, step = packed(*chats(8, "second")), 0
-        while True:
-            step += 1
+        newer = packed(*chats(8, "second"))
+        for step in range(1, MOST_STEPS, 2):  # before each: after one is as before the next
             dataset = self.copied(shelves)
             put_in_supabase(shelves, dataset.storage_path, newer)
             asked = request(shelves, "rollback", dataset_ids=[str(dataset.id)], take_newer=True)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gzip
+import hashlib
+import io
 import json
 import os
 import signal
@@ -108,6 +111,27 @@ def test_a_rotten_copy_is_said_and_put_right_as_the_advice_has_it(
     assert datasets("migrate", "--json").value()["copied"] == 1
     assert datasets("verify", "--all").code == 0
     assert "hindered" not in datasets("show", id_).out
+
+
+def test_what_was_replaced_in_supabase_counts_once_somebody_says_so(
+    datasets: Callable[..., Said], shelves: Shelves
+) -> None:
+    [id_] = stored(shelves, 1)
+    assert datasets("migrate").code == 0
+    assert datasets("migrate", "promote").code == 0
+    path, newer = f"{shelves.user_id}/private/{id_}.jsonl.gz", gzip.compress(b'{"messages": []}\n')
+    shelves.store(SUPABASE).delete(path)
+    sha256 = hashlib.sha256(newer).hexdigest()
+    body = io.BytesIO(newer)
+    shelves.store(SUPABASE).put(path, body, size=len(newer), sha256=sha256, content_type="application/gzip")
+    left = datasets("migrate", "rollback", "--dataset", id_)
+    assert (left.code, "--take-newer" in left.out) == (1, True), left
+    unnamed = datasets("migrate", "rollback", "--take-newer")
+    assert (unnamed.code != 0, "name those that are meant" in unnamed.err) == (True, True), unnamed
+    assert len(shelves.objects()) == 2
+    taken = datasets("migrate", "rollback", "--dataset", id_, "--take-newer")
+    assert taken.code == 0, taken
+    assert shelves.objects() == {f"supabase://{path}"}
 
 
 def test_a_dataset_whose_bytes_are_gone_fails_alone(datasets: Callable[..., Said], shelves: Shelves) -> None:

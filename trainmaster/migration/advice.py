@@ -2,9 +2,9 @@
 
 COPY_FIRST = "Run migrate-datasets with phase copy; then this again."
 COPY_AGAIN = (
-    "Copy it again: run migrate-datasets with phase rollback for this dataset (its id in dataset_ids) and take_newer, which makes"
-    " Supabase's bytes the ones that count and deletes S3's; then with phase copy. If S3's are the right ones, remove the object"
-    " in Supabase, and phase rollback puts S3's back there."
+    "Copy it again: run migrate-datasets with phase rollback for this dataset (its id in dataset_ids) and take_newer"
+    " (--take-newer), which makes Supabase's bytes the ones that count and deletes S3's; then with phase copy. If S3's are the"
+    " right ones, remove the object in Supabase, and phase rollback puts S3's back there."
 )
 HEAL = (
     "Supabase has the bytes as they were: run migrate-datasets with phase rollback for this dataset, then with phase copy, and"
