@@ -15,12 +15,12 @@ import hashlib
 import json
 import os
 import random
-import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from functools import partial
+from itertools import product
 from pathlib import Path
 from shutil import rmtree
 
@@ -29,6 +29,7 @@ from benchmarks.migrating.ends import S3End
 from benchmarks.migrating.engines import BOUND, OWN, Errand, Tools
 from benchmarks.migrating.report import Run, Trial, summary, table
 from benchmarks.migrating.workloads import WORKLOADS, Made, Workload, make
+from trainmaster.embedded import processes
 
 ROUNDS = 3
 LONGEST_RUN = 1800
@@ -48,12 +49,10 @@ def main() -> int:
         "rclone": partial(servers.rclone_to_rclone, rclone=options.rclone),
     }
     with tempfile.TemporaryDirectory(prefix="bench-migration-", dir=options.folder) as folder:
-        trials = [
-            measure(name, pairs[name], WORKLOADS[workload].scaled(options.scale), Path(folder), options)
-            for name in options.servers
-            for workload in options.workloads
-        ]
-    print(f"\n{table(trials)}")
+        trials = []
+        for name, workload in product(options.servers, options.workloads):
+            trials.append(measure(name, pairs[name], WORKLOADS[workload].scaled(options.scale), Path(folder), options))
+            print(f"\n{table(trials[-1])}\n", flush=True)
     print(
         json.dumps(
             {"scale": options.scale, "rounds": options.rounds, "cores": os.cpu_count(), "ratios": summary(trials)}
@@ -85,7 +84,6 @@ def measure(name: str, serving: Serving, workload: Workload, folder: Path, optio
                     print(".", end="", flush=True)
     finally:
         rmtree(place)
-    print()
     return Trial(name, workload.name, len(made), sum(each.size for each in made), runs)
 
 
@@ -95,17 +93,22 @@ def _run(engine: str, errand: Errand, tools: Tools) -> Run:
         commands = engines.commands(engine, errand, tools)
         figures = errand.folder / "figures.json"
         stopwatch = Path(__file__).parent / "migrating" / "stopwatch.py"
-        done = subprocess.run(
-            [sys.executable, "-I", "-S", str(stopwatch), str(figures), json.dumps(commands.lines)],
-            env={**os.environ, **commands.environment}, capture_output=True, text=True, timeout=LONGEST_RUN, check=False,
-        )  # fmt: skip
-        if done.returncode:
-            sys.exit(f"\n{engine} failed:\n{done.stdout[-2000:]}\n{done.stderr[-4000:]}")
+        log, output = errand.folder / "log", errand.folder / "output"
+        with log.open("wb") as errors, output.open("wb") as said:
+            child = processes.start(
+                [sys.executable, "-I", "-S", str(stopwatch), str(figures), json.dumps(commands.lines)],
+                env={**os.environ, **commands.environment}, stdout=said, stderr=errors,
+            )  # fmt: skip
+            try:
+                failed = child.wait(LONGEST_RUN)
+            finally:
+                child.kill()
+        if failed:
+            sys.exit(f"\n{engine} failed:\n{log.read_text(errors='replace')[-4000:]}")
         if engine != BOUND and (wrong := compare(errand.destination, errand.made)):
             sys.exit(f"\n{engine} copied wrong: {wrong}")
-        said = done.stdout.splitlines()[-1:] if engine in OWN else []
-        start = {f"start_{name}": seconds for line in said for name, seconds in json.loads(line).items()}
-        return Run(**json.loads(figures.read_text()), **start)
+        start = json.loads(output.read_text()) if engine in OWN else {}
+        return Run(**json.loads(figures.read_text()), **{f"start_{name}": seconds for name, seconds in start.items()})
     finally:
         rmtree(errand.folder)
 

@@ -18,11 +18,13 @@ from trainmaster.storage.library import open_library
 
 def main() -> int:
     request, expected = MigrateDatasetsRequest(), int(sys.argv[1])
-    limits = limits_of(request)
     with open_library(Settings()) as library, ThreadPoolExecutor(request.workers) as threads:
         tell_started()
         results = list(
-            threads.map(lambda batch: copy_batch(library, batch, limits, by="benchmark"), batches(library, request))
+            threads.map(
+                lambda batch: copy_batch(library, batch, limits_of(request, batch), by="benchmark"),
+                batches(library, request),
+            )
         )
     copied = sum(result.copied for result in results)
     if copied != expected:

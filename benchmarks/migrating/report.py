@@ -74,7 +74,7 @@ class Trial:
         return {**self.ratios(), "peak_mb": round(self.median(OURS).peak), "once_started": self.once_started.ratios()}
 
 
-def table(trials: Sequence[Trial]) -> str:
+def table(trial: Trial) -> str:
     """For people. The last columns: how many times as fast as each peer, and as the loopback bound, the start of ours included."""
     head = [
         "servers",
@@ -91,19 +91,18 @@ def table(trials: Sequence[Trial]) -> str:
         "× bound",
     ]
     rows = [head]
-    for trial in trials:
-        for engine in trial.runs:
-            run = trial.median(engine)
-            against = [
-                f"{trial.times_as_fast(engine, other):.2f}" if other in trial.runs else "—"
-                for other in (RCLONE, S5CMD, BOUND)
+    for engine in trial.runs:
+        run = trial.median(engine)
+        against = [
+            f"{trial.times_as_fast(engine, other):.2f}" if other in trial.runs else "—"
+            for other in (RCLONE, S5CMD, BOUND)
+        ]
+        rows.append(
+            [
+                trial.servers, trial.workload, engine, f"{run.wall:.2f}", f"{trial.size / 1e6 / run.wall:,.0f}",
+                f"{trial.objects / run.wall:,.1f}", f"{run.cpu / trial.size * 1e9:.2f}", f"{run.peak:.0f}", f"{run.start_wall:.1f}", *against,
             ]
-            rows.append(
-                [
-                    trial.servers, trial.workload, engine, f"{run.wall:.2f}", f"{trial.size / 1e6 / run.wall:,.0f}",
-                    f"{trial.objects / run.wall:,.1f}", f"{run.cpu / trial.size * 1e9:.2f}", f"{run.peak:.0f}", f"{run.start_wall:.1f}", *against,
-                ]
-            )  # fmt: skip
+        )  # fmt: skip
     widths = [max(len(row[column]) for row in rows) for column in range(len(head))]
     return "\n".join(_line(row, widths) for row in rows)
 

@@ -57,7 +57,7 @@ def test_the_summary_holds_the_ratios_of_each_workload_and_is_json() -> None:
 
 
 def test_the_table_has_a_line_for_each_engine() -> None:
-    lines = table([TRIAL]).splitlines()
+    lines = table(TRIAL).splitlines()
     assert len(lines) == 1 + len(TRIAL.runs)
     assert next(line for line in lines if " s5cmd  " in line and "seaweedfs" in line).split()[3:8] == [
         "8.00", "250", "12.5", "4.00", "30",
