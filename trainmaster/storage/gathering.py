@@ -117,8 +117,9 @@ class Gathering:
         for put in puts:
             folders[folder_of(put.path(end))].append(put)
         shown: set[Put] = set()
+        fewest = 1 if self._run.desk.failure else FEWEST_LISTED  # of a failed end nobody asks for a look
         for together in folders.values():
-            if len(together) >= FEWEST_LISTED and self._lists[end]:
+            if len(together) >= fewest and self._lists[end]:
                 found = self._listed(end, together)
                 shown.update(put for put in together if put.is_shown(end, found.get(put.path(end))))
         return shown
