@@ -18,6 +18,7 @@ import pytest
 from botocore.config import Config
 from library_shelves import BAD, S3, SUPABASE, Shelves, chats
 from sqlalchemy import text
+from watched_stores import WatchedStores, watched
 
 from trainmaster.catalog.pending import PendingObject, PendingObjects
 from trainmaster.errors import (
@@ -31,7 +32,7 @@ from trainmaster.errors import (
 from trainmaster.storage import intake
 from trainmaster.storage.library import Library
 from trainmaster.storage.removing import delete_dataset, sweep
-from trainmaster.storage.store import ObjectStore, StorageProvider
+from trainmaster.storage.store import StorageProvider
 from trainmaster.storage.stores import Stores
 from trainmaster.storage.uploading import upload
 
@@ -43,36 +44,6 @@ def shelves(embedded: Any, tmp_path: Path) -> Iterator[Shelves]:
     shelves = Shelves(embedded.environment, tmp_path)
     yield shelves
     shelves.catalogue.close()
-
-
-class Watched:
-    """A store of which calls can be watched, or replaced, by name."""
-
-    def __init__(self, store: ObjectStore, **instead: Callable[..., Any]) -> None:
-        self._store, self._instead = store, instead
-
-    def __getattr__(self, name: str) -> Any:
-        real = getattr(self._store, name)
-        if name not in self._instead:
-            return real
-        return lambda *args, **kwargs: self._instead[name](real, *args, **kwargs)
-
-
-class WatchedStores:
-    """All stores, so watched."""
-
-    def __init__(self, stores: Stores, instead: dict[str, Callable[..., Any]]) -> None:
-        self._stores, self._instead = stores, instead
-
-    def at(self, provider: StorageProvider, bucket: str) -> Any:
-        return Watched(self._stores.at(provider, bucket), **self._instead)
-
-    def home(self, provider: StorageProvider, user_id: Any) -> Any:
-        return Watched(self._stores.home(provider, user_id), **self._instead)
-
-
-def watched(shelves: Shelves, **instead: Callable[..., Any]) -> Library:
-    return replace(shelves.library, stores=WatchedStores(shelves.library.stores, instead))  # type: ignore[arg-type]
 
 
 def without_s3(shelves: Shelves) -> Library:

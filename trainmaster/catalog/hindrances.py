@@ -21,6 +21,11 @@ HindranceKind = Literal[
 ]  # fmt: skip
 """`source_unsound` is no whole gzip, or other bytes than were catalogued; `damaged` is a copy in S3 that is not what it was."""
 HOPELESS: frozenset[HindranceKind] = frozenset({"source_missing", "source_unsound"})
+WRONG_AT: Mapping[StorageProvider, frozenset[HindranceKind]] = {
+    StorageProvider.SUPABASE: HOPELESS,
+    StorageProvider.S3: frozenset({"damaged"}),
+}
+"""What says of the copy at a provider that it is not what was catalogued."""
 MOST_FAILURES = 3
 """So often a hopeless one is tried; then not again until its row changes."""
 LONGEST = 2_000
@@ -94,6 +99,24 @@ def clear(connection: Connection, dataset_ids: Sequence[UUID], kind: HindranceKi
     hindered = dataset_hindrances.c
     of_kind = [hindered.kind == kind] if kind else []
     connection.execute(delete(dataset_hindrances).where(hindered.dataset_id.in_(dataset_ids), *of_kind))
+
+
+def kinds_of(connection: Connection, dataset_ids: Iterable[UUID]) -> Mapping[UUID, HindranceKind]:
+    """What kept which of them from being moved, or was found of them, the last time."""
+    hindered = dataset_hindrances.c
+    rows = select(hindered.dataset_id, hindered.kind).where(hindered.dataset_id.in_(list(dataset_ids)))
+    return {found.dataset_id: found.kind for found in connection.execute(rows)}
+
+
+def remedied(connection: Connection, dataset_id: UUID, provider: StorageProvider, by: datetime) -> None:
+    """The copy at a provider was sound at that moment: what was found wrong with it until then no longer hinders."""
+    hindered = dataset_hindrances.c
+    kinds = WRONG_AT[provider] | ({"source_changed"} if provider is StorageProvider.SUPABASE else set())
+    connection.execute(
+        delete(dataset_hindrances).where(
+            hindered.dataset_id == dataset_id, hindered.kind.in_(sorted(kinds)), hindered.last_at <= by
+        )
+    )
 
 
 def damaged_among(connection: Connection, dataset_ids: Iterable[UUID]) -> set[UUID]:

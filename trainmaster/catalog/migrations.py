@@ -7,7 +7,7 @@ raise besides.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import TypeVar
 from uuid import UUID
@@ -19,7 +19,7 @@ from trainmaster.catalog.candidates import Candidate, Selection
 from trainmaster.catalog.claiming import Claims, Wanted, claim_all, release_all, renew_all
 from trainmaster.catalog.database import Database
 from trainmaster.catalog.datasets import Copy
-from trainmaster.catalog.hindrances import Found, hinder
+from trainmaster.catalog.hindrances import Found, HindranceKind, hinder, kinds_of, remedied
 from trainmaster.catalog.moves import Deed, Move, moves_of
 from trainmaster.catalog.pending import PendingObject, is_held, lost
 from trainmaster.catalog.promotions import Verified, note_damage, send_readers, verify_all, withdraw
@@ -101,6 +101,16 @@ class Migrations:
         for some in _batches(found):
             with self._database.writing() as connection:
                 hinder(self._database, connection, some)
+
+    def hindrances(self, dataset_ids: Sequence[UUID]) -> Mapping[UUID, HindranceKind]:
+        """What was found wrong the last time with those of these that something is wrong with."""
+        with self._database.reading() as connection:
+            return kinds_of(connection, dataset_ids)
+
+    def remedied(self, dataset_id: UUID, provider: StorageProvider, by: datetime) -> None:
+        """Forget what was found wrong, until then, with the copy at a provider: it was sound at that moment."""
+        with self._database.writing() as connection:
+            remedied(connection, dataset_id, provider, by)
 
     def release(self, claims: Sequence[PendingObject]) -> None:
         """Give claims up whose objects are gone, or never came; those that somebody else holds by now are his."""

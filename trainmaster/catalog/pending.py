@@ -70,16 +70,24 @@ class PendingObjects:
         with self._database.writing() as connection:
             now = self._database.now(connection)
             wanted = PendingObject(provider, bucket, path, dataset_id, user_id, holder, now + lease, now)
-            if not self._take(connection, wanted, now):
-                # There still: a conflict locks the row even where it changes nothing.
-                raise _under_way(
-                    _read(connection.execute(select(pending_objects).where(_is(provider, bucket, path))).one()), now
-                )
+            held = self._hold(connection, wanted, now)
             # Looked at only now: whoever catalogued it in the meantime had to settle his claim, and ours waited for that.
             if connection.execute(select(is_vouched(provider, bucket, path))).scalar_one():
                 forget(connection, wanted)
                 return None
-            return _read(connection.execute(select(pending_objects).where(is_held(wanted))).one())
+            return held
+
+    def hold(
+        self, *, provider: str, bucket: str, path: str, dataset_id: UUID, user_id: UUID, holder: str, lease: timedelta
+    ) -> PendingObject:
+        """Hold an object though it may be catalogued, to put it anew. Raises UploadUnderWayError when somebody else holds it.
+
+        Where it is catalogued, and its holder dies, whoever takes the claim over finds that and leaves the object alone.
+        """
+        with self._database.writing() as connection:
+            now = self._database.now(connection)
+            wanted = PendingObject(provider, bucket, path, dataset_id, user_id, holder, now + lease, now)
+            return self._hold(connection, wanted, now)
 
     def renew(self, claim: PendingObject, lease: timedelta) -> PendingObject:
         """The same claim for longer, from now. Raises LeaseLostError when it was taken over or settled."""
@@ -111,6 +119,13 @@ class PendingObjects:
                 .limit(limit)
             ).all()
         return [_read(row) for row in rows]
+
+    def _hold(self, connection: Connection, wanted: PendingObject, now: datetime) -> PendingObject:
+        if not self._take(connection, wanted, now):
+            # There still: a conflict locks the row even where it changes nothing.
+            there = select(pending_objects).where(_is(wanted.provider, wanted.bucket, wanted.path))
+            raise _under_way(_read(connection.execute(there).one()), now)
+        return _read(connection.execute(select(pending_objects).where(is_held(wanted))).one())
 
     def _take(self, connection: Connection, wanted: PendingObject, now: datetime) -> bool:
         free = or_(pending_objects.c.lease_until <= now, pending_objects.c.holder == wanted.holder)

@@ -1,4 +1,4 @@
-"""Checked datasets into stores and catalogue: exactly once, and nothing half-way.
+"""Checked datasets into stores and catalogue: exactly once, nothing half-way, and what went wrong since put again.
 
 Each copy takes three steps: the object is claimed, put and verified, and catalogued in the transaction that settles the claim.
 Whoever dies in between leaves a claim that runs out, and `sweep` removes what lies under it. The id follows from the content, so
@@ -10,11 +10,10 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 from uuid import UUID, uuid5
 
 from trainmaster.catalog.datasets import Copy, Dataset
@@ -25,13 +24,16 @@ from trainmaster.datasets.showing.machine import as_json
 from trainmaster.errors import (
     CatalogueUnavailableError,
     LeaseLostError,
+    NameConflictError,
     TrainmasterError,
     UploadUnderWayError,
 )
+from trainmaster.migration.proving import version_at
 from trainmaster.storage.library import Library, dataset_path, dropped_path, new_holder
+from trainmaster.storage.mending import CONTENT_TYPE, File, mend, stands
 from trainmaster.storage.store import ObjectStore, StorageProvider
 
-CONTENT_TYPE = "application/gzip"
+__all__ = ["CONTENT_TYPE", "NewDataset", "upload", "uploaded"]
 _NAMESPACE = UUID("5d0f7f5e-6a0b-4c39-9f0a-3c1c8f6f2a51")
 _KEPT = (
     "container", "detection", "bad_examples", "problem_counts", "note_counts", "statistics", "normalised", "dropped"
@@ -97,27 +99,42 @@ class NewDataset:
 
 
 def upload(library: Library, new: NewDataset, providers: Sequence[StorageProvider]) -> UploadedDataset:
-    """Store and catalogue a dataset at each provider in turn; what is there already is left alone and moves no byte.
+    """Store and catalogue a dataset at each provider in turn; what is there, and is what it was, moves no byte.
 
+    Of a dataset that is catalogued every copy is looked at, and put again where it is missing or other, which the result says.
     Readers get the copy of the first provider that worked when the dataset was new. One that fails while another has the bytes
     is a warning of the result; when none has, its error is raised. UploadUnderWayError, LeaseLostError,
-    CatalogueUnavailableError, StorageUnavailableError: the same upload may work later.
+    CatalogueUnavailableError, StorageUnavailableError: the same upload may work later. NameConflictError: the dataset was given
+    other bytes since.
     """
     found = library.catalogue.datasets.get(new.id, new.user_id)
     dataset, sent, failures = found, set[StorageProvider](), dict[StorageProvider, TrainmasterError]()
+    warnings: list[str] = []
     for provider in providers:
         try:
-            dataset, was_sent = _ensure_copy(library, new, dataset, provider)
+            ensured = _ensure_copy(library, new, dataset, provider)
         except _START_ANEW:
             raise
         except TrainmasterError as error:
             _log.warning("Dataset %s: no copy in %s. %s", new.id, provider, error)
             failures[provider] = error
         else:
-            sent |= {provider} if was_sent else set()
+            dataset = ensured.dataset
+            sent |= {provider} if ensured.sent else set()
+            warnings += _put_again(provider, ensured)
     if dataset is None or len(failures) == len(providers):
         raise next(iter(failures.values()))
-    warnings = [_missing_copy(provider, error) for provider, error in failures.items()]
+    warnings += [_missing_copy(provider, error) for provider, error in failures.items()]
+    for provider in {StorageProvider(copy.provider) for copy in dataset.copies} - set(providers):
+        try:
+            ensured = _ensure_copy(library, new, dataset, provider)
+        except TrainmasterError as error:
+            _log.warning("Dataset %s: its copy in %s may not be sound. %s", new.id, provider, error)
+            warnings.append(f"The copy in {provider} may not be sound: {error}")
+        else:
+            dataset = ensured.dataset
+            sent |= {provider} if ensured.sent else set()
+            warnings += _put_again(provider, ensured)
     return uploaded(dataset, sent=sent, found=found is not None, warnings=[*warnings, *_left_as_it_was(dataset, new)])
 
 
@@ -143,6 +160,25 @@ def uploaded(dataset: Dataset, *, sent: set[StorageProvider], found: bool, warni
 
 
 @dataclass(frozen=True)
+class _Ensured:
+    """A dataset that has a sound copy at a provider: whether it was sent just now, and what was wrong with the one before."""
+
+    dataset: Dataset
+    sent: bool = False
+    wrong: str = ""
+
+
+class _Claimed(TypedDict):
+    provider: str
+    bucket: str
+    path: str
+    dataset_id: UUID
+    user_id: UUID
+    holder: str
+    lease: timedelta
+
+
+@dataclass(frozen=True)
 class _Attempt:
     """One try, under a name of its own, to have the bytes of a dataset in one store."""
 
@@ -154,37 +190,37 @@ class _Attempt:
 
     def claim(self) -> PendingObject | None:
         """None when the catalogue vouches for the object."""
-        return self.library.catalogue.pending.claim(
-            provider=self.store.provider,
-            bucket=self.store.bucket,
-            path=self.path,
-            dataset_id=self.new.id,
-            user_id=self.new.user_id,
-            holder=self.holder,
-            lease=self.library.lease,
-        )
+        return self.library.catalogue.pending.claim(**self._claimed())
 
-    def put(self, claim: PendingObject | None) -> bool:
-        """True when the dataset itself was sent. What was dropped goes first: a dataset never lacks it."""
-        with self.library.renewing(claim) if claim else nullcontext():
-            if self.new.dropped and self.new.report.dropped:
-                self._put_file(self.new.dropped, self.new.report.dropped, dropped_path(self.path))
-            return self._put_file(self.new.normalised, self.new.written, self.path)
+    def put(self, claim: PendingObject) -> bool:
+        """True when the dataset itself was sent."""
+        with self.library.renewing(claim):
+            return [file.put(self.store) for file in self._files()][-1]
 
-    def catalogue(self, dataset: Dataset | None, claim: PendingObject | None) -> Dataset:
+    def mend(self) -> _Ensured:
+        """Of an object that the catalogue vouches for: looked at, and if it may be another read, and if it is put again."""
+        dataset, catalogue = self._catalogued(), self.library.catalogue
+        recorded, provider = dataset.copy_at(self.store.provider), self.store.provider
+        hindrance = catalogue.migrations.hindrances([dataset.id]).get(dataset.id)
+        if recorded and stands(self.library, recorded, provider, hindrance):
+            return _Ensured(dataset)
+        claim = catalogue.pending.hold(**self._claimed())
+        with self.library.renewing(claim):
+            if self._catalogued().copy_at(provider) != recorded:
+                raise UploadUnderWayError(f"Dataset {dataset.id} was changed at this moment. Try again later.")
+            mended = mend(self.library, self.store, recorded or self._copy(), self._files(), claim)
+            copy = replace(mended.copy, verified_by=self._by)
+        dataset = catalogue.datasets.add_copy(dataset.id, dataset.user_id, copy, claim=claim)
+        catalogue.migrations.remedied(dataset.id, provider, mended.since)
+        return _Ensured(dataset, sent=bool(mended.wrong), wrong=mended.wrong)
+
+    def catalogue(self, dataset: Dataset | None, claim: PendingObject) -> Dataset:
         """Vouch for what was put, and settle the claim on it."""
-        datasets, written = self.library.catalogue.datasets, self.new.written
-        copy = Copy(
-            provider=self.store.provider,
-            bucket=self.store.bucket,
-            path=self.path,
-            size_bytes=written.size,
-            sha256=written.sha256,
-            verified_at=datetime.now(UTC),
-            verified_by=f"trainmaster upload {self.holder}",
-        )
+        datasets = self.library.catalogue.datasets
+        there = version_at(self.library.stores.source(self.store.provider, self.store.bucket), self.path)
+        copy = replace(self._copy(), version=there.tag if there else None)
         if dataset is None:
-            dataset = datasets.insert(self.new.catalogued(copy), claims=[claim] if claim else [])
+            dataset = datasets.insert(self.new.catalogued(copy), claims=[claim])
             if dataset.copy_at(copy.provider):
                 return dataset  # else another run, with another provider, was faster
         return datasets.add_copy(self.new.id, self.new.user_id, copy, claim=claim)
@@ -199,15 +235,49 @@ class _Attempt:
                 "What an upload left in %s is removed when its claim has run out: %s", self.store.provider, error
             )
 
-    def _put_file(self, file: Path, written: Written, path: str) -> bool:
-        with file.open("rb") as body:
-            return self.store.put(path, body, size=written.size, sha256=written.sha256, content_type=CONTENT_TYPE)
+    @property
+    def _by(self) -> str:
+        return f"trainmaster upload {self.holder}"
+
+    def _claimed(self) -> _Claimed:
+        return {
+            "provider": self.store.provider,
+            "bucket": self.store.bucket,
+            "path": self.path,
+            "dataset_id": self.new.id,
+            "user_id": self.new.user_id,
+            "holder": self.holder,
+            "lease": self.library.lease,
+        }
+
+    def _catalogued(self) -> Dataset:
+        """The dataset as it is now. Raises UploadUnderWayError when it is gone, NameConflictError when it has other bytes."""
+        dataset = self.library.catalogue.datasets.get(self.new.id, self.new.user_id)
+        if dataset is None:
+            raise UploadUnderWayError(f"Dataset {self.new.id} was deleted at this moment. Try again later.")
+        for copy in dataset.copies:
+            if (copy.sha256, copy.size_bytes) != (self.new.written.sha256, self.new.written.size):
+                raise NameConflictError(
+                    f"Dataset {dataset.id} ({dataset.name!r}) was given other bytes since it was first uploaded: {copy.uri}"
+                    f" has SHA-256 {copy.sha256}, this upload {self.new.written.sha256}. Upload it under another name, or"
+                    " delete that dataset first."
+                )
+        return dataset
+
+    def _files(self) -> Sequence[File]:
+        """What was dropped goes first: a dataset never lacks it."""
+        files = [File(self.path, self.new.normalised, self.new.written)]
+        if self.new.dropped and self.new.report.dropped:
+            files.insert(0, File(dropped_path(self.path), self.new.dropped, self.new.report.dropped))
+        return files
+
+    def _copy(self) -> Copy:
+        place, written = (self.store.provider, self.store.bucket, self.path), self.new.written
+        return Copy(*place, written.size, written.sha256, verified_at=datetime.now(UTC), verified_by=self._by)
 
 
-def _ensure_copy(
-    library: Library, new: NewDataset, dataset: Dataset | None, provider: StorageProvider
-) -> tuple[Dataset, bool]:
-    """The dataset with a copy at the provider, and whether that was sent just now."""
+def _ensure_copy(library: Library, new: NewDataset, dataset: Dataset | None, provider: StorageProvider) -> _Ensured:
+    """A sound copy at the provider: there, put, or put again."""
     there = dataset.copy_at(provider) if dataset else None
     store = library.stores.at(provider, there.bucket) if there else library.stores.home(provider, new.user_id)
     path = there.path if there else dataset_path(provider, new.user_id, new.id)
@@ -215,14 +285,16 @@ def _ensure_copy(
     claim = attempt.claim()
     try:
         if claim is None:
-            dataset = library.catalogue.datasets.get(new.id, new.user_id)
-            if dataset and store.stat(path):
-                return dataset, False
-        sent = attempt.put(claim)  # without a claim: what was lost of a catalogued dataset is put back
-        return attempt.catalogue(dataset, claim), sent
+            return attempt.mend()
+        sent = attempt.put(claim)
+        return _Ensured(attempt.catalogue(dataset, claim), sent)
     except BaseException:
         attempt.take_back()
         raise
+
+
+def _put_again(provider: StorageProvider, ensured: _Ensured) -> list[str]:
+    return [f"The copy in {provider} was put again: {ensured.wrong}."] if ensured.wrong else []
 
 
 def _missing_copy(provider: StorageProvider, error: TrainmasterError) -> str:
