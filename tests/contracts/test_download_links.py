@@ -107,6 +107,34 @@ def test_when_the_first_copy_is_gone_the_link_leads_to_the_other_and_the_log_say
     assert f"the link leads to the copy in {order[1]} instead" in caplog.text
 
 
+@pytest.mark.parametrize(
+    ("order", "kind"),
+    [([SUPABASE, S3], "source_unsound"), ([SUPABASE, S3], "source_missing"), ([S3, SUPABASE], "damaged")],
+)
+def test_nobody_is_sent_to_a_copy_that_was_found_wrong_while_there_is_another(
+    order: list[StorageProvider], kind: Any, shelves: Shelves, caplog: pytest.LogCaptureFixture
+) -> None:
+    new = stored(shelves, order)
+    row = shelves.catalogue.datasets.get(new.id, shelves.user_id)
+    assert row
+    shelves.catalogue.migrations.hindered([(new.id, kind, "It was found so.", "Mend it.", row.updated_at)])
+    link = download_link(shelves.library, new.id, shelves.user_id)
+    assert link.provider == order[1]
+    assert f"Dataset {new.id}: its copy in {order[0]} was found wrong ({kind})" in caplog.text
+    other = row.copy_at(order[1])
+    assert other
+    shelves.store(order[1]).delete(other.path)
+    assert download_link(shelves.library, new.id, shelves.user_id).provider == order[0]
+
+
+def test_the_only_copy_is_given_whatever_was_found_of_it(shelves: Shelves) -> None:
+    new = stored(shelves, [S3])
+    row = shelves.catalogue.datasets.get(new.id, shelves.user_id)
+    assert row
+    shelves.catalogue.migrations.hindered([(new.id, "damaged", "It was found so.", "Mend it.", row.updated_at)])
+    assert download_link(shelves.library, new.id, shelves.user_id).provider == S3
+
+
 def test_a_provider_that_is_not_set_up_here_any_more_is_passed_over_too(shelves: Shelves) -> None:
     new = stored(shelves, [SUPABASE, S3])
     unset = shelves.settings.model_copy(update={"supabase_url": None})

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 from trainmaster.catalog.datasets import Dataset
+from trainmaster.catalog.hindrances import WRONG_AT
 from trainmaster.errors import (
     DatasetMissingError,
     NotConfiguredError,
@@ -22,6 +23,8 @@ from trainmaster.storage.library import SUFFIX, Library
 from trainmaster.storage.store import LONGEST_LIFETIME, ObjectStore, StorageProvider
 
 LIFETIME = timedelta(hours=2)
+
+_Place = tuple[StorageProvider, str | None, str]
 
 _log = logging.getLogger(__name__)
 
@@ -37,7 +40,7 @@ class DownloadLink:
 
 
 def download_link(library: Library, dataset_id: UUID, user_id: UUID, expires_in: timedelta = LIFETIME) -> DownloadLink:
-    """A link to the copy readers get first, or when that is gone or out of reach to the other, which the log then says.
+    """A link to the copy readers get first, or when that is gone, out of reach or known to be damaged to the other, as the log says.
 
     At least one second, at most seven days. Raises DatasetMissingError for an unknown dataset and for somebody else's alike;
     ObjectMissingError, StorageUnavailableError or NotConfiguredError when no copy can be had.
@@ -49,7 +52,7 @@ def download_link(library: Library, dataset_id: UUID, user_id: UUID, expires_in:
         raise DatasetMissingError(f"There is no dataset {dataset_id} of user {user_id}.")
     expires_at, name = datetime.now(UTC) + expires_in, file_name(dataset.name)
     failures: list[TrainmasterError] = []
-    for provider, bucket, path in _copies(dataset):
+    for provider, bucket, path in _sound_first(library, dataset):
         try:
             url = _store(library, provider, bucket, user_id).sign(path, expires_in, download_as=name)
         except (ObjectMissingError, StorageUnavailableError, NotConfiguredError) as error:
@@ -68,7 +71,24 @@ def file_name(name: str) -> str:
     return (plain[:100].strip(". ") or "dataset") + SUFFIX
 
 
-def _copies(dataset: Dataset) -> Iterator[tuple[StorageProvider, str | None, str]]:
+def _sound_first(library: Library, dataset: Dataset) -> Sequence[_Place]:
+    """Each copy, that last which is known not to be what was catalogued."""
+    copies = list(_copies(dataset))
+    hindrance = library.catalogue.migrations.hindrances([dataset.id]).get(dataset.id)
+    sound = [place for place in copies if hindrance not in WRONG_AT[place[0]]]
+    if sound and copies[0] not in sound:
+        _log.warning(
+            "Dataset %s: its copy in %s was found wrong (%s), so the link leads to the one in %s if that can be had."
+            " The same upload again puts right what is wrong.",
+            dataset.id,
+            copies[0][0],
+            hindrance,
+            sound[0][0],
+        )
+    return sorted(copies, key=lambda place: place not in sound)
+
+
+def _copies(dataset: Dataset) -> Iterator[_Place]:
     """Provider, bucket and path of each copy, that first which readers get.
 
     Where the application stored it none is recorded: the row's own path counts if it is in the user's folder, and the bucket is
