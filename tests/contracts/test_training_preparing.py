@@ -93,6 +93,20 @@ class TestChannels:
         assert f"Dataset {gone} ('chats about cats') is catalogued at" in said[0]
         assert f"Dataset {other} ('chats about dogs') has 1 bytes at" in said[1]
 
+    def test_a_copy_that_was_found_damaged_is_not_trained_on_and_it_is_said_how_to_mend_it(self, bench: Bench) -> None:
+        rotten, sound = bench.dataset("cats"), bench.dataset("dogs")
+        row = bench.desk.catalogue.datasets.get(rotten, bench.user_id)
+        assert row
+        migrations = bench.desk.catalogue.migrations
+        migrations.hindered([(rotten, "damaged", "Another SHA-256.", "Mend it.", row.updated_at)])
+        config = bench.config({"trainer": bench.program("")}, [rotten, sound])
+        [problem] = refused(bench, config_id=config)
+        assert problem.message.startswith(f"The copy in S3 of Dataset {rotten} ('chats about cats') is damaged")
+        assert f"migrate rollback --dataset {rotten}`, then" in problem.remedy
+        assert "upload the same file again" in problem.remedy
+        migrations.remedied(rotten, S3, migrations.now())
+        assert len(prepare_training(bench.desk, bench.request(config)).create_request["InputDataConfig"]) == 2
+
 
 class TestRefusals:
     def test_what_is_another_users_is_neither_trained_on_nor_run_nor_written_over(self, bench: Bench) -> None:

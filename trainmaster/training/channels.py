@@ -20,6 +20,11 @@ from trainmaster.training.problems import Problem
 MOST = 20
 """AWS's (CreateTrainingJob, InputDataConfig)."""
 
+_REPLACED = (
+    "Somebody replaced it. Upload the same file again, which puts it back; or what is there now under another name, if that is"
+    " meant."
+)
+
 
 @dataclass(frozen=True)
 class Named:
@@ -78,6 +83,16 @@ def missing_problem(missing: Sequence[Dataset], *, dry_run: bool) -> Problem:
     return Problem("datasets", f"{count} not in S3, where SageMaker reads: {listed}.", remedy)
 
 
+def damaged_problem(dataset: Dataset) -> Problem:
+    """Of one whose copy in S3 is known not to be what was catalogued, and was not taken out of the catalogue for that."""
+    said = f"The copy in S3 of {_said(dataset)} is damaged, as a run found that read it."
+    mended = (
+        "Where Supabase has it: `trainmaster datasets migrate rollback --dataset {id}`, then `trainmaster datasets migrate copy"
+        " --dataset {id}`. Else upload the same file again under the same name, which puts the copy again."
+    )
+    return Problem("datasets", said, mended.format(id=dataset.id))
+
+
 def located(stores: Stores, dataset: Dataset) -> tuple[Found | None, Problem | None]:
     """Where a dataset is in S3, looked up there; a problem when the object is gone, has another size or cannot be reached."""
     copy = dataset.copy_at(StorageProvider.S3)
@@ -92,7 +107,7 @@ def located(stores: Stores, dataset: Dataset) -> tuple[Found | None, Problem | N
         return None, Problem("datasets", f"{_said(dataset)} is catalogued at {where}, but nothing is there.", again)
     if place.size is not None and there.size != place.size:
         said = f"{_said(dataset)} has {there.size:,} bytes at {where}; {place.size:,} were catalogued."
-        return None, Problem("datasets", said, "Somebody replaced it. Upload it again under another name.")
+        return None, Problem("datasets", said, _REPLACED)
     # Of what the application stored itself nobody recorded a hash: the ETag tells its versions apart as well.
     return (
         place if place.sha256 else Found(place.bucket, place.path, f"etag:{there.sha256 or there.etag}", None)

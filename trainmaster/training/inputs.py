@@ -23,6 +23,7 @@ from trainmaster.training.channels import (
     MOST,
     Named,
     channel_of,
+    damaged_problem,
     is_in_s3,
     located,
     missing_problem,
@@ -162,7 +163,10 @@ def _channels_of_config(
     if len(named) > MOST:
         return []
     stores = Stores(desk.settings, lambda: desk.client("s3"))
-    there = (each for each in named if each.dataset not in missing or rehearsed)
+    hindrances = desk.catalogue.migrations.hindrances([dataset.id for dataset in config.datasets])
+    damaged = [each for each in config.datasets if each not in missing and hindrances.get(each.id) == "damaged"]
+    finding.problems += map(damaged_problem, damaged)
+    there = (each for each in named if each.dataset not in damaged and (each.dataset not in missing or rehearsed))
     return list(_located(stores, there, f"s3://{desk.settings.bucket}/{finding.folder}/manifests", finding))
 
 
