@@ -81,12 +81,12 @@ def test_what_was_replaced_while_it_was_copied_is_not_left_there(size: int) -> N
 
 
 @SIZES
-def test_what_was_removed_while_it_was_copied_is_not_left_there(size: int) -> None:
+def test_what_was_read_of_a_source_that_is_gone_by_then_is_kept(size: int) -> None:
     data = packed(size)
     shelf, bin_ = Shelf(one=data), Bin()
     bin_.befall("put" if size == SMALL else "complete", lambda _: shelf.objects.clear(), times=1)
     failed(copied(shelf, bin_, transfer(data)), ObjectMissingError)
-    assert (bin_.objects, bin_.under_way) == ({}, {})
+    assert (bin_.objects, bin_.under_way) == ({"one": data}, {})
 
 
 def test_parts_of_two_versions_are_never_put_together() -> None:

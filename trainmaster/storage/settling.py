@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from trainmaster.errors import CorruptedUploadError, NameConflictError, ObjectChangedError, ObjectMissingError
+from trainmaster.errors import CorruptedUploadError, NameConflictError, ObjectChangedError
 from trainmaster.storage.asking import EndFailedError, Order, Run
 from trainmaster.storage.ends import AlreadyThereError, Held, Version
 from trainmaster.storage.transfers import Copied
@@ -58,11 +58,8 @@ def settled(
             " It was removed. Try again."
         )
         raise EndFailedError("destination", other, altogether=False)
-    try:
-        now = version if is_unchanged else run.at_source(order, run.source.look, transfer.source)
-    except ObjectMissingError:
-        run.remove(order)
-        raise
+    # Where the source is gone by now, what was read of it is kept: it may be all there is of it.
+    now = version if is_unchanged else run.at_source(order, run.source.look, transfer.source)
     if now != version:
         run.remove(order)
         raise replaced(run, order)
