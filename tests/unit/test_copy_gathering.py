@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from scripted_ends import Bin, Call, Notes, Shelf, packed, sha256, tag_of, trans
 
 from trainmaster.errors import (
     CorruptedUploadError,
+    DestinationFailedError,
     LeaseLostError,
     NotConfiguredError,
     ObjectChangedError,
@@ -21,7 +23,7 @@ from trainmaster.errors import (
     StorageUnavailableError,
 )
 from trainmaster.storage.copy import Copied, CopyLimits, NotCopied, Tally, Transfer, copy_objects
-from trainmaster.storage.ends import ThrottledError, Version
+from trainmaster.storage.ends import NoRoomError, ThrottledError, Version
 
 LIMITS = CopyLimits(pause_seconds=0.001, tries=3)
 
@@ -255,6 +257,21 @@ def test_an_end_that_answers_no_more_is_not_waited_for_after_the_stop() -> None:
     assert not [outcome for outcome in outcomes.values() if isinstance(outcome, Copied)]
     assert bin_.count("look") + bin_.count("listing") <= LIMITS.most_at_once, "one for each thread at most"
     assert bin_.count("delete") == 0
+
+
+def test_what_was_put_before_an_end_failed_is_seen_and_handed_out() -> None:
+    shelf, bin_, outcomes = shelf_of(30), Bin(lists=True), list[Copied | NotCopied]()
+    one = replace(LIMITS, first_at_once=1, most_at_once=1)
+
+    def full(_: Call) -> None:
+        if len(bin_.objects) == 10:
+            raise NoRoomError("Full.")
+
+    bin_.befall("put", full)
+    with pytest.raises(DestinationFailedError, match="Full"):
+        outcomes.extend(copy_objects(shelf, bin_, transfers(shelf), limits=one))
+    assert {outcome.transfer.key for outcome in outcomes if isinstance(outcome, Copied)} == set(bin_.objects)
+    assert len(bin_.objects) == 10
 
 
 def test_who_leaves_in_the_middle_waits_for_no_listing() -> None:
