@@ -30,8 +30,8 @@ from trainmaster.errors import (
 from trainmaster.storage.copy import BegunUpload, Copied, CopyLimits, NotCopied, Transfer, copy_objects
 from trainmaster.storage.obstore_clients import Timeouts
 
-LIMITS = CopyLimits(part_bytes=PART, first_at_once=4, tries=4, pause_seconds=0.01, answer_seconds=20)
-IMPATIENT = replace(LIMITS, answer_seconds=1, tries=2)
+LIMITS = CopyLimits(part_bytes=PART, first_at_once=4, tries=4, pause_seconds=0.01)
+IMPATIENT = replace(LIMITS, tries=2)
 SMALL, LARGE = 4000, PART + 4000
 PUTS = r"/\w[^/]*/[0-9a-f-]+/datasets/"
 
@@ -82,7 +82,7 @@ class Copying:
             for name, data in self.data.items()
             if not isinstance(found.get(name), Copied)
         ]
-        seconds = limits.answer_seconds
+        seconds = 1 if limits is IMPATIENT else 20
         source, destination = self.crossing.ends(Timeouts(seconds, seconds, 3 * seconds))
         for outcome in copy_objects(source, destination, transfers, limits=limits):
             found[outcome.transfer.key] = outcome

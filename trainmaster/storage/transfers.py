@@ -79,7 +79,6 @@ class CopyLimits:
     with; that adapts to throttling up to `most_at_once`. Objects above `part_bytes` are large: they go in parts of that size, of
     `large_at_once` of them at a time. A request is tried `tries` times, `pause_seconds` after the first failure and twice as
     long after each further one, with jitter. `failures_in_a_row` objects that an end failed, with no success in between, are taken for its end.
-    `connect_seconds` and `answer_seconds` are for whoever connects the ends.
     """
 
     in_flight_bytes: int = 256 << 20
@@ -89,8 +88,6 @@ class CopyLimits:
     part_bytes: int = 16 << 20
     bytes_per_second: int | None = None
     object_seconds: float = 4 * 3600
-    connect_seconds: float = 10
-    answer_seconds: float = 60
     tries: int = 6
     pause_seconds: float = 0.25
     failures_in_a_row: int = 10
