@@ -27,7 +27,8 @@ def copy_datasets(request: MigrateDatasetsRequest) -> MigrationResult:
         return MigrationResult.of(plan, (), seconds=0.0)
     with batches_at_work(request) as at_work:
         progress = Progress(plan)
-        copied = progress.result(at_work, at_work.results(copy_batch, batches_of(request), of=request))
+        batches = at_work.results(copy_batch, batches_of(request, plan), of=request, meanwhile=progress.show)
+        copied = progress.result(at_work, batches)
     report_copies(copied, progress.stretches, return_state=True)
     return copied
 

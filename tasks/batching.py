@@ -9,10 +9,10 @@ import logging
 import signal
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from contextvars import copy_context
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from weakref import WeakValueDictionary
 
@@ -27,6 +27,7 @@ from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 
 from trainmaster.errors import NotConfiguredError, TrainmasterError
 from trainmaster.migration.request import MigrateDatasetsRequest
+from trainmaster.storage.copy import Tally
 from trainmaster.training.followers import ALIVE
 
 if TYPE_CHECKING:
@@ -41,7 +42,11 @@ ENDING_SECONDS, TELLING_SECONDS = 18.0, 8.0
 B = TypeVar("B")
 R = TypeVar("R")
 
+SHOWN_SECONDS = 5.0
+"""How often it is shown how far the batches at work are."""
+
 _stops: WeakValueDictionary[str, threading.Event] = WeakValueDictionary()
+_tallies: WeakValueDictionary[str, Tally] = WeakValueDictionary()
 
 
 class AtWork(Generic[B, R]):
@@ -54,10 +59,12 @@ class AtWork(Generic[B, R]):
         self._begins_more = True
         self._broke: TrainmasterError | None = None
 
-    def results(self, task: Task[..., R], batches: Iterable[B], *, of: Any) -> Iterator[tuple[B, R | BaseException]]:
+    def results(
+        self, task: Task[..., R], batches: Iterable[B], *, of: Any, meanwhile: Callable[[], None] = lambda: None
+    ) -> Iterator[tuple[B, R | BaseException]]:
         """What `task(batch, of)` came to, or raised after its last retry, as batches end. `batches` is read as they begin.
 
-        An error of ours that it raises is raised when those at work have ended.
+        An error of ours that it raises is raised when those at work have ended. `meanwhile` is called every few seconds.
         """
         waiting = iter(batches)
         while True:
@@ -65,7 +72,11 @@ class AtWork(Generic[B, R]):
                 self._begin_next(task, waiting, of)
             if not self._batches:
                 break
-            future = self._done.get()
+            try:
+                future = self._done.get(timeout=SHOWN_SECONDS)
+            except Empty:
+                meanwhile()
+                continue
             came_to = _came_to(future)
             yield self._batches.pop(future), came_to
         if self._broke:
@@ -136,6 +147,11 @@ def stopping_with_run() -> Iterator[threading.Event]:
 def _stop_of(run: str) -> threading.Event:
     """The one of all batches that a run has at work in this process."""
     return _stops.setdefault(run, threading.Event())
+
+
+def tally_of(run: str) -> Tally:
+    """Figures of all batches that a run has at work in this process; on Dask they are at work in others."""
+    return _tallies.setdefault(run, Tally())
 
 
 def _watch(run: str, stop: threading.Event, done: threading.Event) -> None:

@@ -15,9 +15,9 @@ from prefect import get_run_logger
 from prefect.runtime import flow_run
 
 from tasks.aws import client, step
-from tasks.batching import stopping_with_run
+from tasks.batching import stopping_with_run, tally_of
 from trainmaster.migration import copying, promoting, pruning, rolling_back, verifying
-from trainmaster.migration.batches import Batch, batches
+from trainmaster.migration.batches import Batch, batches, portion
 from trainmaster.migration.naming import refuse_unknown
 from trainmaster.migration.outcomes import PhaseResult, VerifiedCopies
 from trainmaster.migration.plan import MigrationPlan
@@ -59,17 +59,19 @@ def plan_copies(request: MigrateDatasetsRequest) -> MigrationPlan:
     return plan
 
 
-def batches_of(request: MigrateDatasetsRequest) -> Iterator[Batch]:
+def batches_of(request: MigrateDatasetsRequest, plan: MigrationPlan) -> Iterator[Batch]:
     """Datasets to copy, read from the catalogue as batches begin, until its limits are reached or its window closes."""
     with library_of(Settings()) as library:
-        yield from batches(library, request)
+        most = portion(plan.now, request.workers)
+        yield from batches(library, request, most_datasets=most.datasets, most_bytes=most.bytes)
 
 
 @step(task_run_name="copy {batch.title}")
 def copy_batch(batch: Batch, request: MigrateDatasetsRequest) -> BatchResult:
     """Copy the datasets of a batch, verify and catalogue each. Tried again, it finds those it had done."""
     with library_of(Settings()) as library, stopping_with_run() as stop:
-        result = copying.copy_batch(library, batch, copying.limits_of(request), by=_asked_by(request), stop=stop)
+        limits, tally = copying.limits_of(request, batch.among), tally_of(str(flow_run.id))
+        result = copying.copy_batch(library, batch, limits, by=_asked_by(request), stop=stop, tally=tally)
     get_run_logger().info("%s", result.sentence())
     return result
 

@@ -19,10 +19,11 @@ from prefect.artifacts import (
 )
 from prefect.events import emit_event
 from prefect.exceptions import PrefectException
+from prefect.runtime import flow_run
 from prefect.states import Cancelled, Completed
 
 from tasks.aws import step
-from tasks.batching import AtWork
+from tasks.batching import AtWork, tally_of
 from trainmaster.datasets.showing.markdown import plain
 from trainmaster.datasets.showing.wording import counted, size
 from trainmaster.errors import CopiesDamagedError, MigrationEndedError, TrainmasterError
@@ -54,6 +55,7 @@ class Progress:
         self._datasets = self._expected = self._bytes = self._failed = 0
         self._stretches: list[Stretch] = []
         self._bar: UUID | None = None
+        self._tally = tally_of(str(flow_run.id))
 
     def result(
         self, at_work: AtWork[Batch, BatchResult], ended: Iterable[tuple[Batch, BatchResult | BaseException]]
@@ -65,14 +67,14 @@ class Progress:
     def _following(
         self, at_work: AtWork[Batch, BatchResult], ended: Iterable[tuple[Batch, BatchResult | BaseException]]
     ) -> Iterator[BatchResult]:
-        self._show()
+        self.show()
         try:
             for batch, came_to in ended:
                 result = came_to if isinstance(came_to, BatchResult) else _failed(batch, came_to)
                 if result.ended_early or result.stopped:
                     at_work.begin_no_more()
                 self._add(batch, result)
-                self._show()
+                self.show()
                 yield result
         except TrainmasterError as error:  # of what the batches are cut from: those before it stand
             now = datetime.now(UTC)
@@ -96,15 +98,18 @@ class Progress:
         self._bytes += result.bytes
         self._failed += len(result.failures)
 
-    def _show(self) -> None:
-        """By bytes where all sizes are known, else by datasets. What cannot be shown holds no batch up."""
-        plan = self._plan
+    def show(self) -> None:
+        """By bytes where all sizes are known, those of batches at work in this process among them; else by datasets. What cannot
+        be shown holds no batch up."""
+        plan, read = self._plan, self._tally.bytes_read
         by_bytes = plan.bytes and not plan.unknown_sizes
-        share = self._expected / plan.bytes if by_bytes else self._datasets / max(plan.datasets, 1)
+        at_most = plan.bytes if self._datasets >= plan.datasets else 0.99 * plan.bytes
+        moved = max(self._expected, min(read, at_most))
+        share = moved / plan.bytes if by_bytes else self._datasets / max(plan.datasets, 1)
         failed = f", {self._failed:,} of them failed" if self._failed else ""
         said = (
             f"{self._datasets:,} of {counted(plan.datasets, 'dataset')}{failed}; {size(self._bytes)} copied,"
-            f" {self._bytes / 1e6 / max(self.seconds, 1e-3):,.1f} MB/s"
+            f" {size(read) + ' read, ' if read else ''}{max(read, self._bytes) / 1e6 / max(self.seconds, 1e-3):,.1f} MB/s"
         )
         try:
             if self._bar is None:

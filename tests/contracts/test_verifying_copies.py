@@ -31,6 +31,7 @@ from moved_datasets import (
     with_calls,
 )
 
+from trainmaster.datasets.showing.wording import size as shown
 from trainmaster.errors import NotConfiguredError, StorageUnavailableError
 from trainmaster.migration.outcomes import VerifiedCopies
 from trainmaster.migration.proving import PIECE
@@ -62,7 +63,7 @@ class TestSoundCopies:
         size = sum(copy_of(each, S3).size_bytes for each in made)
         assert (result.read, result.bytes, result.damaged_count, result.failed) == (3, size, 0, 0)
         assert result.megabytes_per_second > 0
-        assert result.sentence().startswith(f"3 copies in S3 read again ({size:,} bytes, ")
+        assert result.sentence().startswith(f"3 copies in S3 read again ({shown(size)}, ")
         for dataset in made:
             copy, before = copy_of(now(shelves, dataset.id), S3), copy_of(dataset, S3)
             assert copy.verified_by == BY

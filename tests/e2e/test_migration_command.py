@@ -13,14 +13,16 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 from embedded_aws import EmbeddedAws
 from library_shelves import S3, SUPABASE, Shelves, chats
 
+from trainmaster.catalog.candidates import Selection
 from trainmaster.storage.store import StorageProvider
 from trainmaster.storage.uploading import upload
 
@@ -85,7 +87,10 @@ def test_all_phases_and_back_from_the_terminal(datasets: Callable[..., Said], sh
     assert len(shelves.objects()) == 4
     assert datasets("migrate", "prune", "--grace-days", "0", "--dataset", first, "--yes").code == 0
     assert len(shelves.objects()) == 3
-    assert datasets("migrate", "rollback").out.startswith("rollback: 2 datasets")
+    unsure = datasets("migrate", "rollback")
+    assert (unsure.code, "Nothing was changed. Do it: the same command with --yes." in unsure.err) == (0, True), unsure
+    assert unsure.out.startswith("Rehearsal of rollback: 2 datasets")
+    assert datasets("migrate", "rollback", "--yes").out.startswith("rollback: 2 datasets")
     listed = json.loads(datasets("list", "--json").out)["datasets"]
     assert {(one["id"], one["storage_provider"], len(one["copies"])) for one in listed} == {
         (first, "supabase", 2),
@@ -134,6 +139,48 @@ def test_what_was_replaced_in_supabase_counts_once_somebody_says_so(
     assert shelves.objects() == {f"supabase://{path}"}
 
 
+def test_a_rehearsal_of_pruning_promises_nothing_of_a_copy_that_was_replaced_and_rotten(
+    datasets: Callable[..., Said], shelves: Shelves
+) -> None:
+    [id_] = stored(shelves, 1)
+    assert datasets("migrate").code == datasets("migrate", "promote").code == 0
+    key = f"{shelves.user_id}/datasets/{id_}.jsonl.gz"
+    there = shelves.store(S3).stat(key)
+    assert there
+    shelves.s3.put_object(Bucket=shelves.store(S3).bucket, Key=key, Body=b"\0" * there.size)
+    rehearsed = datasets("migrate", "prune", "--grace-days", "0")
+    assert (rehearsed.code, "0 datasets" in rehearsed.out, "1 failed" in rehearsed.out) == (1, True, True), rehearsed
+    assert datasets("migrate", "prune", "--grace-days", "0", "--yes").code == 1
+    assert len(shelves.objects()) == 2
+
+
+def test_what_others_hold_and_ids_that_nobody_has_are_never_called_completed(
+    datasets: Callable[..., Said], shelves: Shelves
+) -> None:
+    unknown, [id_] = str(uuid4()), stored(shelves, 1)
+    for command in (["migrate"], ["migrate", "promote"], ["verify"]):
+        refused = datasets(*command, "--dataset", unknown, "--dataset", id_)
+        assert (refused.code, refused.out) == (1, ""), refused
+        assert f"No dataset has the id {unknown}: 1 of 2 ids asked for." in refused.err
+
+    migrations = shelves.library.catalogue.migrations
+    [candidate] = migrations.candidates(Selection(dataset_ids=[UUID(id_)]))
+    place = (candidate, S3, shelves.store(S3).bucket, f"{shelves.user_id}/datasets/{id_}.jsonl.gz")
+    assert migrations.claim([place], holder="somebody", lease=timedelta(hours=1)).held
+    left = datasets("migrate")
+    assert (left.code, left.out.startswith("Migration: others are at 1 dataset; their claims run out in")) == (0, True)
+    assert datasets("migrate", "--dataset", id_).code == 1
+
+
+def test_an_option_without_effect_is_refused(datasets: Callable[..., Said]) -> None:
+    for phase, *options in (
+        ("copy", "--yes"), ("copy", "--grace-days", "3"), ("promote", "--retry-given-up"), ("copy", "--timezone", "UTC"),
+    ):  # fmt: skip
+        refused = datasets("migrate", phase, *options)
+        assert (refused.code, refused.out, len(refused.err.strip().splitlines())) == (1, "", 1), refused
+        assert refused.err.startswith(options[0])
+
+
 def test_a_dataset_whose_bytes_are_gone_fails_alone(datasets: Callable[..., Said], shelves: Shelves) -> None:
     gone, _ = stored(shelves, 2)
     shelves.store(SUPABASE).delete(f"{shelves.user_id}/private/{gone}.jsonl.gz")
@@ -156,7 +203,12 @@ def test_a_bucket_that_is_gone_is_said_once_before_anything_is_read(
 
 
 def test_what_cannot_be_asked_for_is_said_in_a_line(datasets: Callable[..., Said]) -> None:
-    for wrong in (["--window", "25:00-06:00"], ["--timezone", "Nowhere"], ["--limit", "0"], ["--older-than", "soon"]):
+    for wrong in (
+        ["--window", "25:00-06:00"],
+        ["--window", "22:00-06:00", "--timezone", "Nowhere"],
+        ["--limit", "0"],
+        ["--older-than", "soon"],
+    ):
         said = datasets("migrate", *wrong)
         assert said.code == 2, said
         assert len(said.err.strip().splitlines()) == 1, said.err

@@ -19,7 +19,9 @@ from trainmaster.catalog.catalogue import Catalogue, open_catalogue
 from trainmaster.catalog.tables import training_datasets
 from trainmaster.errors import NotConfiguredError
 from trainmaster.migration import planning
-from trainmaster.migration.batches import Batch, batches
+from trainmaster.migration.batches import MOST_BYTES, MOST_DATASETS, Batch, batches, portion
+from trainmaster.migration.copying import limits_of
+from trainmaster.migration.plan import Amount
 from trainmaster.migration.planning import plan_migration
 from trainmaster.migration.request import MigrateDatasetsRequest
 from trainmaster.storage.library import Library
@@ -165,6 +167,26 @@ def test_no_batch_begins_once_the_window_has_closed(catalogue: Catalogue) -> Non
     now = NOON.replace(hour=13)
     assert list(made) == []
     assert list(cut(catalogue, user, window="11:00-13:00", clock=lambda: now)) == []
+
+
+@given(st.integers(0, 10**6), st.integers(0, 10**14), st.integers(1, 64))
+def test_little_work_is_cut_into_some_batches_for_each_worker(datasets: int, size: int, workers: int) -> None:
+    most = portion(Amount(datasets, size), workers)
+    assert 5 <= most.datasets <= MOST_DATASETS
+    assert 256 << 20 <= most.bytes <= MOST_BYTES
+    if 5 * workers * 4 <= datasets <= MOST_DATASETS * workers * 4:
+        assert workers * 4 - 4 * workers / 5 <= datasets / most.datasets <= workers * 4
+
+
+@pytest.mark.parametrize(("count", "among", "cap"), [(3, 1, 8_000_000), (6, 2, 4_000_000), (60, 4, 2_000_000)])
+def test_batches_share_a_bandwidth_with_those_there_are_and_never_exceed_it(
+    catalogue: Catalogue, count: int, among: int, cap: int
+) -> None:
+    user = filled(catalogue, [MB] * count)
+    made = list(cut(catalogue, user, most_datasets=5, workers=4))
+    assert {batch.among for batch in made} == {among}
+    request = asked(user, workers=4, megabytes_per_second=8)
+    assert {limits_of(request, batch.among).bytes_per_second for batch in made} == {cap}
 
 
 class TestHomes:

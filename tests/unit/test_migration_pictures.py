@@ -31,8 +31,8 @@ def test_what_moved_is_the_area_below(stretches: list[Stretch]) -> None:
 @pytest.mark.parametrize(
     "stretches",
     [
-        [Stretch(1e9, 1e9, 5)],  # over before the clock moved
-        [Stretch(1e9, 1e9 + 3 * 86400, 10**13)],
+        [Stretch(1e9, 1e9, 5)] * 3,  # over before the clock moved
+        [Stretch(1e9 + day * 86400, 1e9 + (day + 2) * 86400, 10**13) for day in range(3)],
         [Stretch(number, number + 9, 10**6) for number in range(MOST_STRETCHES + 1)],
     ],
 )
@@ -42,6 +42,7 @@ def test_any_run_can_be_drawn(stretches: list[Stretch]) -> None:
     assert drawn.startswith(b"\x89PNG")
 
 
-def test_there_is_no_picture_of_nothing() -> None:
+def test_there_is_no_picture_of_nothing_nor_of_so_few_batches_that_it_would_be_flat() -> None:
+    assert picture([Stretch(0, 5, 10), Stretch(5, 9, 20), Stretch(5, 9, 0)], "two") is None
     assert picture([Stretch(0, 5, 0)], "nothing") is None
     assert picture([], "nothing") is None

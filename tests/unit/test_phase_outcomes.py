@@ -23,7 +23,7 @@ def test_all_are_counted_and_the_first_hundred_of_each_outcome_named() -> None:
     assert dict(result.left) == {"grace_period": 130}
     assert [len(each) for each in (result.done, result.left_out, result.failures)] == [LISTED] * 3
     assert result.sentence() == (
-        "prune: 250 datasets (2,500 bytes) pruned, 7 already so, 130 left out (grace period), 120 failed, 1,521 bytes read."
+        "prune: 250 datasets (2.5 kB) pruned, 7 already so, 130 left out (grace period), 120 failed, 1.5 kB read."
         " The next run goes on: the window is closed."
     )
     lines = result.table()
@@ -36,13 +36,16 @@ def test_a_rehearsal_speaks_of_what_would_be() -> None:
     tallied = Tallied()
     tallied.add([fate(1, "done")])
     result = tallied.result("rollback", rehearsed=True, seconds=0.1, ending=Ending())
-    assert result.sentence() == "Rehearsal of rollback: 1 dataset (10 bytes) would be rolled back, 3 bytes read."
+    assert (
+        result.sentence()
+        == "Rehearsal of rollback: 1 dataset (10 bytes) would be rolled back, 3 bytes would be read to prove them."
+    )
     assert result.table()[0]["Outcome"] == "would be rolled back"
 
 
 def test_why_it_ended_is_said() -> None:
     assert VerifiedCopies(1, 2_000_000, 0.5, 0, ending=Ending(ended_early="S3 is gone.")).sentence() == (
-        "1 copy in S3 read again (2,000,000 bytes, 4.0 MB/s), 0 damaged. Ended early: S3 is gone."
+        "1 copy in S3 read again (2.0 MB, 4.0 MB/s), 0 damaged. Ended early: S3 is gone."
     )
     assert VerifiedCopies(0, 0, 0.0, 0, failed=2, ending=Ending(stopped=True)).sentence() == (
         "0 copies in S3 read again (0 bytes, 0.0 MB/s), 0 damaged, 2 could not be read. Stopped; the same request again goes on."

@@ -27,28 +27,34 @@ from trainmaster.commands.library_commands import (
     dataset_id,
     user_id,
 )
-from trainmaster.migration.batches import batches
+from trainmaster.commands.progress import EVERY, Progress
+from trainmaster.errors import RefusedError
+from trainmaster.migration.batches import batches, portion
 from trainmaster.migration.copying import copy_batch, limits_of
 from trainmaster.migration.naming import refuse_unknown
 from trainmaster.migration.outcomes import PhaseResult, VerifiedCopies
+from trainmaster.migration.plan import MigrationPlan
 from trainmaster.migration.planning import plan_migration
 from trainmaster.migration.promoting import promote_datasets
 from trainmaster.migration.pruning import prune_datasets
 from trainmaster.migration.request import FormatChoice, MigrateDatasetsRequest, Phase, VerifyCopiesRequest
 from trainmaster.migration.result import BatchResult, MigrationResult
 from trainmaster.migration.rolling_back import roll_back_datasets
+from trainmaster.migration.showing import columns
 from trainmaster.migration.verifying import verify_copies
 from trainmaster.settings import Settings
+from trainmaster.storage.copy import Tally
 from trainmaster.storage.library import Library, open_library
 
 if TYPE_CHECKING:
     Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]
 
 _AFTER_THE_COPY = {"promote": promote_datasets, "prune": prune_datasets, "rollback": roll_back_datasets}
+GRACE_DAYS = 30.0
 _PHASES = """copy: S3 gets the bytes, readers stay where they were. promote: readers get S3, Supabase is what they fall back on.
 prune: Supabase's copies are deleted once readers have had S3 for the grace period; only with --yes. rollback: readers get
-Supabase again. Run it again after anything that went wrong: it goes on, and copies nothing twice. Exit codes: 0 done, 1 some
-datasets failed, 2 it could not be done now, 130 and 143 when Ctrl-C or SIGTERM ended it."""
+Supabase again; everybody's at once only with --yes. Run it again after anything that went wrong: it goes on, and copies nothing twice. Exit codes: 0 done, 1 some
+datasets failed, or something asked for by id was not done, 2 it could not be done now, 130 and 143 when Ctrl-C or SIGTERM ended it."""
 
 
 def add_parsers(datasets: Subparsers) -> None:
@@ -65,19 +71,18 @@ def add_parsers(datasets: Subparsers) -> None:
     )
     whether = migrate.add_mutually_exclusive_group()
     whether.add_argument("--dry-run", action="store_true", help="only say what would be done")
-    whether.add_argument("--yes", action="store_true", help="really prune")
+    whether.add_argument("--yes", action="store_true", help="really prune, or roll back everybody's datasets")
     _add_selection(migrate)
     migrate.add_argument("--older-than", metavar="DATE", help="made before this day or moment, such as 2026-06-30")
     migrate.add_argument("--format", choices=get_args(FormatChoice), default="any")
     migrate.add_argument("--limit", type=int, metavar="N", help="so many datasets at most")
     migrate.add_argument("--window", default="", metavar="HH:MM-HH:MM", help="begin nothing outside these hours")
-    migrate.add_argument("--timezone", default="UTC", metavar="ZONE", help="of the window (default %(default)s)")
+    migrate.add_argument("--timezone", metavar="ZONE", help="of the window (default UTC)")
     migrate.add_argument(
         "--grace-days",
         type=float,
-        default=30.0,
         metavar="DAYS",
-        help="prune what readers got from S3 for so long (default %(default)g)",
+        help=f"prune what readers got from S3 for so long (default {GRACE_DAYS:g})",
     )
     migrate.add_argument(
         "--take-newer",
@@ -113,9 +118,12 @@ def _add_selection(parser: argparse.ArgumentParser) -> None:
 
 
 def _migrate(args: argparse.Namespace, settings: Settings) -> int:
+    _refuse_without_effect(args)
+    everything = args.phase == "rollback" and not (args.user or args.dataset)
+    needs_yes = args.phase == "prune" or everything
     request = MigrateDatasetsRequest(
         phase=args.phase,
-        dry_run=True if args.dry_run else (not args.yes if args.phase == "prune" else False),
+        dry_run=args.dry_run or (needs_yes and not args.yes),
         user_id=args.user,
         dataset_ids=[str(one) for one in args.dataset],
         older_than=args.older_than,
@@ -124,8 +132,8 @@ def _migrate(args: argparse.Namespace, settings: Settings) -> int:
         max_gigabytes=args.max_gb,
         megabytes_per_second=args.mb_per_second,
         window=args.window,
-        timezone=args.timezone,
-        grace_days=args.grace_days,
+        timezone="UTC" if args.timezone is None else args.timezone,
+        grace_days=GRACE_DAYS if args.grace_days is None else args.grace_days,
         retry_given_up=args.retry_given_up,
         take_newer=args.take_newer,
         workers=1,
@@ -136,9 +144,27 @@ def _migrate(args: argparse.Namespace, settings: Settings) -> int:
             return _copy(library, request, stop, as_json=args.json)
         changed = _AFTER_THE_COPY[request.phase](library, request, by=_who(), stop=stop.asked)
     _say_phase(changed, as_json=args.json)
-    if request.phase == "prune" and request.rehearsed and changed.datasets:
-        print("Nothing was deleted. Do it: the same command with --yes.", file=sys.stderr)
+    if needs_yes and request.rehearsed and changed.datasets:
+        not_done = "deleted" if request.phase == "prune" else "changed"
+        print(f"Nothing was {not_done}. Do it: the same command with --yes.", file=sys.stderr)
     return stop.exit_code(ended_early=changed.ended_early, failed=changed.failed)
+
+
+def _refuse_without_effect(args: argparse.Namespace) -> None:
+    """Who gives an option expects something of it."""
+    given = {
+        "--yes": (args.yes, ("prune", "rollback")),
+        "--grace-days": (args.grace_days is not None, ("prune",)),
+        "--retry-given-up": (args.retry_given_up, ("copy",)),
+        "--take-newer": (args.take_newer, ("rollback",)),
+    }
+    for option, (is_given, phases) in given.items():
+        if is_given and args.phase not in phases:
+            raise RefusedError(
+                f"{option} has no effect on {args.phase}: it is for {' and '.join(phases)}. Leave it out."
+            )
+    if args.timezone is not None and not args.window:
+        raise RefusedError("--timezone is of the --window, and none is given. Leave it out, or give both.")
 
 
 def _copy(library: Library, request: MigrateDatasetsRequest, stop: _Stop, *, as_json: bool) -> int:
@@ -148,21 +174,43 @@ def _copy(library: Library, request: MigrateDatasetsRequest, stop: _Stop, *, as_
         return DONE
     print(plan.text(), file=sys.stderr, flush=True)
     began = time.monotonic()
-    result = MigrationResult.of(plan, _copied(library, request, stop, plan.datasets), seconds=0.0)
+    result = MigrationResult.of(plan, _copied(library, request, stop, plan), seconds=0.0)
     result = result.model_copy(update={"seconds": time.monotonic() - began})
     print(result.model_dump_json() if as_json else result.text())
     return stop.exit_code(ended_early=result.ended_early, failed=result.not_done)
 
 
-def _copied(library: Library, request: MigrateDatasetsRequest, stop: _Stop, planned: int) -> Iterator[BatchResult]:
-    done = 0
-    for batch in batches(library, request):
-        copied = copy_batch(library, batch, limits_of(request), by=_who(), stop=stop.asked)
-        done += copied.datasets
-        print(f"{done:,} of {planned:,}. {copied.sentence()}", file=sys.stderr, flush=True)
-        yield copied
-        if stop.asked.is_set() or copied.ended_early:
-            return
+def _copied(
+    library: Library, request: MigrateDatasetsRequest, stop: _Stop, plan: MigrationPlan
+) -> Iterator[BatchResult]:
+    done, most, tally = 0, portion(plan.now, request.workers), Tally()
+    with Progress(0 if plan.unknown_sizes else plan.bytes, sys.stderr) as progress, following(tally, progress):
+        for batch in batches(library, request, most_datasets=most.datasets, most_bytes=most.bytes):
+            limits = limits_of(request, batch.among)
+            copied = copy_batch(library, batch, limits, by=_who(), stop=stop.asked, tally=tally)
+            done += copied.datasets
+            progress.say(f"{done:,} of {plan.datasets:,}. {copied.sentence()}")
+            yield copied
+            if stop.asked.is_set() or copied.ended_early:
+                return
+
+
+@contextmanager
+def following(tally: Tally, progress: Progress) -> Iterator[None]:
+    """Have the bytes read so far shown, a few times a second, until the block ends."""
+    over = threading.Event()
+
+    def show() -> None:
+        while not over.wait(EVERY):
+            progress.show(tally.bytes_read)
+
+    thread = threading.Thread(target=show, name="progress", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
 
 
 def _verify(args: argparse.Namespace, settings: Settings) -> int:
@@ -186,8 +234,8 @@ def _say_phase(result: PhaseResult | VerifiedCopies, *, as_json: bool) -> None:
         print(json.dumps(to_jsonable_python(asdict(result))))
         return
     print(result.sentence())
-    for line in result.table():
-        print("  " + "; ".join(str(value) for value in line.values() if value))
+    if lines := columns(result.table(), ("Outcome", "Size", "Dataset", "Name"), below=("Why", "What to do")):
+        print("\n".join(["", *lines]))
 
 
 class _Stop:

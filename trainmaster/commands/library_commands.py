@@ -15,11 +15,27 @@ from trainmaster.errors import NotConfiguredError, RefusedError, TrainmasterErro
 from trainmaster.settings import Settings
 
 if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
+
     Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]
 
 DONE, REFUSED, FAILED, INTERRUPTED, TERMINATED = 0, 1, 2, 130, 143
 Run = Callable[[argparse.Namespace, Settings], int]
 _NOTHING_SET = "On a laptop, `trainmaster embedded --print-env` starts AWS and Supabase here and says what to set."
+
+_OPTIONS = {
+    "max_gigabytes": "--max-gb",
+    "megabytes_per_second": "--mb-per-second",
+    "dataset_ids": "--dataset",
+    "user_id": "--user",
+    "older_than": "--older-than",
+    "grace_days": "--grace-days",
+    "window": "--window",
+    "timezone": "--timezone",
+    "limit": "--limit",
+    "sample": "--sample",
+}
+_HAS_TO = {"window": "should be HH:MM-HH:MM, such as 22:00-06:00", "older_than": "should be a date, such as 2026-06-30"}
 
 
 def add_command(datasets: Subparsers, name: str, help_line: str, run: Run) -> argparse.ArgumentParser:
@@ -36,10 +52,7 @@ def exit_code(run: Run, args: argparse.Namespace) -> int:
         return run(args, Settings())
     except ValidationError as error:
         for wrong in error.errors():
-            print(
-                f"{wrong['loc'][-1] if wrong['loc'] else 'This'} cannot be {wrong['input']!r}: {wrong['msg']}.",
-                file=sys.stderr,
-            )
+            print(complaint(wrong), file=sys.stderr)
         return FAILED
     except TrainmasterError as error:
         print(error, file=sys.stderr)
@@ -49,6 +62,16 @@ def exit_code(run: Run, args: argparse.Namespace) -> int:
     except KeyboardInterrupt:
         print("\nInterrupted. The same command goes on from here.", file=sys.stderr)
         return INTERRUPTED
+
+
+def complaint(wrong: ErrorDetails) -> str:
+    """What is wrong with an option, in one sentence that names it as it is typed."""
+    said = wrong["msg"].removeprefix("Value error, ").removeprefix("Input ").rstrip(".")
+    if not wrong["loc"]:  # of several options together, whose values are no news
+        return f"{said[:1].upper()}{said[1:]}."
+    field = next((str(part) for part in wrong["loc"] if isinstance(part, str)), "")
+    option = _OPTIONS.get(field, field)
+    return f"{option} cannot be {wrong['input']!r}: it {_HAS_TO.get(field, said)}."
 
 
 def dataset_id(text: str) -> UUID:

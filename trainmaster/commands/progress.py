@@ -33,6 +33,11 @@ class Progress:
         self._stream.write(f"\r\033[K  {share}, {rate} a second")
         self._stream.flush()
 
+    def say(self, line: str) -> None:
+        """A line that stays, where the progress was."""
+        self._stream.write(f"\r\033[K{line}\n" if self._shown else f"{line}\n")
+        self._stream.flush()
+
     def __enter__(self) -> Self:
         return self
 

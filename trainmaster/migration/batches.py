@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from itertools import chain, islice
 from uuid import UUID
 
 from trainmaster.catalog.candidates import Candidate
 from trainmaster.datasets.showing.wording import counted, size
 from trainmaster.errors import StorageUnavailableError
-from trainmaster.migration.plan import Prospect, allowance_of, prospect_of
+from trainmaster.migration.plan import Amount, Prospect, allowance_of, prospect_of
 from trainmaster.migration.planning import LOOKED_AT_ONCE, Homes, pages, who_needs_one
 from trainmaster.migration.request import MigrateDatasetsRequest
 from trainmaster.migration.window import Window
@@ -19,6 +21,10 @@ from trainmaster.storage.library import Library
 from trainmaster.storage.store import StorageProvider
 
 MOST_DATASETS, MOST_BYTES = 100, 4 << 30
+LEAST_DATASETS, LEAST_BYTES = 5, 256 << 20
+"""Less is no batch's limit: objects of a batch are moved side by side, which few of them make no use of."""
+FOR_EACH_WORKER = 4
+"""So many batches, where there is little to do: progress is seen, several runs share the work, and none waits long for the last."""
 LOOKED_AHEAD = 100
 """So many sizes that nobody vouches for are asked for at a time, where bytes are limited."""
 
@@ -39,11 +45,22 @@ class Batch:
     datasets: tuple[Named, ...]
     bytes: int
     window: Window
+    among: int = 1
+    """How many of its run are at work at once at most: they share what that may take."""
 
     @property
     def title(self) -> str:
         """As people see it: `batch 3: 100 datasets, 1.2 GB`."""
         return f"batch {self.number}: {counted(len(self.datasets), 'dataset')}, {size(self.bytes)}"
+
+
+def portion(planned: Amount, workers: int) -> Amount:
+    """How much a batch is to take at most, where so much is planned: so that there are some for each worker, none being tiny."""
+    parts = workers * FOR_EACH_WORKER
+    return Amount(
+        min(MOST_DATASETS, max(LEAST_DATASETS, math.ceil(planned.datasets / parts))),
+        min(MOST_BYTES, max(LEAST_BYTES, math.ceil(planned.bytes / parts))),
+    )
 
 
 def batches(
@@ -57,15 +74,25 @@ def batches(
     """Everything the request has to copy, in the order of the plan, as it is asked for; a page of 2,000 is held at most.
 
     Ends when the limits of the request are reached, or when its time window closes. A dataset of more than `most_bytes` is a
-    batch of its own. Raises NotConfiguredError and StorageUnavailableError as `plan_migration` does.
+    batch of its own. As many as work at once are cut before the first is given, so that fewer share what the run may take.
+    Raises NotConfiguredError and StorageUnavailableError as `plan_migration` does.
     """
-    window, cut = Window.of(request), _Cut(most_datasets, most_bytes, Window.of(request))
+    window = Window.of(request)
+    if not window.is_open(clock()):
+        return
+    made = _made(library, request, _Cut(most_datasets, most_bytes, window))
+    first = list(islice(made, request.workers))
+    for batch in chain(first, made):
+        if not window.is_open(clock()):
+            return
+        yield replace(batch, among=len(first))
+
+
+def _made(library: Library, request: MigrateDatasetsRequest, cut: _Cut) -> Iterator[Batch]:
     for candidate, size_bytes in _allowed(library, request):
         if batch := cut.add(candidate, size_bytes):
-            if not window.is_open(clock()):
-                return
             yield batch
-    if window.is_open(clock()) and (batch := cut.rest()):
+    if batch := cut.rest():
         yield batch
 
 

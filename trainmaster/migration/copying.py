@@ -26,13 +26,13 @@ LONGEST_WAIT_SECONDS = 1800.0
 LOOKED_AGAIN_SECONDS = 2.0
 
 
-def limits_of(request: MigrateDatasetsRequest) -> CopyLimits:
-    """What one of the batches that a run has at work may take: they share its bandwidth, memory and requests at once.
+def limits_of(request: MigrateDatasetsRequest, among: int | None = None) -> CopyLimits:
+    """What a batch may take of its run's bandwidth, memory and requests, `among` so many at work at once: the workers, if not said.
 
     Each has 32 MiB in flight at least, so that more than eight of them hold more than 256 MiB together.
     """
     cap = request.megabytes_per_second
-    return shared(CopyLimits(bytes_per_second=max(int(cap * 1e6), 1) if cap else None), request.workers)
+    return shared(CopyLimits(bytes_per_second=max(int(cap * 1e6), 1) if cap else None), among or request.workers)
 
 
 def copy_batch(

@@ -44,13 +44,14 @@ def damage_seen(round_: Round, candidate: Candidate, copy: Copy) -> Examined:
     found = look(source_of(round_, copy), copy)
     if found.damage:
         return Examined(damaged(round_, candidate, copy, found.damage))
-    return damage_read(round_, candidate, copy) if found.replaced else Examined()
+    return damage_read(round_, candidate, copy, suspected=True) if found.replaced else Examined()
 
 
-def damage_read(round_: Round, candidate: Candidate, copy: Copy) -> Examined:
-    """By reading all of it; a rehearsal reads nothing and says how much it would be."""
+def damage_read(round_: Round, candidate: Candidate, copy: Copy, *, suspected: bool = False) -> Examined:
+    """By reading all of it. A rehearsal says how much that would be, and reads only what is `suspected`: what was put there since it
+    was proven, of which it would promise what the run does not keep."""
     round_.begin_reading(copy.size_bytes)
-    if round_.rehearsed:
+    if round_.rehearsed and not suspected:
         return Examined(read=copy.size_bytes)
     proof = prove(source_of(round_, copy), copy, round_.pace)
     if proof.damage:

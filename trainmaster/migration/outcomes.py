@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 from uuid import UUID
 
+from trainmaster.datasets.showing.wording import counted, size
+
 LISTED = 100
 """Of each kind of outcome so many are named; all are counted."""
 
@@ -86,11 +88,12 @@ class PhaseResult:
     def sentence(self) -> str:
         """All of it in one line."""
         would = "would be " if self.rehearsed else ""
-        parts = [f"{_datasets(self.datasets)} ({self.bytes:,} bytes) {would}{_DONE[self.phase]}"]
+        parts = [f"{counted(self.datasets, 'dataset')} ({size(self.bytes)}) {would}{_DONE[self.phase]}"]
         parts += [f"{self.found:,} already so"] if self.found else []
         parts += [f"{count:,} left out ({_words(kind)})" for kind, count in sorted(self.left.items())]
         parts += [f"{self.failed:,} failed"] if self.failed else []
-        parts += [f"{self.read:,} bytes read"] if self.read else []
+        if self.read:
+            parts += [f"{size(self.read)} {'would be read to prove them' if self.rehearsed else 'read'}"]
         return f"{'Rehearsal of ' if self.rehearsed else ''}{self.phase}: {', '.join(parts)}.{self.ending.sentence()}"
 
     def table(self) -> list[dict[str, Any]]:
@@ -139,7 +142,7 @@ class VerifiedCopies:
 
     def sentence(self) -> str:
         """All of it in one line."""
-        figures = f"{self.bytes:,} bytes, {self.megabytes_per_second:.1f} MB/s"
+        figures = f"{size(self.bytes)}, {self.megabytes_per_second:.1f} MB/s"
         copies = f"{self.read:,} {'copy' if self.read == 1 else 'copies'} in S3"
         parts = [f"{copies} read again ({figures})", f"{self.damaged_count:,} damaged"]
         parts += [f"{self.failed:,} could not be read"] if self.failed else []
@@ -197,17 +200,13 @@ class Tallied:
 
 def _line(fate: Fate, outcome: str) -> dict[str, Any]:
     return {
-        "Dataset": str(fate.dataset_id),
         "Name": fate.name,
-        "Bytes": fate.size,
         "Outcome": outcome,
+        "Size": size(fate.size),
         "Why": fate.reason,
         "What to do": fate.advice,
+        "Dataset": str(fate.dataset_id),
     }
-
-
-def _datasets(count: int) -> str:
-    return f"{count:,} dataset{'' if count == 1 else 's'}"
 
 
 def _words(kind: str) -> str:

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 MB = 1e6
-MOST_STRETCHES = 200
-"""Batches drawn one by one; of more only the sum is."""
+LEAST_STRETCHES, MOST_STRETCHES = 3, 200
+"""Of fewer batches a picture says no more than their mean; of more only the sum is drawn, and not each."""
 _UNITS = ((2 * 86400, 86400, "days"), (2 * 3600, 3600, "hours"), (2 * 60, 60, "minutes"), (0, 1, "seconds"))
 
 
@@ -41,9 +41,9 @@ def throughput(stretches: Sequence[Stretch]) -> list[tuple[float, float]]:
 
 
 def picture(stretches: Sequence[Stretch], title: str) -> bytes | None:
-    """A PNG of MB/s over time: the sum, its mean, and a line for each batch; None where no byte moved."""
+    """A PNG of MB/s over time: the sum, its mean, and a line for each batch; None where fewer than three moved any byte."""
     moved = [one for one in stretches if one.size > 0]
-    if not moved:
+    if len(moved) < LEAST_STRETCHES:
         return None
     from matplotlib.backends.backend_agg import FigureCanvasAgg  # noqa: PLC0415 - costs half a second to import
     from matplotlib.figure import Figure  # noqa: PLC0415
@@ -66,12 +66,10 @@ def picture(stretches: Sequence[Stretch], title: str) -> bytes | None:
     mean = sum(one.size for one in moved) / max(ended - began, 1e-3) / MB
     axes.axhline(mean, color="#555555", linewidth=1, linestyle="--", label=f"{mean:,.1f} MB/s on average")
     axes.set_title(title, fontsize=11, parse_math=False)
-    axes.set(
-        xlabel=f"{unit} since the first batch began", ylabel="MB/s", ylim=(0, max(*sums, mean) * 1.3)
-    )  # room for the legend
+    axes.set(xlabel=f"{unit} since the first batch began", ylabel="MB/s", ylim=(0, max(*sums, mean) * 1.1))
     axes.margins(x=0)
     axes.grid(alpha=0.25)
-    axes.legend(frameon=False, loc="upper right")
+    figure.legend(frameon=False, loc="outside lower center", ncols=3)
     png = io.BytesIO()
     figure.savefig(png, format="png")
     return png.getvalue()

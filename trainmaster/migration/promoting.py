@@ -34,6 +34,9 @@ def _rule(candidate: Candidate) -> Fate | None:
     if candidate.storage_provider == StorageProvider.S3:
         return fate_of(candidate, "found")
     if candidate.s3 is None:
+        if known := candidate.hindrance:  # copying it again would fail again
+            reason = f"It has no copy in S3, for it could not be copied: {known.reason}"
+            return fate_of(candidate, "left", "not_copied", reason, known.advice)
         return fate_of(candidate, "left", "not_copied", "It has no copy in S3.", COPY_FIRST)
     if candidate.hindrance and candidate.hindrance.kind == "damaged":
         return fate_of(candidate, "left", "damaged", candidate.hindrance.reason, candidate.hindrance.advice)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from typing import Annotated, Literal, Self
+from zoneinfo import available_timezones
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, field_validator, model_validator
 
 from trainmaster.migration.window import Window
 
@@ -26,6 +27,11 @@ DatasetIds = Annotated[
     list[Annotated[str, Field(pattern=rf"^{_UUID}$")]],
     Field(title="Datasets", description="Only these (UUIDs); empty for all.", max_length=10_000),
 ]
+
+
+def _one_there_is(schema: dict[str, JsonValue]) -> None:
+    """The form offers them, and Prefect refuses any other before a run starts."""
+    schema["enum"] = [*sorted(available_timezones())]
 
 
 class MigrateDatasetsRequest(BaseModel):
@@ -66,11 +72,17 @@ class MigrateDatasetsRequest(BaseModel):
             title="Gigabytes at most",
             description="How much this run reads from Supabase, in GB (10^9 bytes); what is begun is ended.",
             gt=0,
+            allow_inf_nan=False,
         ),
     ] = None
     megabytes_per_second: Annotated[
         float | None,
-        Field(title="MB/s at most", description="Bandwidth cap of the whole run, in MB (10^6 bytes) a second.", gt=0),
+        Field(
+            title="MB/s at most",
+            description="Bandwidth cap of the whole run, in MB (10^6 bytes) a second.",
+            gt=0,
+            allow_inf_nan=False,
+        ),
     ] = None
     window: Annotated[
         str,
@@ -78,10 +90,17 @@ class MigrateDatasetsRequest(BaseModel):
             title="Time window",
             description="Begin batches only between these hours, such as 22:00-06:00; the next run goes on. Empty for any time.",
             pattern=rf"^({_WINDOW})?$",
+            json_schema_extra={"not": {"pattern": "^(.{5})-\\1$"}},  # opens when it closes
         ),
     ] = ""
     timezone: Annotated[
-        str, Field(title="Time zone", description="Of the time window, such as Europe/Berlin.", max_length=64)
+        str,
+        Field(
+            title="Time zone",
+            description="Of the time window, such as Europe/Berlin.",
+            max_length=64,
+            json_schema_extra=_one_there_is,
+        ),
     ] = "UTC"
     grace_days: Annotated[
         float,
@@ -90,6 +109,7 @@ class MigrateDatasetsRequest(BaseModel):
             description="Prune only what readers have got from S3 for so many days.",
             ge=0,
             le=3650,
+            allow_inf_nan=False,
         ),
     ] = 30.0
     retry_given_up: Annotated[
@@ -177,10 +197,19 @@ class VerifyCopiesRequest(BaseModel):
         500
     )
     max_gigabytes: Annotated[
-        float | None, Field(title="Gigabytes at most", description="How much to read, in GB (10^9 bytes).", gt=0)
+        float | None,
+        Field(
+            title="Gigabytes at most", description="How much to read, in GB (10^9 bytes).", gt=0, allow_inf_nan=False
+        ),
     ] = None
     megabytes_per_second: Annotated[
-        float | None, Field(title="MB/s at most", description="Bandwidth cap, in MB (10^6 bytes) a second.", gt=0)
+        float | None,
+        Field(
+            title="MB/s at most",
+            description="Bandwidth cap, in MB (10^6 bytes) a second.",
+            gt=0,
+            allow_inf_nan=False,
+        ),
     ] = None
     user_id: UserId = ""
     dataset_ids: DatasetIds = []

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from trainmaster.datasets.showing.markdown import plain
@@ -50,6 +50,19 @@ def markdown(page: Page) -> str:
         sections.append(f"## {plain(listing.title)}: {listing.count:,}")
         sections.append("\n".join(f"- {plain(line)}" for line in [*listing.lines, *_more(listing)]))
     return "\n\n".join([*sections, *(plain(remark) for remark in page.remarks)]) + "\n"
+
+
+def columns(rows: Sequence[Mapping[str, str]], names: Sequence[str], below: Sequence[str] = ()) -> list[str]:
+    """Lines of a table under a heading, the first columns aligned and the last as wide as they are; what stands in `below` follows
+    each line, further in. Nothing in them commands a terminal."""
+    table = [list(names), *([printable(row[name]) for name in names] for row in rows)] if rows else []
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    lines = []
+    for number, cells in enumerate(table):
+        lines.append("  ".join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True)).rstrip())
+        if number:
+            lines += [f"    {printable(rows[number - 1][name])}" for name in below if rows[number - 1][name]]
+    return lines
 
 
 def duration(seconds: float) -> str:

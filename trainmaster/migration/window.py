@@ -28,12 +28,14 @@ class Window:
         try:
             found = ZoneInfo(zone)
         except (KeyError, ValueError, OSError):  # a path, an empty name, a folder
-            raise ValueError(f"there is no time zone {zone!r}; write an IANA name, such as Europe/Berlin") from None
+            raise ValueError(
+                f"there is no time zone {zone!r} (--timezone); write an IANA name, such as Europe/Berlin"
+            ) from None
         if not hours:
             return cls(found)
         opens, closes = (time.fromisoformat(each) for each in hours.split("-"))
         if opens == closes:
-            raise ValueError(f"the window {hours} opens when it closes; leave it empty for any time")
+            raise ValueError(f"the window {hours} (--window) opens when it closes; leave it empty for any time")
         return cls(found, opens, closes)
 
     @classmethod
