@@ -4,18 +4,18 @@ COPY_FIRST = "Run migrate-datasets with phase copy; then this again."
 COPY_AGAIN = (
     "Copy it again: run migrate-datasets with phase rollback for this dataset (its id in dataset_ids) and take_newer"
     " (--take-newer), which makes Supabase's bytes the ones that count and deletes S3's; then with phase copy. If S3's are the"
-    " right ones, remove the object in Supabase, and phase rollback puts S3's back there."
+    " right ones, remove the object in Supabase, and phase rollback puts S3's back there (its id in dataset_ids again)."
 )
 HEAL = (
-    "Supabase has the bytes as they were: run migrate-datasets with phase rollback for this dataset, then with phase copy, and"
-    " it is copied again."
+    "Supabase has the bytes as they were, which count: run migrate-datasets with phase rollback for this dataset, then with phase"
+    " copy, and it is copied again (`trainmaster datasets migrate rollback --dataset ID`, then `copy --dataset ID`)."
 )
 HEALS_ITSELF = (
     "Supabase, where readers get it, has the bytes as they were: the next run with phase copy copies it again."
 )
 NO_OTHER = (
-    "No other copy is known to be good. Restore the object from an older version or a backup of the bucket, or upload the"
-    " dataset anew; verify-copies clears this once the bytes are right again."
+    "No other copy is known to be good. Upload the same file under the same name again, which puts every copy right; or restore"
+    " the object from an older version or a backup of the bucket: verify-copies clears this once the bytes are right again."
 )
 RUN_AGAIN = "The next run looks again."
 TRY_AGAIN = "Once that is remedied, the next run tries again."

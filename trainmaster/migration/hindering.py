@@ -20,9 +20,13 @@ from trainmaster.storage.copy import NotCopied
 from trainmaster.storage.ends import NoRoomError
 
 NEXT_RUN = "The next run tries it again by itself."
+_PUT_BACK = (
+    "Upload the dataset anew, under the same name; where S3 has a copy of it, `trainmaster datasets migrate rollback --dataset ID`"
+    " puts that back"
+)
 _ADVICE: dict[HindranceKind, str] = {
-    "source_missing": "Restore the object in Supabase or upload the dataset anew; else delete the dataset.",
-    "source_unsound": "Upload the dataset anew; else delete it.",
+    "source_missing": f"{_PUT_BACK}; or restore the object in Supabase; else delete the dataset.",
+    "source_unsound": f"{_PUT_BACK}; else delete it.",
     "source_changed": NEXT_RUN,
     "source_unavailable": NEXT_RUN,
     "destination": NEXT_RUN,
@@ -57,6 +61,11 @@ def kind_of(outcome: NotCopied) -> HindranceKind:
     return next((kind for error, kind in _KINDS if isinstance(outcome.error, error)), "unexpected")
 
 
+def reason_of(reason: TrainmasterError | str) -> str:
+    """Why, without the advice that is for whoever stores a dataset: what is to be done about one that is stored is another thing."""
+    return str(reason).removesuffix(" Upload the dataset anew.").rstrip(".")
+
+
 def failure_of(candidate: Candidate, kind: HindranceKind, reason: TrainmasterError | str) -> Failure:
     """What people are told of it."""
-    return Failure(candidate.id, candidate.name, kind, str(reason), _ADVICE[kind])
+    return Failure(candidate.id, candidate.name, kind, f"{reason_of(reason)}.", _ADVICE[kind])

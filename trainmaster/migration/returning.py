@@ -12,7 +12,14 @@ from trainmaster.catalog.candidates import Candidate
 from trainmaster.catalog.datasets import Copy
 from trainmaster.catalog.pending import PendingObject
 from trainmaster.catalog.retaking import retake
-from trainmaster.errors import CorruptedUploadError, NameConflictError, TrainmasterError
+from trainmaster.errors import (
+    CorruptedUploadError,
+    DatasetRefusedError,
+    NameConflictError,
+    ObjectChangedError,
+    ObjectMissingError,
+    TrainmasterError,
+)
 from trainmaster.migration.advice import LOOK_AT_IT
 from trainmaster.migration.findings import (
     S3,
@@ -26,6 +33,7 @@ from trainmaster.migration.findings import (
 from trainmaster.migration.outcomes import Fate
 from trainmaster.migration.proving import read_whole, version_at
 from trainmaster.migration.rounds import Round, fate_of
+from trainmaster.migration.taking_back import take_back
 from trainmaster.storage.bodies import hashed
 from trainmaster.storage.library import dataset_path, dropped_path, new_holder
 from trainmaster.storage.seekable import stream_of
@@ -106,6 +114,73 @@ def take_as_it_is(round_: Round, candidate: Candidate) -> Fate:
     return fate_of(candidate, "done", "retaken", _NEWER, read=found.size)
 
 
+def is_spoilt(round_: Round, theirs: Copy) -> bool:
+    """Whether what is in Supabase, which is not what was catalogued, is no whole gzip: nobody's newer dataset."""
+    source = source_of(round_, theirs)
+    try:
+        read_whole(source, theirs.path, round_.pace)
+    except DatasetRefusedError:
+        return True
+    except (ObjectMissingError, ObjectChangedError):
+        return False
+    return False
+
+
+def put_right(round_: Round, candidate: Candidate, ours: Copy, theirs: Copy) -> Fate:
+    """Put S3's bytes, proven before, in the place of what `is_spoilt` in Supabase, or is gone, while it stays catalogued.
+
+    What is spoilt goes only while the claim is ours. Whoever dies half-way leaves a copy that is gone, which the next run puts right.
+    """
+    examined = damage_read(round_, candidate, ours)
+    if examined.fate or round_.rehearsed:
+        return examined.fate or fate_of(candidate, "done", read=examined.read)
+    library = round_.library
+    home = library.stores.at(SUPABASE, theirs.bucket)
+    claim = library.catalogue.pending.hold(
+        provider=SUPABASE,
+        bucket=theirs.bucket,
+        path=theirs.path,
+        dataset_id=candidate.id,
+        user_id=candidate.user_id,
+        holder=new_holder(),
+        lease=library.lease,
+    )
+    try:
+        with library.renewing(claim):
+            dataset = library.catalogue.datasets.get(candidate.id, candidate.user_id)
+            spoilt = version_at(source_of(round_, theirs), theirs.path)
+            as_seen = dataset is not None and dataset.copy_at(SUPABASE) == theirs
+            if not as_seen or (spoilt and not is_spoilt(round_, theirs)):
+                take_back(library, [claim])
+                return changed(candidate, read=examined.read)
+            _put_dropped(round_, ours, home, theirs.path)
+            # At the last moment: who slept through his lease must not remove what another has put there since.
+            library.catalogue.pending.renew(claim, library.lease)
+            if version_at(source_of(round_, theirs), theirs.path) != spoilt:
+                take_back(library, [claim])
+                return changed(candidate, read=examined.read)
+            home.delete(theirs.path)
+            _put_itself(round_, ours, home, theirs.path)
+            since = library.catalogue.migrations.now()
+            version = version_at(source_of(round_, theirs), theirs.path)
+        copy = Copy(
+            SUPABASE.value,
+            theirs.bucket,
+            theirs.path,
+            ours.size_bytes,
+            ours.sha256,
+            datetime.now(UTC),
+            round_.by,
+            version.tag if version else None,
+        )
+        library.catalogue.datasets.add_copy(candidate.id, candidate.user_id, copy, claim=claim)
+    except BaseException:
+        take_back(library, [claim])  # catalogued as it is, nothing of it is removed
+        raise
+    library.catalogue.migrations.remedied(candidate.id, SUPABASE, since)
+    return fate_of(candidate, "done", read=examined.read)
+
+
 def _other_bytes(round_: Round, candidate: Candidate, ours: Copy, home: ObjectStore, path: str) -> Fate | None:
     """The fate of a dataset where Supabase has something else by that name: it must never be claimed, or a sweep removed it."""
     there = version_at(round_.library.stores.source(SUPABASE, home.bucket), path)
@@ -140,11 +215,20 @@ def _claimed(round_: Round, candidate: Candidate, home: ObjectStore, path: str) 
 
 def _put(round_: Round, ours: Copy, home: ObjectStore, path: str) -> None:
     """What was dropped first, as in an upload: a dataset never lacks it."""
+    _put_dropped(round_, ours, home, path)
+    _put_itself(round_, ours, home, path)
+
+
+def _put_dropped(round_: Round, ours: Copy, home: ObjectStore, path: str) -> None:
     store, dropped = round_.library.stores.at(S3, ours.bucket), dropped_path(ours.path)
     if there := store.stat(dropped):
         sha256 = there.sha256 or _hashed(store, dropped)
         with stream_of(store, dropped, round_.pace.take) as body:
             home.put(dropped_path(path), body, size=there.size, sha256=sha256, content_type=CONTENT_TYPE)
+
+
+def _put_itself(round_: Round, ours: Copy, home: ObjectStore, path: str) -> None:
+    store = round_.library.stores.at(S3, ours.bucket)
     with stream_of(store, ours.path, round_.pace.take) as body:
         home.put(path, body, size=ours.size_bytes, sha256=ours.sha256, content_type=CONTENT_TYPE)
 

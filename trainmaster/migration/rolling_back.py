@@ -13,7 +13,7 @@ from trainmaster.migration.findings import changed, replaced, standing
 from trainmaster.migration.outcomes import Fate, PhaseResult
 from trainmaster.migration.phases import carry_out, round_of
 from trainmaster.migration.request import MigrateDatasetsRequest
-from trainmaster.migration.returning import bring_back, take_as_it_is
+from trainmaster.migration.returning import bring_back, is_spoilt, put_right, take_as_it_is
 from trainmaster.migration.rounds import Round, fate_of
 from trainmaster.migration.standing import Standing
 from trainmaster.storage.library import Library
@@ -29,7 +29,7 @@ def roll_back_datasets(
 
     A copy in S3 that is known to be damaged goes with that, so that the next run copies anew. Where Supabase's object was replaced
     since it was copied, its bytes become the dataset's only if the request names the dataset and says `take_newer`: S3's are then
-    let go. Safe to repeat, to race and to be killed. Raises CatalogueUnavailableError.
+    let go. What is no whole gzip is nobody's newer dataset: of one that is named S3's bytes are put in its place. Safe to repeat, to race and to be killed. Raises CatalogueUnavailableError.
     """
     rollback = _Rollback(round_of(library, request, by, stop), bool(request.dataset_ids), request.take_newer)
     return carry_out(request, rollback.round, rollback.rule, rollback.work)
@@ -68,8 +68,8 @@ class _Rollback:
     def _made_ready(self, candidate: Candidate) -> Fate:
         theirs = candidate.supabase
         stands = standing(self.round, theirs).standing if theirs else Standing.GONE
-        if stands is Standing.REPLACED:
-            return take_as_it_is(self.round, candidate) if self._take_newer else replaced(self.round, candidate)
+        if fate := self._not_as_copied(candidate, stands):
+            return fate
         if candidate.storage_provider == StorageProvider.SUPABASE:
             return fate_of(candidate, "found")
         if stands is Standing.GONE and candidate.s3:
@@ -77,3 +77,17 @@ class _Rollback:
         if candidate.s3 and theirs and candidate.hindrance and candidate.hindrance.kind == "damaged":
             taken_along(self.round, candidate, candidate.s3, theirs)  # what lies there goes with that copy
         return fate_of(candidate, "done")
+
+    def _not_as_copied(self, candidate: Candidate, stands: Standing) -> Fate | None:
+        """What becomes of one whose catalogued object in Supabase is another, or is gone though readers are sent there."""
+        ours, theirs = candidate.s3, candidate.supabase
+        if stands is Standing.REPLACED:
+            if self._take_newer:
+                return take_as_it_is(self.round, candidate)
+            if self._named and theirs and ours and is_spoilt(self.round, theirs):
+                return put_right(self.round, candidate, ours, theirs)
+            return replaced(self.round, candidate)
+        is_missed = stands is Standing.GONE and candidate.storage_provider == StorageProvider.SUPABASE
+        if is_missed and self._named and theirs and ours:
+            return put_right(self.round, candidate, ours, theirs)
+        return None
