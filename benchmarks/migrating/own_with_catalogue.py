@@ -22,7 +22,7 @@ def main() -> int:
         tell_started()
         results = list(
             threads.map(
-                lambda batch: copy_batch(library, batch, limits_of(request, batch), by="benchmark"),
+                lambda batch: copy_batch(library, batch, limits_of(request, batch.among), by="benchmark"),
                 batches(library, request),
             )
         )
