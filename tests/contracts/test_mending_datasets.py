@@ -180,6 +180,22 @@ def test_a_dataset_that_has_other_bytes_by_now_is_left_alone_and_that_is_said(sh
     assert bytes_at(shelves, SUPABASE, path_of(new, SUPABASE)) == new.normalised.read_bytes()
 
 
+def test_a_damaged_copy_that_was_let_go_is_not_taken_for_sound_because_of_what_is_recorded_beside_it(
+    shelves: Shelves,
+) -> None:
+    new = stored(shelves, BOTH)
+    row = shelves.catalogue.datasets.get(new.id, new.user_id)
+    assert row
+    ours = row.copy_at(S3)
+    assert ours
+    replace_by(shelves, S3, ours.path, flipped(new.normalised.read_bytes()), recorded=new.written.sha256)
+    assert shelves.catalogue.migrations.damaged(new.id, ours, "Another SHA-256.", "Copy it again.", by="a test")
+    done = upload(shelves.library, new, BOTH)
+    assert {copy.provider: copy.sent for copy in done.copies} == {"supabase": False, "s3": True}
+    assert bytes_at(shelves, S3, ours.path) == new.normalised.read_bytes()
+    assert (hindrance(shelves, new), shelves.pending()) == (None, 0)
+
+
 class TestInterrupted:
     @pytest.mark.parametrize("dies_at", ["delete", "put"])
     def test_one_that_dies_half_way_leaves_a_dataset_that_the_next_upload_mends(

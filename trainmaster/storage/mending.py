@@ -12,7 +12,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from trainmaster.catalog.datasets import Copy
-from trainmaster.catalog.hindrances import WRONG_AT
 from trainmaster.catalog.pending import PendingObject
 from trainmaster.datasets.report import Written
 from trainmaster.errors import CorruptedUploadError, ObjectChangedError, ObjectMissingError, UploadUnderWayError
@@ -51,12 +50,10 @@ class Mended:
     wrong: str
 
 
-def stands(library: Library, dataset_copy: Copy, provider: StorageProvider, hindrance: str | None) -> bool:
-    """Whether one look tells that a copy is what was verified; not when something was found wrong with it since."""
-    if hindrance in WRONG_AT[provider]:
-        return False
-    source = library.stores.source(provider, dataset_copy.bucket)
-    return standing_of(source, dataset_copy).standing is Standing.UNCHANGED
+def is_as_verified(library: Library, copy: Copy) -> bool:
+    """Whether one look tells that what is there is what was verified. Raises as `ObjectStore.stat`."""
+    source = library.stores.source(StorageProvider(copy.provider), copy.bucket)
+    return standing_of(source, copy).standing is Standing.UNCHANGED
 
 
 def mend(library: Library, store: ObjectStore, copy: Copy, files: Sequence[File], claim: PendingObject) -> Mended:

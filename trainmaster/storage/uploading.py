@@ -17,6 +17,7 @@ from typing import Any, TypedDict
 from uuid import UUID, uuid5
 
 from trainmaster.catalog.datasets import Copy, Dataset
+from trainmaster.catalog.hindrances import WRONG_AT
 from trainmaster.catalog.pending import PendingObject
 from trainmaster.datasets.report import DatasetReport, Written
 from trainmaster.datasets.request import StoredCopy, UploadedDataset
@@ -30,7 +31,7 @@ from trainmaster.errors import (
 )
 from trainmaster.migration.proving import version_at
 from trainmaster.storage.library import Library, dataset_path, dropped_path, new_holder
-from trainmaster.storage.mending import CONTENT_TYPE, File, mend, stands
+from trainmaster.storage.mending import CONTENT_TYPE, File, is_as_verified, mend
 from trainmaster.storage.store import ObjectStore, StorageProvider
 
 __all__ = ["CONTENT_TYPE", "NewDataset", "upload", "uploaded"]
@@ -197,12 +198,16 @@ class _Attempt:
         with self.library.renewing(claim):
             return [file.put(self.store) for file in self._files()][-1]
 
+    def may_be_damaged(self, dataset: Dataset) -> bool:
+        """Whether what lies there was found wrong: what is recorded beside it is no proof then, catalogued or let go for that."""
+        found = self.library.catalogue.migrations.hindrances([dataset.id])
+        return found.get(dataset.id) in WRONG_AT[self.store.provider]
+
     def mend(self) -> _Ensured:
-        """Of an object that the catalogue vouches for: looked at, and if it may be another read, and if it is put again."""
+        """Of an object that is there already: looked at, and if it may be another read, and if it is put again."""
         dataset, catalogue = self._catalogued(), self.library.catalogue
         recorded, provider = dataset.copy_at(self.store.provider), self.store.provider
-        hindrance = catalogue.migrations.hindrances([dataset.id]).get(dataset.id)
-        if recorded and stands(self.library, recorded, provider, hindrance):
+        if recorded and not self.may_be_damaged(dataset) and is_as_verified(self.library, recorded):
             return _Ensured(dataset)
         claim = catalogue.pending.hold(**self._claimed())
         with self.library.renewing(claim):
@@ -284,7 +289,7 @@ def _ensure_copy(library: Library, new: NewDataset, dataset: Dataset | None, pro
     attempt = _Attempt(library, store, path, new, new_holder())
     claim = attempt.claim()
     try:
-        if claim is None:
+        if claim is None or (dataset and attempt.may_be_damaged(dataset)):
             return attempt.mend()
         sent = attempt.put(claim)
         return _Ensured(attempt.catalogue(dataset, claim), sent)
