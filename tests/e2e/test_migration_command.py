@@ -111,6 +111,8 @@ def test_a_rotten_copy_is_said_and_put_right_as_the_advice_has_it(
     verified = datasets("verify", "--all")
     assert (verified.code, "1 damaged" in verified.out, id_ in verified.out) == (1, True, True), verified
     assert "phase rollback" in verified.out
+    assert "Upload the dataset anew" not in verified.out  # for Supabase has the bytes
+    assert ".." not in verified.out
     assert "hindered" in datasets("show", id_).out
     assert datasets("migrate", "rollback", "--dataset", id_).code == 0
     assert datasets("migrate", "--json").value()["copied"] == 1
@@ -167,6 +169,12 @@ def test_what_others_hold_and_ids_that_nobody_has_are_never_called_completed(
     [candidate] = migrations.candidates(Selection(dataset_ids=[UUID(id_)]))
     place = (candidate, S3, shelves.store(S3).bucket, f"{shelves.user_id}/datasets/{id_}.jsonl.gz")
     assert migrations.claim([place], holder="somebody", lease=timedelta(hours=1)).held
+    stands = datasets("migrate", "status", "--user", str(shelves.user_id))
+    assert (stands.code, "Supabase only   1 dataset" in stands.out, "somebody: 1 object since" in stands.out) == (
+        0,
+        True,
+        True,
+    )
     left = datasets("migrate")
     assert (left.code, left.out.startswith("Migration: others are at 1 dataset; their claims run out in")) == (0, True)
     assert datasets("migrate", "--dataset", id_).code == 1

@@ -14,9 +14,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from typing import TYPE_CHECKING, get_args
+from uuid import UUID
 
 from pydantic_core import to_jsonable_python
 
+from trainmaster.catalog.standings import standings
 from trainmaster.commands.library_commands import (
     DONE,
     FAILED,
@@ -40,7 +42,8 @@ from trainmaster.migration.pruning import prune_datasets
 from trainmaster.migration.request import FormatChoice, MigrateDatasetsRequest, Phase, VerifyCopiesRequest
 from trainmaster.migration.result import BatchResult, MigrationResult
 from trainmaster.migration.rolling_back import roll_back_datasets
-from trainmaster.migration.showing import columns
+from trainmaster.migration.showing import columns, text
+from trainmaster.migration.status import page_of
 from trainmaster.migration.verifying import verify_copies
 from trainmaster.settings import Settings
 from trainmaster.storage.copy import Tally
@@ -64,10 +67,10 @@ def add_parsers(datasets: Subparsers) -> None:
     migrate.add_argument(
         "phase",
         nargs="?",
-        choices=get_args(Phase),
+        choices=(*get_args(Phase), "status"),
         default="copy",
         metavar="PHASE",
-        help="copy (the default), promote, prune or rollback",
+        help="copy (the default), promote, prune or rollback; status says where all datasets stand",
     )
     whether = migrate.add_mutually_exclusive_group()
     whether.add_argument("--dry-run", action="store_true", help="only say what would be done")
@@ -119,6 +122,8 @@ def _add_selection(parser: argparse.ArgumentParser) -> None:
 
 def _migrate(args: argparse.Namespace, settings: Settings) -> int:
     _refuse_without_effect(args)
+    if args.phase == "status":
+        return _status(args, settings)
     everything = args.phase == "rollback" and not (args.user or args.dataset)
     needs_yes = args.phase == "prune" or everything
     request = MigrateDatasetsRequest(
@@ -163,8 +168,18 @@ def _refuse_without_effect(args: argparse.Namespace) -> None:
             raise RefusedError(
                 f"{option} has no effect on {args.phase}: it is for {' and '.join(phases)}. Leave it out."
             )
+    if args.phase == "status" and (args.dataset or args.dry_run or args.limit is not None or args.max_gb is not None):
+        raise RefusedError("status takes --user and --json alone; `trainmaster datasets show ID` tells of one dataset.")
     if args.timezone is not None and not args.window:
         raise RefusedError("--timezone is of the --window, and none is given. Leave it out, or give both.")
+
+
+def _status(args: argparse.Namespace, settings: Settings) -> int:
+    with open_library(settings) as library:
+        refuse_unknown(library, args.user, ())
+        found = standings(library.catalogue.database, UUID(args.user) if args.user else None)
+    print(json.dumps(to_jsonable_python(found)) if args.json else text(page_of(found)))
+    return DONE
 
 
 def _copy(library: Library, request: MigrateDatasetsRequest, stop: _Stop, *, as_json: bool) -> int:

@@ -18,6 +18,7 @@ from trainmaster.errors import (
     StorageUnavailableError,
 )
 from trainmaster.migration.advice import COPY_AGAIN, HEAL, HEALS_ITSELF, NO_OTHER, RUN_AGAIN, UPLOAD_ANEW
+from trainmaster.migration.hindering import reason_of
 from trainmaster.migration.outcomes import Fate
 from trainmaster.migration.proving import look, prove, read_whole, version_at
 from trainmaster.migration.rounds import Round, fate_of
@@ -67,7 +68,7 @@ def note_sound(round_: Round, sound: Iterable[tuple[Candidate, str | None]], sin
 
 def damaged(round_: Round, candidate: Candidate, copy: Copy, damage: str, *, read: int = 0) -> Fate:
     """Note that a copy in S3 is damaged, unless it was replaced, or its dataset deleted, while it was looked at."""
-    reason, good = f"The copy in S3 is damaged: {damage}.", _supabase_is_good(round_, candidate, copy)
+    reason, good = f"The copy in S3 is damaged: {reason_of(damage)}.", _supabase_is_good(round_, candidate, copy)
     advice = (HEAL if candidate.storage_provider == S3 else HEALS_ITSELF) if good else NO_OTHER
     if not round_.rehearsed and not round_.library.catalogue.migrations.damaged(
         candidate.id, copy, reason, advice, by=round_.by, let_go=good
