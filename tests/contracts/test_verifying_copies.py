@@ -72,7 +72,7 @@ class TestSoundCopies:
 
     def test_the_version_that_was_read_is_noted_where_none_was(self, shelves: Shelves) -> None:
         dataset = in_both(shelves)
-        assert copy_of(dataset, S3).version is None
+        set_copy(shelves, dataset.id, S3, version=None)
         verify(shelves)
         assert copy_of(now(shelves, dataset.id), S3).version == tag_of(shelves, copy_of(dataset, S3))
 

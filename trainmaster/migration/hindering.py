@@ -21,12 +21,12 @@ from trainmaster.storage.ends import NoRoomError
 
 NEXT_RUN = "The next run tries it again by itself."
 _PUT_BACK = (
-    "Upload the dataset anew, under the same name; where S3 has a copy of it, `trainmaster datasets migrate rollback --dataset ID`"
-    " puts that back"
+    "upload the dataset anew, under the same name; where S3 has a copy of it, `trainmaster datasets migrate rollback --dataset ID`"
+    " puts that back; else delete the dataset."
 )
 _ADVICE: dict[HindranceKind, str] = {
-    "source_missing": f"{_PUT_BACK}; or restore the object in Supabase; else delete the dataset.",
-    "source_unsound": f"{_PUT_BACK}; else delete it.",
+    "source_missing": f"Restore the object in Supabase, or {_PUT_BACK}",
+    "source_unsound": f"U{_PUT_BACK[1:]}",
     "source_changed": NEXT_RUN,
     "source_unavailable": NEXT_RUN,
     "destination": NEXT_RUN,
