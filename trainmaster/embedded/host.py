@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import socket
 import threading
 import time
 from contextlib import suppress
@@ -81,7 +82,8 @@ class Host:
     ) -> None:
         folder = state.folder.resolve()
         _log_to(folder / "embedded.log")
-        ports = state.ports(_PORTS, {"front": port, "supabase": supabase_port})
+        listening = state.listening(_PORTS, {"front": port, "supabase": supabase_port})
+        ports = {name: one.getsockname()[1] for name, one in listening.items()}
         self._records = Records(folder / "sagemaker.db")
         self.account = Account(
             state=folder,
@@ -95,7 +97,7 @@ class Host:
             stop_grace=stop_grace,
         )
         others, signatures = OtherServices(), Signatures(self.account)
-        self._inside = _Server(_Inside(others, signatures), ports["inside"], threads=8)
+        self._inside = _Server(_Inside(others, signatures), listening["inside"], threads=8)
         policies.ensure_execution_role(self.account)
         roles = RoleJournal(folder / "roles.jsonl")
         roles.replay(others)  # which may change that role, or have deleted it
@@ -126,10 +128,10 @@ class Host:
             signatures=signatures,
             recovered=self._recovered,
         )
-        self._front = _Server(front, ports["front"], threads=THREADS)
+        self._front = _Server(front, listening["front"], threads=THREADS)
         self.supabase_url, self._keys = f"http://127.0.0.1:{ports['supabase']}", Keys.of(state)
         self._supabase = Supabase(folder / "supabase", self._keys, faults)
-        self._storage = _Server(self._supabase, ports["supabase"], threads=32, largest_body=LARGEST_OBJECT)
+        self._storage = _Server(self._supabase, listening["supabase"], threads=32, largest_body=LARGEST_OBJECT)
 
     @property
     def bucket(self) -> str:
@@ -203,11 +205,12 @@ class _Inside:
 class _Server:
     """Bodies come whole, on disk where they are large, before the application is called; half ones never reach it."""
 
-    def __init__(self, app: WSGIApplication, port: int, *, threads: int, largest_body: int = 1 << 30) -> None:
+    def __init__(
+        self, app: WSGIApplication, listening: socket.socket, *, threads: int, largest_body: int = 1 << 30
+    ) -> None:
         self._server: Any = waitress.create_server(
             app,
-            host="127.0.0.1",
-            port=port,
+            sockets=[listening],
             threads=threads,
             connection_limit=1000,
             asyncore_use_poll=True,
@@ -215,7 +218,7 @@ class _Server:
             max_request_body_size=largest_body + (1 << 20),  # a form has a little around its file
             recv_bytes=1 << 18,
         )
-        threading.Thread(target=self._server.run, name=f"http-{port}", daemon=True).start()
+        threading.Thread(target=self._server.run, name=f"http-{listening.getsockname()[1]}", daemon=True).start()
 
     def close(self) -> None:
         self._server.close()

@@ -17,6 +17,7 @@ from typing import Any
 
 _PORTS = range(20_000, 32_768)
 """Below those a system gives to outgoing connections, one of which could take a port between our choice and its server's start."""
+_BACKLOG = 1024
 
 
 class AlreadyServedError(Exception):
@@ -90,16 +91,26 @@ class State:
     def ports(self, names: Sequence[str], given: Mapping[str, int | None]) -> dict[str, int]:
         """A free loopback port for each name: the one given, else that of last time, else any.
 
-        Addresses survive a restart so that shells which evaluated the old ones go on working.
+        Addresses survive a restart so that shells which evaluated the old ones go on working. Somebody else may take one
+        before who asked does.
         """
-        last = self._read("ports.json") or {}
         chosen: dict[str, int] = {}
+        for name, one in self.listening(names, given).items():
+            chosen[name] = one.getsockname()[1]
+            one.close()
+        return chosen
+
+    def listening(self, names: Sequence[str], given: Mapping[str, int | None]) -> dict[str, socket.socket]:
+        """The same ports with sockets that listen on them already, which the caller closes. Raises PortTakenError."""
+        last = self._read("ports.json") or {}
         with _Held() as held:
             for name in names:
                 wanted = given.get(name)
-                chosen[name] = held.port(wanted) if wanted else held.port_or_any(last.get(name, 0))
+                held.hold(name, wanted) if wanted else held.hold_any(name, last.get(name, 0))
+            sockets = held.let_go()
+        chosen = {name: one.getsockname()[1] for name, one in sockets.items()}
         self._write("ports.json", {**last, **chosen})
-        return chosen
+        return sockets
 
     def _said_by_the_other(self) -> str:
         environment = self.serving()
@@ -131,30 +142,34 @@ def _made_up_credentials() -> dict[str, str]:
 
 
 class _Held:
-    """Ports bound together, so that none is chosen twice, until the block ends."""
+    """Sockets that listen together, so that no port is chosen twice; closed when the block ends, unless they were let go."""
 
     def __enter__(self) -> _Held:
-        self._sockets: list[socket.socket] = []
+        self._sockets: dict[str, socket.socket] = {}
         return self
 
     def __exit__(self, *_: object) -> None:
-        for one in self._sockets:
+        for one in self._sockets.values():
             one.close()
 
-    def port(self, wanted: int) -> int:
+    def hold(self, name: str, wanted: int) -> None:
         """Raises PortTakenError."""
         one = socket.socket()
         one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # one that lingers in TIME_WAIT is free
-        self._sockets.append(one)
         try:
             one.bind(("127.0.0.1", wanted))
+            one.listen(_BACKLOG)  # two may be bound to the same until one of them listens
         except OSError as error:
+            one.close()
             raise PortTakenError(f"Port {wanted} of 127.0.0.1 cannot be used: {error.strerror}.") from None
-        port: int = one.getsockname()[1]
-        return port
+        self._sockets[name] = one
 
-    def port_or_any(self, wanted: int) -> int:
+    def hold_any(self, name: str, wanted: int) -> None:
         for candidate in filter(None, [wanted, *random.sample(_PORTS, 100)]):
             with suppress(PortTakenError):
-                return self.port(candidate)
-        return self.port(0)
+                return self.hold(name, candidate)
+        return self.hold(name, 0)
+
+    def let_go(self) -> dict[str, socket.socket]:
+        sockets, self._sockets = self._sockets, {}
+        return sockets
