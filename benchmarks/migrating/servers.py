@@ -37,18 +37,16 @@ class Servers:
 
     @contextmanager
     def emptied(self, name: str) -> Iterator[S3End]:
-        """A destination with nothing in it that is ready to take something, gone afterwards."""
+        """A destination with nothing in it that is ready to take something; gone afterwards, unless the whole benchmark ends."""
         end = replace(self.destination, bucket=name)
         s3 = end.client()
         s3.create_bucket(Bucket=name)
         # SeaweedFS makes a bucket's volumes when it is first written to.
         s3.put_object(Bucket=name, Key="first", Body=b"first")
         s3.delete_object(Bucket=name, Key="first")
-        try:
-            yield end
-        finally:
-            empty(end)
-            s3.delete_bucket(Bucket=name)
+        yield end
+        empty(end)
+        s3.delete_bucket(Bucket=name)
 
 
 def empty(end: S3End) -> None:
