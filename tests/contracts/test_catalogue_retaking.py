@@ -47,7 +47,14 @@ def test_it_is_the_only_copy_and_what_readers_get_and_the_object_in_s3_is_ours_t
 def test_what_a_crash_leaves_in_s3_is_found_by_the_sweep(catalogue: Catalogue) -> None:
     dataset = new_dataset(uuid.uuid4(), ("supabase", "s3"))
     catalogue.datasets.insert(dataset)
-    retake(catalogue.database, seen(catalogue, dataset), newer(dataset), holder="mine", lease=-timedelta(days=3), by="a test")
+    retake(
+        catalogue.database,
+        seen(catalogue, dataset),
+        newer(dataset),
+        holder="mine",
+        lease=-timedelta(days=3),
+        by="a test",
+    )
     assert dataset.id in {each.dataset_id for each in catalogue.pending.expired(1000)}
 
 

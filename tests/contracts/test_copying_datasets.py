@@ -719,15 +719,15 @@ def empty(shelves: Shelves, bucket: str) -> None:
 
 
 class TestLeftovers:
-    @pytest.mark.parametrize("size", [1 << 10, 6 << 20], ids=["small", "in parts"])
-    @pytest.mark.parametrize("is_catalogued", [True, False], ids=["catalogued", "the application's"])
     def test_what_was_proven_in_s3_outlives_a_source_that_vanishes_while_it_is_copied(self, shelves: Shelves) -> None:
         dataset = applications_own(shelves, content := packed())
         vanishing = first(lambda: shelves.store(SUPABASE).delete(dataset.storage_path))
-        result = run(shelves, dataset, library=between(shelves.library, source={"look": vanishing}))
+        result = run(shelves, dataset, library=between(shelves.library, destination={"put": vanishing}))
         assert (result.copied, result.failures) == (1, ())
         assert_holds(shelves, dataset, content)
 
+    @pytest.mark.parametrize("size", [1 << 10, 6 << 20], ids=["small", "in parts"])
+    @pytest.mark.parametrize("is_catalogued", [True, False], ids=["catalogued", "the application's"])
     def test_what_a_dead_try_left_whole_becomes_the_copy_of_a_dataset_that_supabase_lost(
         self, size: int, is_catalogued: bool, shelves: Shelves
     ) -> None:
