@@ -11,10 +11,10 @@ from pydantic import SecretStr
 from benchmarks.migrating.ends import S3End, read
 from benchmarks.migrating.started import tell_started
 from trainmaster.storage.copy import Copied, Transfer, copy_objects
-from trainmaster.storage.ends import Source
-from trainmaster.storage.s3_destination import S3Destination
-from trainmaster.storage.s3_source import S3Source
-from trainmaster.storage.supabase_source import SupabaseSource
+from trainmaster.storage.ends.protocols import Source
+from trainmaster.storage.ends.s3_destination import S3Destination
+from trainmaster.storage.ends.s3_source import S3Source
+from trainmaster.storage.ends.supabase_source import SupabaseSource
 
 
 def main() -> int:

@@ -9,12 +9,12 @@ from typing import Any
 from object_stores import Server, sha256
 from pydantic import SecretStr
 
-from trainmaster.storage.end_failures import SUPABASE_S3
-from trainmaster.storage.ends import Destination, Part, Source
-from trainmaster.storage.obstore_clients import Timeouts
-from trainmaster.storage.s3_destination import S3Destination
-from trainmaster.storage.s3_source import S3Source
-from trainmaster.storage.supabase_source import SupabaseSource
+from trainmaster.storage.ends.end_failures import SUPABASE_S3
+from trainmaster.storage.ends.obstore_clients import Timeouts
+from trainmaster.storage.ends.protocols import Destination, Part, Source
+from trainmaster.storage.ends.s3_destination import S3Destination
+from trainmaster.storage.ends.s3_source import S3Source
+from trainmaster.storage.ends.supabase_source import SupabaseSource
 
 SMALLEST_PART = 5 << 20
 SOON = Timeouts(connect_seconds=20, answer_seconds=2, request_seconds=20)

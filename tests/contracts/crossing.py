@@ -18,11 +18,11 @@ from botocore.config import Config
 from pydantic import SecretStr
 
 from benchmarks.soaking.passage import Passage
-from trainmaster.storage.obstore_clients import Timeouts
-from trainmaster.storage.s3_destination import S3Destination
+from trainmaster.storage.ends.obstore_clients import Timeouts
+from trainmaster.storage.ends.s3_destination import S3Destination
+from trainmaster.storage.ends.supabase_source import SupabaseSource
 from trainmaster.storage.store import StorageProvider
 from trainmaster.storage.stores import SUPABASE_BUCKET
-from trainmaster.storage.supabase_source import SupabaseSource
 
 PART = 5 << 20
 """The least S3 takes as a part of several."""

@@ -24,10 +24,10 @@ from trainmaster.errors import (
     ObjectMissingError,
     StorageUnavailableError,
 )
-from trainmaster.storage.ends import Version
-from trainmaster.storage.s3_destination import S3Destination
-from trainmaster.storage.s3_source import S3Source
-from trainmaster.storage.supabase_source import SupabaseSource
+from trainmaster.storage.ends.protocols import Version
+from trainmaster.storage.ends.s3_destination import S3Destination
+from trainmaster.storage.ends.s3_source import S3Source
+from trainmaster.storage.ends.supabase_source import SupabaseSource
 
 
 def with_expired_credentials(server: Server) -> tuple[Any, list[datetime]]:

@@ -16,8 +16,15 @@ from trainmaster.errors import (
     RefusedError,
     StorageUnavailableError,
 )
-from trainmaster.storage.ends import AlreadyThereError, Checks, NoBucketError, Source, UploadGoneError, Version
-from trainmaster.storage.s3_destination import S3Destination
+from trainmaster.storage.ends.protocols import (
+    AlreadyThereError,
+    Checks,
+    NoBucketError,
+    Source,
+    UploadGoneError,
+    Version,
+)
+from trainmaster.storage.ends.s3_destination import S3Destination
 
 
 @pytest.fixture(params=["supabase", *(["hosted_supabase"] if HOSTED else []), "s3", "supabase-s3"])

@@ -17,11 +17,11 @@ from crossing import PART, Crossing, packed
 from embedded_aws import EmbeddedAws
 from object_stores import sha256
 
-from trainmaster.storage import gathering
 from trainmaster.storage.copy import Copied, CopyLimits, Tally, Transfer, copy_objects
-from trainmaster.storage.obstore_clients import Timeouts
-from trainmaster.storage.s3_destination import S3Destination
-from trainmaster.storage.s3_source import S3Source
+from trainmaster.storage.ends.obstore_clients import Timeouts
+from trainmaster.storage.ends.s3_destination import S3Destination
+from trainmaster.storage.ends.s3_source import S3Source
+from trainmaster.storage.engine import gathering
 
 LIMITS = CopyLimits(part_bytes=PART, pause_seconds=0.01)
 LARGE = 120 << 20
@@ -30,9 +30,9 @@ CHILD = """
 import json, resource, sys
 import boto3
 from trainmaster.storage.copy import CopyLimits, Tally, Transfer, copy_objects
-from trainmaster.storage.obstore_clients import Timeouts
-from trainmaster.storage.s3_destination import S3Destination
-from trainmaster.storage.s3_source import S3Source
+from trainmaster.storage.ends.obstore_clients import Timeouts
+from trainmaster.storage.ends.s3_destination import S3Destination
+from trainmaster.storage.ends.s3_source import S3Source
 
 about = json.loads(sys.argv[1])
 client = boto3.client("s3", **about["client"])

@@ -28,7 +28,7 @@ from trainmaster.errors import (
     WaitTimedOutError,
 )
 from trainmaster.storage.copy import BegunUpload, Copied, CopyLimits, NotCopied, Transfer, copy_objects
-from trainmaster.storage.obstore_clients import Timeouts
+from trainmaster.storage.ends.obstore_clients import Timeouts
 
 LIMITS = CopyLimits(part_bytes=PART, first_at_once=4, tries=4, pause_seconds=0.01)
 IMPATIENT = replace(LIMITS, tries=2)

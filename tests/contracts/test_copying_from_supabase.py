@@ -22,10 +22,10 @@ from trainmaster.errors import (
     StorageUnavailableError,
     TrainmasterError,
 )
-from trainmaster.storage import supabase_source
-from trainmaster.storage.ends import ThrottledError, Version
-from trainmaster.storage.obstore_clients import Timeouts
-from trainmaster.storage.supabase_source import SupabaseSource
+from trainmaster.storage.ends import supabase_source
+from trainmaster.storage.ends.obstore_clients import Timeouts
+from trainmaster.storage.ends.protocols import ThrottledError, Version
+from trainmaster.storage.ends.supabase_source import SupabaseSource
 
 INFO = "object/info/"
 ALWAYS = 1000

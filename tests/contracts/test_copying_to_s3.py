@@ -24,10 +24,10 @@ from trainmaster.errors import (
     StorageUnavailableError,
 )
 from trainmaster.storage.copy import Copied, CopyLimits, Transfer, copy_objects
-from trainmaster.storage.ends import AlreadyThereError, Source, UploadGoneError, Version
-from trainmaster.storage.s3_destination import S3Destination
-from trainmaster.storage.s3_source import S3Source
-from trainmaster.storage.supabase_source import SupabaseSource
+from trainmaster.storage.ends.protocols import AlreadyThereError, Source, UploadGoneError, Version
+from trainmaster.storage.ends.s3_destination import S3Destination
+from trainmaster.storage.ends.s3_source import S3Source
+from trainmaster.storage.ends.supabase_source import SupabaseSource
 
 
 @pytest.fixture

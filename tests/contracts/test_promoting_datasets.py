@@ -32,7 +32,7 @@ from trainmaster.catalog.tables import dataset_copies, training_datasets
 from trainmaster.errors import NotConfiguredError
 from trainmaster.migration.outcomes import PhaseResult
 from trainmaster.migration.promoting import promote_datasets
-from trainmaster.storage.ends import Source
+from trainmaster.storage.ends.protocols import Source
 from trainmaster.storage.links import download_link
 from trainmaster.storage.uploading import upload
 from trainmaster.training.channels import is_in_s3

@@ -15,7 +15,7 @@ from pydantic import SecretStr
 
 from trainmaster.errors import NotConfiguredError
 from trainmaster.settings import Settings
-from trainmaster.storage.s3_source import S3Source
+from trainmaster.storage.ends.s3_source import S3Source
 from trainmaster.storage.store import StorageProvider
 from trainmaster.storage.stores import Stores, is_bucket_name
 

@@ -24,10 +24,10 @@ from trainmaster.migration.copying import copy_batch
 from trainmaster.migration.result import BatchResult
 from trainmaster.migration.window import Window
 from trainmaster.storage.copy import CopyLimits
-from trainmaster.storage.ends import Part
+from trainmaster.storage.ends.protocols import Part
+from trainmaster.storage.ends.s3_destination import S3Destination
 from trainmaster.storage.library import dataset_path
 from trainmaster.storage.removing import delete_dataset, sweep
-from trainmaster.storage.s3_destination import S3Destination
 
 PART = 5 << 20
 LIMITS = CopyLimits(part_bytes=PART, first_at_once=1, most_at_once=1, tries=1, pause_seconds=0.01)

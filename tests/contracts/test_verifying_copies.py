@@ -36,7 +36,7 @@ from trainmaster.errors import NotConfiguredError, StorageUnavailableError
 from trainmaster.migration.outcomes import VerifiedCopies
 from trainmaster.migration.proving import PIECE
 from trainmaster.migration.verifying import verify_copies
-from trainmaster.storage.ends import Source, Version
+from trainmaster.storage.ends.protocols import Source, Version
 from trainmaster.storage.library import Library, dropped_path
 from trainmaster.storage.removing import delete_dataset, sweep
 

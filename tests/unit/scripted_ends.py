@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from trainmaster.errors import LeaseLostError, ObjectChangedError, ObjectMissingError
-from trainmaster.storage.ends import (
+from trainmaster.storage.ends.protocols import (
     AlreadyThereError,
     Checks,
     Destination,
@@ -22,7 +22,7 @@ from trainmaster.storage.ends import (
     UploadGoneError,
     Version,
 )
-from trainmaster.storage.transfers import BegunUpload, Transfer
+from trainmaster.storage.engine.transfers import BegunUpload, Transfer
 
 Fate = Callable[["Call"], None]
 """What befalls a call before it is carried out; it may raise, wait, or change the ends."""

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trainmaster.storage.bandwidth import Bandwidth
+from trainmaster.storage.engine.bandwidth import Bandwidth
 
 
 @given(st.integers(1, 1000), st.lists(st.tuples(st.integers(0, 5000), st.floats(0, 10)), min_size=1, max_size=50))

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trainmaster.storage.concurrency import LONGEST_PAUSE, Concurrency
+from trainmaster.storage.engine.concurrency import LONGEST_PAUSE, Concurrency
 
 EVENTS = st.lists(
     st.tuples(

@@ -23,7 +23,7 @@ from trainmaster.errors import (
     StorageUnavailableError,
 )
 from trainmaster.storage.copy import Copied, CopyLimits, NotCopied, Tally, Transfer, copy_objects
-from trainmaster.storage.ends import NoRoomError, ThrottledError, Version
+from trainmaster.storage.ends.protocols import NoRoomError, ThrottledError, Version
 
 LIMITS = CopyLimits(pause_seconds=0.001, tries=3)
 

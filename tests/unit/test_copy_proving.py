@@ -23,7 +23,7 @@ from trainmaster.errors import (
     StorageUnavailableError,
 )
 from trainmaster.storage.copy import BegunUpload, Copied, CopyLimits, NotCopied, Transfer, copy_objects
-from trainmaster.storage.ends import Part
+from trainmaster.storage.ends.protocols import Part
 
 PART = 1000
 LIMITS = CopyLimits(part_bytes=PART, pause_seconds=0.001, tries=3)

@@ -27,8 +27,8 @@ from trainmaster.storage.copy import (
     Transfer,
     copy_objects,
 )
-from trainmaster.storage.desk import weight
-from trainmaster.storage.ends import NoRoomError, ThrottledError
+from trainmaster.storage.ends.protocols import NoRoomError, ThrottledError
+from trainmaster.storage.engine.desk import weight
 
 PART = 1000
 LIMITS = CopyLimits(part_bytes=PART, pause_seconds=0.001)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trainmaster.storage.in_flight import InFlight
+from trainmaster.storage.engine.in_flight import InFlight
 
 
 @given(st.integers(1, 1000), st.lists(st.integers(0, 1500), max_size=60), st.data())

@@ -24,9 +24,15 @@ from trainmaster.errors import (
     StorageUnavailableError,
     TrainmasterError,
 )
-from trainmaster.storage.end_failures import NO_LENGTH, RANGE_IGNORED, S3, Meaning, Refusal, failure, meaning
-from trainmaster.storage.ends import AlreadyThereError, NoBucketError, NoRoomError, ThrottledError, UploadGoneError
-from trainmaster.storage.obstore_failures import OBSTORE_ERRORS, refusal_of
+from trainmaster.storage.ends.end_failures import NO_LENGTH, RANGE_IGNORED, S3, Meaning, Refusal, failure, meaning
+from trainmaster.storage.ends.obstore_failures import OBSTORE_ERRORS, refusal_of
+from trainmaster.storage.ends.protocols import (
+    AlreadyThereError,
+    NoBucketError,
+    NoRoomError,
+    ThrottledError,
+    UploadGoneError,
+)
 
 if TYPE_CHECKING:
     from obstore import GetOptions

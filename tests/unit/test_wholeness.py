@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from isal import igzip
 
 from trainmaster.errors import DatasetRefusedError
-from trainmaster.storage.wholeness import Wholeness
+from trainmaster.storage.engine.wholeness import Wholeness
 
 MEMBERS = st.lists(st.binary(max_size=3000), min_size=1, max_size=4)
 STEPS = st.lists(st.integers(1, 700), min_size=1, max_size=20)

@@ -8,7 +8,7 @@ from trainmaster.errors import DatasetRefusedError, ObjectMissingError
 from trainmaster.migration.errands import Errand
 from trainmaster.migration.proving import Pace, persisting, read_whole
 from trainmaster.storage.copy import Copied
-from trainmaster.storage.ends import Version
+from trainmaster.storage.ends.protocols import Version
 from trainmaster.storage.library import Library
 from trainmaster.storage.store import StorageProvider
 

@@ -50,7 +50,7 @@ from trainmaster.migration.result import Failure
 from trainmaster.migration.shares import LEAST_IN_FLIGHT, shared
 from trainmaster.migration.taking_back import take_back
 from trainmaster.storage.copy import Copied, CopyLimits, NotCopied, Tally, Transfer, copy_objects
-from trainmaster.storage.ends import Destination, NoBucketError
+from trainmaster.storage.ends.protocols import Destination, NoBucketError
 from trainmaster.storage.library import Library, dataset_path, new_holder
 from trainmaster.storage.store import StorageProvider
 from trainmaster.storage.stores import SUPABASE_BUCKET

@@ -13,7 +13,7 @@ from trainmaster.errors import CorruptedUploadError, DatasetRefusedError, Object
 from trainmaster.migration.findings import source_of
 from trainmaster.migration.proving import Reading, read_whole, version_at
 from trainmaster.migration.rounds import Round
-from trainmaster.storage.ends import Version
+from trainmaster.storage.ends.protocols import Version
 from trainmaster.storage.library import dropped_path
 from trainmaster.storage.seekable import stream_of
 from trainmaster.storage.store import StorageProvider

@@ -23,7 +23,7 @@ from trainmaster.migration.outcomes import Fate
 from trainmaster.migration.proving import look, prove, read_whole, version_at
 from trainmaster.migration.rounds import Round, fate_of
 from trainmaster.migration.standing import Seen, Standing, standing_of
-from trainmaster.storage.ends import Source
+from trainmaster.storage.ends.protocols import Source
 from trainmaster.storage.library import dropped_path
 from trainmaster.storage.store import StorageProvider
 

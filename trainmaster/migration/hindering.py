@@ -17,7 +17,7 @@ from trainmaster.errors import (
 )
 from trainmaster.migration.result import Failure
 from trainmaster.storage.copy import NotCopied
-from trainmaster.storage.ends import NoRoomError
+from trainmaster.storage.ends.protocols import NoRoomError
 
 NEXT_RUN = "The next run tries it again by itself."
 _PUT_BACK = (

@@ -13,9 +13,9 @@ from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait
 
 from trainmaster.catalog.datasets import Copy
 from trainmaster.errors import CorruptedUploadError, DatasetRefusedError, ObjectMissingError, StorageUnavailableError
-from trainmaster.storage.bandwidth import Bandwidth
-from trainmaster.storage.ends import Source, Version, same_tag
-from trainmaster.storage.wholeness import Wholeness
+from trainmaster.storage.ends.protocols import Source, Version, same_tag
+from trainmaster.storage.engine.bandwidth import Bandwidth
+from trainmaster.storage.engine.wholeness import Wholeness
 
 PIECE = 4 << 20
 TRIES, LONGEST_PAUSE = 5, 20.0

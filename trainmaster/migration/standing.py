@@ -7,7 +7,7 @@ from enum import Enum
 
 from trainmaster.catalog.datasets import Copy
 from trainmaster.migration.proving import version_at
-from trainmaster.storage.ends import Source, Version, same_tag
+from trainmaster.storage.ends.protocols import Source, Version, same_tag
 
 
 class Standing(Enum):

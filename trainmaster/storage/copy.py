@@ -12,15 +12,15 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
 from trainmaster.errors import StorageUnavailableError
-from trainmaster.storage.asking import MOST_TURNS, EndFailedError, Order, Run
-from trainmaster.storage.desk import Desk, OverError
-from trainmaster.storage.ends import Checks, Destination, Source
-from trainmaster.storage.gathering import Gathering
-from trainmaster.storage.large_objects import LargeObject
-from trainmaster.storage.parts import Opening
-from trainmaster.storage.server_side import ServerSide
-from trainmaster.storage.transfers import BegunUpload, Copied, CopyLimits, Journal, NotCopied, Tally, Transfer
-from trainmaster.storage.whole_objects import WholeObject
+from trainmaster.storage.ends.protocols import Checks, Destination, Source
+from trainmaster.storage.engine.asking import MOST_TURNS, EndFailedError, Order, Run
+from trainmaster.storage.engine.desk import Desk, OverError
+from trainmaster.storage.engine.gathering import Gathering
+from trainmaster.storage.engine.large_objects import LargeObject
+from trainmaster.storage.engine.parts import Opening
+from trainmaster.storage.engine.server_side import ServerSide
+from trainmaster.storage.engine.transfers import BegunUpload, Copied, CopyLimits, Journal, NotCopied, Tally, Transfer
+from trainmaster.storage.engine.whole_objects import WholeObject
 
 __all__ = ["BegunUpload", "Copied", "CopyLimits", "Journal", "NotCopied", "Tally", "Transfer", "copy_objects"]
 

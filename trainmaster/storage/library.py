@@ -21,7 +21,7 @@ from trainmaster.catalog.catalogue import Catalogue, open_catalogue
 from trainmaster.catalog.pending import PendingObject
 from trainmaster.errors import CatalogueUnavailableError, LeaseLostError, ObjectChangedError, ObjectMissingError
 from trainmaster.settings import Settings
-from trainmaster.storage.ends import same_tag
+from trainmaster.storage.ends.protocols import same_tag
 from trainmaster.storage.store import ObjectStore, StorageProvider
 from trainmaster.storage.stores import Stores
 

@@ -18,7 +18,7 @@ from trainmaster.errors import CorruptedUploadError, ObjectChangedError, ObjectM
 from trainmaster.migration.proving import Pace, look, read_whole, version_at
 from trainmaster.migration.standing import Standing, standing_of
 from trainmaster.storage.bodies import hashed
-from trainmaster.storage.ends import Source
+from trainmaster.storage.ends.protocols import Source
 from trainmaster.storage.library import Library
 from trainmaster.storage.store import ObjectStore, StorageProvider
 

@@ -24,7 +24,7 @@ from trainmaster.errors import (
 )
 from trainmaster.storage.address import S3Address
 from trainmaster.storage.bodies import CHUNK, AnnouncedBody, hashed
-from trainmaster.storage.ends import NoBucketError
+from trainmaster.storage.ends.protocols import NoBucketError
 from trainmaster.storage.reading import Opened, resumed
 from trainmaster.storage.s3_failures import s3_failures
 from trainmaster.storage.store import StorageProvider, StoredObject, attachment, require_folder, require_lifetime

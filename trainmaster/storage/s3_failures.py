@@ -23,7 +23,7 @@ from trainmaster.errors import (
     StorageUnavailableError,
 )
 from trainmaster.storage.address import S3Address
-from trainmaster.storage.ends import NoBucketError
+from trainmaster.storage.ends.protocols import NoBucketError
 
 _OTHER_BYTES = {"BadDigest", "InvalidDigest", "XAmzContentChecksumMismatch", "XAmzContentSHA256Mismatch"}
 

@@ -15,16 +15,16 @@ from pydantic import SecretStr
 from trainmaster.aws.clients import client_config, default_s3_client
 from trainmaster.errors import NotConfiguredError
 from trainmaster.settings import Settings
-from trainmaster.storage.end_failures import SUPABASE_S3
-from trainmaster.storage.ends import Source
-from trainmaster.storage.obstore_clients import Timeouts
+from trainmaster.storage.ends.end_failures import SUPABASE_S3
+from trainmaster.storage.ends.obstore_clients import Timeouts
+from trainmaster.storage.ends.protocols import Source
+from trainmaster.storage.ends.s3_destination import S3Destination
+from trainmaster.storage.ends.s3_source import S3Source
+from trainmaster.storage.ends.supabase_source import SupabaseSource
 from trainmaster.storage.s3 import S3Store, require_bucket
-from trainmaster.storage.s3_destination import S3Destination
-from trainmaster.storage.s3_source import S3Source
 from trainmaster.storage.store import ObjectStore, StorageProvider
 from trainmaster.storage.supabase import SupabaseStore
 from trainmaster.storage.supabase_calls import storage_base
-from trainmaster.storage.supabase_source import SupabaseSource
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client

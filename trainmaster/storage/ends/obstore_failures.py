@@ -19,7 +19,7 @@ from obstore.exceptions import (
     UnauthenticatedError,
 )
 
-from trainmaster.storage.end_failures import NO_LENGTH, RANGE_IGNORED, UNTRUSTED, Refusal
+from trainmaster.storage.ends.end_failures import NO_LENGTH, RANGE_IGNORED, UNTRUSTED, Refusal
 
 OBSTORE_ERRORS = (BaseError, FileNotFoundError)
 """All it raises for what a server did or did not do."""

@@ -10,7 +10,7 @@ from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, 
 from trainmaster.aws.clients import NO_CREDENTIALS
 from trainmaster.aws.failures import code_of, is_passing, status_of
 from trainmaster.errors import CredentialsMissingError, StorageUnavailableError
-from trainmaster.storage.end_failures import S3, Refusal, failure
+from trainmaster.storage.ends.end_failures import S3, Refusal, failure
 
 T = TypeVar("T")
 

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from trainmaster.errors import ObjectMissingError, TrainmasterError
-from trainmaster.storage.end_failures import S3, Refusal, Whose, failure
-from trainmaster.storage.ends import Piece, Version
-from trainmaster.storage.obstore_clients import Timeouts, s3_objects
-from trainmaster.storage.obstore_reading import Reader
+from trainmaster.storage.ends.end_failures import S3, Refusal, Whose, failure
+from trainmaster.storage.ends.obstore_clients import Timeouts, s3_objects
+from trainmaster.storage.ends.obstore_reading import Reader
+from trainmaster.storage.ends.protocols import Piece, Version
 from trainmaster.storage.s3 import require_bucket
 
 if TYPE_CHECKING:

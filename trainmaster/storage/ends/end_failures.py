@@ -18,7 +18,13 @@ from trainmaster.errors import (
     StorageUnavailableError,
     TrainmasterError,
 )
-from trainmaster.storage.ends import AlreadyThereError, NoBucketError, NoRoomError, ThrottledError, UploadGoneError
+from trainmaster.storage.ends.protocols import (
+    AlreadyThereError,
+    NoBucketError,
+    NoRoomError,
+    ThrottledError,
+    UploadGoneError,
+)
 
 
 @dataclass(frozen=True)

@@ -11,10 +11,10 @@ from collections.abc import Mapping
 from typing import Protocol
 
 from trainmaster.errors import DestinationFailedError, SourceFailedError, TrainmasterError
-from trainmaster.storage.bandwidth import Bandwidth
-from trainmaster.storage.concurrency import Concurrency
-from trainmaster.storage.in_flight import InFlight
-from trainmaster.storage.transfers import Copied, CopyLimits, End, NotCopied, Tally
+from trainmaster.storage.engine.bandwidth import Bandwidth
+from trainmaster.storage.engine.concurrency import Concurrency
+from trainmaster.storage.engine.in_flight import InFlight
+from trainmaster.storage.engine.transfers import Copied, CopyLimits, End, NotCopied, Tally
 
 _MOMENT = 0.1
 """Seconds in which somebody who waits notices that he was told to stop."""

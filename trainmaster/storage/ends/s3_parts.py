@@ -15,11 +15,11 @@ from botocore.config import Config
 from botocore.httpsession import URLLib3Session
 from isal import isal_zlib
 
-from trainmaster.storage.end_failures import S3, failure
-from trainmaster.storage.ends import Part, UploadGoneError
-from trainmaster.storage.obstore_clients import Timeouts, current_credentials, trusted_roots
-from trainmaster.storage.obstore_failures import answered
-from trainmaster.storage.s3_refusals import member, seconds, told
+from trainmaster.storage.ends.end_failures import S3, failure
+from trainmaster.storage.ends.obstore_clients import Timeouts, current_credentials, trusted_roots
+from trainmaster.storage.ends.obstore_failures import answered
+from trainmaster.storage.ends.protocols import Part, UploadGoneError
+from trainmaster.storage.ends.s3_refusals import member, seconds, told
 
 if TYPE_CHECKING:
     from botocore.awsrequest import AWSResponse

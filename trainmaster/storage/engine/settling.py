@@ -6,10 +6,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from trainmaster.errors import CorruptedUploadError, NameConflictError, ObjectChangedError
-from trainmaster.storage.asking import EndFailedError, Order, Run
-from trainmaster.storage.ends import AlreadyThereError, Held, Version
-from trainmaster.storage.transfers import Copied
-from trainmaster.storage.wholeness import Wholeness
+from trainmaster.storage.ends.protocols import AlreadyThereError, Held, Version
+from trainmaster.storage.engine.asking import EndFailedError, Order, Run
+from trainmaster.storage.engine.transfers import Copied
+from trainmaster.storage.engine.wholeness import Wholeness
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 
-from trainmaster.storage.wholeness import Wholeness
+from trainmaster.storage.engine.wholeness import Wholeness
 
 
 class Hold:

@@ -17,11 +17,11 @@ from obstore.store import HTTPStore
 from pydantic import SecretStr
 
 from trainmaster.errors import ObjectChangedError, ObjectMissingError, StorageUnavailableError, TrainmasterError
-from trainmaster.storage.end_failures import NO_LENGTH, SUPABASE, Refusal, failure
-from trainmaster.storage.ends import FEWEST_LISTED, Piece, Version
-from trainmaster.storage.obstore_clients import ONCE, Timeouts, client_options
-from trainmaster.storage.obstore_failures import OBSTORE_ERRORS, refusal_of
-from trainmaster.storage.obstore_reading import PAGE, WORTH_A_PAGE, Reader, plain_tag, require_exact
+from trainmaster.storage.ends.end_failures import NO_LENGTH, SUPABASE, Refusal, failure
+from trainmaster.storage.ends.obstore_clients import ONCE, Timeouts, client_options
+from trainmaster.storage.ends.obstore_failures import OBSTORE_ERRORS, refusal_of
+from trainmaster.storage.ends.obstore_reading import PAGE, WORTH_A_PAGE, Reader, plain_tag, require_exact
+from trainmaster.storage.ends.protocols import FEWEST_LISTED, Piece, Version
 from trainmaster.storage.supabase_calls import CallFailedError, CallRefusedError, SupabaseCalls, Timing, object_path
 
 LONGEST_INFO = 1 << 20

@@ -6,11 +6,11 @@ import time
 from collections.abc import Callable
 
 from trainmaster.errors import CorruptedUploadError, DatasetRefusedError, ObjectChangedError
-from trainmaster.storage.asking import Order, Run
-from trainmaster.storage.desk import weight
-from trainmaster.storage.ends import Held, Piece, Version
-from trainmaster.storage.gathering import Gathering, Put
-from trainmaster.storage.settling import (
+from trainmaster.storage.ends.protocols import Held, Piece, Version
+from trainmaster.storage.engine.asking import Order, Run
+from trainmaster.storage.engine.desk import weight
+from trainmaster.storage.engine.gathering import Gathering, Put
+from trainmaster.storage.engine.settling import (
     Sent,
     created,
     is_of,
@@ -20,8 +20,8 @@ from trainmaster.storage.settling import (
     settled,
     wholeness,
 )
-from trainmaster.storage.transfers import Copied
-from trainmaster.storage.wholeness import Wholeness
+from trainmaster.storage.engine.transfers import Copied
+from trainmaster.storage.engine.wholeness import Wholeness
 
 
 class WholeObject:

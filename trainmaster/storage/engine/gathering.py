@@ -9,11 +9,11 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from trainmaster.errors import ObjectChangedError, TrainmasterError
-from trainmaster.storage.asking import MOST_TURNS, EndFailedError, Order, Run
-from trainmaster.storage.desk import OverError, Work
-from trainmaster.storage.ends import FEWEST_LISTED, Version, folder_of, same_tag
-from trainmaster.storage.settling import Sent, copied, settled
-from trainmaster.storage.transfers import Copied, End
+from trainmaster.storage.ends.protocols import FEWEST_LISTED, Version, folder_of, same_tag
+from trainmaster.storage.engine.asking import MOST_TURNS, EndFailedError, Order, Run
+from trainmaster.storage.engine.desk import OverError, Work
+from trainmaster.storage.engine.settling import Sent, copied, settled
+from trainmaster.storage.engine.transfers import Copied, End
 
 ENOUGH, LONGEST_WAIT = 200, 1.0
 """So many objects are not kept waiting for more, nor is one for more than so many seconds."""

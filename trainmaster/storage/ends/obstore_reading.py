@@ -13,9 +13,9 @@ import obstore
 
 from trainmaster.errors import ObjectChangedError, RefusedError, StorageUnavailableError, TrainmasterError
 from trainmaster.storage.bodies import CHUNK
-from trainmaster.storage.end_failures import Refusal
-from trainmaster.storage.ends import Piece, Version, folder_of
-from trainmaster.storage.obstore_failures import OBSTORE_ERRORS, refusal_of
+from trainmaster.storage.ends.end_failures import Refusal
+from trainmaster.storage.ends.obstore_failures import OBSTORE_ERRORS, refusal_of
+from trainmaster.storage.ends.protocols import Piece, Version, folder_of
 
 if TYPE_CHECKING:
     from obstore import Attributes, GetOptions, GetResult, ObjectMeta

@@ -8,10 +8,10 @@ from collections import deque
 from typing import Protocol, runtime_checkable
 
 from trainmaster.errors import TrainmasterError
-from trainmaster.storage.asking import EndFailedError, Order, Run
-from trainmaster.storage.desk import OverError, Work
-from trainmaster.storage.in_order import Hold
-from trainmaster.storage.transfers import Copied
+from trainmaster.storage.engine.asking import EndFailedError, Order, Run
+from trainmaster.storage.engine.desk import OverError, Work
+from trainmaster.storage.engine.in_order import Hold
+from trainmaster.storage.engine.transfers import Copied
 
 ENDS_IT = (TrainmasterError, EndFailedError, OverError)
 

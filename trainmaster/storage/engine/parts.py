@@ -15,14 +15,14 @@ from trainmaster.errors import (
     RefusedError,
     StorageUnavailableError,
 )
-from trainmaster.storage.asking import Order, Run
-from trainmaster.storage.desk import weight
-from trainmaster.storage.ends import AlreadyThereError, Part, UploadGoneError, Version
-from trainmaster.storage.in_order import Hold, InOrder
-from trainmaster.storage.large_objects import ENDS_IT, Phase, reason
-from trainmaster.storage.settling import Sent, is_of, not_arrived, replaced, require_vouched, settled, wholeness
-from trainmaster.storage.transfers import BegunUpload, Copied
-from trainmaster.storage.wholeness import Wholeness
+from trainmaster.storage.ends.protocols import AlreadyThereError, Part, UploadGoneError, Version
+from trainmaster.storage.engine.asking import Order, Run
+from trainmaster.storage.engine.desk import weight
+from trainmaster.storage.engine.in_order import Hold, InOrder
+from trainmaster.storage.engine.large_objects import ENDS_IT, Phase, reason
+from trainmaster.storage.engine.settling import Sent, is_of, not_arrived, replaced, require_vouched, settled, wholeness
+from trainmaster.storage.engine.transfers import BegunUpload, Copied
+from trainmaster.storage.engine.wholeness import Wholeness
 
 MOST_PARTS = 10_000
 """Of one multipart upload (AWS, "Amazon S3 multipart upload limits")."""

@@ -5,11 +5,11 @@ from __future__ import annotations
 import time
 
 from trainmaster.errors import CorruptedUploadError, DatasetRefusedError
-from trainmaster.storage.asking import Order, Run
-from trainmaster.storage.desk import weight
-from trainmaster.storage.ends import Held
-from trainmaster.storage.settling import Sent, created, is_of, read_back, require_vouched, settled, wholeness
-from trainmaster.storage.transfers import Copied
+from trainmaster.storage.ends.protocols import Held
+from trainmaster.storage.engine.asking import Order, Run
+from trainmaster.storage.engine.desk import weight
+from trainmaster.storage.engine.settling import Sent, created, is_of, read_back, require_vouched, settled, wholeness
+from trainmaster.storage.engine.transfers import Copied
 
 
 class ServerSide:

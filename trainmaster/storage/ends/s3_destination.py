@@ -20,14 +20,23 @@ from trainmaster.errors import (
     StorageUnavailableError,
     TrainmasterError,
 )
-from trainmaster.storage.end_failures import S3, Refusal, failure
-from trainmaster.storage.ends import AlreadyThereError, Checks, Held, Part, Piece, Source, UploadGoneError, Version
-from trainmaster.storage.obstore_clients import Timeouts, s3_objects
-from trainmaster.storage.obstore_reading import Reader, require_exact, unquoted
+from trainmaster.storage.ends.end_failures import S3, Refusal, failure
+from trainmaster.storage.ends.obstore_clients import Timeouts, s3_objects
+from trainmaster.storage.ends.obstore_reading import Reader, require_exact, unquoted
+from trainmaster.storage.ends.protocols import (
+    AlreadyThereError,
+    Checks,
+    Held,
+    Part,
+    Piece,
+    Source,
+    UploadGoneError,
+    Version,
+)
+from trainmaster.storage.ends.s3_parts import CONTENT_TYPE, S3Parts, recorded
+from trainmaster.storage.ends.s3_refusals import told
+from trainmaster.storage.ends.s3_source import S3Source, place_of
 from trainmaster.storage.s3 import require_bucket
-from trainmaster.storage.s3_parts import CONTENT_TYPE, S3Parts, recorded
-from trainmaster.storage.s3_refusals import told
-from trainmaster.storage.s3_source import S3Source, place_of
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client

@@ -15,10 +15,10 @@ from trainmaster.errors import (
     TrainmasterError,
     WaitTimedOutError,
 )
-from trainmaster.storage.concurrency import LONGEST_PAUSE as MOST_OBEYED
-from trainmaster.storage.desk import Desk, OverError
-from trainmaster.storage.ends import Checks, Destination, NoRoomError, Piece, Source, ThrottledError, Version
-from trainmaster.storage.transfers import Copied, CopyLimits, End, Journal, NotCopied, Transfer
+from trainmaster.storage.ends.protocols import Checks, Destination, NoRoomError, Piece, Source, ThrottledError, Version
+from trainmaster.storage.engine.concurrency import LONGEST_PAUSE as MOST_OBEYED
+from trainmaster.storage.engine.desk import Desk, OverError
+from trainmaster.storage.engine.transfers import Copied, CopyLimits, End, Journal, NotCopied, Transfer
 
 LONGEST_PAUSE = 20.0
 """Seconds between two tries, where nobody asked for more."""
