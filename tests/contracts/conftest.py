@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from library_shelves import Shelves
 from object_stores import FOLDERS, Server, folder
 from storage_between import StorageBetween
 
@@ -196,6 +197,14 @@ def hosted_supabase() -> Iterator[Server]:
     for each in FOLDERS:
         for found in list(store.list(each)):
             store.delete(found.key)
+
+
+@pytest.fixture
+def shelves(embedded: Any, tmp_path: Path) -> Iterator[Shelves]:
+    """A library of one's own over the session's stores, with a user nobody else is."""
+    shelves = Shelves(embedded.environment, tmp_path)
+    yield shelves
+    shelves.catalogue.close()
 
 
 @pytest.fixture

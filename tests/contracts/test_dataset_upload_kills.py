@@ -7,7 +7,6 @@ import os
 import signal
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -35,13 +34,6 @@ def children() -> Iterator[Any]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", os.pathsep.join(sys.path))  # it does not search where we do
         yield context
-
-
-@pytest.fixture
-def shelves(embedded: Any, tmp_path: Path) -> Iterator[Shelves]:
-    shelves = Shelves(embedded.environment, tmp_path)
-    yield shelves
-    shelves.catalogue.close()
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import json
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -37,13 +37,6 @@ from trainmaster.storage.stores import Stores
 from trainmaster.storage.uploading import upload
 
 BOTH = [SUPABASE, S3]
-
-
-@pytest.fixture
-def shelves(embedded: Any, tmp_path: Path) -> Iterator[Shelves]:
-    shelves = Shelves(embedded.environment, tmp_path)
-    yield shelves
-    shelves.catalogue.close()
 
 
 def without_s3(shelves: Shelves) -> Library:

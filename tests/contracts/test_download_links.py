@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -23,13 +22,6 @@ from trainmaster.storage.links import DownloadLink, download_link, file_name
 from trainmaster.storage.store import StorageProvider
 from trainmaster.storage.stores import Stores
 from trainmaster.storage.uploading import NewDataset, upload
-
-
-@pytest.fixture
-def shelves(embedded: Any, tmp_path: Path) -> Iterator[Shelves]:
-    shelves = Shelves(embedded.environment, tmp_path)
-    yield shelves
-    shelves.catalogue.close()
 
 
 def stored(shelves: Shelves, storage: list[StorageProvider], **choices: Any) -> NewDataset:

@@ -7,9 +7,8 @@ import hashlib
 import io
 import json
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -31,13 +30,6 @@ from trainmaster.storage.store import StorageProvider
 from trainmaster.storage.uploading import NewDataset, upload
 
 BOTH = [SUPABASE, S3]
-
-
-@pytest.fixture
-def shelves(embedded: Any, tmp_path: Path) -> Iterator[Shelves]:
-    shelves = Shelves(embedded.environment, tmp_path)
-    yield shelves
-    shelves.catalogue.close()
 
 
 def stored(shelves: Shelves, providers: list[StorageProvider], *, dropping: bool = False) -> NewDataset:

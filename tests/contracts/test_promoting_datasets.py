@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -36,13 +35,6 @@ from trainmaster.storage.ends.protocols import Source
 from trainmaster.storage.links import download_link
 from trainmaster.storage.uploading import upload
 from trainmaster.training.channels import is_in_s3
-
-
-@pytest.fixture
-def shelves(embedded: Any, tmp_path: Path) -> Iterator[Shelves]:
-    shelves = Shelves(embedded.environment, tmp_path)
-    yield shelves
-    shelves.catalogue.close()
 
 
 def promote(shelves: Shelves, **choices: Any) -> PhaseResult:

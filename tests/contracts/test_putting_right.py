@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,13 +16,6 @@ from trainmaster.migration.outcomes import PhaseResult
 from trainmaster.migration.rolling_back import roll_back_datasets
 from trainmaster.storage.library import Library
 from trainmaster.storage.removing import sweep
-
-
-@pytest.fixture
-def shelves(embedded: Any, tmp_path: Path) -> Iterator[Shelves]:
-    shelves = Shelves(embedded.environment, tmp_path)
-    yield shelves
-    shelves.catalogue.close()
 
 
 def roll_back(shelves: Shelves, dataset: Dataset, library: Library | None = None, **choices: Any) -> PhaseResult:

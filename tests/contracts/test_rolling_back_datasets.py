@@ -8,7 +8,6 @@ import signal
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -54,13 +53,6 @@ from trainmaster.storage.store import ObjectStore
 
 MOST_STEPS = 60
 WITHIN = 90.0
-
-
-@pytest.fixture
-def shelves(embedded: Any, tmp_path: Path) -> Iterator[Shelves]:
-    shelves = Shelves(embedded.environment, tmp_path)
-    yield shelves
-    shelves.catalogue.close()
 
 
 @pytest.fixture(scope="module")

@@ -6,9 +6,7 @@ import gzip
 import hashlib
 import io
 import os
-from collections.abc import Iterator
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -31,13 +29,6 @@ from trainmaster.storage.removing import delete_dataset, sweep
 
 PART = 5 << 20
 LIMITS = CopyLimits(part_bytes=PART, first_at_once=1, most_at_once=1, tries=1, pause_seconds=0.01)
-
-
-@pytest.fixture
-def shelves(embedded: Any, tmp_path: Path) -> Iterator[Shelves]:
-    shelves = Shelves(embedded.environment, tmp_path)
-    yield shelves
-    shelves.catalogue.close()
 
 
 @pytest.fixture

@@ -5,10 +5,8 @@ from __future__ import annotations
 import gzip
 import hashlib
 import threading
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -39,13 +37,6 @@ from trainmaster.migration.verifying import verify_copies
 from trainmaster.storage.ends.protocols import Source, Version
 from trainmaster.storage.library import Library, dropped_path
 from trainmaster.storage.removing import delete_dataset, sweep
-
-
-@pytest.fixture
-def shelves(embedded: Any, tmp_path: Path) -> Iterator[Shelves]:
-    shelves = Shelves(embedded.environment, tmp_path)
-    yield shelves
-    shelves.catalogue.close()
 
 
 def verify(shelves: Shelves, library: Library | None = None, **choices: Any) -> VerifiedCopies:
