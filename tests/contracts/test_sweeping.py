@@ -180,8 +180,9 @@ class TestLogs:
     ) -> None:
         """Five streams write to one group, ten lines a millisecond each, while it is read a few at a time."""
         logs, name = embedded.client("logs"), uuid.uuid4().hex[:8]
-        streams = [f"swept-{name}-{n}/algo-1-1" for n in range(5)]
-        put_stream(logs, streams)
+        streams, group = [f"swept-{name}-{n}/algo-1-1" for n in range(5)], f"/swept/{name}"
+        put_stream(logs, streams, group)
+        monkeypatch.setattr(log_sweep, "GROUP", group)  # in that of all jobs lie the lines of all tests before this one
         small = _Paged(embedded.client("logs"), 7)
         reading = replace(desk, client=lambda _: small)
         monkeypatch.setattr(log_sweep, "MOST_PAGES", 20)
@@ -191,7 +192,7 @@ class TestLogs:
             now = int(time.time() * 1000)
             for stream in streams:
                 events = [{"timestamp": now, "message": f"{stream} {turn} {n}"} for n in range(10)]
-                logs.put_log_events(logGroupName=GROUP, logStreamName=stream, logEvents=events)
+                logs.put_log_events(logGroupName=group, logStreamName=stream, logEvents=events)
                 written += [event["message"] for event in events]
             read += self.ours(reading, streams)
         deadline = time.monotonic() + WITHIN
@@ -229,11 +230,11 @@ class TestLogs:
         return [line.text for page in GroupReader(desk).new_lines() for line in page if line.stream in streams]
 
 
-def put_stream(logs: Any, streams: list[str]) -> None:
+def put_stream(logs: Any, streams: list[str], group: str = GROUP) -> None:
     for stream in streams:
         with suppress(logs.exceptions.ResourceAlreadyExistsException):
-            logs.create_log_group(logGroupName=GROUP)
-        logs.create_log_stream(logGroupName=GROUP, logStreamName=stream)
+            logs.create_log_group(logGroupName=group)
+        logs.create_log_stream(logGroupName=group, logStreamName=stream)
 
 
 class _Paged:
