@@ -49,8 +49,29 @@ class Ending:
         return said + (" Stopped; the same request again goes on." if self.stopped else "")
 
 
+class _Ended:
+    """What is told of an ending by who has one."""
+
+    ending: Ending
+
+    @property
+    def ended_early(self) -> str:
+        """Why going on is of no use, if it is not."""
+        return self.ending.ended_early
+
+    @property
+    def left_off(self) -> str:
+        """What the next run goes on after: a closed window, a limit."""
+        return self.ending.left_off
+
+    @property
+    def stopped(self) -> bool:
+        """Whether it was told to stop."""
+        return self.ending.stopped
+
+
 @dataclass(frozen=True)
-class PhaseResult:
+class PhaseResult(_Ended):
     """One phase over many datasets. `datasets` and `bytes` were done, or in a rehearsal would be; `left` counts by kind.
 
     `read` are the bytes that were read for it, in a rehearsal those that would be.
@@ -69,21 +90,6 @@ class PhaseResult:
     left_out: tuple[Fate, ...] = ()
     failures: tuple[Fate, ...] = ()
     ending: Ending = Ending()
-
-    @property
-    def ended_early(self) -> str:
-        """Why going on is of no use, if it is not."""
-        return self.ending.ended_early
-
-    @property
-    def left_off(self) -> str:
-        """What the next run goes on after: a closed window, a limit."""
-        return self.ending.left_off
-
-    @property
-    def stopped(self) -> bool:
-        """Whether it was told to stop."""
-        return self.ending.stopped
 
     def sentence(self) -> str:
         """All of it in one line."""
@@ -107,7 +113,7 @@ class PhaseResult:
 
 
 @dataclass(frozen=True)
-class VerifiedCopies:
+class VerifiedCopies(_Ended):
     """Copies in S3 that were read again. `read` were, `bytes` in all; `damaged` are those with other bytes than catalogued."""
 
     read: int
@@ -119,21 +125,6 @@ class VerifiedCopies:
     failures: tuple[Fate, ...] = ()
     left: Mapping[str, int] = field(default_factory=dict)
     ending: Ending = Ending()
-
-    @property
-    def ended_early(self) -> str:
-        """Why going on is of no use, if it is not."""
-        return self.ending.ended_early
-
-    @property
-    def left_off(self) -> str:
-        """What the next run goes on after: a limit."""
-        return self.ending.left_off
-
-    @property
-    def stopped(self) -> bool:
-        """Whether it was told to stop."""
-        return self.ending.stopped
 
     @property
     def megabytes_per_second(self) -> float:
