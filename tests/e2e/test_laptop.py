@@ -8,8 +8,10 @@ import signal
 import subprocess
 import sys
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Callable
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -193,8 +195,18 @@ def finished(url: str) -> dict[str, Any] | None:
 
 
 def call(url: str, body: dict[str, Any] | None = None) -> Any:
+    """What Prefect answers; asked again, as its own client does, when its database was busy."""
     request = urllib.request.Request(
         url, data=None if body is None else json.dumps(body).encode(), headers={"Content-Type": "application/json"}
     )
-    with urllib.request.urlopen(request, timeout=30) as answer:
-        return json.load(answer)
+
+    def answered() -> tuple[Any] | None:
+        try:
+            with urllib.request.urlopen(request, timeout=30) as answer:
+                return (json.load(answer),)
+        except urllib.error.HTTPError as error:
+            if error.code != HTTPStatus.SERVICE_UNAVAILABLE:
+                raise
+            return None
+
+    return until(answered, why=f"{url} was never answered")[0]

@@ -132,15 +132,17 @@ def test_what_was_replaced_at_the_source_meanwhile_is_copied_anew() -> None:
     assert bin_.objects["object-0007"] == newer
 
 
-def test_what_is_replaced_every_time_is_not_copied_for_ever() -> None:
-    shelf, bin_ = shelf_of(50), Bin(lists=True)
+@pytest.mark.parametrize("growth", [0, 1], ids=["of the same size", "of another size"])
+@pytest.mark.parametrize("lists", [True, False], ids=["settled by listing", "settled by itself"])
+def test_what_is_replaced_every_time_is_not_copied_for_ever(growth: int, lists: bool) -> None:
+    shelf, bin_ = shelf_of(50), Bin(lists=lists)
     count = 0
 
     def replace(call: Call) -> None:
         nonlocal count
         if call.path == "object-0007":
             count += 1
-            shelf.keep(call.path, packed(100, count))
+            shelf.keep(call.path, packed(100 + growth * count, count))
 
     bin_.befall("put", replace)
     bad = copied(shelf, bin_)["object-0007"]
@@ -290,7 +292,7 @@ def test_an_object_whose_size_is_told_otherwise_each_time_is_given_up() -> None:
     limits = CopyLimits(part_bytes=1000, pause_seconds=0.001)
     (bad,) = copy_objects(shelf, bin_, [Transfer("one", "one", "one", size=10)], limits=limits)
     assert isinstance(bad, NotCopied)
-    assert (type(bad.error), bad.end) == (StorageUnavailableError, "source")
+    assert (type(bad.error), bad.end) == (ObjectChangedError, None)
     assert shelf.count("read") <= 5
 
 

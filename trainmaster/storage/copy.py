@@ -11,7 +11,7 @@ import threading
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
-from trainmaster.errors import StorageUnavailableError
+from trainmaster.errors import ObjectChangedError
 from trainmaster.storage.ends.protocols import Checks, Destination, Source
 from trainmaster.storage.engine.asking import MOST_TURNS, EndFailedError, Order, Run
 from trainmaster.storage.engine.desk import Desk, OverError
@@ -158,12 +158,10 @@ class _Crew:
         """What turned out to be of another size, or was replaced meanwhile."""
 
         def disagreed(order: Order) -> Copied:
-            at = f"{self._source.name}/{order.transfer.source}"
-            said = StorageUnavailableError(
-                f"{at} was another each of the {order.turns} times it was asked for, of {order.size:,} bytes at last: a cache"
-                " gives other versions of it. Try again later."
+            raise ObjectChangedError(
+                f"{self._source.name}/{order.transfer.source} was of another size each of the {order.turns} times it was asked"
+                f" for, {order.size:,} bytes at last: it is being replaced, or a cache gives other versions of it. Try again later."
             )
-            raise EndFailedError("source", said, altogether=False)
 
         order.turns += 1
         if order.turns > MOST_TURNS:
