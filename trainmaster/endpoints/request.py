@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from decimal import Decimal
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
 
 from trainmaster.budget.budgets import TEAM_PATTERN, Payer
 from trainmaster.budget.money import Dollars
@@ -25,10 +25,142 @@ EndpointName = Annotated[
 ]
 
 
-class EndpointChoices(BaseModel):
-    """What to serve on: the same for every way of deploying."""
+GroupName = Annotated[
+    str,
+    Field(
+        title="Model group",
+        description="The registry's group of a model's versions.",
+        pattern=r"^([a-zA-Z0-9](-?[a-zA-Z0-9]){0,62})?$",
+    ),
+]
+
+
+class Choices(BaseModel):
+    """Strict, and the same for good once made."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+
+
+class Serverless(Choices):
+    """Capacity that is paid by use instead of instances."""
+
+    memory_mb: Annotated[
+        Literal[1024, 2048, 3072, 4096, 5120, 6144],
+        Field(title="Memory (MB)", description="Of each request's container."),
+    ] = 2048
+    max_concurrency: Annotated[
+        int,
+        Field(
+            title="Requests at once",
+            description="More are answered 429; its cost an hour is at most this many.",
+            ge=1,
+            le=200,
+        ),
+    ] = 5
+
+
+class Scaling(Choices):
+    """Instances that follow the traffic."""
+
+    min_instances: Annotated[int, Field(title="At least", description="Instances that always serve.", ge=1, le=20)] = 1
+    max_instances: Annotated[
+        int, Field(title="At most", description="Instances; what they cost is reserved.", ge=1, le=20)
+    ] = 2
+    target_invocations: Annotated[
+        int,
+        Field(
+            title="Invocations per instance and minute",
+            description="More, and an instance is added.",
+            ge=1,
+            le=1_000_000,
+        ),
+    ] = 1000
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.min_instances > self.max_instances:
+            raise ValueError(
+                f"min_instances is {self.min_instances}, which is more than max_instances, {self.max_instances}"
+            )
+        return self
+
+
+class Rollout(Choices):
+    """How traffic moves to a new version. Alarms that go off while it does bring it back."""
+
+    kind: Annotated[
+        Literal["all-at-once", "canary", "linear"],
+        Field(title="Traffic", description="At once, a share first and then the rest, or by equal steps."),
+    ] = "all-at-once"
+    step_percent: Annotated[
+        int, Field(title="Step (%)", description="The canary's share, or each step's.", ge=5, le=50)
+    ] = 10
+    wait_seconds: Annotated[
+        int, Field(title="Bake (s)", description="After each step, while alarms are watched.", ge=0, le=3600)
+    ] = 0
+    keep_old_seconds: Annotated[
+        int,
+        Field(
+            title="Keep the old (s)",
+            description="How long the old instances stand by, and are paid, when all is moved.",
+            ge=0,
+            le=3600,
+        ),
+    ] = 0
+    max_error_percent: Annotated[
+        float | None,
+        Field(
+            title="Most errors (%)",
+            description="Of invocations, by the model or 5xx; more brings the old version back.",
+            gt=0,
+            le=100,
+        ),
+    ] = None
+    max_latency_ms: Annotated[
+        int | None,
+        Field(
+            title="Longest latency (ms)",
+            description="Of the model, p95 over a minute; more brings the old version back.",
+            ge=1,
+            le=60_000,
+        ),
+    ] = None
+
+
+class Lifetime(Choices):
+    """When an endpoint is no longer wanted, and what happens to it then."""
+
+    hours: Annotated[
+        float | None, Field(title="Hours to live", description="Since it was last deployed.", gt=0, le=24 * 366)
+    ] = None
+    idle_minutes: Annotated[
+        int | None, Field(title="Idle (minutes)", description="Without an invocation.", ge=5, le=60 * 24 * 31)
+    ] = None
+    when_over: Annotated[
+        Literal["warn", "scale-down", "remove"],
+        Field(
+            title="Then",
+            description="Only tell; scale to one instance; or remove it, keeping all that brings it back. Out of budget counts as well.",
+        ),
+    ] = "warn"
+
+
+class Shadow(Choices):
+    """A candidate that gets a copy of the traffic; its answers are only recorded."""
+
+    model_uri: Annotated[S3Uri, Field(title="Model", description="The candidate's model.tar.gz in S3.")]
+    sampling_percent: Annotated[int, Field(title="Copied (%)", description="Of the requests.", ge=1, le=100)] = 100
+
+
+class Challenger(Choices):
+    """A second version that answers a share of the traffic (A/B)."""
+
+    model_uri: Annotated[S3Uri, Field(title="Model", description="The other version's model.tar.gz in S3.")]
+    traffic_percent: Annotated[int, Field(title="Share (%)", description="Of the requests.", ge=1, le=99)] = 10
+
+
+class EndpointChoices(Choices):
+    """What to serve on: the same for every way of deploying."""
 
     endpoint_name: EndpointName = "house-prices"
     instance_type: Annotated[
@@ -67,6 +199,31 @@ class EndpointChoices(BaseModel):
             pattern=rf"^({TEAM_PATTERN})?$",
         ),
     ] = ""
+    serverless: Annotated[
+        Serverless | None,
+        Field(title="Serverless", description="Paid by use; instance type and count are then of no account."),
+    ] = None
+    scaling: Annotated[
+        Scaling | None, Field(title="Autoscaling", description="A number of instances that follows traffic.")
+    ] = None
+    capture_percent: Annotated[
+        int, Field(title="Captured (%)", description="Of requests and answers, to S3, for check-drift.", ge=0, le=100)
+    ] = 0
+    rollout: Annotated[Rollout, Field(title="Taking over", description="How traffic moves to a new version.")] = (
+        Rollout()
+    )
+    lifetime: Annotated[
+        Lifetime, Field(title="Until when", description="When nobody wants it any more, and what happens then.")
+    ] = Lifetime()
+    keep_versions: Annotated[
+        int, Field(title="Kept versions", description="Earlier proven ones that can be rolled back to.", ge=1, le=20)
+    ] = 3
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.serverless and self.scaling:
+            raise ValueError("serverless and scaling exclude each other: AWS scales what is serverless by itself")
+        return self
 
     def paid_like(self, user_id: str, team: str) -> Self:
         """The same with those who pay for something else, where it names nobody."""
@@ -78,9 +235,34 @@ class EndpointChoices(BaseModel):
 
 
 class EndpointRequest(EndpointChoices):
-    """One deployment of a trained model."""
+    """One deployment of a trained model: an artifact, or a version of the registry."""
 
-    model_uri: Annotated[S3Uri, Field(title="Model", description="The model.tar.gz a training job left in S3.")]
+    model_uri: Annotated[
+        S3Uri | Literal[""],
+        Field(title="Model", description="The model.tar.gz a training job left in S3; empty with a model group."),
+    ] = ""
+    model_group: GroupName = ""
+    model_version: Annotated[
+        int | None, Field(title="Version", description="Of the model group; its latest approved one when empty.", ge=1)
+    ] = None
+    challenger: Annotated[
+        Challenger | None, Field(title="Challenger", description="A second version for a share of the traffic.")
+    ] = None
+    shadow: Annotated[Shadow | None, Field(title="Shadow", description="A candidate that is only listened to.")] = None
+    force: Annotated[bool, Field(title="Force", description="Deploy again what has just failed here.")] = False
+    dry_run: Annotated[
+        bool, Field(title="Dry run", description="Only say what would be done, and what it costs an hour.")
+    ] = False
+
+    @model_validator(mode="after")
+    def _one_model(self) -> Self:
+        if bool(self.model_uri) == bool(self.model_group):
+            raise ValueError("give either model_uri or model_group")
+        if self.model_version is not None and not self.model_group:
+            raise ValueError("model_version needs a model_group")
+        if self.shadow and (self.challenger or self.serverless):
+            raise ValueError("AWS shadows a single variant on instances: leave challenger and serverless out")
+        return self
 
 
 class RemovalRequest(BaseModel):
