@@ -19,8 +19,25 @@ ENDPOINT_TAG = "trainmaster:endpoint"
 REPLACES_TAG = "trainmaster:replaces"
 """On a configuration: the one that served before it, "" where none did."""
 PROOF_TAG = "trainmaster:proof"
-"""On a configuration: "new" until it has answered a smoke test, then "proven"; "again" while a proven one is re-deployed."""
+"""On a configuration: "new" until it has answered a smoke test, then "proven"; "again" while a proven one is re-deployed.
+
+"failed" says that it was undone: it is not applied again unless forced.
+"""
+MODEL_URI_TAG = "trainmaster:model-uri"
+SHA256_TAG = "trainmaster:sha256"
+PACKAGE_TAG = "trainmaster:model-package"
+"""On a configuration: the ARN of the registry's version; absent where the artifact came from elsewhere."""
+DEPLOYED_TAG = "trainmaster:deployed-at"
+"""On a configuration: when it was last put into service (ISO, UTC)."""
+EXPIRES_TAG = "trainmaster:expires"
+"""On an endpoint: when its time to live is over (ISO, UTC); absent where it has none."""
+IDLE_TAG = "trainmaster:idle-minutes"
+WHEN_OVER_TAG = "trainmaster:when-over"
+"""On an endpoint: warn, scale-down or remove, once it is idle, past its time, or out of budget."""
+KEEP_TAG = "trainmaster:keep-versions"
 VARIANT = "all-traffic"
+CHALLENGER = "challenger"
+SHADOW = "shadow"
 SETTLING = {"Creating", "Updating", "SystemUpdating", "RollingBack", "Deleting"}
 HOPELESS = {"OutOfService", "UpdateRollbackFailed"}
 
