@@ -35,6 +35,7 @@ COLUMNS = (*FEATURES, TARGET)
 
 MINIMUM_TRAINING_ROWS = len(FEATURES) + 1  # as many unknowns as the linear model has
 MINIMUM_VALIDATION_ROWS = 2  # R² of a single house is not defined
+BINS = 10  # of a feature in the card: as many as are usual for a population stability index
 YEARS_AHEAD = 5  # houses are sold before they are built
 SHOWN_PROBLEMS = 8  # AWS keeps 1,024 characters of the failure
 
@@ -192,7 +193,7 @@ def train(options: argparse.Namespace) -> dict[str, float]:
         "algorithm": "linear regression (scikit-learn LinearRegression)",
         "target": {"name": TARGET, "unit": "USD", **spread(prices)},
         "features": {
-            name: {**spread(column), "accepted": accepted[name], "coefficient": float(coefficient)}
+            name: {**spread(column), **shares(column), "accepted": accepted[name], "coefficient": float(coefficient)}
             for name, column, coefficient in zip(FEATURES, houses.T, model.coef_, strict=True)
         },
         "intercept": float(model.intercept_),
@@ -220,6 +221,17 @@ def split(table: np.ndarray, held_out: int, seed: int) -> tuple[np.ndarray, np.n
 
 def spread(column: np.ndarray) -> dict[str, float]:
     return {"min": float(column.min()), "max": float(column.max()), "mean": float(column.mean())}
+
+
+def shares(column: np.ndarray) -> dict[str, list[float]]:
+    """How the values lie: edges at the deciles, and the share of the rows below the first, from each to the next, from the last on.
+
+    What arrives at the endpoint is held against it: what lies below or above anything seen here has a place of its own, of share 0.
+    """
+    deciles = np.quantile(column, np.linspace(0, 1, BINS + 1))
+    edges = np.unique([*deciles[:-1], np.nextafter(column.max(), np.inf)])
+    counts = np.bincount(np.searchsorted(edges, column, side="right"), minlength=len(edges) + 1)
+    return {"bins": edges.tolist(), "shares": (counts / len(column)).tolist()}
 
 
 def write_model(folder: Path, model: LinearRegression, card: dict[str, Any]) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import joblib
+import numpy as np
 import pytest
 
 from model import inference, train
@@ -107,6 +108,16 @@ def test_the_card_says_what_the_model_is_and_where_it_comes_from(trained: Job) -
         assert feature["min"] <= feature["mean"] <= feature["max"], name
         assert feature["accepted"][0] <= feature["min"], name
         assert feature["accepted"][1] >= feature["max"], name
+        assert len(feature["shares"]) == len(feature["bins"]) + 1, name
+        assert (feature["shares"][0], feature["shares"][-1]) == (0, 0), name
+        assert sum(feature["shares"]) == pytest.approx(1), name
+        assert feature["bins"] == sorted(set(feature["bins"])), name
+
+
+def test_the_card_has_a_place_for_what_was_never_seen_even_where_all_rows_are_alike() -> None:
+    alike = train.shares(np.array([2.0, 2.0, 2.0]))
+    assert alike["shares"] == [0, 1, 0]
+    assert alike["bins"][0] == 2 < alike["bins"][1]
 
 
 def test_one_list_of_features_is_meant_everywhere(trained: Job) -> None:
