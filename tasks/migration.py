@@ -60,10 +60,10 @@ def plan_copies(request: MigrateDatasetsRequest) -> MigrationPlan:
 
 
 def batches_of(request: MigrateDatasetsRequest, plan: MigrationPlan) -> Iterator[Batch]:
-    """Datasets to copy, read from the catalogue as batches begin, until its limits are reached or its window closes."""
+    """Datasets to copy, read from the catalogue as batches begin, until its limits are reached or its time is over."""
     with library_of(Settings()) as library:
         most = portion(plan.now, request.workers)
-        yield from batches(library, request, most_datasets=most.datasets, most_bytes=most.bytes)
+        yield from batches(library, request, most_datasets=most.datasets, most_bytes=most.bytes, until=plan.until)
 
 
 @step(task_run_name="copy {batch.title}")

@@ -28,8 +28,8 @@ from trainmaster.errors import (
 )
 from trainmaster.migration.batches import Batch, Named
 from trainmaster.migration.copying import copy_batch
+from trainmaster.migration.deadline import Deadline
 from trainmaster.migration.result import BatchResult
-from trainmaster.migration.window import Window
 from trainmaster.storage.copy import CopyLimits
 from trainmaster.storage.library import Library, dataset_path
 from trainmaster.storage.uploading import upload
@@ -76,14 +76,14 @@ def packed(marker: object = "") -> bytes:
     return gzip.compress(f"{marker}{uuid4()}".encode())
 
 
-def batch_of(*datasets: Dataset | UUID, window: str = "") -> Batch:
+def batch_of(*datasets: Dataset | UUID, until: Deadline | None = None) -> Batch:
     ids = [one if isinstance(one, UUID) else one.id for one in datasets]
-    return Batch(1, tuple(Named(id_, "x") for id_ in ids), 0, Window.parse(window, "UTC"))
+    return Batch(1, tuple(Named(id_, "x") for id_ in ids), 0, until)
 
 
 def run(shelves: Shelves, *datasets: Dataset | UUID, library: Library | None = None, **choices: Any) -> BatchResult:
-    limits = choices.pop("limits", FAST)
-    return copy_batch(library or shelves.library, batch_of(*datasets), limits, by="a test", **choices)
+    limits, until = choices.pop("limits", FAST), choices.pop("until", None)
+    return copy_batch(library or shelves.library, batch_of(*datasets, until=until), limits, by="a test", **choices)
 
 
 def current(shelves: Shelves, dataset: Dataset) -> Candidate:

@@ -7,7 +7,7 @@ import os
 import threading
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -19,7 +19,6 @@ from copied_shelves import (
     Call,
     applications_own,
     assert_nothing_came,
-    batch_of,
     between,
     catalogue_away,
     current,
@@ -205,13 +204,6 @@ class TestBatches:
         assert plan.unknown_sizes >= 1
         result = copy_batch(shelves.library, batch, FAST, by="a test")
         assert (result.copied, result.failures) == (6, ())
-
-    def test_a_batch_whose_window_has_closed_is_not_begun(self, shelves: Shelves) -> None:
-        dataset, hour = uploaded(shelves), datetime.now(UTC).hour
-        closed = batch_of(dataset, window=f"{(hour + 2) % 24:02}:00-{(hour + 3) % 24:02}:00")
-        result = copy_batch(shelves.library, closed, FAST, by="a test")
-        assert (result.left, result.window_closed, result.copied) == (1, True, 0)
-        assert_nothing_came(shelves, dataset)
 
     def test_a_batch_that_is_told_to_stop_gives_the_rest_back_at_once(self, shelves: Shelves) -> None:
         datasets, stop = [applications_own(shelves, packed(n)) for n in range(12)], threading.Event()

@@ -19,7 +19,6 @@ from trainmaster.catalog.datasets import Dataset
 from trainmaster.migration.batches import Batch, Named
 from trainmaster.migration.copying import copy_batch
 from trainmaster.migration.result import BatchResult
-from trainmaster.migration.window import Window
 from trainmaster.storage.copy import CopyLimits
 from trainmaster.storage.library import dataset_path
 
@@ -51,7 +50,7 @@ def dataset_of(shelves: Shelves, between: StorageBetween) -> Dataset:
 
 
 def copied(shelves: Shelves, datasets: list[Dataset]) -> BatchResult:
-    batch = Batch(1, tuple(Named(one.id, "x") for one in datasets), 0, Window.parse("", "UTC"))
+    batch = Batch(1, tuple(Named(one.id, "x") for one in datasets), 0)
     return copy_batch(shelves.library, batch, LIMITS, by="a test")
 
 

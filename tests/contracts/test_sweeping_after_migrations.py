@@ -20,7 +20,6 @@ from trainmaster.errors import StorageUnavailableError
 from trainmaster.migration.batches import Batch, Named
 from trainmaster.migration.copying import copy_batch
 from trainmaster.migration.result import BatchResult
-from trainmaster.migration.window import Window
 from trainmaster.storage.copy import CopyLimits
 from trainmaster.storage.ends.protocols import Part
 from trainmaster.storage.ends.s3_destination import S3Destination
@@ -43,7 +42,7 @@ def large(shelves: Shelves) -> Dataset:
 
 
 def copied(shelves: Shelves, dataset: Dataset) -> BatchResult:
-    batch = Batch(1, (Named(dataset.id, "x"),), 0, Window.parse("", "UTC"))
+    batch = Batch(1, (Named(dataset.id, "x"),), 0)
     return copy_batch(shelves.library, batch, LIMITS, by="a test")
 
 

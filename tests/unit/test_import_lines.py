@@ -28,7 +28,7 @@ LINES = [
             f"trainmaster/migration/{part}.py",
             {"boto3", "botocore", "obstore", "trainmaster.settings", "trainmaster.aws"},
         )
-        for part in ("request", "plan", "window", "result", "showing")
+        for part in ("request", "plan", "window", "deadline", "result", "showing")
     ),
     *(
         (f"trainmaster/{room}", {"trainmaster.embedded"})

@@ -21,6 +21,7 @@ from trainmaster.errors import NotConfiguredError
 from trainmaster.migration import planning
 from trainmaster.migration.batches import MOST_BYTES, MOST_DATASETS, Batch, batches, portion
 from trainmaster.migration.copying import limits_of
+from trainmaster.migration.deadline import Deadline
 from trainmaster.migration.plan import Amount
 from trainmaster.migration.planning import plan_migration
 from trainmaster.migration.request import MigrateDatasetsRequest
@@ -69,7 +70,7 @@ def filled(catalogue: Catalogue, sizes: Sequence[int | None], user: UUID | None 
 
 
 def cut(catalogue: Catalogue, user: UUID | None, buckets: Buckets | None = None, **choices: Any) -> Iterator[Batch]:
-    chosen = {name: choices.pop(name) for name in ("most_datasets", "most_bytes", "clock") if name in choices}
+    chosen = {name: choices.pop(name) for name in ("most_datasets", "most_bytes", "until", "clock") if name in choices}
     library = Library(catalogue, buckets or Buckets())  # type: ignore[arg-type]
     return batches(library, asked(user, **choices), **chosen)
 
@@ -167,6 +168,22 @@ def test_no_batch_begins_once_the_window_has_closed(catalogue: Catalogue) -> Non
     now = NOON.replace(hour=13)
     assert list(made) == []
     assert list(cut(catalogue, user, window="11:00-13:00", clock=lambda: now)) == []
+
+
+def test_no_batch_begins_once_its_time_is_up_and_each_knows_when_that_is(catalogue: Catalogue) -> None:
+    user, now = filled(catalogue, [1] * 9), NOON
+    made = cut(catalogue, user, most_datasets=2, max_minutes=30, clock=lambda: now)
+    said = "30 minutes were asked for at most"
+    assert [next(made).until, next(made).until] == [Deadline(NOON + timedelta(minutes=30), said)] * 2
+    now = NOON + timedelta(minutes=30)
+    assert list(made) == []
+
+
+def test_the_time_of_batches_began_with_that_of_their_run(catalogue: Catalogue) -> None:
+    user, until = filled(catalogue, [1] * 9), Deadline(NOON, "it began an hour ago")
+    made = cut(catalogue, user, max_minutes=60, until=until, clock=lambda: NOON - timedelta(minutes=1))
+    assert {batch.until for batch in made} == {until}
+    assert list(cut(catalogue, user, max_minutes=60, until=until, clock=lambda: NOON)) == []
 
 
 @given(st.integers(0, 10**6), st.integers(0, 10**14), st.integers(1, 64))

@@ -106,6 +106,22 @@ def test_what_was_given_up_is_tried_again_when_asked_for() -> None:
             "about as much as there is time for until 12:01 UTC",
         ),
         ({"window": "11:00-18:00"}, 9, ""),
+        (
+            {"max_minutes": 1, "megabytes_per_second": 0.05},
+            3,
+            "about as much as there is time for until 12:01 UTC",
+        ),
+        (
+            {"max_minutes": 90, "window": "11:00-12:01", "megabytes_per_second": 0.05},
+            3,
+            "about as much as there is time for until 12:01 UTC",
+        ),
+        ({"max_minutes": 90}, 9, ""),
+        (
+            {"max_minutes": 90, "window": "13:00-14:00"},
+            0,
+            "the time window 13:00-14:00 UTC is closed until 2026-11-21 13:00 UTC",
+        ),
     ],
 )
 def test_limits_and_the_window_cut_it_and_say_so(asked: dict[str, Any], taken: int, why: str) -> None:
@@ -287,7 +303,11 @@ class TestWords:
                 "Ended early: S3 is full. Make room. 0 datasets",
             ),
             ({"stopped": True}, "stopped", "Stopped. 0 datasets copied"),
-            ({"window_closed": True}, "completed", "The next run goes on: the time window is closed."),
+            (
+                {"left_off": "the time window is closed"},
+                "completed",
+                "The next run goes on: the time window is closed.",
+            ),
         ],
     )
     def test_an_end_before_all_was_done_is_said(self, changed: dict[str, Any], status: str, said: str) -> None:
@@ -302,6 +322,10 @@ class TestWords:
             ({"window": "11:00-13:00"}, 13, 3, "the time window 11:00-13:00 UTC is closed"),
             ({"window": "11:00-12:01", "megabytes_per_second": 0.05}, 12, 5, ""),  # faster than was thought
             ({"window": "11:00-13:00", "limit": 2}, 12, 2, "the limit is 2 datasets"),
+            ({"max_minutes": 60}, 13, 3, "60 minutes were asked for at most"),
+            ({"max_minutes": 61}, 13, 5, ""),
+            ({"max_minutes": 0.5, "window": "11:00-13:00"}, 13, 3, "0.5 minutes were asked for at most"),
+            ({"max_minutes": 1, "limit": 2}, 13, 2, "1 minute was asked for at most"),
             ({}, 12, 4, ""),  # one was deleted since
         ],
     )

@@ -22,7 +22,7 @@ def test_bytes_in_s3_are_given_up_only_for_datasets_that_are_named() -> None:
 
 
 @pytest.mark.parametrize("value", [float("inf"), float("-inf"), float("nan")])
-@pytest.mark.parametrize("name", ["max_gigabytes", "megabytes_per_second"])
+@pytest.mark.parametrize("name", ["max_gigabytes", "max_minutes", "megabytes_per_second"])
 @pytest.mark.parametrize("request_", [MigrateDatasetsRequest, VerifyCopiesRequest])
 def test_no_limit_is_endless_nor_no_number(request_: type[BaseModel], name: str, value: float) -> None:
     with pytest.raises(ValidationError, match="finite number"):
@@ -42,6 +42,7 @@ def test_no_limit_is_endless_nor_no_number(request_: type[BaseModel], name: str,
             "There is no time zone 'Mars/X' (--timezone); write an IANA name, such as Europe/Berlin.",
         ),
         ({"megabytes_per_second": float("inf")}, "--mb-per-second cannot be inf: it should be a finite number."),
+        ({"max_minutes": 0.0}, "--max-minutes cannot be 0.0: it should be greater than 0."),
         ({"max_gigabytes": 0.0}, "--max-gb cannot be 0.0: it should be greater than 0."),
         ({"older_than": "soon"}, "--older-than cannot be 'soon': it should be a date, such as 2026-06-30."),
     ],

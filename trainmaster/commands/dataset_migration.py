@@ -79,7 +79,7 @@ def add_parsers(datasets: Subparsers) -> None:
     migrate.add_argument("--older-than", metavar="DATE", help="made before this day or moment, such as 2026-06-30")
     migrate.add_argument("--format", choices=get_args(FormatChoice), default="any")
     migrate.add_argument("--limit", type=int, metavar="N", help="so many datasets at most")
-    migrate.add_argument("--window", default="", metavar="HH:MM-HH:MM", help="begin nothing outside these hours")
+    migrate.add_argument("--window", default="", metavar="HH:MM-HH:MM", help="work only between these hours")
     migrate.add_argument("--timezone", metavar="ZONE", help="of the window (default UTC)")
     migrate.add_argument(
         "--grace-days",
@@ -115,6 +115,9 @@ def _add_selection(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--max-gb", type=float, metavar="GB", help="read so many GB (10^9 bytes) at most")
     parser.add_argument(
+        "--max-minutes", type=float, metavar="MIN", help="work so long at most; the same command again goes on"
+    )
+    parser.add_argument(
         "--mb-per-second", type=float, metavar="MB", help="read so many MB (10^6 bytes) a second at most"
     )
     parser.add_argument("--json", action="store_true", help="print the result as one JSON object")
@@ -135,6 +138,7 @@ def _migrate(args: argparse.Namespace, settings: Settings) -> int:
         format=args.format,
         limit=args.limit,
         max_gigabytes=args.max_gb,
+        max_minutes=args.max_minutes,
         megabytes_per_second=args.mb_per_second,
         window=args.window,
         timezone="UTC" if args.timezone is None else args.timezone,
@@ -168,7 +172,8 @@ def _refuse_without_effect(args: argparse.Namespace) -> None:
             raise RefusedError(
                 f"{option} has no effect on {args.phase}: it is for {' and '.join(phases)}. Leave it out."
             )
-    if args.phase == "status" and (args.dataset or args.dry_run or args.limit is not None or args.max_gb is not None):
+    limits = (args.limit, args.max_gb, args.max_minutes)
+    if args.phase == "status" and (args.dataset or args.dry_run or any(one is not None for one in limits)):
         raise RefusedError("status takes --user and --json alone; `trainmaster datasets show ID` tells of one dataset.")
     if args.timezone is not None and not args.window:
         raise RefusedError("--timezone is of the --window, and none is given. Leave it out, or give both.")
@@ -200,7 +205,7 @@ def _copied(
 ) -> Iterator[BatchResult]:
     done, most, tally = 0, portion(plan.now, request.workers), Tally()
     with Progress(0 if plan.unknown_sizes else plan.bytes, sys.stderr) as progress, following(tally, progress):
-        for batch in batches(library, request, most_datasets=most.datasets, most_bytes=most.bytes):
+        for batch in batches(library, request, most_datasets=most.datasets, most_bytes=most.bytes, until=plan.until):
             limits = limits_of(request, batch.among)
             copied = copy_batch(library, batch, limits, by=_who(), stop=stop.asked, tally=tally)
             done += copied.datasets
@@ -235,6 +240,7 @@ def _verify(args: argparse.Namespace, settings: Settings) -> int:
         user_id=args.user,
         dataset_ids=[str(one) for one in args.dataset],
         max_gigabytes=args.max_gb,
+        max_minutes=args.max_minutes,
         megabytes_per_second=args.mb_per_second,
     )
     with _stopping() as stop, open_library(settings) as library:

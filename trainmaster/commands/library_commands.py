@@ -25,6 +25,7 @@ _NOTHING_SET = "On a laptop, `trainmaster embedded --print-env` starts AWS and S
 
 _OPTIONS = {
     "max_gigabytes": "--max-gb",
+    "max_minutes": "--max-minutes",
     "megabytes_per_second": "--mb-per-second",
     "dataset_ids": "--dataset",
     "user_id": "--user",

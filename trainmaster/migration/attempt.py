@@ -41,6 +41,7 @@ from trainmaster.errors import (
     TrainmasterError,
 )
 from trainmaster.migration.adopting import adopted
+from trainmaster.migration.deadline import Halt
 from trainmaster.migration.errands import ClaimsOfErrands, Errand, renewing
 from trainmaster.migration.hindering import ENDS_ALL, NOT_OURS, TO_BE_TAKEN_UP, failure_of, kind_of
 from trainmaster.migration.plan import Prospect, foreign, prospect_of
@@ -60,7 +61,7 @@ SETTLED_AT_ONCE, SETTLED_AFTER_SECONDS = 25, 1.0
 BUCKETS_AT_ONCE, READ_BACK_AT_ONCE = 8, 8
 _OF_AN_END = (SourceFailedError, DestinationFailedError, NotConfiguredError, StorageUnavailableError)
 _MOMENT = 0.2
-"""Seconds in which somebody else's `stop` is noticed."""
+"""Seconds in which news are waited for."""
 
 _log = logging.getLogger(__name__)
 
@@ -106,7 +107,8 @@ class Attempt:
         tally: Tally | None = None,
     ) -> None:
         self._library, self._limits, self._by = library, limits, by
-        self._stop, self._halt, self._tally = stop or threading.Event(), threading.Event(), tally or Tally()
+        self._stop, self._tally = stop or threading.Event(), tally or Tally()
+        self._halt = Halt(self._stop)
         self._holder, self._migrations = new_holder(), library.catalogue.migrations
         self._errands: dict[UUID, Errand] = {}
         self._arrived: list[Copied] = []
@@ -241,8 +243,6 @@ class Attempt:
 
     def _take_in(self, inbox: queue.SimpleQueue[_News]) -> int:
         """Note what is new, waiting a moment for it; how many groups came to their end."""
-        if self._stop.is_set():
-            self._halt.set()
         try:
             news = inbox.get(timeout=_MOMENT)
         except queue.Empty:
@@ -296,6 +296,8 @@ class Attempt:
             if kind == "source_missing" and (outcome.bytes_read or errand.tried_before or errand.dropped):
                 self._lost.append(outcome)
                 return
+            if kind in TO_BE_TAKEN_UP and self._stop.is_set():
+                return  # it was not tried as often as it would have been
             if kind in NOT_OURS:
                 self._unused.append(errand.claim)
             elif kind not in TO_BE_TAKEN_UP:

@@ -6,13 +6,14 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import datetime
 from itertools import chain, islice
 from uuid import UUID
 
 from trainmaster.catalog.candidates import Candidate
 from trainmaster.datasets.showing.wording import counted, size
 from trainmaster.errors import StorageUnavailableError
+from trainmaster.migration.deadline import Deadline, deadline_of, now
 from trainmaster.migration.plan import Amount, Prospect, allowance_of, prospect_of
 from trainmaster.migration.planning import LOOKED_AT_ONCE, Homes, pages, who_needs_one
 from trainmaster.migration.request import MigrateDatasetsRequest
@@ -44,7 +45,7 @@ class Batch:
     number: int
     datasets: tuple[Named, ...]
     bytes: int
-    window: Window
+    until: Deadline | None = None
     among: int = 1
     """How many of its run are at work at once at most: they share what that may take."""
 
@@ -69,21 +70,23 @@ def batches(
     *,
     most_datasets: int = MOST_DATASETS,
     most_bytes: int = MOST_BYTES,
-    clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+    until: Deadline | None = None,
+    clock: Callable[[], datetime] = now,
 ) -> Iterator[Batch]:
     """Everything the request has to copy, in the order of the plan, as it is asked for; a page of 2,000 is held at most.
 
-    Ends when the limits of the request are reached, or when its time window closes. A dataset of more than `most_bytes` is a
-    batch of its own. As many as work at once are cut before the first is given, so that fewer share what the run may take.
+    Ends when the limits of the request are reached, or at the deadline: `until`, where the run began before; each batch has it.
+    A dataset of more than `most_bytes` is a batch of its own. As many as work at once are cut before the first is given, so that fewer share what the run may take.
     Raises NotConfiguredError and StorageUnavailableError as `plan_migration` does.
     """
-    window = Window.of(request)
-    if not window.is_open(clock()):
+    window, began = Window.of(request), clock()
+    if not window.is_open(began):
         return
-    made = _made(library, request, _Cut(most_datasets, most_bytes, window))
+    until = until or deadline_of(began, request.max_minutes, window)
+    made = _made(library, request, _Cut(most_datasets, most_bytes, until))
     first = list(islice(made, request.workers))
     for batch in chain(first, made):
-        if not window.is_open(clock()):
+        if until and until.has_come(clock()):
             return
         yield replace(batch, among=len(first))
 
@@ -99,8 +102,8 @@ def _made(library: Library, request: MigrateDatasetsRequest, cut: _Cut) -> Itera
 class _Cut:
     """Datasets on their way into a batch."""
 
-    def __init__(self, most_datasets: int, most_bytes: int, window: Window) -> None:
-        self._most_datasets, self._most_bytes, self._window = most_datasets, most_bytes, window
+    def __init__(self, most_datasets: int, most_bytes: int, until: Deadline | None) -> None:
+        self._most_datasets, self._most_bytes, self._until = most_datasets, most_bytes, until
         self._datasets, self._bytes, self._number = list[Named](), 0, 0
 
     def add(self, candidate: Candidate, size_bytes: int) -> Batch | None:
@@ -116,7 +119,7 @@ class _Cut:
         if not self._datasets:
             return None
         self._number += 1
-        batch = Batch(self._number, tuple(self._datasets), self._bytes, self._window)
+        batch = Batch(self._number, tuple(self._datasets), self._bytes, self._until)
         self._datasets, self._bytes = [], 0
         return batch
 

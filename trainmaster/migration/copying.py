@@ -15,6 +15,7 @@ from trainmaster.catalog.standings import longest_claim
 from trainmaster.errors import DatasetMissingError, TrainmasterError, UploadUnderWayError
 from trainmaster.migration.attempt import Attempt, Upshot
 from trainmaster.migration.batches import Batch
+from trainmaster.migration.deadline import Halt
 from trainmaster.migration.request import MigrateDatasetsRequest
 from trainmaster.migration.result import BatchResult
 from trainmaster.migration.shares import shared
@@ -47,17 +48,19 @@ def copy_batch(
     """Copy the datasets of a batch, each proven, catalogued as they arrive, and safe to repeat, to race and to kill.
 
     `by` is who the catalogue says did it. A dataset that fails stops no other. When an end fails altogether, what was finished is
-    catalogued, the rest given back at once, and `ended_early` says so. Nothing is begun when the batch's window is closed.
+    catalogued, the rest given back at once, and `ended_early` says so. From the batch's deadline on nothing is begun, what is in
+    flight is ended or broken off, and `left_off` says why datasets are `left`: the next try goes on, with parts that were sent.
     Holds `limits.in_flight_bytes`, in up to `limits.most_at_once` threads. Raises CatalogueUnavailableError; what was sent is
     found by the next try.
     """
-    began = datetime.now(UTC)
-    if not batch.window.is_open(began):
-        return BatchResult(batch.number, began, began, left=len(batch.datasets), window_closed=True)
-    attempt = Attempt(library, limits, by=by, stop=stop, tally=tally)
+    began, until = datetime.now(UTC), batch.until
+    if until and until.is_over:
+        return BatchResult(batch.number, began, began, left=len(batch.datasets), left_off=until.why)
+    halt = Halt(*([stop] if stop else ()), until=until)
+    attempt = Attempt(library, limits, by=by, stop=halt, tally=tally)
     attempt.copy([one.id for one in batch.datasets])
     upshots = list(attempt.upshots.values())
-    counts = Counter(upshot.became for upshot in upshots)
+    counts, left = Counter(upshot.became for upshot in upshots), len(batch.datasets) - len(upshots)
     theirs = [id_ for id_, upshot in attempt.upshots.items() if upshot.became == "under_way"]
     return BatchResult(
         batch.number,
@@ -70,7 +73,8 @@ def copy_batch(
         found=counts["found"],
         under_way=counts["under_way"],
         gone=counts["gone"],
-        left=len(batch.datasets) - len(upshots),
+        left=left,
+        left_off=until.why if left and until and until.is_over else "",
         failures=tuple(upshot.failure for upshot in upshots if upshot.failure),
         stopped=bool(stop and stop.is_set()),
         ended_early=str(attempt.ended_early or ""),

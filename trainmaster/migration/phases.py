@@ -5,10 +5,10 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from datetime import UTC, datetime
 from itertools import islice
 
 from trainmaster.catalog.candidates import Candidate
+from trainmaster.migration.deadline import deadline_of, now
 from trainmaster.migration.outcomes import Ending, Fate, PhaseResult, Tallied
 from trainmaster.migration.planning import pages
 from trainmaster.migration.request import MigrateDatasetsRequest
@@ -25,12 +25,14 @@ Work = Callable[[Sequence[Candidate]], Iterator[Fate]]
 
 def round_of(library: Library, request: MigrateDatasetsRequest, by: str, stop: threading.Event | None = None) -> Round:
     """Work as the request bounds it."""
+    window = None if request.rehearsed else Window.of(request)
     return Round(
         library,
         by=by,
         rehearsed=request.rehearsed,
         megabytes_per_second=request.megabytes_per_second,
         max_gigabytes=request.max_gigabytes,
+        until=deadline_of(now(), request.max_minutes, window),
         stop=stop,
     )
 
@@ -66,6 +68,6 @@ def _limit_reached(request: MigrateDatasetsRequest, round_: Round, tallied: Tall
     window = Window.of(request)
     if _room(request, tallied) == 0:
         return f"{request.limit:,} datasets were asked for at most"
-    if not round_.rehearsed and not window.is_open(datetime.now(UTC)):
+    if not round_.rehearsed and not window.is_open(now()):
         return f"the time window {window} is closed"
     return ""

@@ -13,6 +13,7 @@ from uuid import UUID
 from trainmaster.budget.money import CENT, shown
 from trainmaster.catalog.candidates import Candidate
 from trainmaster.datasets.showing.wording import counted, size
+from trainmaster.migration.deadline import Deadline, deadline_of
 from trainmaster.migration.request import MigrateDatasetsRequest
 from trainmaster.migration.result import LISTED, Failure, said, words
 from trainmaster.migration.showing import Listing, Page, duration, markdown, text
@@ -166,6 +167,8 @@ class MigrationPlan:
     limits: str = ""
     """What was asked for at most, in words."""
     window: Window | None = None
+    until: Deadline | None = None
+    """When it is to be over, if it begins now."""
     notes: tuple[str, ...] = ()
     asked_for: bool = False
     """Whether datasets were named by id."""
@@ -303,7 +306,8 @@ class Draft:
         self._request, self._pace, self._window, self._began = request, pace, Window.of(request), now
         self._cap = request.megabytes_per_second * 1e6 if request.megabytes_per_second else None
         self._allowance = allowance_of(request)
-        self._in_window = Allowance(None, self._bytes_in_window())
+        self._until = deadline_of(now, request.max_minutes, self._window)
+        self._in_time = Allowance(None, self._bytes_in_time())
         self._to_copy, self._now, self._copied = Amount(), Amount(), Amount()
         self._failed, self._given_up, self._foreign = _Growing(), _Growing(), _Growing()
         self._homeless, self._of_homeless, self._why = Counter[UUID](), Amount(), dict[UUID, str]()
@@ -332,8 +336,8 @@ class Draft:
                 self._to_copy = self._to_copy.with_one(candidate.size_bytes)
                 if hindrance:
                     self._failed.add(candidate, *known)
-                if not self._in_window.is_spent and self._allowance.take(candidate.size_bytes):
-                    self._in_window.take(candidate.size_bytes)
+                if not self._in_time.is_spent and self._allowance.take(candidate.size_bytes):
+                    self._in_time.take(candidate.size_bytes)
                     self._now = self._now.with_one(candidate.size_bytes)
 
     def plan(self) -> MigrationPlan:
@@ -354,29 +358,29 @@ class Draft:
             left_off=self._left_off(),
             limits=self._limits(),
             window=self._window,
+            until=self._until,
             asked_for=bool(self._request.dataset_ids),
             notes=(COPIED_BEFORE,) if self._request.dataset_ids and self._copied.datasets else (),
         )
 
-    def _bytes_in_window(self) -> float | None:
-        """As many as are likely copied before it closes; none when it is closed."""
-        closes = self._window.closes(self._began)
-        if closes is None:
-            return None
+    def _bytes_in_time(self) -> float | None:
+        """As many as are likely copied before the deadline; none while the window is closed."""
         if not self._window.is_open(self._began):
             return 0
+        if self._until is None:
+            return None
         rate = min(self._pace.bytes_per_second, self._cap or float("inf"))
-        return rate * (closes - self._began).total_seconds()
+        return rate * (self._until.at - self._began).total_seconds()
 
     def _left_off(self) -> str:
         if self._now.datasets == self._to_copy.datasets:
             return ""
-        if self._in_window.is_spent:
-            if self._window.is_open(self._began):
-                return f"about as much as there is time for until {self._window.closes(self._began):%H:%M} UTC"
+        if not self._window.is_open(self._began):
             return (
                 f"the time window {self._window} is closed until {self._window.opens(self._began):%Y-%m-%d %H:%M} UTC"
             )
+        if self._until and self._in_time.is_spent:
+            return f"about as much as there is time for until {self._until.at:%H:%M} UTC"
         return self._limits()
 
     def _limits(self) -> str:

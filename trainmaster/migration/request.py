@@ -29,6 +29,18 @@ DatasetIds = Annotated[
 ]
 
 
+MaxMinutes = Annotated[
+    float | None,
+    Field(
+        title="Minutes at most",
+        description="How long this run works. Then nothing more is begun, and what is under way is left to the next run.",
+        gt=0,
+        le=525_600,
+        allow_inf_nan=False,
+    ),
+]
+
+
 def _one_there_is(schema: dict[str, JsonValue]) -> None:
     """The form offers them, and Prefect refuses any other before a run starts."""
     schema["enum"] = [*sorted(available_timezones())]
@@ -75,6 +87,7 @@ class MigrateDatasetsRequest(BaseModel):
             allow_inf_nan=False,
         ),
     ] = None
+    max_minutes: MaxMinutes = None
     megabytes_per_second: Annotated[
         float | None,
         Field(
@@ -88,7 +101,10 @@ class MigrateDatasetsRequest(BaseModel):
         str,
         Field(
             title="Time window",
-            description="Begin batches only between these hours, such as 22:00-06:00; the next run goes on. Empty for any time.",
+            description=(
+                "Work only between these hours, such as 22:00-06:00: what is under way at their end is left to the next run."
+                " Empty for any time."
+            ),
             pattern=rf"^({_WINDOW})?$",
             json_schema_extra={"not": {"pattern": "^(.{5})-\\1$"}},  # opens when it closes
         ),
@@ -202,6 +218,7 @@ class VerifyCopiesRequest(BaseModel):
             title="Gigabytes at most", description="How much to read, in GB (10^9 bytes).", gt=0, allow_inf_nan=False
         ),
     ] = None
+    max_minutes: MaxMinutes = None
     megabytes_per_second: Annotated[
         float | None,
         Field(

@@ -62,7 +62,8 @@ class BatchResult:
     """It was told to stop."""
     ended_early: str = ""
     """Why it makes no sense to go on with others: an end of the copy failed altogether."""
-    window_closed: bool = False
+    left_off: str = ""
+    """Why there are some `left`, where nothing went wrong: the window closed, or the time was up."""
     others_seconds: float = 0.0
     """How long those who are at the datasets `under_way` hold them yet, unless they renew their claims."""
 
@@ -90,7 +91,7 @@ class _Sum:
     failures: list[Failure] = field(default_factory=list)
     ended_early: str = ""
     stopped: bool = False
-    window_closed: bool = False
+    left_off: str = ""
     others_seconds: float = 0.0
 
     def add(self, batch: BatchResult) -> None:
@@ -100,7 +101,7 @@ class _Sum:
         self.failures += batch.failures[: LISTED - len(self.failures)]
         self.ended_early = self.ended_early or batch.ended_early
         self.stopped |= batch.stopped
-        self.window_closed |= batch.window_closed
+        self.left_off = self.left_off or batch.left_off
         self.others_seconds = max(self.others_seconds, batch.others_seconds)
 
 
@@ -108,7 +109,7 @@ class MigrationResult(BaseModel):
     """What a run that copies came to. Sizes are bytes; those of `bytes` are in S3 now, those of `bytes_read` came from Supabase.
 
     `failed` counts by kind, `failures` names the first 100 of them. `ended_early` says which end failed altogether, `left_off`
-    why datasets are left for the next run: a limit was reached, or the window closed. `others_seconds` is when the claims of those
+    why datasets are left for the next run: a limit was reached, the time was up, or the window closed. `others_seconds` is when the claims of those
     who are at what is `under_way` run out, unless renewed. `asked_for` is whether datasets were named by id.
     """
 
@@ -168,6 +169,8 @@ class MigrationResult(BaseModel):
         done = merged.copied + merged.found + merged.under_way + merged.gone + failed
         if done >= plan.to_copy.datasets or merged.ended_early or merged.stopped:
             return ""
+        if plan.until and plan.until.has_come(now):
+            return plan.until.why
         if plan.window and not plan.window.is_open(now):
             return f"the time window {plan.window} is closed"
         return plan.limits
@@ -200,7 +203,7 @@ class MigrationResult(BaseModel):
             seconds=seconds,
             failures=tuple(total.failures),
             ended_early=early,
-            left_off="the time window is closed" if total.window_closed else "",
+            left_off=total.left_off,
             others_seconds=total.others_seconds,
         )
 

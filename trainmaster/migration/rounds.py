@@ -22,6 +22,7 @@ from trainmaster.errors import (
     UploadUnderWayError,
 )
 from trainmaster.migration.advice import RUN_AGAIN, TRY_AGAIN
+from trainmaster.migration.deadline import Deadline, Halt
 from trainmaster.migration.outcomes import Ending, Fate, Verdict
 from trainmaster.migration.proving import Pace, StoppedError
 from trainmaster.storage.library import Library
@@ -47,7 +48,8 @@ FAILED: Mapping[type[TrainmasterError], HindranceKind] = {
 class Round:
     """Work on many datasets in the name of `by`. In a rehearsal nothing is changed.
 
-    When the stores have failed ten times in a row nothing more is begun: `failed_altogether` says why.
+    When the stores have failed ten times in a row nothing more is begun: `failed_altogether` says why. Nor is it from `until` on;
+    what is being read then is broken off.
     """
 
     def __init__(
@@ -58,12 +60,14 @@ class Round:
         rehearsed: bool,
         megabytes_per_second: float | None = None,
         max_gigabytes: float | None = None,
+        until: Deadline | None = None,
         stop: threading.Event | None = None,
     ) -> None:
         self.library, self.by, self.rehearsed = library, by, rehearsed
         self.failed_altogether = ""
-        self._stop, self._over = stop or threading.Event(), threading.Event()
-        self.pace = Pace(megabytes_per_second * 1e6 if megabytes_per_second else None, self._stop, self._over)
+        self._stop, self._over, self._until = stop or threading.Event(), threading.Event(), until
+        halt = Halt(self._stop, self._over, until=until)
+        self.pace = Pace(megabytes_per_second * 1e6 if megabytes_per_second else None, halt)
         self._most, self._read = max_gigabytes, 0
         self._failures, self._lock = 0, threading.Lock()
 
@@ -74,6 +78,8 @@ class Round:
             return Ending(stopped=True)
         if self.failed_altogether:
             return Ending(ended_early=self.failed_altogether)
+        if self._until and self._until.is_over:
+            return Ending(left_off=self._until.why)
         return Ending(left_off=self.read_enough) if self.read_enough else None
 
     @property

@@ -10,6 +10,7 @@ from uuid import UUID
 
 from trainmaster.catalog.candidates import Candidate, Selection
 from trainmaster.migration.beside import rotten
+from trainmaster.migration.deadline import deadline_of, now
 from trainmaster.migration.findings import changed, damage_read, note_sound
 from trainmaster.migration.findings import damaged as damage_found
 from trainmaster.migration.outcomes import Ending, Fate, Tallied, VerifiedCopies
@@ -36,6 +37,7 @@ def verify_copies(
         rehearsed=False,
         megabytes_per_second=request.megabytes_per_second,
         max_gigabytes=request.max_gigabytes,
+        until=deadline_of(now(), request.max_minutes),
         stop=stop,
     )
     damaged, others = Tallied(), Tallied()
