@@ -29,6 +29,7 @@ from model import train
 from trainmaster.embedded import processes
 
 OURS = "trainmaster endpoint"
+VERSION = "v1"
 HOUSES = 200
 WARM_UP = 3.0
 """Seconds of load that are not counted."""
@@ -74,7 +75,16 @@ def trained(artifact: Path) -> Path:
     data.mkdir()
     (data / "houses.csv").write_bytes(_DATA.read_bytes())
     options = train.arguments(
-        ["--training", str(data), "--model-dir", str(artifact), "--output-data-dir", str(artifact.parent / "output")]
+        [
+            "--model-version",
+            VERSION,
+            "--training",
+            str(data),
+            "--model-dir",
+            str(artifact),
+            "--output-data-dir",
+            str(artifact.parent / "output"),
+        ]
     )
     with redirect_stdout(sys.stderr):
         train.train(options)
@@ -93,7 +103,7 @@ def load(
 ) -> dict[str, Any]:
     """What clients saw, by a process of their own."""
     job = place / "job.json"
-    questions = [(serving.request(house), price) for house, price in asked]
+    questions = [(serving.request(house), {VERSION: price, "": price}) for house, price in asked]
     job.write_text(json.dumps({"port": serving.port, "clients": clients, "seconds": seconds, "asked": questions}))
     said = place / "figures.json"
     with said.open("wb") as output:

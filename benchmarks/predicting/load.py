@@ -1,7 +1,7 @@
 """Clients that ask for prices over kept connections, each as soon as it was answered: `load.py JOB.json` prints figures as JSON.
 
 The job: `port`, `clients`, `seconds`, `pace` (requests a second of each client at most, 0 for no bound), and `asked`: pairs of a whole
-HTTP request as text and the price that is the right answer. Lean, so that the servers are what is measured: plain asyncio, no HTTP library.
+HTTP request as text and the right answers, a price for each model version that may answer ("" where answers name none). Lean, so that the servers are what is measured: plain asyncio, no HTTP library.
 Stops early, and well, when the file `until`, if the job names one, is there.
 """
 
@@ -13,6 +13,7 @@ import re
 import sys
 import time
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -46,7 +47,7 @@ class Client:
         self._port, self._figures = port, figures
         self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
 
-    async def ask(self, request: bytes, price: int) -> None:
+    async def ask(self, request: bytes, prices: Mapping[str, int]) -> None:
         began = time.perf_counter()
         try:
             async with asyncio.timeout(LONGEST_ANSWER):
@@ -59,10 +60,11 @@ class Client:
         if status != 200:
             self._figures.saw(str(status), body)
             return
-        found = _PRICE.search(body, max(body.find(b"predict"), 0))
-        self._figures.saw("right" if found and round(float(found[0])) == price else "another price", body)
-        if version := _VERSION.search(body):
-            self._figures.versions[version[1].decode()] += 1
+        found, named = _PRICE.search(body, max(body.find(b"predict"), 0)), _VERSION.search(body)
+        version = named[1].decode() if named else ""
+        is_right = found is not None and round(float(found[0])) == prices.get(version)
+        self._figures.saw("right" if is_right else "another price", body)
+        self._figures.versions[version] += 1
 
     def close(self) -> None:
         if self._streams:
@@ -84,7 +86,7 @@ class Client:
 
 async def load(job: dict[str, Any]) -> Figures:
     """Every client begins with another of the questions."""
-    figures, asked = Figures(), [(request.encode(), price) for request, price in job["asked"]]
+    figures, asked = Figures(), [(request.encode(), prices) for request, prices in job["asked"]]
     until = Path(job["until"]) if job.get("until") else None
     end, pause = time.monotonic() + job["seconds"], 1 / job["pace"] if job.get("pace") else 0.0
 
