@@ -78,6 +78,12 @@ def _train(commands: Subparsers, _asked: Sequence[str]) -> None:
     train.add_parser(commands)
 
 
+def _endpoints(commands: Subparsers, _asked: Sequence[str]) -> None:
+    from trainmaster.commands import endpoints  # noqa: PLC0415
+
+    endpoints.add_parser(commands)
+
+
 def _budget(commands: Subparsers, _asked: Sequence[str]) -> None:
     from trainmaster.commands import budget  # noqa: PLC0415
 
@@ -93,6 +99,7 @@ _ADD = {
     "budget": _budget,
     "configs": _configs,
     "train": _train,
+    "endpoints": _endpoints,
 }
 
 

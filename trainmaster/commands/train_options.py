@@ -59,6 +59,7 @@ _PLAIN: Mapping[str, str] = {
     "int_parsing": _WHOLE,
     "int_type": _WHOLE,
     "int_from_float": _WHOLE,
+    "float_parsing": "give a number",
 }
 """Of pydantic's kinds of errors, what would be right."""
 
@@ -190,15 +191,20 @@ def _said(wrong: Any) -> str:
     return f"{option} cannot be {wrong['input']!r}: {_plainly(name, wrong)}."
 
 
-def _plainly(name: str, wrong: Any) -> str:
+def plainly(field: FieldInfo | None, wrong: Any, pattern: str = "it has characters that cannot be in it") -> str:
     """What a value has to be, as one would say it; pydantic's own words where there are no better ones."""
-    field, kind = TrainingRequest.model_fields.get(name), wrong["type"]
+    kind = wrong["type"]
     if kind == "string_pattern_mismatch":
-        return _PATTERNS.get(name, "it has characters that cannot be in it")
+        return pattern
     if field and kind in {"greater_than", "greater_than_equal", "less_than", "less_than_equal"}:
         return f"give {bounds_of(field)}"
     plain = _PLAIN.get(kind)
     return plain.format_map(wrong.get("ctx", {})) if plain else str(wrong["msg"])
+
+
+def _plainly(name: str, wrong: Any) -> str:
+    words = {"pattern": _PATTERNS[name]} if name in _PATTERNS else {}
+    return plainly(TrainingRequest.model_fields.get(name), wrong, **words)
 
 
 def _pair(text: str) -> tuple[str, str]:

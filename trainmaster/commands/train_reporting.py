@@ -1,4 +1,4 @@
-"""How the commands of `trainmaster train` begin and end: the desk they work at, exit codes, errors for people and machines."""
+"""How the commands of `trainmaster train`, `configs` and `endpoints` begin and end: the desk they work at, exit codes, errors for people and machines."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from trainmaster.aws.clients import default_clients
 from trainmaster.commands.reading import StoppedError
 from trainmaster.commands.train_options import BadRequestError
 from trainmaster.errors import (
+    DeploymentFailedError,
     NotConfiguredError,
     RefusedError,
     TrainingFailedError,
@@ -67,7 +68,7 @@ def say_json(value: Any) -> None:
 
 
 def _exit_code(run: Run, args: argparse.Namespace) -> int:
-    """0 when done, 1 when refused or the job failed, 2 when it was asked wrongly or cannot be done now."""
+    """0 when done, 1 when refused or the job or deployment failed, 2 when it was asked wrongly or cannot be done now."""
     if hasattr(sys.stdout, "reconfigure"):
         sys.stdout.reconfigure(errors="backslashreplace")
     before = signal.signal(signal.SIGTERM, _terminate)
@@ -82,7 +83,7 @@ def _exit_code(run: Run, args: argparse.Namespace) -> int:
         note(_said(error))
         if args.json:
             say_json(_facts(error))
-        return REFUSED if isinstance(error, RefusedError | TrainingFailedError) else FAILED
+        return REFUSED if isinstance(error, RefusedError | TrainingFailedError | DeploymentFailedError) else FAILED
     finally:
         signal.signal(signal.SIGTERM, before)
 

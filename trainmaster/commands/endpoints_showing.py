@@ -1,0 +1,99 @@
+"""Endpoints in words and in JSON, as `trainmaster endpoints` prints them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+
+from pydantic_core import to_jsonable_python
+
+from trainmaster.budget.money import shown
+from trainmaster.commands.train_showing import labelled, table
+from trainmaster.datasets.showing.wording import printable
+from trainmaster.endpoints.results import ServedModel
+from trainmaster.endpoints.seen import SeenEndpoint, Serving, Version
+
+_SHORT = 12  # of a SHA-256
+
+
+def listed(endpoints: Iterable[SeenEndpoint]) -> Iterator[str]:
+    """A table; the endpoint's name, which may be long, comes last."""
+    rows = [
+        (
+            f"{one.changed_at:%Y-%m-%d %H:%M}",
+            one.status,
+            _rate(one.hourly),
+            one.variants[0].machines if one.variants else "",
+            f"{one.expires:%Y-%m-%d %H:%M}" if one.expires else "",
+            printable(one.name),
+        )
+        for one in endpoints
+    ]
+    return table([("CHANGED (UTC)", "STATUS", "AN HOUR", "MACHINES", "UNTIL (UTC)", "ENDPOINT"), *rows], frozenset({2}))
+
+
+def of_endpoint(one: SeenEndpoint, versions: Sequence[Version]) -> Iterator[str]:
+    """Everything worth knowing of an endpoint; what nobody knows is left out."""
+    yield f"Endpoint {one.name}: {one.status}."
+    yield from labelled(
+        {
+            "config": one.config,
+            "why": one.failure,
+            "created": _at(one.created_at),
+            "changed": _at(one.changed_at),
+            "deployed": _at(one.version.deployed_at),
+            "proof": one.version.proof,
+            "cost": f"{shown(one.hourly)} an hour" if one.hourly is not None else "by use, or not known",
+            "until": _at(one.expires),
+            "when idle": f"{one.idle_minutes} minutes without a call: {one.when_over}" if one.idle_minutes else "",
+            "captured": one.capture_uri,
+            "package": one.version.package,
+        }
+    )
+    for variant in one.variants:
+        yield from labelled({variant.variant[:11]: _variant(variant)})
+    kept = [version for version in versions if version.config != one.config]
+    if kept:
+        yield ""
+        yield from table([("DEPLOYED (UTC)", "PROOF", "SHA-256", "KEPT VERSION"), *map(_version_row, kept)])
+        yield f"Back to the last proven one of these: trainmaster endpoints rollback {one.name}"
+
+
+def facts_of_endpoint(one: SeenEndpoint, versions: Sequence[Version] = ()) -> dict[str, Any]:
+    """Of an endpoint for machines. Money is text, with every digit."""
+    facts = {**asdict(one), "hourly": _exact(one.hourly), "versions": [asdict(version) for version in versions]}
+    found: dict[str, Any] = to_jsonable_python(facts)
+    return found
+
+
+def deployed(served: ServedModel) -> Iterator[str]:
+    """What was done, and what it answered."""
+    yield served.sentence()
+    yield from labelled({row["what"]: row["value"] for row in served.table()})
+    yield from labelled({"ask it": f"trainmaster endpoints invoke {served.endpoint_name} --example"})
+    yield from labelled({"remove it": f"trainmaster endpoints remove {served.endpoint_name} --yes"})
+
+
+def _variant(one: Serving) -> str:
+    share = f"{one.share:.0%} of the traffic" if one.share else "a copy of the traffic"
+    return f"{share} on {one.machines}: {one.model_uri or one.model}"
+
+
+def _version_row(one: Version) -> tuple[str, ...]:
+    at = f"{one.deployed_at:%Y-%m-%d %H:%M}" if one.deployed_at else ""
+    return (at, one.proof, one.sha256[:_SHORT], one.config)
+
+
+def _rate(hourly: Decimal | None) -> str:
+    return "" if hourly is None else shown(hourly)
+
+
+def _at(moment: datetime | None) -> str:
+    return f"{moment:%Y-%m-%d %H:%M:%S} UTC" if moment else ""
+
+
+def _exact(amount: Decimal | None) -> str | None:
+    return None if amount is None else f"{amount:f}"
