@@ -1,7 +1,7 @@
 """Trains the house-price model inside a SageMaker training job: CSV files of the `training` channel in, a servable model out.
 
-Leaves in the model folder `model.joblib`, `model_card.json` and `code/` with inference.py; in the output folder
-`predictions.csv` with the held-out houses. Runs as it is in AWS's scikit-learn container 1.9-0 (Python 3.12).
+Leaves in the model folder `model.joblib`, `model_card.json`, `smoke_test.json` with held-out houses and what they were priced at
+here, and `code/` with inference.py; in the output folder `predictions.csv` with all held-out houses. Runs as it is in AWS's scikit-learn container 1.9-0 (Python 3.12).
 """
 
 from __future__ import annotations
@@ -38,6 +38,7 @@ MINIMUM_VALIDATION_ROWS = 2  # R² of a single house is not defined
 BINS = 10  # of a feature in the card: as many as are usual for a population stability index
 YEARS_AHEAD = 5  # houses are sold before they are built
 SHOWN_PROBLEMS = 8  # AWS keeps 1,024 characters of the failure
+SMOKE_HOUSES = 20  # an endpoint is asked for each of them before it is trusted
 
 
 class BadInputError(Exception):
@@ -208,7 +209,7 @@ def train(options: argparse.Namespace) -> dict[str, float]:
             "joblib": joblib.__version__,
         },
     }
-    write_model(options.model_dir, model, card)
+    write_model(options.model_dir, model, card, smoke_houses(held_out_houses, predicted, accepted))
     write_predictions(options.output_data_dir, np.column_stack((held_out_houses, actual, predicted)))
     return metrics
 
@@ -234,8 +235,25 @@ def shares(column: np.ndarray) -> dict[str, list[float]]:
     return {"bins": edges.tolist(), "shares": (counts / len(column)).tolist()}
 
 
-def write_model(folder: Path, model: LinearRegression, card: dict[str, Any]) -> None:
-    """The model, its card, and in `code/` what a SageMaker endpoint needs to serve it."""
+def smoke_houses(
+    houses: np.ndarray, predicted: np.ndarray, accepted: dict[str, tuple[float, float]]
+) -> list[dict[str, Any]]:
+    """Held-out houses from the cheapest to the dearest with the price the model gives them here; what serves it must agree.
+
+    Only those that inference.py takes: inside the accepted ranges, and worth at least a dollar.
+    """
+    low, high = np.array([accepted[name] for name in FEATURES]).T
+    askable = ((houses >= low) & (houses <= high)).all(axis=1) & (np.round(predicted) > 0)
+    by_price = np.flatnonzero(askable)[np.argsort(predicted[askable], kind="stable")]
+    spread_out = np.linspace(0, len(by_price) - 1, min(SMOKE_HOUSES, len(by_price))).astype(int)
+    return [
+        {"inputs": dict(zip(FEATURES, houses[row].tolist(), strict=True)), "predicted_price": float(predicted[row])}
+        for row in by_price[spread_out]
+    ]
+
+
+def write_model(folder: Path, model: LinearRegression, card: dict[str, Any], smoke: list[dict[str, Any]]) -> None:
+    """The model, its card, what proves it, and in `code/` what a SageMaker endpoint needs to serve it."""
     code = folder / "code"
     code.mkdir(parents=True, exist_ok=True)
     for name in ("inference.py", "requirements.txt"):
@@ -245,6 +263,7 @@ def write_model(folder: Path, model: LinearRegression, card: dict[str, Any]) -> 
         shutil.copyfile(source, code / name)
     joblib.dump(model, folder / "model.joblib")
     (folder / "model_card.json").write_text(json.dumps(card, indent=2) + "\n", encoding="utf-8")
+    (folder / "smoke_test.json").write_text(json.dumps({"predictions": smoke}, indent=2) + "\n", encoding="utf-8")
 
 
 def write_predictions(folder: Path, houses: np.ndarray) -> None:

@@ -22,7 +22,7 @@ from trainmaster.embedded.faults import Faults
 from trainmaster.embedded.front import INVOCATIONS, Front
 from trainmaster.embedded.other_services import OtherServices
 from trainmaster.embedded.role_journal import RoleJournal
-from trainmaster.embedded.sagemaker import experiments, namespaces, resources, tags
+from trainmaster.embedded.sagemaker import experiments, model_registry, namespaces, resources, tags
 from trainmaster.embedded.sagemaker.account import Account
 from trainmaster.embedded.sagemaker.api import SageMakerApi
 from trainmaster.embedded.sagemaker.records import Records
@@ -116,6 +116,7 @@ class Host:
                 self._endpoints.operations,
                 resources.operations(self.account),
                 experiments.operations(self.account),
+                model_registry.operations(self.account),
                 tags.operations(self.account),
             ),
             invoke=self._endpoints.invoke,

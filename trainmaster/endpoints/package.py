@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import zlib
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import IO, TYPE_CHECKING, Any, cast
 
@@ -12,29 +14,46 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from trainmaster.archives import tarfile
 from trainmaster.aws.failures import is_missing
+from trainmaster.endpoints.model_code import CODE, PROGRAM, problems_of
 from trainmaster.errors import ModelRefusedError
 from trainmaster.storage.address import S3Address
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
-PROGRAM = "code/inference.py"
-CARD = "model_card.json"
-LARGEST_CARD = 1 << 20
+CARD, SMOKE_TEST = "model_card.json", "smoke_test.json"
+LARGEST_FILE = 1 << 20
+"""Bytes of a file that is looked into: a card, a list of examples, a script."""
+MOST_FILES = 10_000
+LARGEST_UNPACKED = 30 << 30
+"""Bytes: what a hosting instance's volume holds when no other size is asked for."""
+
+
+@dataclass(frozen=True)
+class Example:
+    """A house the training held out, and the price that its model gave it there."""
+
+    inputs: Mapping[str, float] = field(hash=False)
+    predicted_price: float
 
 
 @dataclass(frozen=True)
 class ModelPackage:
-    """A servable artifact: its address, SHA-256 and bytes, and the card the training wrote, with its features."""
+    """A servable artifact: its address, SHA-256 and bytes, the card the training wrote, and the examples that prove what serves it.
+
+    Artifacts of trainings before they wrote examples have none.
+    """
 
     uri: str
     sha256: str
     size: int
     card: dict[str, Any] = field(hash=False)
+    smoke: tuple[Example, ...] = ()
 
 
-def inspect_model(s3: S3Client, uri: str) -> ModelPackage:
-    """Read the artifact once, streamed. Raises ModelRefusedError when it is missing, corrupt, unsafe or not servable."""
+def inspect_model(s3: S3Client, uri: str, *, sha256: str = "") -> ModelPackage:
+    """Read the artifact once, streamed. Raises ModelRefusedError when it is missing, corrupt, unsafe, not servable, needs a package
+    that nothing installs, or is another than the one with the given SHA-256."""
     address = S3Address.parse(uri)
     try:
         body = s3.get_object(Bucket=address.bucket, Key=address.key)["Body"]
@@ -46,7 +65,7 @@ def inspect_model(s3: S3Client, uri: str) -> ModelPackage:
         raise
     stream = _Hashed(cast("IO[bytes]", body))
     try:
-        names, card = _contents(uri, stream)
+        contents = _contents(uri, stream)
         stream.drain()
     except BotoCoreError:  # a connection cut says nothing about the artifact, though some of these are OSErrors
         raise
@@ -54,31 +73,59 @@ def inspect_model(s3: S3Client, uri: str) -> ModelPackage:
         raise ModelRefusedError(f"{uri} is not a whole gzipped tar archive: {error}. Train again.") from error
     finally:
         body.close()
-    if PROGRAM not in names:
+    found = stream.digest.hexdigest()
+    if sha256 and found != sha256:
         raise ModelRefusedError(
-            f"{uri} has no {PROGRAM}, so nothing in it can answer. It has: {', '.join(sorted(names)[:10])}."
+            f"{uri} is not what was registered: its SHA-256 is {found[:12]}…, that of the registered one {sha256[:12]}…."
+            " Somebody wrote over it: deploy another version, or train again."
         )
+    return _package(uri, found, stream.size, contents)
+
+
+@dataclass(frozen=True)
+class _Contents:
+    """The names of all files, and the text of those that are looked into."""
+
+    names: set[str] = field(default_factory=set)
+    texts: dict[str, bytes] = field(default_factory=dict)
+
+
+def _package(uri: str, sha256: str, size: int, contents: _Contents) -> ModelPackage:
+    if PROGRAM not in contents.names:
+        raise ModelRefusedError(
+            f"{uri} has no {PROGRAM}, so nothing in it can answer. It has: {', '.join(sorted(contents.names)[:10])}."
+        )
+    card = _card(uri, contents.texts.get(CARD))
     if not _lists_features(card):
         raise ModelRefusedError(
             f"{uri} has no {CARD} that lists its features with their means, so nothing could be asked of it to prove it. Train again."
         )
-    return ModelPackage(uri, stream.digest.hexdigest(), stream.size, card)
+    if problems := problems_of(contents.names, contents.texts):
+        raise ModelRefusedError(f"{uri} would not start: {' '.join(problems)}")
+    return ModelPackage(uri, sha256, size, card, _examples(uri, card, contents.texts.get(SMOKE_TEST)))
 
 
-def _contents(uri: str, stream: _Hashed) -> tuple[set[str], dict[str, Any]]:
-    names: set[str] = set()
-    card: dict[str, Any] = {}
+def _contents(uri: str, stream: _Hashed) -> _Contents:
+    contents, unpacked = _Contents(), 0
     with tarfile.open(fileobj=cast("IO[bytes]", stream), mode="r|gz") as tar:
         for member in tar:
             try:
                 safe = tarfile.data_filter(member, "/opt/ml/model")
             except tarfile.FilterError as error:
                 raise ModelRefusedError(f"{uri} is not safe to unpack: {error}.") from error
+            unpacked += max(member.size, 0)
+            if len(contents.names) >= MOST_FILES or unpacked > LARGEST_UNPACKED:
+                raise ModelRefusedError(
+                    f"{uri} would unpack to more than an instance takes: {MOST_FILES:,} files or {LARGEST_UNPACKED >> 30} GB."
+                )
+            if not member.isfile():
+                continue
             name = safe.name.removeprefix("./")
-            names.add(name)
-            if name == CARD and member.isfile() and member.size <= LARGEST_CARD:
-                card = _card(uri, tar, member)
-    return names, card
+            contents.names.add(name)
+            wanted = name in (CARD, SMOKE_TEST) or name.startswith(CODE)
+            if wanted and member.size <= LARGEST_FILE and (content := tar.extractfile(member)):
+                contents.texts[name] = content.read()
+    return contents
 
 
 def _lists_features(card: dict[str, Any]) -> bool:
@@ -90,15 +137,44 @@ def _lists_features(card: dict[str, Any]) -> bool:
     )
 
 
-def _card(uri: str, tar: tarfile.TarFile, member: tarfile.TarInfo) -> dict[str, Any]:
-    content = tar.extractfile(member)
-    try:
-        card = json.loads(content.read()) if content else None
-    except ValueError:
-        card = None
+def _card(uri: str, text: bytes | None) -> dict[str, Any]:
+    if text is None:
+        return {}
+    card = _json(text)
     if not isinstance(card, dict):
         raise ModelRefusedError(f"{uri}: its {CARD} is not a JSON object. Train again.")
     return card
+
+
+def _examples(uri: str, card: Mapping[str, Any], text: bytes | None) -> tuple[Example, ...]:
+    """Those of the artifact; raises ModelRefusedError where there are any that cannot be asked for."""
+    if text is None:
+        return ()
+    known, said = set(card["features"]), _json(text)
+    listed = said.get("predictions") if isinstance(said, dict) else None
+    if not isinstance(listed, list) or not all(_is_example(one, known) for one in listed):
+        raise ModelRefusedError(
+            f"{uri}: its {SMOKE_TEST} does not list inputs by feature ({', '.join(sorted(known))}) with the predicted_price"
+            " each had in training, so what serves it could not be held against that. Train again."
+        )
+    return tuple(Example(one["inputs"], one["predicted_price"]) for one in listed)
+
+
+def _is_example(one: Any, features: set[str]) -> bool:
+    if not isinstance(one, dict) or not isinstance(one.get("inputs"), dict) or one["inputs"].keys() != features:
+        return False
+    return all(_is_number(value) for value in (*one["inputs"].values(), one.get("predicted_price")))
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _json(text: bytes) -> Any:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return None
 
 
 class _Hashed:
