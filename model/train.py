@@ -229,7 +229,7 @@ def shares(column: np.ndarray) -> dict[str, list[float]]:
 
     What arrives at the endpoint is held against it: what lies below or above anything seen here has a place of its own, of share 0.
     """
-    deciles = np.quantile(column, np.linspace(0, 1, BINS + 1))
+    deciles = np.quantile(column, np.linspace(0, 1, BINS + 1), method="inverted_cdf")  # values there are
     edges = np.unique([*deciles[:-1], np.nextafter(column.max(), np.inf)])
     counts = np.bincount(np.searchsorted(edges, column, side="right"), minlength=len(edges) + 1)
     return {"bins": edges.tolist(), "shares": (counts / len(column)).tolist()}
