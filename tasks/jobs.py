@@ -76,10 +76,10 @@ def report_reconciliation(result: Reconciliation) -> None:
         create_table_artifact(key="reconciled", table=result.table(), description=result.sentence())
 
 
-def require_all_tended(failures: list[str]) -> None:
+def require_all_tended(failures: list[str], things: str = "jobs") -> None:
     """Raises JobsLeftError: the run fails when all that could be done is done, so that somebody looks."""
     if failures:
-        raise JobsLeftError(failures)
+        raise JobsLeftError(failures, things)
 
 
 @dataclass(frozen=True)

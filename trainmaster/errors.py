@@ -26,7 +26,7 @@ TrainmasterError
 ├── TrainingFailedError          the job ended without a model
 ├── NoCapacityError              AWS had no machines for a job; later may do
 ├── DeploymentFailedError        the endpoint does not serve what was asked; what served before still does
-├── JobsLeftError                some jobs could not be looked after; all the others were
+├── JobsLeftError                some jobs or endpoints could not be looked after; all the others were
 └── WaitTimedOutError            it took longer than it may
 """
 
@@ -224,14 +224,14 @@ class DeploymentFailedError(TrainmasterError):
 
 
 class JobsLeftError(TrainmasterError):
-    """Raised when some of many jobs could not be looked after; `failures` say which and why. All the others were."""
+    """Raised when some of many jobs or endpoints could not be looked after; `failures` say which and why. All the others were."""
 
-    def __init__(self, failures: Sequence[str]) -> None:
+    def __init__(self, failures: Sequence[str], things: str = "jobs") -> None:
         self.failures = tuple(failures)
         shown = "".join(f"\n  {failure}" for failure in self.failures[:_LISTED])
         more = len(self.failures) - _LISTED
         super().__init__(
-            f"{len(self.failures)} of the jobs could not be looked after; all the others were, and the next run tries again:{shown}"
+            f"{len(self.failures)} of the {things} could not be looked after; all the others were, and the next run tries again:{shown}"
             + (f"\n  and {more} more" if more > 0 else "")
         )
 

@@ -157,6 +157,7 @@ def test_up_serves_every_deployment_and_a_run_started_there_works(tmp_path: Path
             "train-model",
             "deploy-endpoint",
             "remove-endpoint",
+            "stop-idle",
             "upload-dataset",
             "sweep-uploads",
             "migrate-datasets",

@@ -175,16 +175,20 @@ class Meters:
             billed = [number for number in sorted({*open_, *range(max(open_) + 1, current)}) if number < current]
             settled = [_settle(entries, meter, number, now) for number in billed]
             number = max(*open_, current) + 1
-            wanted = meter.charge(number, hourly)
-            exhausted = None
-            if now >= meter.begins(number) - AHEAD:
-                if short := entries.short(wanted, meter.month(number)):
-                    exhausted = _refusal(wanted, short)
-                else:
-                    reserved.append(_book(entries, meter, number, hourly))
-            if exhausted is None and (overdrawn := _overdrawn(entries, meter)):
-                exhausted = _refusal(wanted, overdrawn)
-            return Looked(meter, tuple(settled), tuple(reserved), (), exhausted, wanted.key if exhausted else "")
+            due, exhausted = now >= meter.begins(number) - AHEAD, _exhausted(entries, meter, number, hourly)
+            if due and not entries.short(meter.charge(number, hourly), meter.month(number)):
+                reserved.append(_book(entries, meter, number, hourly))
+            wanted = meter.key(number) if exhausted else ""
+            return Looked(meter, tuple(settled), tuple(reserved), (), exhausted, wanted)
+
+    def exhausted(self, resource: str) -> OverBudgetError | None:
+        """Which budget lacks money for the hours of a resource, those due next or those that have begun. Books nothing."""
+        with self._ledger.reading() as entries:
+            for meter in _running(entries, resource):
+                number = max(*_open_tranches(entries, resource, meter.id), meter.number_at(entries.now)) + 1
+                if found := _exhausted(entries, meter, number):
+                    return found
+        return None
 
     def end(self, meter: Meter) -> Looked | None:
         """It is gone: bill the time it was there, until now, and release what was reserved beyond. None when it was ended before.
@@ -278,6 +282,15 @@ def _release(entries: Entries, meter: Meter, number: int) -> Reservation:
     known = entries.found(meter.key(number))
     entries.undo(known)
     return known
+
+
+def _exhausted(entries: Entries, meter: Meter, number: int, hourly: Decimal | None = None) -> OverBudgetError | None:
+    """Of the next tranche, where it is due and does not fit, or where what has begun has overdrawn a budget."""
+    wanted = meter.charge(number, hourly)
+    if entries.now >= meter.begins(number) - AHEAD and (short := entries.short(wanted, meter.month(number))):
+        return _refusal(wanted, short)
+    overdrawn = _overdrawn(entries, meter)
+    return _refusal(wanted, overdrawn) if overdrawn else None
 
 
 def _overdrawn(entries: Entries, meter: Meter) -> list[Standing]:
