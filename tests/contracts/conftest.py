@@ -188,6 +188,13 @@ def supabase(embedded: Any) -> Server:
 
 
 @pytest.fixture(scope="session")
+def supabase_s3_keys(embedded: Any) -> tuple[str, str]:
+    """Key id and secret of the S3 endpoint of the embedded Supabase."""
+    keys = json.loads((Path(embedded.environment["TRAINMASTER_STATE_DIR"]) / "supabase-s3.json").read_text())
+    return keys["access_key_id"], keys["secret_access_key"]
+
+
+@pytest.fixture(scope="session")
 def hosted_supabase() -> Iterator[Server]:
     """Whatever project whoever runs the tests names, with a bucket `training-datasets`; pytest needs --allow-hosts of it."""
     secret = os.environ["SUPABASE_SERVICE_ROLE_KEY"]

@@ -9,12 +9,12 @@ from typing import Any
 from object_stores import Server, sha256
 from pydantic import SecretStr
 
-from trainmaster.storage.ends.end_failures import SUPABASE_S3
 from trainmaster.storage.ends.obstore_clients import Timeouts
 from trainmaster.storage.ends.protocols import Destination, Part, Source
 from trainmaster.storage.ends.s3_destination import S3Destination
 from trainmaster.storage.ends.s3_source import S3Source
 from trainmaster.storage.ends.supabase_source import SupabaseSource
+from trainmaster.storage.supabase_s3 import SupabaseS3Source, supabase_s3_client
 
 SMALLEST_PART = 5 << 20
 SOON = Timeouts(connect_seconds=20, answer_seconds=2, request_seconds=20)
@@ -26,14 +26,22 @@ class Origin:
     """A source, and the server whose objects it reads."""
 
     server: Server
-    kind: str
+    s3_keys: tuple[str, str] | None = None
+    """Of Supabase's S3 endpoint, where it is read by that."""
 
     def source(self, url: str = "", *, bucket: str = "", timeouts: Timeouts = Timeouts()) -> Source:  # noqa: B008 - frozen
         server, bucket = self.server, bucket or self.server.bucket
-        if self.server.provider == "supabase":
+        if self.s3_keys:
+            client = supabase_s3_client(url or server.url, *self.s3_keys, "us-east-1")
+            return SupabaseS3Source(client, bucket, timeouts=timeouts)
+        if server.provider == "supabase":
             return SupabaseSource(url or server.url, SecretStr(server.secret), bucket, timeouts=timeouts)
-        whose = {"whose": SUPABASE_S3} if self.kind == "supabase-s3" else {}
-        return S3Source(server.client(url), bucket, timeouts=timeouts, **whose)
+        return S3Source(server.client(url), bucket, timeouts=timeouts)
+
+    @property
+    def secrets(self) -> set[str]:
+        """What nobody may be shown."""
+        return {self.server.secret, *(self.s3_keys or ())[1:]}
 
     def put(self, key: str, data: bytes) -> None:
         """Whatever is there already."""

@@ -214,7 +214,7 @@ SIZES = pytest.mark.parametrize("size", [1000, 2 * SMALLEST_PART + 3], ids=["who
 class TestServerSideCopy:
     @pytest.fixture
     def origin(self, seaweedfs: Server) -> Origin:
-        return Origin(seaweedfs, "s3")
+        return Origin(seaweedfs)
 
     @pytest.fixture
     def source(self, seaweedfs: Server) -> S3Source:

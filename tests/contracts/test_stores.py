@@ -15,9 +15,9 @@ from pydantic import SecretStr
 
 from trainmaster.errors import NotConfiguredError
 from trainmaster.settings import Settings
-from trainmaster.storage.ends.s3_source import S3Source
 from trainmaster.storage.store import StorageProvider
 from trainmaster.storage.stores import Stores, is_bucket_name
+from trainmaster.storage.supabase_s3 import SupabaseS3Source
 
 USER = UUID("11111111-2222-3333-4444-555555555555")
 S3, SUPABASE = StorageProvider.S3, StorageProvider.SUPABASE
@@ -190,7 +190,7 @@ class TestEndsOfCopies:
     def test_supabase_is_copied_from_by_its_s3_endpoint_where_there_are_keys_for_it(self, settings: Settings) -> None:
         keys = {"supabase_s3_access_key_id": "key", "supabase_s3_secret_access_key": SecretStr("secret")}
         source = Stores(settings.model_copy(update=keys), unreachable).source(SUPABASE, "training-datasets")
-        assert isinstance(source, S3Source)
+        assert isinstance(source, SupabaseS3Source)
         assert source.name == "supabase-s3:training-datasets"
         assert source.place == (f"{settings.supabase_url}/storage/v1/s3", "us-east-1", "key")
 

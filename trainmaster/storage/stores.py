@@ -8,14 +8,11 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 from uuid import UUID
 
-import boto3
-from botocore.config import Config
 from pydantic import SecretStr
 
-from trainmaster.aws.clients import client_config, default_s3_client
+from trainmaster.aws.clients import default_s3_client
 from trainmaster.errors import NotConfiguredError
 from trainmaster.settings import Settings
-from trainmaster.storage.ends.end_failures import SUPABASE_S3
 from trainmaster.storage.ends.obstore_clients import Timeouts
 from trainmaster.storage.ends.protocols import Source
 from trainmaster.storage.ends.s3_destination import S3Destination
@@ -24,7 +21,7 @@ from trainmaster.storage.ends.supabase_source import SupabaseSource
 from trainmaster.storage.s3 import S3Store, require_bucket
 from trainmaster.storage.store import ObjectStore, StorageProvider
 from trainmaster.storage.supabase import SupabaseStore
-from trainmaster.storage.supabase_calls import storage_base
+from trainmaster.storage.supabase_s3 import SupabaseS3Source, supabase_s3_client
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -112,8 +109,8 @@ class Stores:
         url, secret = self._supabase()
         if settings.supabase_s3_access_key_id:
             key = settings.required("supabase_s3_secret_access_key")
-            client = _supabase_s3_client(url, settings.supabase_s3_access_key_id, key, settings.supabase_s3_region)
-            return S3Source(client, bucket, timeouts=self._timeouts, whose=SUPABASE_S3)
+            client = supabase_s3_client(url, settings.supabase_s3_access_key_id, key, settings.supabase_s3_region)
+            return SupabaseS3Source(client, bucket, timeouts=self._timeouts)
         return SupabaseSource(url, secret, bucket, timeouts=self._timeouts)
 
     def _new(self, provider: StorageProvider, bucket: str) -> ObjectStore:
@@ -164,12 +161,3 @@ def is_bucket_name(name: str) -> bool:
             ("-s3alias", "--ol-s3", ".mrap", "--x-s3", "--table-s3")
         )
     return False
-
-
-def _supabase_s3_client(url: str, key_id: str, secret: str, region: str) -> S3Client:
-    """A client of a Supabase project's S3 endpoint, which knows no bucket by its host."""
-    config = client_config().merge(Config(s3={"addressing_style": "path"}, signature_version="s3v4"))
-    client: S3Client = boto3.Session(aws_access_key_id=key_id, aws_secret_access_key=secret, region_name=region).client(
-        "s3", endpoint_url=f"{storage_base(url)}/s3", config=config
-    )
-    return client

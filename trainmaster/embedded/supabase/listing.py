@@ -61,14 +61,13 @@ def list_objects_v2(call: Call) -> Response:
     """A page of full keys in the order of their bytes; folders are apart, and end with a slash."""
     asked = call.body(ListingV2)
     last, wanted = _decoded(asked.cursor), min(asked.limit, LISTED_AT_MOST_V2)
-    below, values = "name >= ? and name < ?", (asked.prefix, f"{asked.prefix}{_AFTER_ALL}")
     if (
         asked.sort_by == Sorting() and not asked.with_delimiter
     ):  # the usual one, and as fast on the last page as on the first
-        rest = _rows(call, f"{below} and name > ?", *values, last[1] if last else "", limit=wanted + 1)
+        rest = rows_below(call, asked.prefix, after=last[1] if last else "", limit=wanted + 1)
     else:
-        rows = _rows(call, below, *values)
-        entries = _sorted(_grouped(rows, asked.prefix) if asked.with_delimiter else rows, asked.sort_by)
+        rows = rows_below(call, asked.prefix)
+        entries = _sorted(grouped(rows, asked.prefix) if asked.with_delimiter else rows, asked.sort_by)
         rest = [row for row in entries if last is None or _follows(_place(row, asked), last, asked)]
     page = rest[:wanted]
     answer: dict[str, Any] = {
@@ -81,6 +80,12 @@ def list_objects_v2(call: Call) -> Response:
     return said(answer)
 
 
+def rows_below(call: Call, prefix: str, *, after: str = "", limit: int = -1) -> list[Row]:
+    """Those whose keys begin so and come after that one, in the order of their bytes."""
+    between = (prefix, f"{prefix}{_AFTER_ALL}", after)
+    return _rows(call, "name >= ? and name < ? and name > ?", *between, limit=limit)
+
+
 def _rows(call: Call, condition: str, *values: Any, limit: int = -1) -> list[Row]:
     """What the caller may see of a bucket, in the order of keys."""
     if call.caller.folder is None:
@@ -90,7 +95,7 @@ def _rows(call: Call, condition: str, *values: Any, limit: int = -1) -> list[Row
     return call.store.rows(query, call.bucket_id, len(call.caller.folder), call.caller.folder, *values, limit)
 
 
-def _grouped(rows: Iterable[Row], prefix: str) -> list[Row]:
+def grouped(rows: Iterable[Row], prefix: str) -> list[Row]:
     """Keys below a folder are that folder, once, at the time of its first object."""
     entries: dict[str, Row] = {}
     for row in rows:

@@ -17,7 +17,7 @@ from werkzeug.routing import Map, Rule
 from werkzeug.wrappers import Request, Response
 
 from trainmaster.embedded.faults import Faults
-from trainmaster.embedded.supabase import buckets, errors, listing, resumable, transfers
+from trainmaster.embedded.supabase import buckets, errors, listing, resumable, s3, transfers
 from trainmaster.embedded.supabase.calls import Call
 from trainmaster.embedded.supabase.store import Store
 from trainmaster.embedded.supabase.tokens import ANYBODY, Caller, Keys
@@ -100,6 +100,8 @@ _OPERATIONS = (
     Operation("CopyObject", "POST", "/object/copy", buckets.copy_object),
     Operation("DeleteObject", "DELETE", "/object/<bucket_id>/<path:key>", buckets.delete_object),
     Operation("DeleteObjects", "DELETE", "/object/<bucket_id>", buckets.delete_objects),
+    Operation("S3Bucket", "GET POST PUT DELETE", "/s3/<bucket_id>", s3.bucket, Token.NONE),
+    Operation("S3Object", "GET POST PUT DELETE", "/s3/<bucket_id>/<path:key>", s3.object_, Token.NONE),
     *_resumable("/upload/resumable", Token.NEEDED),
     *_resumable("/upload/resumable/sign", Token.NONE),
 )
@@ -128,7 +130,7 @@ class Supabase:
         try:
             response = self._answer(request)
         except errors.StorageError as error:
-            response = error.answer()
+            response = s3.refusal(error, request) if request.path.startswith(f"{_PREFIX}/s3/") else error.answer()
         except ClientDisconnected:
             raise
         except Exception:  # noqa: BLE001 — whatever else went wrong is ours; the client must be told in Storage's words

@@ -16,6 +16,9 @@ from trainmaster.embedded.supabase import errors
 SIGNED_UPLOADS_LAST = 7200
 """Seconds a signed upload URL holds."""
 
+S3_KEYS = "supabase-s3.json"
+"""The file of the state folder that has them."""
+
 _TEN_YEARS = 10 * 365 * 24 * 3600
 _SCOPES = {"download": "storage-object:download", "upload": "storage-object:upload"}
 
@@ -44,6 +47,15 @@ class Caller:
 
 
 ANYBODY = Caller("anon")
+SERVICE = Caller("service_role")
+
+
+@dataclass(frozen=True)
+class S3Keys:
+    """The project's access keys of the S3 endpoint, made up once per state folder: they speak for the service role."""
+
+    access_key_id: str
+    secret_access_key: str = field(repr=False)
 
 
 @dataclass(frozen=True)
@@ -54,10 +66,11 @@ class Keys:
     service_role_key: str = field(repr=False)
     anon_key: str = field(repr=False)
     user_id: str
+    s3: S3Keys
 
     @classmethod
     def of(cls, state: State) -> Self:
-        return cls(**state.once("supabase.json", _made_up))
+        return cls(**state.once("supabase.json", _made_up), s3=S3Keys(**state.once(S3_KEYS, _made_up_for_s3)))
 
     def caller(self, authorization: str) -> Caller:
         """Who a bearer token speaks for; raises StorageError (403 in the body) when it is not valid now."""
@@ -107,6 +120,10 @@ def _made_up() -> dict[str, str]:
         "anon_key": key("anon"),
         "user_id": str(uuid.uuid4()),
     }
+
+
+def _made_up_for_s3() -> dict[str, str]:
+    return {"access_key_id": secrets.token_hex(16), "secret_access_key": secrets.token_hex(32)}
 
 
 def _said(error: jwt.InvalidTokenError) -> str:

@@ -198,8 +198,12 @@ def _bytes(call: Call) -> Response:
     found = call.store.open(call.bucket_id, call.key)
     if found is None:
         raise errors.no_such_object()
-    row, file = found
-    response = _head(row)
+    return content(call, *found)
+
+
+def content(call: Call, row: Row, file: IO[bytes]) -> Response:
+    """An open object's bytes, or the range asked for; the file is closed with the answer."""
+    response = head(row)
     if (name := call.request.args.get("download")) is not None:
         response.headers["Content-Disposition"] = _disposition(name)
     if _unchanged(call.request, row):
@@ -218,7 +222,8 @@ def _bytes(call: Call) -> Response:
     return response
 
 
-def _head(row: Row) -> Response:
+def head(row: Row) -> Response:
+    """What is said of an object beside its bytes."""
     metadata = row["metadata"]
     # A page served as HTML could act in the name of the project's own site.
     mimetype = "text/plain" if "text/html" in metadata["mimetype"] else metadata["mimetype"]
