@@ -1,0 +1,1 @@
+"""What stands behind a public API on this machine: CloudFormation's resources, API Gateway's addresses, Lambda's functions."""
