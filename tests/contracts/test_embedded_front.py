@@ -25,6 +25,7 @@ from embedded_aws import EmbeddedAws
 from waiting import ENDS_WITHIN, IMAGE, until
 from werkzeug.test import Client as WsgiClient
 
+from trainmaster.embedded.cloudwatch import Alarms
 from trainmaster.embedded.control import Control
 from trainmaster.embedded.faults import Faults
 from trainmaster.embedded.front import INVOCATIONS, Front
@@ -35,6 +36,7 @@ from trainmaster.embedded.sagemaker.account import Account
 from trainmaster.embedded.sagemaker.api import SageMakerApi
 from trainmaster.embedded.sagemaker.records import Records
 from trainmaster.embedded.sagemaker.serving.invocation import InvocationAnswer
+from trainmaster.embedded.sagemaker.serving.metrics import InvocationMetrics
 from trainmaster.embedded.service_quotas import Quotas, ServiceQuotasApi
 from trainmaster.embedded.signatures import Signatures
 from trainmaster.embedded.tally import Tally
@@ -431,6 +433,7 @@ def front_of(
         account=account,
         sagemaker=SageMakerApi(operations),
         invoke=invoke,
+        alarms=Alarms(account, InvocationMetrics()),
         others=OtherServices(),
         roles=RoleJournal(folder / "roles.jsonl"),
         faults=faults,

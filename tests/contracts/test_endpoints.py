@@ -302,18 +302,9 @@ def test_more_instances_of_a_type_than_the_quota_are_refused(hosting: Hosting) -
 
 def test_what_is_not_embedded_is_refused_instead_of_ignored(hosting: Hosting) -> None:
     variant = hosting.variant(hosting.model())
-    canary = {"Type": "CANARY", "WaitIntervalInSeconds": 60, "CanarySize": {"Type": "CAPACITY_PERCENT", "Value": 10}}
-    rollout = {"BlueGreenUpdatePolicy": {"TrafficRoutingConfiguration": canary}}
-    api = hosting.sagemaker
-    capture = {
-        "EnableCapture": True,
-        "InitialSamplingPercentage": 100,
-        "DestinationS3Uri": f"s3://{hosting.bucket}/captured",
-        "CaptureOptions": [{"CaptureMode": "Input"}],
-    }
-    captured = hosting.config(variant, DataCaptureConfig=capture)
+    output = {"S3OutputPath": f"s3://{hosting.bucket}/answers"}
+    config = hosting.config(variant, AsyncInferenceConfig={"OutputConfig": output})
 
-    config = hosting.config(variant)
-    said = refusal(api.create_endpoint, EndpointName="e", EndpointConfigName=config, DeploymentConfig=rollout)
-    assert "ALL_AT_ONCE" in said
-    assert "does not capture" in refusal(api.create_endpoint, EndpointName="e", EndpointConfigName=captured)
+    said = refusal(hosting.sagemaker.create_endpoint, EndpointName="e", EndpointConfigName=config)
+
+    assert "has AsyncInferenceConfig" in said

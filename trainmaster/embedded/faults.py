@@ -10,8 +10,13 @@ from typing import Annotated, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-STEPS = frozenset({"LaunchingMLInstances"})
-"""What can fail inside a job rather than in a call; a rule must name these, a pattern does not reach them."""
+STEPS = frozenset({"LaunchingMLInstances", "RollingBack", "SystemUpdating", "OutOfService"})
+"""What can fail inside a job or endpoint rather than in a call; a rule must name these, a pattern does not reach them.
+
+`RollingBack` is the way back of an update that failed: an error there leaves UpdateRollbackFailed. `SystemUpdating` and
+`OutOfService` befall an endpoint in service when it is described next, the first for `latency` seconds. Of endpoints a rule
+may name one: `OutOfService:house-prices`.
+"""
 
 _STATUSES = {
     "InternalFailure": 500,
@@ -81,8 +86,10 @@ class Rule(BaseModel):
             raise ValueError("after_bytes goes with reset, on Supabase's operations")
         return self
 
-    def concerns(self, operation: str) -> bool:
-        return self.operation == operation or (operation not in STEPS and fnmatchcase(operation, self.operation))
+    def concerns(self, operation: str, of: str = "") -> bool:
+        if operation in STEPS:
+            return self.operation in (operation, f"{operation}:{of}")
+        return fnmatchcase(operation, self.operation)
 
     def fault(self, operation: str) -> Fault:
         return Fault(
@@ -119,11 +126,11 @@ class Faults:
         with self._lock:
             return list(self._rules)
 
-    def take(self, operation: str) -> Fault | None:
-        """The fault that befalls this call, counted off its rule; None when all is well."""
+    def take(self, operation: str, of: str = "") -> Fault | None:
+        """The fault that befalls this call, or this step of an endpoint, counted off its rule; None when all is well."""
         with self._lock:
             for place, rule in enumerate(self._rules):
-                if not rule.concerns(operation) or self._chance.random() >= rule.rate:
+                if not rule.concerns(operation, of) or self._chance.random() >= rule.rate:
                     continue
                 if rule.count == 1:
                     del self._rules[place]

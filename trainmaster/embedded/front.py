@@ -18,11 +18,11 @@ from werkzeug.wrappers import Request, Response
 
 from trainmaster.embedded import log_searches, policies
 from trainmaster.embedded.calls import Call
+from trainmaster.embedded.cloudwatch import Alarms
 from trainmaster.embedded.control import Control
 from trainmaster.embedded.faults import Fault, Faults
 from trainmaster.embedded.other_services import OtherServices
 from trainmaster.embedded.pricing import PriceListApi
-from trainmaster.embedded.public_api.service import PublicApis
 from trainmaster.embedded.role_journal import RoleJournal
 from trainmaster.embedded.sagemaker.account import Account
 from trainmaster.embedded.sagemaker.api import SageMakerApi
@@ -52,6 +52,7 @@ class Front:
     account: Account
     sagemaker: SageMakerApi
     invoke: Invoke
+    alarms: Alarms
     others: OtherServices
     roles: RoleJournal
     quotas: ServiceQuotasApi
@@ -59,7 +60,6 @@ class Front:
     control: Control
     tally: Tally
     signatures: Signatures
-    public_apis: PublicApis
     recovered: threading.Event
     """Until it is set nothing that needs S3, jobs or endpoints is done: recovery would undo it."""
     _invocations: threading.BoundedSemaphore = field(default_factory=lambda: threading.BoundedSemaphore(INVOCATIONS))
@@ -75,9 +75,6 @@ class Front:
             return Call.of(request).refused(error)(environ, start_response)
         if request.path.startswith("/_trainmaster/"):
             return self.control.answer(request)(environ, start_response)
-        if self.public_apis.is_published(request):
-            self.recovered.wait(RECOVERED_WITHIN)
-            return self.public_apis.asked(request)(environ, start_response)
         call = Call.of(request)
         try:
             response = self._answer(call)
@@ -115,14 +112,10 @@ class Front:
             return self.quotas.answer(call)
         if call.service == "iam" and call.operation == "SimulatePrincipalPolicy":
             return policies.simulate_principal_policy(self.account, call)
+        if call.service == "monitoring" and call.operation.startswith("DescribeAlarms"):
+            self.alarms.evaluate()
         if call.service == "logs" and call.operation == "FilterLogEvents":
             call = log_searches.by_names(self.account, call)
-        return self._others(call)
-
-    def _others(self, call: Call) -> Response:
-        if self.public_apis.concerns(call):
-            self._wait_until_recovered()
-            return self.public_apis.answer(call)
         response = self.others.answer(call)
         self.roles.note(call, response)
         return response

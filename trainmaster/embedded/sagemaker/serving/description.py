@@ -11,21 +11,40 @@ def described(body: Json) -> Json:
     pending: Json | None = body["Pending"]
     wanted = {plan.name: plan for plan in restored(pending["Plan"])} if pending else {}
     resizing = pending is not None and pending["Resize"]
-    variants = []
+    variants: dict[bool, list[Json]] = {False: [], True: []}
     for plan in restored(body["Plan"]):
         desired = wanted[plan.name] if resizing else plan
         variant = _variant(plan, desired, body["DeployedTime"])
         if pending and resizing:
             variant["VariantStatus"] = [{"Status": "Updating", "StartTime": pending["StartTime"]}]
-        variants.append(variant)
-    answer = {**body, "ProductionVariants": variants or None}
+        variants[plan.shadow].append(variant)
+    answer = {**body, **_by_kind(variants)}
+    if capture := body.get("DataCapture"):
+        answer["DataCaptureConfig"] = _capture(capture)
     if pending and not resizing:
+        coming: dict[bool, list[Json]] = {False: [], True: []}
+        for plan in wanted.values():
+            coming[plan.shadow].append(_coming(plan, pending["StartTime"], pending.get("VariantStatus", "Creating")))
         answer["PendingDeploymentSummary"] = {
             "EndpointConfigName": pending["EndpointConfigName"],
             "StartTime": pending["StartTime"],
-            "ProductionVariants": [_coming(plan, pending["StartTime"]) for plan in wanted.values()],
+            **_by_kind(coming),
         }
     return answer
+
+
+def _by_kind(variants: dict[bool, list[Json]]) -> Json:
+    return {"ProductionVariants": variants[False] or None, "ShadowProductionVariants": variants[True] or None}
+
+
+def _capture(config: Json) -> Json:
+    return {
+        "EnableCapture": True,
+        "CaptureStatus": "Started",
+        "CurrentSamplingPercentage": config["InitialSamplingPercentage"],
+        "DestinationS3Uri": config["DestinationS3Uri"],
+        "KmsKeyId": config.get("KmsKeyId", ""),
+    }
 
 
 def _variant(plan: VariantPlan, desired: VariantPlan, deployed: float) -> Json:
@@ -40,12 +59,12 @@ def _variant(plan: VariantPlan, desired: VariantPlan, deployed: float) -> Json:
     return {**summary, "CurrentInstanceCount": plan.instances, "DesiredInstanceCount": desired.instances}
 
 
-def _coming(plan: VariantPlan, started: float) -> Json:
+def _coming(plan: VariantPlan, started: float, status: str) -> Json:
     summary: Json = {
         "VariantName": plan.name,
         "DeployedImages": [_image(plan, started)],
         "DesiredWeight": plan.weight,
-        "VariantStatus": [{"Status": "Creating", "StartTime": started}],
+        "VariantStatus": [{"Status": status, "StartTime": started}],
     }
     if plan.serverless:
         return {**summary, "DesiredServerlessConfig": plan.serverless}

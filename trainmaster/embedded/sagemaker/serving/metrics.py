@@ -2,94 +2,140 @@
 
 from __future__ import annotations
 
-import logging
+import math
 import threading
-from datetime import UTC, datetime
-from typing import TYPE_CHECKING
-
-from botocore.exceptions import BotoCoreError, ClientError
-
-if TYPE_CHECKING:
-    from mypy_boto3_cloudwatch import CloudWatchClient
-    from mypy_boto3_cloudwatch.literals import StandardUnitType
-    from mypy_boto3_cloudwatch.type_defs import MetricDatumTypeDef, StatisticSetTypeDef
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from itertools import accumulate
 
 NAMESPACE = "AWS/SageMaker"
-DATA_PER_REQUEST = 500  # PutMetricData takes 1,000
+MINUTE = 60
+KEPT_MINUTES = 15 * 24 * 60
+"""As long as AWS keeps data of one minute."""
+UNITS = {"ModelLatency": "Microseconds", "OverheadLatency": "Microseconds"}
+"""Of the others it is None."""
+METRICS = (
+    "Invocations",
+    "InvocationsPerInstance",
+    "Invocation4XXErrors",
+    "Invocation5XXErrors",
+    "InvocationModelErrors",
+    "ModelLatency",
+    "OverheadLatency",
+)
+_FINENESS = 100.0
+"""Values are told apart that differ by more than 1 %."""
 
-_UNITS: dict[str, StandardUnitType] = {"ModelLatency": "Microseconds", "OverheadLatency": "Microseconds"}
-Key = tuple[str, str, str]
-"""Endpoint, variant, metric."""
+
+@dataclass
+class Distribution:
+    """What is known of many values of 0 and more: exact but for percentiles, which are within 1 %."""
+
+    count: int = 0
+    total: float = 0.0
+    least: float = math.inf
+    most: float = 0.0
+    shares: Counter[int | None] = field(default_factory=Counter)
+
+    def add(self, value: float) -> None:
+        self.count += 1
+        self.total += value
+        self.least = min(self.least, value)
+        self.most = max(self.most, value)
+        self.shares[round(math.log(value) * _FINENESS) if value > 0 else None] += 1
+
+    def merge(self, other: Distribution) -> None:
+        self.count += other.count
+        self.total += other.total
+        self.least = min(self.least, other.least)
+        self.most = max(self.most, other.most)
+        self.shares.update(other.shares)
+
+    def statistic(self, name: str) -> float:
+        """Sum, Average, Minimum, Maximum, SampleCount or a percentile such as p95. Raises KeyError for another."""
+        if name.startswith("p"):
+            return self._percentile(name)
+        return {
+            "Sum": self.total,
+            "Average": self.total / self.count,
+            "Minimum": self.least,
+            "Maximum": self.most,
+            "SampleCount": float(self.count),
+        }[name]
+
+    def _percentile(self, name: str) -> float:
+        try:
+            wanted = self.count * float(name[1:]) / 100
+        except ValueError:
+            raise KeyError(name) from None
+        ordered = sorted(self.shares, key=lambda share: -math.inf if share is None else share)
+        for share, reached in zip(ordered, accumulate(self.shares[share] for share in ordered), strict=True):
+            if reached >= wanted:
+                value = 0.0 if share is None else math.exp(share / _FINENESS)
+                return min(max(value, self.least), self.most)
+        return self.most
+
+
+@dataclass(frozen=True)
+class Series:
+    """One metric of one variant."""
+
+    endpoint: str
+    variant: str
+    metric: str
 
 
 class InvocationMetrics:
-    """Counts in memory; a statistic set of each metric is put every `interval` seconds, and the rest on close."""
+    """Counts in memory by the minute, as CloudWatch shows it. Safe to share between threads."""
 
-    def __init__(self, cloudwatch: CloudWatchClient, *, interval: float = 5.0) -> None:
-        self._cloudwatch, self._interval = cloudwatch, interval
+    def __init__(self, clock: Callable[[], float] = time.time) -> None:
+        self._clock = clock
         self._lock = threading.Lock()
-        self._sums: dict[Key, StatisticSetTypeDef] = {}
-        self._closed = threading.Event()
-        self._publisher = threading.Thread(target=self._publish, name="endpoint metrics", daemon=True)
-        self._publisher.start()
+        self._minutes: dict[tuple[str, str], dict[int, dict[str, Distribution]]] = {}
 
     def count(
         self, endpoint: str, variant: str, *, status: int, model_seconds: float, overhead_seconds: float, instances: int
     ) -> None:
         """One invocation; `status` is the model's, 0 when it gave none in time or at all."""
-        values = {
-            "Invocations": 1.0,
-            "InvocationsPerInstance": 1.0 / max(instances, 1),
-            "Invocation4XXErrors": float(400 <= status < 500),
-            "Invocation5XXErrors": float(status >= 500),
-            "InvocationModelErrors": float(not 200 <= status < 300),
-            "ModelLatency": model_seconds * 1e6,
-            "OverheadLatency": overhead_seconds * 1e6,
-        }
+        values = (
+            1.0,
+            1.0 / max(instances, 1),
+            float(400 <= status < 500),
+            float(status >= 500),
+            float(not 200 <= status < 300),
+            model_seconds * 1e6,
+            overhead_seconds * 1e6,
+        )
+        minute = int(self._clock() // MINUTE)
         with self._lock:
-            for metric, value in values.items():
-                self._add((endpoint, variant, metric), value)
+            known = self._minutes.setdefault((endpoint, variant), {})
+            if minute not in known:
+                known[minute] = {metric: Distribution() for metric in METRICS}
+                for old in [one for one in known if one <= minute - KEPT_MINUTES]:
+                    del known[old]
+            for distribution, value in zip(known[minute].values(), values, strict=True):
+                distribution.add(value)
 
-    def close(self, timeout: float = 10.0) -> None:
-        """Put what is counted; gives up after `timeout` seconds."""
-        self._closed.set()
-        self._publisher.join(timeout)
-
-    def _add(self, key: Key, value: float) -> None:
-        known = self._sums.get(key)
-        if known is None:
-            self._sums[key] = {"SampleCount": 1, "Sum": value, "Minimum": value, "Maximum": value}
-            return
-        known["SampleCount"] += 1
-        known["Sum"] += value
-        known["Minimum"] = min(known["Minimum"], value)
-        known["Maximum"] = max(known["Maximum"], value)
-
-    def _publish(self) -> None:
-        while not self._closed.wait(self._interval):
-            self._put()
-        self._put()
-
-    def _put(self) -> None:
+    def during(self, series: Series, start: float, end: float) -> Distribution | None:
+        """Of the whole minutes that begin within these epoch seconds; None when nothing was counted."""
+        found = Distribution()
         with self._lock:
-            sums, self._sums = self._sums, {}
-        now = datetime.now(UTC)
-        data: list[MetricDatumTypeDef] = [
-            {
-                "MetricName": metric,
-                "Dimensions": [
-                    {"Name": "EndpointName", "Value": endpoint},
-                    {"Name": "VariantName", "Value": variant},
-                ],
-                "Timestamp": now,
-                "StatisticValues": statistics,
-                "Unit": _UNITS.get(metric, "None"),
-            }
-            for (endpoint, variant, metric), statistics in sums.items()
-        ]
-        for start in range(0, len(data), DATA_PER_REQUEST):
-            batch = data[start : start + DATA_PER_REQUEST]
-            try:
-                self._cloudwatch.put_metric_data(Namespace=NAMESPACE, MetricData=batch)
-            except (BotoCoreError, ClientError) as error:
-                logging.getLogger(__name__).warning("%d metrics of endpoints are lost: %s", len(batch), error)
+            known = self._minutes.get((series.endpoint, series.variant), {})
+            within = range(math.ceil(start / MINUTE), math.ceil(end / MINUTE))
+            for minute in within if len(within) < len(known) else list(known):
+                if minute in within and minute in known and series.metric in known[minute]:
+                    found.merge(known[minute][series.metric])
+        return found if found.count else None
+
+    def all(self) -> Iterator[tuple[Series, int, Distribution]]:
+        """Everything counted: each series, the epoch second its minute began, and its values."""
+        with self._lock:
+            known = [
+                (Series(endpoint, variant, metric), minute * MINUTE, distribution)
+                for (endpoint, variant), minutes in self._minutes.items()
+                for minute, distributions in minutes.items()
+                for metric, distribution in distributions.items()
+            ]
+        yield from known

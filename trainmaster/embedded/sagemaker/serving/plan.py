@@ -28,6 +28,8 @@ class VariantPlan:
     startup_seconds: float = STARTUP_SECONDS
     random_routing: bool = False
     serverless: dict[str, int] = field(default_factory=dict)
+    shadow: bool = False
+    """It gets copies of requests, a share as great as its weight is of the production variant's; nobody sees its answers."""
 
 
 def planned(account: Account, config_name: str) -> list[VariantPlan]:
@@ -35,15 +37,23 @@ def planned(account: Account, config_name: str) -> list[VariantPlan]:
     config = account.records.get("endpoint-config", config_name)
     if config is None:
         raise not_found(f'Could not find endpoint configuration "{account.arn("endpoint-config", config_name)}".')
-    for member in ("AsyncInferenceConfig", "ShadowProductionVariants", "ExplainerConfig"):
+    for member in ("AsyncInferenceConfig", "ExplainerConfig"):
         if config.get(member):
-            raise invalid(f"The embedded AWS serves real-time production variants only; {config_name} has {member}.")
-    if (config.get("DataCaptureConfig") or {}).get("EnableCapture"):
-        raise invalid(f"The embedded AWS does not capture data; {config_name} has EnableCapture.")
-    return [_variant(account, variant) for variant in config["ProductionVariants"]]
+            raise invalid(f"The embedded AWS serves real-time variants only; {config_name} has {member}.")
+    return [
+        *(_variant(account, variant) for variant in config["ProductionVariants"]),
+        *(_variant(account, variant, shadow=True) for variant in config.get("ShadowProductionVariants") or []),
+    ]
 
 
-def _variant(account: Account, variant: Json) -> VariantPlan:
+def captured(account: Account, config_name: str) -> Json | None:
+    """The DataCaptureConfig of a config that exists; None where nothing is captured."""
+    config = account.records.get("endpoint-config", config_name) or {}
+    capture: Json | None = config.get("DataCaptureConfig")
+    return capture if capture and capture.get("EnableCapture", True) else None
+
+
+def _variant(account: Account, variant: Json, *, shadow: bool = False) -> VariantPlan:
     name = variant["VariantName"]
     if not variant.get("ModelName"):
         raise invalid(f"The embedded AWS has no inference components; production variant {name} needs a ModelName.")
@@ -69,6 +79,7 @@ def _variant(account: Account, variant: Json) -> VariantPlan:
         startup_seconds=variant.get("ContainerStartupHealthCheckTimeoutInSeconds", STARTUP_SECONDS),
         random_routing=(variant.get("RoutingConfig") or {}).get("RoutingStrategy") == "RANDOM",
         serverless=serverless,
+        shadow=shadow,
     )
 
 

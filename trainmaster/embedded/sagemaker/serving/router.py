@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import random
 import threading
 import time
+from fractions import Fraction
 from http.client import HTTPMessage
 
 from trainmaster.embedded.sagemaker.account import Account
@@ -27,9 +29,10 @@ class Router:
 
     def __init__(self, account: Account, model_seconds: float = MODEL_SECONDS) -> None:
         self._account, self._model_seconds = account, model_seconds
-        self._metrics = InvocationMetrics(account.cloudwatch)
+        self.metrics = InvocationMetrics()
         self._changed = threading.Condition()
         self._fleets: dict[str, Fleet] = {}
+        self._coming: dict[str, tuple[Fleet, float]] = {}
         self._expected: set[str] = set()
         self._closed = False
 
@@ -49,27 +52,41 @@ class Router:
                 return fleet
             before = self._fleets.get(name)
             self._fleets[name] = fleet
+            self._coming.pop(name, None)
             self._expected.discard(name)
             self._changed.notify_all()
             return before
 
-    def remove(self, name: str) -> Fleet | None:
-        """Refuse the endpoint's invocations; the fleet they went to, for the caller to close."""
+    def shift(self, name: str, coming: Fleet, share: Fraction) -> None:
+        """From now on this share of the invocations goes to a second fleet, until `serve` or `withdraw`."""
+        with self._changed:
+            if not self._closed:
+                self._coming[name] = coming, float(share)
+
+    def withdraw(self, name: str) -> None:
+        """Send all invocations to the first fleet again."""
+        with self._changed:
+            self._coming.pop(name, None)
+
+    def remove(self, name: str) -> list[Fleet]:
+        """Refuse the endpoint's invocations; the fleets they went to, for the caller to close."""
         with self._changed:
             self._expected.discard(name)
             self._changed.notify_all()
-            return self._fleets.pop(name, None)
+            return self._popped(name)
 
     def close(self) -> list[Fleet]:
-        """Refuse all, publish what was counted; the fleets, for the caller to close."""
+        """Refuse all; the fleets, for the caller to close."""
         with self._changed:
             self._closed = True
-            fleets = list(self._fleets.values())
-            self._fleets.clear()
+            fleets = [fleet for name in list(self._fleets) for fleet in self._popped(name)]
             self._expected.clear()
             self._changed.notify_all()
-        self._metrics.close()
         return fleets
+
+    def _popped(self, name: str) -> list[Fleet]:
+        coming, _ = self._coming.pop(name, (None, 0.0))
+        return [fleet for fleet in (self._fleets.pop(name, None), coming) if fleet]
 
     def invoke(self, name: str, invocation: Invocation) -> InvocationAnswer:
         """Raises AwsError: ValidationError, ModelError with the model's own status and body, ServiceUnavailable."""
@@ -96,7 +113,7 @@ class Router:
         raise answers.unavailable(name)
 
     def _count(self, name: str, variant: str, fleet: Fleet, began: float, answer: Answer) -> None:
-        self._metrics.count(
+        self.metrics.count(
             name, variant,
             status=answer.status, model_seconds=answer.seconds, instances=fleet.living(variant),
             overhead_seconds=max(time.perf_counter() - began - answer.seconds, 0.0),
@@ -108,6 +125,7 @@ class Router:
             if self._closed or name in self._expected:
                 raise answers.unavailable(name)
             fleet = self._fleets.get(name)
+            coming, share = self._coming.get(name, (None, 0.0))
         if fleet is None:
             raise answers.not_serving(self._account, name)
-        return fleet
+        return coming if coming and random.random() < share else fleet  # noqa: S311  # traffic, not a secret

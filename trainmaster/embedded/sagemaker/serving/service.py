@@ -5,11 +5,14 @@ from __future__ import annotations
 import logging
 import shutil
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
+from functools import partial
 
-from trainmaster.embedded.faults import Faults
+from trainmaster.embedded.cloudwatch import Alarms
+from trainmaster.embedded.faults import Fault, Faults
 from trainmaster.embedded.sagemaker import listing
 from trainmaster.embedded.sagemaker.account import Account
 from trainmaster.embedded.sagemaker.api import Operation
@@ -19,13 +22,21 @@ from trainmaster.embedded.sagemaker.serving.description import described
 from trainmaster.embedded.sagemaker.serving.fleet import DRAIN_SECONDS, Fleet, FleetClosedError
 from trainmaster.embedded.sagemaker.serving.invocation import Invocation, InvocationAnswer
 from trainmaster.embedded.sagemaker.serving.plan import VariantPlan, check_quota, planned, restored, stored
+from trainmaster.embedded.sagemaker.serving.rollout import Rollout
 from trainmaster.embedded.sagemaker.serving.router import MODEL_SECONDS, Router
 from trainmaster.embedded.sagemaker.wire import Json, invalid, not_found
 
 KIND = "endpoint"
 CLOSE_SECONDS = 5.0
+ALARM_SECONDS = 0.25
+"""Between two looks at the alarms of an update that bakes."""
+IN_PROGRESS = ("Creating", "Updating", "SystemUpdating", "RollingBack", "Deleting")
 
 _log = logging.getLogger(__name__)
+
+
+class RollbackFailedError(DeploymentError):
+    """Raised when an update that failed could not be taken back either."""
 
 
 class EndpointService:
@@ -37,6 +48,7 @@ class EndpointService:
         self._account, self._faults, self._isolation = account, faults, isolation
         self._folder = account.state / "endpoints"
         self._router = Router(account, model_seconds)
+        self.alarms = Alarms(account, self._router.metrics)
         self._closing = threading.Event()
         self._lock = threading.Lock()
         self._starting: set[Fleet] = set()
@@ -86,7 +98,8 @@ class EndpointService:
 
     def _create(self, request: Json) -> Json:
         name, config = request["EndpointName"], request["EndpointConfigName"]
-        plans, deployment = planned(self._account, config), _deployment_config(request)
+        plans, deployment = planned(self._account, config), request.get("DeploymentConfig")
+        Rollout.of(deployment, plans)
         check_quota(self._account, name, plans)
         arn, now = self._account.arn(KIND, name), self._account.now()
         body: Json = {
@@ -118,7 +131,8 @@ class EndpointService:
                 plans = _retained(plans, restored(body["Plan"]), excluded)
             check_quota(self._account, name, plans)
             kept = body.get("LastDeploymentConfig") if request.get("RetainDeploymentConfig") else None
-            deployment = _deployment_config(request) or kept
+            deployment = request.get("DeploymentConfig") or kept
+            self._check_alarms(Rollout.of(deployment, plans))
             body["Pending"] = _pending(config, plans, self._account.now(), deployment=deployment)
         self._begin(name, self._deploy)
         return {"EndpointArn": self._account.arn(KIND, name)}
@@ -143,9 +157,11 @@ class EndpointService:
         return {"EndpointArn": self._account.arn(KIND, name)}
 
     def _describe(self, request: Json) -> Json:
-        body = self._account.records.get(KIND, request["EndpointName"])
+        name = request["EndpointName"]
+        self._befall(name)
+        body = self._account.records.get(KIND, name)
         if body is None:
-            raise self._not_found(request["EndpointName"])
+            raise self._not_found(name)
         return described(body)
 
     def _list(self, request: Json) -> Json:
@@ -155,7 +171,7 @@ class EndpointService:
     def _delete(self, request: Json) -> Json:
         name = request["EndpointName"]
         with self._changing(name) as body:
-            if body["EndpointStatus"] in ("Creating", "Updating", "Deleting"):
+            if body["EndpointStatus"] in IN_PROGRESS:
                 raise self._in_progress(name)
             body["EndpointStatus"] = "Deleting"
         self._begin(name, self._remove)
@@ -164,14 +180,71 @@ class EndpointService:
     def _deploy(self, name: str) -> None:
         """Bring the pending plan into service: blue/green, so what served before serves on if that fails."""
         pending = self._pending(name)
-        fleet = self._launched(name, restored(pending["Plan"]))
-        before = self._router.serve(name, fleet)
-        if before:
-            policy = (pending["DeploymentConfig"] or {}).get("BlueGreenUpdatePolicy") or {}
-            baking = policy.get("TrafficRoutingConfiguration", {}).get("WaitIntervalInSeconds", 0)
-            self._closing.wait(baking + policy.get("TerminationWaitInSeconds", 0))
-            before.close(drain_seconds=0 if self._closing.is_set() else DRAIN_SECONDS)
+        plans = restored(pending["Plan"])
+        if (serving := self._router.fleet(name)) is None:
+            self._router.serve(name, self._launched(name, plans))
+        elif failure := pending.get("Failure"):  # of the process before this one
+            self._roll_back(name, failure)
+            raise DeploymentError(failure)
+        else:
+            self._replace(name, serving, plans, Rollout.of(pending["DeploymentConfig"], plans))
         self._settle(name)
+
+    def _replace(self, name: str, serving: Fleet, plans: list[VariantPlan], rollout: Rollout) -> None:
+        deadline = time.monotonic() + rollout.timeout
+        coming: Fleet | None = None
+        try:
+            coming = self._launched(name, plans)
+            self._watch(rollout)
+            for share in rollout.steps:
+                self._router.shift(name, coming, share)
+                self._show(name, "Baking" if rollout.baking else "ActivatingTraffic")
+                self._bake(rollout, deadline)
+        except DeploymentError as error:
+            self._roll_back(name, str(error))
+            if coming:
+                coming.close(drain_seconds=DRAIN_SECONDS)
+            raise
+        except FleetClosedError:
+            if coming:  # the router may have been closed before it came there
+                coming.close(drain_seconds=0, grace=1)
+            raise
+        self._router.serve(name, coming)
+        self._closing.wait(rollout.termination_wait)
+        serving.close(drain_seconds=0 if self._closing.is_set() else DRAIN_SECONDS)
+
+    def _bake(self, rollout: Rollout, deadline: float) -> None:
+        """Raises DeploymentError as soon as an alarm goes off, or when the update has taken too long."""
+        until = time.monotonic() + rollout.baking
+        while True:
+            self._watch(rollout)
+            if time.monotonic() > deadline:
+                raise DeploymentError(f"The deployment did not complete within {rollout.timeout:g} seconds.")
+            left = until - time.monotonic()
+            if left <= 0:
+                return
+            if self._closing.wait(min(left, ALARM_SECONDS)):
+                raise FleetClosedError
+
+    def _watch(self, rollout: Rollout) -> None:
+        """Raises DeploymentError when an alarm is on."""
+        if triggered := self.alarms.triggered(rollout.alarms):
+            raise DeploymentError(
+                "One or more configured alarm(s) for automatic rollback deployment are in ALARM state: "
+                f"[{', '.join(triggered)}]"
+            )
+
+    def _roll_back(self, name: str, failure: str) -> None:
+        """Send all traffic to what served before. Raises RollbackFailedError, and leaves the traffic as it is, when commanded to fail."""
+        with self._changing(name) as body:
+            body["EndpointStatus"] = "RollingBack"
+            body["Pending"]["Failure"] = failure
+        fault = self._faults.take("RollingBack", of=name)
+        if fault:
+            self._closing.wait(fault.latency)
+            if fault.error:
+                raise RollbackFailedError(f"{failure} The rollback failed as well: {fault.message}")
+        self._router.withdraw(name)
 
     def _resize(self, name: str) -> None:
         fleet = self._router.fleet(name)
@@ -193,18 +266,17 @@ class EndpointService:
             return
         if body["Pending"]:
             self._deploy(name)
-        elif body["EndpointStatus"] != "InService":
+        elif body["EndpointStatus"] not in ("InService", "UpdateRollbackFailed"):
             self._settle(name)
 
     def _remove(self, name: str) -> None:
-        fleet = self._router.remove(name)
-        if fleet:
+        for fleet in self._router.remove(name):
             fleet.close(drain_seconds=DRAIN_SECONDS)
         shutil.rmtree(self._folder / name, ignore_errors=True)
         self._account.records.delete(KIND, name)
 
     def _launched(self, name: str, plans: list[VariantPlan]) -> Fleet:
-        fault = self._faults.take("LaunchingMLInstances")
+        fault = self._faults.take("LaunchingMLInstances", of=name)
         if fault:
             self._closing.wait(fault.latency)
             if fault.error or fault.reset:
@@ -221,7 +293,30 @@ class EndpointService:
                 self._starting.discard(fleet)
         return fleet
 
-    def _settle(self, name: str, failure: str | None = None) -> None:
+    def _befall(self, name: str) -> None:
+        """What a fault commands for an endpoint in service comes over it."""
+        body = self._account.records.get(KIND, name)
+        if body is None or body["EndpointStatus"] != "InService":
+            return
+        for status, change in (("SystemUpdating", self._be_updated), ("OutOfService", self._fall_out)):
+            if fault := self._faults.take(status, of=name):
+                with self._changing(name) as body:
+                    body["EndpointStatus"] = status
+                self._begin(name, partial(change, fault))
+                return
+
+    def _be_updated(self, fault: Fault, name: str) -> None:
+        self._closing.wait(fault.latency)
+        self._settle(name)
+
+    def _fall_out(self, fault: Fault, name: str) -> None:
+        fleets = self._router.remove(name)
+        with self._changing(name) as body:
+            body["FailureReason"] = fault.message
+        for fleet in fleets:
+            fleet.close(drain_seconds=0)
+
+    def _settle(self, name: str, failure: str | None = None, status: str = "InService") -> None:
         """End a change: the pending plan is the endpoint's, or is dropped for the reason given."""
         if self._closing.is_set():
             return  # as if killed: the next process takes the change up again
@@ -236,7 +331,7 @@ class EndpointService:
                     if pending["DeploymentConfig"]:
                         body["LastDeploymentConfig"] = pending["DeploymentConfig"]
             else:
-                body["EndpointStatus"] = "InService" if body["Plan"] else "Failed"
+                body["EndpointStatus"] = status if body["Plan"] else "Failed"
                 body["FailureReason"] = failure[:1024]
 
     def _begin(self, name: str, change: Callable[[str], None]) -> None:
@@ -253,6 +348,8 @@ class EndpointService:
             before.join()
         try:
             change(name)
+        except RollbackFailedError as error:
+            self._settle(name, failure=str(error), status="UpdateRollbackFailed")
         except DeploymentError as error:
             self._settle(name, failure=str(error))
         except FleetClosedError:
@@ -271,6 +368,15 @@ class EndpointService:
         pending: Json = body["Pending"]
         return pending
 
+    def _show(self, name: str, status: str) -> None:
+        """Let the variants on their way be described so."""
+        with self._changing(name) as body:
+            body["Pending"]["VariantStatus"] = status
+
+    def _check_alarms(self, rollout: Rollout) -> None:
+        if missing := self.alarms.missing(rollout.alarms):
+            raise invalid(f"The alarms of AutoRollbackConfiguration do not exist: {', '.join(missing)}.")
+
     @contextmanager
     def _changing(self, name: str) -> Iterator[Json]:
         with ExitStack() as stack:
@@ -286,7 +392,7 @@ class EndpointService:
         """The record of an endpoint that may be updated; it is Updating when the block ends well."""
         with self._changing(name) as body:
             status = body["EndpointStatus"]
-            if status in ("Creating", "Updating", "Deleting"):
+            if status in IN_PROGRESS:
                 raise self._in_progress(name)
             if status != "InService":
                 raise invalid(f'Cannot update endpoint "{body["EndpointArn"]}" with status "{status}".')
@@ -316,20 +422,6 @@ def _pending(
         "DeploymentConfig": deployment,
         "Resize": resize,
     }
-
-
-def _deployment_config(request: Json) -> Json | None:
-    """The request's; raises AwsError for a kind of rollout that is not embedded."""
-    config: Json | None = request.get("DeploymentConfig")
-    policy = (config or {}).get("BlueGreenUpdatePolicy") or {}
-    routing = policy.get("TrafficRoutingConfiguration", {}).get("Type", "ALL_AT_ONCE")
-    if config and (
-        routing != "ALL_AT_ONCE" or "RollingUpdatePolicy" in config or "AutoRollbackConfiguration" in config
-    ):
-        raise invalid(
-            "The embedded AWS rolls out blue/green, ALL_AT_ONCE and without alarms; leave other policies out."
-        )
-    return config
 
 
 def _retained(plans: list[VariantPlan], before: list[VariantPlan], excluded: set[str]) -> list[VariantPlan]:
