@@ -23,6 +23,7 @@ from trainmaster.embedded.control import Control
 from trainmaster.embedded.faults import Fault, Faults
 from trainmaster.embedded.other_services import OtherServices
 from trainmaster.embedded.pricing import PriceListApi
+from trainmaster.embedded.public_api.service import PublicApis
 from trainmaster.embedded.role_journal import RoleJournal
 from trainmaster.embedded.sagemaker.account import Account
 from trainmaster.embedded.sagemaker.api import SageMakerApi
@@ -60,6 +61,7 @@ class Front:
     control: Control
     tally: Tally
     signatures: Signatures
+    public_apis: PublicApis
     recovered: threading.Event
     """Until it is set nothing that needs S3, jobs or endpoints is done: recovery would undo it."""
     _invocations: threading.BoundedSemaphore = field(default_factory=lambda: threading.BoundedSemaphore(INVOCATIONS))
@@ -75,6 +77,9 @@ class Front:
             return Call.of(request).refused(error)(environ, start_response)
         if request.path.startswith("/_trainmaster/"):
             return self.control.answer(request)(environ, start_response)
+        if self.public_apis.is_published(request):
+            self.recovered.wait(RECOVERED_WITHIN)
+            return self.public_apis.asked(request)(environ, start_response)
         call = Call.of(request)
         try:
             response = self._answer(call)
@@ -116,6 +121,12 @@ class Front:
             self.alarms.evaluate()
         if call.service == "logs" and call.operation == "FilterLogEvents":
             call = log_searches.by_names(self.account, call)
+        return self._others(call)
+
+    def _others(self, call: Call) -> Response:
+        if self.public_apis.concerns(call):
+            self._wait_until_recovered()
+            return self.public_apis.answer(call)
         response = self.others.answer(call)
         self.roles.note(call, response)
         return response

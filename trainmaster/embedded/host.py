@@ -21,6 +21,7 @@ from trainmaster.embedded.control import Control
 from trainmaster.embedded.faults import Faults
 from trainmaster.embedded.front import INVOCATIONS, Front
 from trainmaster.embedded.other_services import OtherServices
+from trainmaster.embedded.public_api.service import PublicApis
 from trainmaster.embedded.role_journal import RoleJournal
 from trainmaster.embedded.sagemaker import experiments, model_registry, namespaces, resources, tags
 from trainmaster.embedded.sagemaker.account import Account
@@ -109,6 +110,7 @@ class Host:
         """How jobs are kept apart from this machine."""
         self._training = TrainingService(self.account, faults, isolation, quotas.value)
         self._endpoints = EndpointService(self.account, faults, isolation)
+        self._public_apis = PublicApis(self.account, others)
         front = Front(
             account=self.account,
             sagemaker=SageMakerApi(
@@ -128,6 +130,7 @@ class Host:
             control=Control(folder, faults, tally, quotas, self._training.interrupt, self.isolation, self._recovered),
             tally=tally,
             signatures=signatures,
+            public_apis=self._public_apis,
             recovered=self._recovered,
         )
         self._front = _Server(front, listening["front"], threads=THREADS)
@@ -156,6 +159,7 @@ class Host:
                 time.sleep(0.05)
         self._training.recover()
         self._endpoints.recover()
+        self._public_apis.replay()
         self._recovered.set()
 
     def environment(self) -> dict[str, str]:
@@ -166,6 +170,7 @@ class Host:
             **{name: value for name, value in self.account.client_environment.items() if name.startswith("AWS_")},
             "TRAINMASTER_EXECUTION_ROLE_ARN": self._role_arn,
             "TRAINMASTER_BUCKET": self.bucket,
+            "TRAINMASTER_API_URL": f"{self.account.endpoint_url}/restapis/{{id}}/{{stage}}/_user_request_",
             "TRAINMASTER_POLL_SECONDS": "0.5",
             "TRAINMASTER_USER_ID": self._keys.user_id,
             "SUPABASE_URL": self.supabase_url,
@@ -181,6 +186,7 @@ class Host:
         """End every job and endpoint process, then stop answering."""
         self._training.close()
         self._endpoints.close()
+        self._public_apis.close()
         self._front.close()
         self._storage.close()
         self._supabase.close()
