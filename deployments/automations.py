@@ -42,10 +42,20 @@ MESSAGES: dict[str, tuple[EventTrigger, str, str]] = {
         "A budget is exhausted: {{ event.payload.job }}",
         "{{ event.payload.sentence }}",
     ),
+    "Trainmaster: an endpoint is idle, past its time or out of money": (
+        EventTrigger(expect={"trainmaster.endpoint.*"}, posture=Posture.Reactive),
+        "Endpoint {{ event.resource.name }}: {{ event.payload.reason }}",
+        "{{ event.payload.sentence }}",
+    ),
     "Trainmaster: somebody must approve a training": (
         EventTrigger(expect={"trainmaster.budget.approval-wanted"}, posture=Posture.Reactive),
         "A training waits for approval",
         "{{ event.payload.sentence }}\n\nAnswer it: {{ event.payload.url }}",
+    ),
+    "Trainmaster: what an endpoint is asked for has drifted": (
+        EventTrigger(expect={"trainmaster.drift"}, posture=Posture.Reactive),
+        "Endpoint {{ event.payload.endpoint }}: inputs have drifted",
+        "{{ event.payload.sentence }}",
     ),
     "Trainmaster: a training failed": (
         EventTrigger(

@@ -158,6 +158,7 @@ def test_up_serves_every_deployment_and_a_run_started_there_works(tmp_path: Path
             "deploy-endpoint",
             "remove-endpoint",
             "stop-idle",
+            "check-drift",
             "upload-dataset",
             "sweep-uploads",
             "migrate-datasets",

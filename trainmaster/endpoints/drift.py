@@ -190,6 +190,14 @@ class DriftReport:
         ]
 
 
+@dataclass(frozen=True)
+class DriftCheck:
+    """All endpoints that were checked, and why others could not be."""
+
+    reports: list[DriftReport] = field(default_factory=list)
+    failures: list[str] = field(default_factory=list)
+
+
 def drift_of(arrived: Iterable[Arrivals], request: CheckDriftRequest) -> tuple[FeatureDrift, ...]:
     """The drift of each feature."""
     return tuple(_drift(one, request) for one in arrived)
