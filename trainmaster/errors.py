@@ -11,7 +11,8 @@ TrainmasterError
 │   ├── DatasetMissingError      this user has no such dataset
 │   ├── UnknownChoiceError       there is nothing of that name to choose
 │   ├── TrainingRefusedError     a request to train has problems, all of them listed
-│   └── ModelRefusedError        the artifact cannot be served
+│   ├── ModelRefusedError        the artifact cannot be served
+│   └── NotApprovedError         nobody has approved this version of the model for deployment
 ├── ObjectMissingError           a catalogued object is not where it should be
 ├── ObjectChangedError           it was replaced while it was read
 ├── CorruptedUploadError         what arrived is not what was sent
@@ -123,6 +124,10 @@ class ModelRefusedError(RefusedError):
     """Raised when a model artifact is missing, corrupt, unsafe to unpack, or has no inference code."""
 
 
+class NotApprovedError(RefusedError):
+    """Raised when a version of the model registry is to be deployed that is rejected, or that nobody has approved yet."""
+
+
 class ObjectMissingError(TrainmasterError):
     """Raised when a store has no such object, or a row for it without bytes."""
 
@@ -220,7 +225,14 @@ class NoCapacityError(TrainmasterError):
 
 
 class DeploymentFailedError(TrainmasterError):
-    """Raised when an endpoint could not be brought to serve what was asked."""
+    """Raised when an endpoint could not be brought to serve what was asked.
+
+    `blames_it` is False where it is not what was deployed that failed: AWS had no machines, say, and the same may do later.
+    """
+
+    def __init__(self, message: str, *, blames_it: bool = True) -> None:
+        self.blames_it = blames_it
+        super().__init__(message)
 
 
 class JobsLeftError(TrainmasterError):
