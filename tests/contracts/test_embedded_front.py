@@ -31,6 +31,7 @@ from trainmaster.embedded.faults import Faults
 from trainmaster.embedded.front import INVOCATIONS, Front
 from trainmaster.embedded.host import THREADS
 from trainmaster.embedded.other_services import OtherServices
+from trainmaster.embedded.public_api.service import PublicApis
 from trainmaster.embedded.role_journal import RoleJournal
 from trainmaster.embedded.sagemaker.account import Account
 from trainmaster.embedded.sagemaker.api import SageMakerApi
@@ -441,6 +442,7 @@ def front_of(
         control=Control(folder, faults, tally, quotas, invoke, "", begun),
         tally=tally,
         signatures=Signatures(account),
+        public_apis=PublicApis(account, OtherServices()),
         recovered=begun,
     )
 
