@@ -14,27 +14,21 @@ import os
 import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, redirect_stdout
+from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any
 
-import joblib
-import pandas as pd
-
 from benchmarks.predicting import servers
-from benchmarks.predicting.servers import House, Serving
-from model import train
+from benchmarks.predicting.models import Question, houses, trained
+from benchmarks.predicting.servers import Serving
 from trainmaster.embedded import processes
 
 OURS = "trainmaster endpoint"
-VERSION = "v1"
-HOUSES = 200
 WARM_UP = 3.0
 """Seconds of load that are not counted."""
 _ROOT = Path(__file__).parent.parent
-_DATA = _ROOT / "model" / "data" / "house_data.csv"
 
 Start = Callable[[Path], AbstractContextManager[Serving]]
 
@@ -43,8 +37,8 @@ def main() -> int:
     options = _options()
     with tempfile.TemporaryDirectory(prefix="bench-serving-") as temporary:
         folder = Path(temporary)
-        artifact = folder / "artifact"
-        asked = houses(trained(artifact))
+        artifact = trained(folder / "trained")
+        asked = houses({"v1": artifact})
         engines: Mapping[str, Start] = {
             OURS: lambda place: servers.endpoint(artifact, place),
             "MLflow": partial(servers.mlflow, artifact, python=options.peers),
@@ -69,41 +63,10 @@ def main() -> int:
     return 0
 
 
-def trained(artifact: Path) -> Path:
-    """The folder of the shipped example's model."""
-    data = artifact.parent / "data"
-    data.mkdir()
-    (data / "houses.csv").write_bytes(_DATA.read_bytes())
-    options = train.arguments(
-        [
-            "--model-version",
-            VERSION,
-            "--training",
-            str(data),
-            "--model-dir",
-            str(artifact),
-            "--output-data-dir",
-            str(artifact.parent / "output"),
-        ]
-    )
-    with redirect_stdout(sys.stderr):
-        train.train(options)
-    return artifact
-
-
-def houses(artifact: Path) -> Sequence[tuple[House, int]]:
-    """Some of the houses of the example, and the prices the model gives them."""
-    table = pd.read_csv(_DATA).head(HOUSES)[list(train.FEATURES)].astype(float)
-    prices = joblib.load(artifact / "model.joblib").predict(table.to_numpy())
-    return [(house, round(price)) for house, price in zip(table.to_dict("records"), prices.tolist(), strict=True)]
-
-
-def load(
-    serving: Serving, asked: Sequence[tuple[House, int]], place: Path, *, clients: int, seconds: float
-) -> dict[str, Any]:
+def load(serving: Serving, asked: Sequence[Question], place: Path, *, clients: int, seconds: float) -> dict[str, Any]:
     """What clients saw, by a process of their own."""
     job = place / "job.json"
-    questions = [(serving.request(house), {VERSION: price, "": price}) for house, price in asked]
+    questions = [(serving.request(one.house), one.prices) for one in asked]
     job.write_text(json.dumps({"port": serving.port, "clients": clients, "seconds": seconds, "asked": questions}))
     said = place / "figures.json"
     with said.open("wb") as output:

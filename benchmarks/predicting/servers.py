@@ -7,7 +7,6 @@ import json
 import os
 import socket
 import sys
-import tarfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -21,6 +20,7 @@ from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 
+from benchmarks.predicting.models import House, packed
 from trainmaster.aws.clients import client_config
 from trainmaster.embedded import processes
 from trainmaster.embedded.launch import running
@@ -29,7 +29,6 @@ from trainmaster.training.image import sklearn_image_uri
 REGION, ENDPOINT = "us-east-1", "bench-serving"
 _READY_WITHIN = 120.0
 _HERE = Path(__file__).parent
-House = Mapping[str, float]
 
 
 @dataclass(frozen=True)
@@ -45,16 +44,33 @@ def endpoint(artifact: Path, folder: Path) -> Iterator[Serving]:
     """InvokeEndpoint of the embedded AWS, signed: one instance."""
     with running(folder / "aws", stop_grace=1) as environment:
         _deploy(environment, artifact)
-        address = urlsplit(environment["AWS_ENDPOINT_URL"])
-        keys = Credentials(environment["AWS_ACCESS_KEY_ID"], environment["AWS_SECRET_ACCESS_KEY"])
+        yield Serving(*signed_invocation(environment, ENDPOINT))
 
-        def request(house: House) -> str:
-            url = f"{address.geturl()}/endpoints/{ENDPOINT}/invocations"
-            asked = AWSRequest("POST", url, _JSON, json.dumps(house))
-            SigV4Auth(keys, "sagemaker", REGION).add_auth(asked)
-            return _written(urlsplit(url).path, str(address.netloc), dict(asked.headers.items()), json.dumps(house))
 
-        yield Serving(int(address.port or 80), request)
+def signed_invocation(environment: Mapping[str, str], endpoint_name: str) -> tuple[int, Callable[[House], str]]:
+    """Where the embedded AWS is asked, and how: InvokeEndpoint, signed for five minutes from then on."""
+    address = urlsplit(environment["AWS_ENDPOINT_URL"])
+    keys = Credentials(environment["AWS_ACCESS_KEY_ID"], environment["AWS_SECRET_ACCESS_KEY"])
+    url = f"{address.geturl()}/endpoints/{endpoint_name}/invocations"
+
+    def request(house: House) -> str:
+        asked = AWSRequest("POST", url, _JSON, json.dumps(house))
+        SigV4Auth(keys, "sagemaker", REGION).add_auth(asked)
+        return _written(urlsplit(url).path, str(address.netloc), dict(asked.headers.items()), json.dumps(house))
+
+    return int(address.port or 80), request
+
+
+def client(environment: Mapping[str, str], service: str) -> Any:
+    """A boto3 client of the embedded AWS."""
+    return boto3.client(
+        service,
+        endpoint_url=environment.get(f"AWS_ENDPOINT_URL_{service.upper()}", environment["AWS_ENDPOINT_URL"]),
+        region_name=REGION,
+        aws_access_key_id=environment["AWS_ACCESS_KEY_ID"],
+        aws_secret_access_key=environment["AWS_SECRET_ACCESS_KEY"],
+        config=client_config(),
+    )
 
 
 @contextmanager
@@ -129,13 +145,9 @@ _JSON = {"Content-Type": "application/json", "Accept": "application/json"}
 
 
 def _deploy(environment: Mapping[str, str], artifact: Path) -> None:
-    s3, sagemaker = _client(environment, "s3"), _client(environment, "sagemaker")
-    packed = artifact.parent / "model.tar.gz"
-    with tarfile.open(packed, "w:gz") as tar:
-        for path in sorted(artifact.iterdir()):
-            tar.add(path, path.name)
+    s3, sagemaker = client(environment, "s3"), client(environment, "sagemaker")
     bucket, key = environment["TRAINMASTER_BUCKET"], "bench/model.tar.gz"
-    s3.upload_file(str(packed), bucket, key)
+    s3.put_object(Bucket=bucket, Key=key, Body=packed(artifact))
     container = {"Image": sklearn_image_uri(REGION), "ModelDataUrl": f"s3://{bucket}/{key}"}
     role = environment["TRAINMASTER_EXECUTION_ROLE_ARN"]
     sagemaker.create_model(ModelName=ENDPOINT, PrimaryContainer=container, ExecutionRoleArn=role)
@@ -149,17 +161,6 @@ def _deploy(environment: Mapping[str, str], artifact: Path) -> None:
     sagemaker.create_endpoint(EndpointName=ENDPOINT, EndpointConfigName=ENDPOINT)
     sagemaker.get_waiter("endpoint_in_service").wait(
         EndpointName=ENDPOINT, WaiterConfig={"Delay": 1, "MaxAttempts": 120}
-    )
-
-
-def _client(environment: Mapping[str, str], service: str) -> Any:
-    return boto3.client(
-        service,
-        endpoint_url=environment.get(f"AWS_ENDPOINT_URL_{service.upper()}", environment["AWS_ENDPOINT_URL"]),
-        region_name=REGION,
-        aws_access_key_id=environment["AWS_ACCESS_KEY_ID"],
-        aws_secret_access_key=environment["AWS_SECRET_ACCESS_KEY"],
-        config=client_config(),
     )
 
 
