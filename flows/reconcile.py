@@ -5,7 +5,7 @@ Leaves the books right, an event for each threshold a budget has reached, and a 
 
 from prefect import flow
 
-from tasks.endpoints import meter_all_endpoints
+from tasks.endpoint_hours import meter_all_endpoints
 from tasks.jobs import reconcile_jobs, report_reconciliation, require_all_tended
 from trainmaster.settings import Settings
 from trainmaster.training.reconciling import ReconcileRequest, Reconciliation
