@@ -14,7 +14,7 @@ SERVERS := $(VENV)/serving-peers
 LOCK := $(BIN)/uv pip compile --upgrade --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
   --no-annotate --no-header --quiet
 
-.PHONY: help run up test e2e-sdk check lint types bench bench-validation bench-migration bench-serving bench-scale-out bench-sweep soak soak-migration fuzz lock clean
+.PHONY: help run up test e2e-sdk check lint types bench bench-validation bench-migration bench-serving bench-scale-out bench-sweep soak soak-migration soak-serving fuzz lock clean
 
 help:  ## what there is
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
@@ -65,6 +65,9 @@ soak: $(INSTALLED)  ## JOBS=200 jobs on an AWS that fails, by followers that are
 
 soak-migration: $(INSTALLED)  ## DATASETS=2000 moved to S3 by two runs at once, with KILLS=50; then every byte, row and download is looked at. SEED=1
 	@$(BIN)/python -m benchmarks.soak_migration --datasets $(or $(DATASETS),2000) --kills $(or $(KILLS),50) --seed $(or $(SEED),1)
+
+soak-serving: $(INSTALLED)  ## 50 clients ask an endpoint for a minute while it is updated twice and once with a broken model; then every answer and the books are looked at
+	@$(BIN)/python -m benchmarks.soak_serving $(OPTIONS)
 
 bench-scale-out: $(INSTALLED)  ## DATASETS=300 copied by one process, by three of Dask and by three runs: each once, and how fast; KILOBYTES=20
 	@$(BIN)/python -m benchmarks.scale_out --datasets $(or $(DATASETS),300) --kilobytes $(or $(KILOBYTES),20)
