@@ -6,13 +6,14 @@ import uuid
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from catalogues import LEASE, copy_of, new_dataset
 
 from trainmaster.catalog.candidates import Candidate, Selection
 from trainmaster.catalog.catalogue import Catalogue
-from trainmaster.catalog.datasets import Copy, Dataset
+from trainmaster.catalog.datasets import REPORTED, Copy, Dataset
 from trainmaster.catalog.retaking import retake
 
 
@@ -42,6 +43,29 @@ def test_it_is_the_only_copy_and_what_readers_get_and_the_object_in_s3_is_ours_t
     assert catalogue.pending.renew(claim, LEASE)
     [move] = catalogue.migrations.moves(dataset.id)
     assert (move.phase, move.by) == ("rollback", "a test")
+
+
+def test_the_row_tells_of_the_newer_bytes_what_is_known_and_nothing_of_the_older_ones(catalogue: Catalogue) -> None:
+    reported = {name: {"examples": 3, "sha256": "old"} for name in (*REPORTED, "source")}
+    figures = {"file_size_bytes": 9, "total_examples": 3, "avg_input_length": 1.5, "avg_output_length": 2.5}
+    dataset = new_dataset(uuid.uuid4(), ("supabase", "s3"), metadata={"role": "train", **reported}, **figures)
+    catalogue.datasets.insert(dataset)
+    retake(catalogue.database, seen(catalogue, dataset), newer(dataset), holder="mine", lease=LEASE, by="a test")
+    after = catalogue.datasets.get(dataset.id, dataset.user_id)
+    assert after
+    assert after.metadata == {"role": "train", "normalised": {"sha256": "7" * 64, "size": 8}}
+    assert [getattr(after, name) for name in figures] == [8, None, None, None]
+
+
+@pytest.mark.parametrize("metadata", [None, "a note", ["of", "the application"], {}])
+def test_metadata_that_anybody_wrote_does_not_keep_it_from_being_retaken(metadata: Any, catalogue: Catalogue) -> None:
+    dataset = new_dataset(uuid.uuid4(), ("supabase", "s3"), metadata=metadata)
+    catalogue.datasets.insert(dataset)
+    assert retake(catalogue.database, seen(catalogue, dataset), newer(dataset), holder="mine", lease=LEASE, by="a test")
+    after = catalogue.datasets.get(dataset.id, dataset.user_id)
+    assert after
+    kept = metadata if isinstance(metadata, str | list) else {"normalised": {"sha256": "7" * 64, "size": 8}}
+    assert after.metadata == kept
 
 
 def test_what_a_crash_leaves_in_s3_is_found_by_the_sweep(catalogue: Catalogue) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import multiprocessing
 import os
 import signal
@@ -333,7 +334,10 @@ class TestCopyingAgain:
         result = roll_back(shelves, dataset_ids=[str(dataset.id)], take_newer=True)
         assert (result.datasets, result.failed) == (1, 0)
         assert downloaded(shelves, dataset.id) == newer
-        assert [copy.provider for copy in now(shelves, dataset.id).copies] == ["supabase"]
+        after = now(shelves, dataset.id)
+        assert [copy.provider for copy in after.copies] == ["supabase"]
+        assert (after.file_size_bytes, after.total_examples) == (len(newer), None)
+        assert after.metadata == {"normalised": {"sha256": hashlib.sha256(newer).hexdigest(), "size": len(newer)}}
         assert {each.partition(":")[0] for each in shelves.objects()} == {"supabase"}
         [batch] = copy_all(shelves, dataset_ids=[str(dataset.id)])
         assert (batch.copied, batch.failures) == (1, ())

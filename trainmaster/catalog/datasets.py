@@ -36,6 +36,10 @@ TRAINING_PROVIDERS: Mapping[str, StorageProvider] = {
 }
 """Where training at each provider reads its datasets; it sees no others."""
 LARGEST_PAGE = 200
+REPORTED = (
+    "container", "detection", "bad_examples", "problem_counts", "note_counts", "statistics", "normalised", "dropped"
+)  # fmt: skip
+"""What `metadata` says, beside where its `source` is, of the bytes as they were checked; all else there is the application's."""
 
 
 @dataclass(frozen=True)

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import timedelta
+from typing import Any
+from uuid import UUID
 
-from sqlalchemy import delete, insert, update
+from sqlalchemy import Connection, delete, insert, select, update
 
 from trainmaster.catalog.candidates import Candidate
 from trainmaster.catalog.database import Database
-from trainmaster.catalog.datasets import Copy
+from trainmaster.catalog.datasets import REPORTED, Copy
 from trainmaster.catalog.hindrances import clear
 from trainmaster.catalog.moves import Move, note
 from trainmaster.catalog.pending import PendingObject, orphan
@@ -25,6 +27,7 @@ def retake(
 ) -> Sequence[PendingObject] | None:
     """Make `theirs`, found whole in Supabase, the only copy of a dataset and what readers get, all or nothing.
 
+    Of the figures in its row those of the older bytes go: size and SHA-256 are the newer ones', the others are not known.
     The object in S3, if there is one, becomes pending, held by `holder`, who removes it; whatever a crash leaves is swept. None
     when the dataset is gone, or it or its copies are not what was looked at.
     """
@@ -44,6 +47,11 @@ def retake(
             .values(
                 storage_provider=theirs.provider,
                 storage_path=theirs.path,
+                file_size_bytes=theirs.size_bytes,
+                total_examples=None,
+                avg_input_length=None,
+                avg_output_length=None,
+                metadata=_without_figures(_metadata(connection, candidate.id), theirs),
                 # A clock that stands still must not make two versions of the row look like one.
                 updated_at=max(now, candidate.updated_at + timedelta(microseconds=1)),
             )
@@ -56,3 +64,17 @@ def retake(
         claim = PendingObject(*place, candidate.id, candidate.user_id, holder, now + lease, now)
         orphan(database, connection, claim)
         return [claim]
+
+
+def _metadata(connection: Connection, dataset_id: UUID) -> Any:
+    return connection.execute(
+        select(training_datasets.c.metadata).where(training_datasets.c.id == dataset_id)
+    ).scalar_one()
+
+
+def _without_figures(metadata: Any, theirs: Copy) -> Any:
+    """What else is in it stays; what is no object, anybody may have written, and stays as it is."""
+    if not isinstance(metadata, dict | None):
+        return metadata
+    others = {name: value for name, value in (metadata or {}).items() if name not in (*REPORTED, "source")}
+    return {**others, "normalised": {"sha256": theirs.sha256, "size": theirs.size_bytes}}

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, TypedDict
 from uuid import UUID, uuid5
 
-from trainmaster.catalog.datasets import Copy, Dataset
+from trainmaster.catalog.datasets import REPORTED, Copy, Dataset
 from trainmaster.catalog.hindrances import WRONG_AT
 from trainmaster.catalog.pending import PendingObject
 from trainmaster.datasets.report import DatasetReport, Written
@@ -36,9 +36,6 @@ from trainmaster.storage.store import ObjectStore, StorageProvider
 
 __all__ = ["CONTENT_TYPE", "NewDataset", "upload", "uploaded"]
 _NAMESPACE = UUID("5d0f7f5e-6a0b-4c39-9f0a-3c1c8f6f2a51")
-_KEPT = (
-    "container", "detection", "bad_examples", "problem_counts", "note_counts", "statistics", "normalised", "dropped"
-)  # fmt: skip
 _START_ANEW = (UploadUnderWayError, LeaseLostError, CatalogueUnavailableError)
 """Another copy would help none of these; the same upload a little later does."""
 
@@ -95,7 +92,7 @@ class NewDataset:
     def _metadata(self) -> Mapping[str, Any]:
         """The report's figures, without the problems themselves: those quote the user's text."""
         report = as_json(self.report)
-        kept = {name: report[name] for name in _KEPT}
+        kept = {name: report[name] for name in REPORTED}
         return {**kept, "source": {**report["source"], "uri": self.source_uri}}
 
 
