@@ -89,3 +89,67 @@ def test_a_model_is_planned_deployed_shown_asked_and_removed(
     gone = endpoints("show", name)
     assert (gone.code, f"There is no endpoint {name}" in gone.err) == (1, True), gone
     assert "nothing" in endpoints("remove", name, "--yes").out
+
+
+def test_a_version_is_listed_approved_and_rejected_on_somebodys_word(
+    endpoints: Callable[..., Said], embedded: EmbeddedAws, first_model: str
+) -> None:
+    sagemaker, group = embedded.client("sagemaker"), f"typed-{uuid4().hex[:8]}"
+    sagemaker.create_model_package_group(ModelPackageGroupName=group)
+    serving = {
+        "Containers": [{"Image": "683313688378.dkr.ecr.us-east-1.amazonaws.com/any:1", "ModelDataUrl": first_model}],
+        "SupportedContentTypes": ["application/json"],
+        "SupportedResponseMIMETypes": ["application/json"],
+    }
+    sagemaker.create_model_package(
+        ModelPackageGroupName=group, InferenceSpecification=serving, ModelApprovalStatus="PendingManualApproval"
+    )
+    assert "PendingManualApproval" in endpoints("approve", group).out
+    approved = endpoints("approve", group, "1", "--why", "it fits")
+    assert (approved.code, f"Version 1 of {group} is approved" in approved.out) == (0, True), approved
+    [listed] = endpoints("approve", group, "--json").json["versions"]
+    assert (listed["status"], listed["model_uri"], listed["why"].endswith(": it fits")) == (
+        "Approved",
+        first_model,
+        True,
+    )
+    assert endpoints("approve", group, "1", "--reject", "--json").json["status"] == "Rejected"
+
+    missing = endpoints("approve", group, "2", "--json")
+    assert (missing.code, missing.json["error"]) == (1, "UnknownChoiceError"), missing
+    assert endpoints("approve", f"{group}-not").code == 1
+    assert endpoints("approve", group, "--why", "it fits").code == 2
+    assert endpoints("approve", group, "first").code == 2
+
+
+WRONG = {
+    "nothing to serve": (["deploy"], 2, "Give either model_uri or model_group."),
+    "a model that is not there": (["plan", "--model-uri", "s3://{bucket}/no/model.tar.gz"], 1, "does not exist"),
+    "an hour that costs too much": (
+        ["deploy", "--model-uri", "s3://{bucket}/no/model.tar.gz", "--instance-type", "ml.g5.xlarge"],
+        1,
+        "max_hourly_cost is $0.50",
+    ),
+    "a type nobody knows": (
+        ["plan", "--model-uri", "s3://{bucket}/no/model.tar.gz", "--instance-type", "ml.nope"],
+        1,
+        "No hosting price is known for 'ml.nope'",
+    ),
+    "an endpoint that is not there": (["show", "nowhere"], 1, "There is no endpoint nowhere"),
+    "what is no JSON": (["invoke", "nowhere", "--data", "{"], 2, "--data is no JSON"),
+    "what is no object": (["invoke", "nowhere", "--data", "3"], 2, "--data is no JSON object"),
+    "a file that is not there": (["invoke", "nowhere", "--file", "/no/such"], 2, "No such file"),
+    "drift of nothing": (["drift", "nowhere"], 1, "There is no endpoint nowhere"),
+    "a picture of all": (["drift", "--picture", "all.png"], 2, "--picture is of one ENDPOINT"),
+}
+
+
+@pytest.mark.parametrize(("typed", "code", "said"), WRONG.values(), ids=WRONG)
+def test_what_is_wrong_is_said_in_a_sentence_and_by_the_exit_code(
+    endpoints: Callable[..., Said], embedded: EmbeddedAws, typed: list[str], code: int, said: str
+) -> None:
+    bucket = embedded.environment["TRAINMASTER_BUCKET"]
+    refused = endpoints(*(part.format(bucket=bucket) if "{bucket}" in part else part for part in typed))
+    assert (refused.code, refused.out) == (code, ""), refused
+    assert said in refused.err
+    assert "Traceback" not in refused.err

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
-from trainmaster.commands import endpoints_standing
+from trainmaster.commands import endpoints_approving, endpoints_standing, endpoints_watching
 from trainmaster.commands.endpoints_deploying import deploy, planned
 from trainmaster.commands.endpoints_options import add_request_options, read_request
 from trainmaster.commands.endpoints_showing import deployed
@@ -29,6 +29,8 @@ def add_parser(commands: Subparsers) -> None:
     deploy_ = add_command(subcommands, "deploy", "bring a model into service, proven; again changes nothing", _deploy)
     add_request_options(deploy_)
     endpoints_standing.add_commands(subcommands)
+    endpoints_watching.add_commands(subcommands)
+    endpoints_approving.add_commands(subcommands)
 
 
 def _plan(args: argparse.Namespace, settings: Settings) -> int:

@@ -1,0 +1,67 @@
+"""`trainmaster endpoints approve`: which versions of a model may be deployed, and on whose word."""
+
+from __future__ import annotations
+
+import argparse
+import getpass
+import socket
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+from trainmaster.commands.train_options import BadRequestError
+from trainmaster.commands.train_reporting import DONE, add_command, desk_in, note, say, say_json
+from trainmaster.commands.train_showing import table
+from trainmaster.datasets.showing.wording import printable
+from trainmaster.endpoints.registry import Registered, decide, describe_version, versions
+from trainmaster.settings import Settings
+
+if TYPE_CHECKING:
+    Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]
+
+
+def add_commands(subcommands: Subparsers) -> None:
+    """The subcommand on versions of models."""
+    approve = add_command(subcommands, "approve", "let a version of a model be deployed, or see which there are", _run)
+    approve.add_argument("group", metavar="GROUP", help="the model's group, which bears its name")
+    approve.add_argument(
+        "version", nargs="?", type=_version, metavar="VERSION", help="its number; without it, all are listed"
+    )
+    approve.add_argument("--reject", action="store_true", help="do not let it be deployed; what serves goes on serving")
+    approve.add_argument("--why", default="", metavar="TEXT", help="kept with the decision, for whoever wonders")
+
+
+def _run(args: argparse.Namespace, settings: Settings) -> int:
+    if args.version is None and (args.reject or args.why):
+        raise BadRequestError("Say which VERSION is decided on; without one, all are listed.")
+    with desk_in(settings) as desk:
+        sagemaker = desk.client("sagemaker")
+        if args.version is None:
+            return _listed(args, versions(sagemaker, args.group))
+        said = ": ".join(filter(None, [f"{getpass.getuser()}@{socket.gethostname()}", args.why]))
+        found = describe_version(sagemaker, args.group, args.version)
+        decided = decide(sagemaker, found, "Rejected" if args.reject else "Approved", said)
+    if args.json:
+        say_json(asdict(decided))
+        return DONE
+    say(f"Version {decided.version} of {args.group} is {decided.status.lower()}: {decided.model_uri}")
+    if not args.reject:
+        note(f"Deploy it: trainmaster endpoints deploy --model-group {args.group} --model-version {decided.version}")
+    return DONE
+
+
+def _listed(args: argparse.Namespace, found: Sequence[Registered]) -> int:
+    if args.json:
+        say_json({"versions": [asdict(one) for one in found]})
+        return DONE
+    rows = [
+        (str(one.version), one.status, one.sha256[:12], printable(one.job_name), printable(one.why)) for one in found
+    ]
+    say(*table([("VERSION", "STATUS", "SHA-256", "JOB", "WHY"), *rows], frozenset({0})))
+    return DONE
+
+
+def _version(text: str) -> int:
+    if not (text.isascii() and text.isdecimal() and int(text)):
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of a version")
+    return int(text)

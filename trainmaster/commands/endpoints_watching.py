@@ -1,0 +1,95 @@
+"""`trainmaster endpoints drift`: what endpoints are asked for, held against what their models were trained on."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pydantic_core import to_jsonable_python
+
+from trainmaster.commands.train_options import BadRequestError
+from trainmaster.commands.train_reporting import DONE, REFUSED, add_command, desk_in, note, say, say_json
+from trainmaster.commands.train_showing import table
+from trainmaster.datasets.showing.wording import printable
+from trainmaster.endpoints.checking_drift import captured_endpoints, check_drift
+from trainmaster.endpoints.drift import CheckDriftRequest, DriftReport
+from trainmaster.endpoints.pictures import picture
+from trainmaster.settings import Settings
+
+if TYPE_CHECKING:
+    Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]
+
+_ABOUT = "Exit codes: 0 nothing has drifted, 1 something has, or was refused, 2 it could not be done now."
+
+
+def add_commands(subcommands: Subparsers) -> None:
+    """The subcommands that look and change nothing."""
+    drift = add_command(subcommands, "drift", "whether what is asked for still is what was trained on", _drift)
+    drift.description = f"{drift.description} {_ABOUT}"
+    drift.add_argument(
+        "endpoint", nargs="?", default="", metavar="ENDPOINT", help="all that capture what they are asked without it"
+    )
+    fields = CheckDriftRequest.model_fields
+    drift.add_argument("--days", type=int, default=fields["days"].default, metavar="N", help="until now (%(default)s)")
+    drift.add_argument(
+        "--psi-threshold", type=float, default=fields["psi_threshold"].default, metavar="X",
+        help="from here on a feature has drifted, where chance does not explain it (%(default)s)",
+    )  # fmt: skip
+    drift.add_argument(
+        "--least-rows", type=int, default=fields["least_rows"].default, metavar="N",
+        help="of fewer nothing is concluded (%(default)s)",
+    )  # fmt: skip
+    drift.add_argument("--picture", type=Path, metavar="FILE", help="of one ENDPOINT: write its picture there, a PNG")
+
+
+def _drift(args: argparse.Namespace, settings: Settings) -> int:
+    if args.picture and not args.endpoint:
+        raise BadRequestError("--picture is of one ENDPOINT, and none is given.")
+    request = CheckDriftRequest(
+        endpoint_name=args.endpoint,
+        days=args.days,
+        psi_threshold=args.psi_threshold,
+        least_rows=args.least_rows,
+    )
+    with desk_in(settings) as desk:
+        reports = [check_drift(desk, name, request) for name in captured_endpoints(desk, request)]
+    if args.json:
+        say_json({"endpoints": [_facts(one) for one in reports]})
+    elif reports:
+        say(*(line for one in reports for line in _lines(one)))
+    else:
+        note(
+            "No endpoint captures what it is asked. `--capture-percent` of `trainmaster endpoints deploy` has one do so."
+        )
+    if args.picture:
+        _draw(reports[0], args.picture)
+    return REFUSED if any(one.drifted for one in reports) else DONE
+
+
+def _lines(report: DriftReport) -> Iterator[str]:
+    yield printable(report.sentence())
+    rows = report.table()
+    if rows:
+        head = [name.upper() for name in rows[0]]
+        yield from (
+            f"  {line}" for line in table([tuple(head), *(tuple(map(printable, row.values())) for row in rows)])
+        )
+    if report.unreadable or report.cut_short:
+        more = "; there were more than were read" if report.cut_short else ""
+        yield f"  {report.unreadable:,} of {report.requests:,} requests could not be understood{more}."
+
+
+def _facts(report: DriftReport) -> object:
+    return to_jsonable_python({**asdict(report), "verdict": report.verdict, "sentence": report.sentence()})
+
+
+def _draw(report: DriftReport, file: Path) -> None:
+    png = picture(report)
+    if png is None:
+        note("There is nothing to draw: no row was asked, or the model's card does not say how its features lay.")
+        return
+    file.write_bytes(png)
+    note(f"Drawn: {file}")
