@@ -1,6 +1,6 @@
 """Train a model as one SageMaker job, within its budget and those of who pays; on other machines when AWS has none of the first.
 Started from the Prefect UI, by `train-and-serve`, or by `python -m flows.train_model`; the same request again finds the same job.
-Leaves a model in S3, the job's log, progress and loss in the run, and what came of each attempt; and no job when it is cancelled.
+Leaves a model in S3 and in the registry, the job's log, progress and loss in the run, and what came of each attempt; cancelled, no job.
 """
 
 from prefect import flow
@@ -8,6 +8,7 @@ from prefect import flow
 from tasks.approval import ask_if_over_budget
 from tasks.cancelling import stop_jobs_of_cancelled, stopping_when_cancelled
 from tasks.following import follow_job
+from tasks.registry import register_model
 from tasks.reports import draw_predictions, ended_as, report_plan, report_result
 from tasks.training import hand_over, launch_job, migrate_missing, name_of_run, plan_job, settle_job, start
 from trainmaster.settings import Settings
@@ -23,6 +24,7 @@ def train_model(request: TrainingRequest) -> TrainingResult:
         result = attempt_until_trained(request, settings)
     report_result(result, return_state=True)  # reports that fail spoil no training
     if result.outcome:
+        register_model(result.outcome.job_name, settings, return_state=True)  # the same request again registers it
         draw_predictions(result.outcome, settings, return_state=True)
     return ended_as(result)
 
