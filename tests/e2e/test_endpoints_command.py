@@ -106,14 +106,15 @@ def test_a_version_is_listed_approved_and_rejected_on_somebodys_word(
     )
     assert "PendingManualApproval" in endpoints("approve", group).out
     approved = endpoints("approve", group, "1", "--why", "it fits")
-    assert (approved.code, f"Version 1 of {group} is approved" in approved.out) == (0, True), approved
+    assert (approved.code, f"Version 1 of {group} is approved (" in approved.out) == (0, True), approved
     [listed] = endpoints("approve", group, "--json").json["versions"]
     assert (listed["status"], listed["model_uri"], listed["why"].endswith(": it fits")) == (
         "Approved",
         first_model,
         True,
     )
-    assert endpoints("approve", group, "1", "--reject", "--json").json["status"] == "Rejected"
+    assert endpoints("approve", group, "1", "--reject").code == 2  # nobody would know why
+    assert endpoints("approve", group, "1", "--reject", "--why", "no", "--json").json["status"] == "Rejected"
 
     missing = endpoints("approve", group, "2", "--json")
     assert (missing.code, missing.json["error"]) == (1, "UnknownChoiceError"), missing

@@ -13,7 +13,8 @@ from trainmaster.commands.train_options import BadRequestError
 from trainmaster.commands.train_reporting import DONE, add_command, desk_in, note, say, say_json
 from trainmaster.commands.train_showing import table
 from trainmaster.datasets.showing.wording import printable
-from trainmaster.endpoints.registry import Registered, decide, describe_version, versions
+from trainmaster.endpoints.approving import ApprovalRequest, decide_on_version
+from trainmaster.endpoints.registry import Registered, versions
 from trainmaster.settings import Settings
 
 if TYPE_CHECKING:
@@ -34,19 +35,25 @@ def add_commands(subcommands: Subparsers) -> None:
 def _run(args: argparse.Namespace, settings: Settings) -> int:
     if args.version is None and (args.reject or args.why):
         raise BadRequestError("Say which VERSION is decided on; without one, all are listed.")
+    if args.reject and not args.why.strip():
+        raise BadRequestError("--reject needs --why: whoever wonders finds it with the version.")
     with desk_in(settings) as desk:
         sagemaker = desk.client("sagemaker")
         if args.version is None:
             return _listed(args, versions(sagemaker, args.group))
-        said = ": ".join(filter(None, [f"{getpass.getuser()}@{socket.gethostname()}", args.why]))
-        found = describe_version(sagemaker, args.group, args.version)
-        decided = decide(sagemaker, found, "Rejected" if args.reject else "Approved", said)
+        request = ApprovalRequest(
+            model_group=args.group,
+            model_version=args.version,
+            decision="reject" if args.reject else "approve",
+            reason=": ".join(filter(None, [f"{getpass.getuser()}@{socket.gethostname()}", args.why])),
+        )
+        decided = decide_on_version(sagemaker, desk.client("s3"), request)
     if args.json:
-        say_json(asdict(decided))
+        say_json(decided.model_dump(mode="json"))
         return DONE
-    say(f"Version {decided.version} of {args.group} is {decided.status.lower()}: {decided.model_uri}")
+    say(decided.sentence())
     if not args.reject:
-        note(f"Deploy it: trainmaster endpoints deploy --model-group {args.group} --model-version {decided.version}")
+        note(f"Deploy it: trainmaster endpoints deploy --model-group {args.group} --model-version {args.version}")
     return DONE
 
 

@@ -92,7 +92,7 @@ def _said(error: Exception) -> str:
     match error:
         case ValidationError():
             wrong = error.errors()
-            return "\n".join(f"{one['loc'][-1]} cannot be {one['input']!r}: {one['msg']}." for one in wrong)
+            return "\n".join(_of_field(one) for one in wrong)
         case NotConfiguredError():
             return f"{error}\n{_NOTHING_SET}"
         case BotoCoreError() | ClientError():
@@ -101,6 +101,13 @@ def _said(error: Exception) -> str:
             return f"{error.filename}: {error.strerror}." if error.filename else str(error)
         case _:
             return str(error)
+
+
+def _of_field(wrong: Any) -> str:
+    if not wrong["loc"]:  # of several fields together, whose values are no news
+        said = str(wrong["msg"]).removeprefix("Value error, ")
+        return f"{said[:1].upper()}{said[1:]}."
+    return f"{wrong['loc'][-1]} cannot be {wrong['input']!r}: {wrong['msg']}."
 
 
 def _facts(error: Exception) -> dict[str, Any]:
