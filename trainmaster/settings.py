@@ -85,6 +85,12 @@ class Settings(BaseSettings):
     aws_credentials_block: Annotated[
         str | None, Field(description="Name of a prefect-aws AwsCredentials block; AWS's default chain without it.")
     ] = None
+    api_url: Annotated[
+        str,
+        Field(
+            description="Address of a published API: `{id}`, `{region}` and `{stage}` in it are the API's own. AWS's without it."
+        ),
+    ] = "https://{id}.execute-api.{region}.amazonaws.com/{stage}"
     prices_file: Annotated[
         Path | None,
         Field(
