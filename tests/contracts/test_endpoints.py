@@ -242,7 +242,7 @@ def test_a_request_under_way_is_finished_by_the_fleet_that_took_it(hosting: Host
         return False
 
     with ThreadPoolExecutor(1) as pool:
-        slow = pool.submit(hosting.invoke, name, touch=touched, seconds=1.5)
+        slow = pool.submit(hosting.invoke, name, touch=touched, seconds=6)
         hosting.wait_until(begun)
         hosting.sagemaker.update_endpoint(EndpointName=name, EndpointConfigName=config)
         hosting.wait_until(lambda: hosting.invoke(name)["version"] == "v2")

@@ -137,11 +137,15 @@ def _check_model_data(account: Account, url: str, role_arn: str | None, *, prefi
 
 
 def _endpoint_config(account: Account, request: Json) -> Json:
-    variants = request["ProductionVariants"]
-    counted = Counter(variant["VariantName"] for variant in variants + request.get("ShadowProductionVariants", []))
+    variants, shadows = request["ProductionVariants"], request.get("ShadowProductionVariants", [])
+    counted = Counter(variant["VariantName"] for variant in variants + shadows)
     if twice := [name for name, count in counted.items() if count > 1]:
         raise invalid(f"Variant names must be unique: {', '.join(twice)} occurs more than once.")
-    for variant in variants:
+    if shadows and (len(variants), len(shadows)) != (1, 1):
+        raise invalid("With ShadowProductionVariants there must be one production variant and one shadow variant.")
+    if shadows and any("ServerlessConfig" in variant for variant in variants + shadows):
+        raise invalid("ShadowProductionVariants are not supported for serverless variants.")
+    for variant in variants + shadows:
         name = variant["VariantName"]
         if "ServerlessConfig" in variant and ("InstanceType" in variant or "InitialInstanceCount" in variant):
             raise invalid(f"Variant {name}: ServerlessConfig excludes InstanceType and InitialInstanceCount.")
@@ -151,8 +155,12 @@ def _endpoint_config(account: Account, request: Json) -> Json:
             raise invalid(f"Variant {name} needs a ModelName; the embedded AWS has no inference components.")
         if account.records.get("model", variant["ModelName"]) is None:
             raise invalid(f'Could not find model "{account.arn("model", variant["ModelName"])}".')
-    weighted = [{"InitialVariantWeight": 1.0} | variant for variant in variants]
-    return {"EnableNetworkIsolation": False} | request | {"ProductionVariants": weighted}
+    weighted = {
+        kind: [{"InitialVariantWeight": 1.0} | variant for variant in request[kind]]
+        for kind in ("ProductionVariants", "ShadowProductionVariants")
+        if kind in request
+    }
+    return {"EnableNetworkIsolation": False} | request | weighted
 
 
 ROWS = (

@@ -76,3 +76,11 @@ def unknown_variant(endpoint: str, variant: str) -> AwsError:
 
 def unavailable(endpoint: str) -> AwsError:
     return AwsError("ServiceUnavailable", f"Endpoint {endpoint} has no healthy instance; try again.", status=503)
+
+
+def throttled(endpoint: str, variant: str) -> AwsError:
+    return AwsError(
+        "ThrottlingException",
+        f"Rate exceeded: variant {variant} of endpoint {endpoint} has as many invocations under way as its MaxConcurrency.",
+        status=429,
+    )

@@ -15,6 +15,7 @@ from trainmaster.embedded.sagemaker.namespaces import Isolation
 from trainmaster.embedded.sagemaker.serving.artifact import DeploymentError, ModelFiles
 from trainmaster.embedded.sagemaker.serving.instance import SIGTERM_SECONDS, Answer, Instance, InstanceGoneError
 from trainmaster.embedded.sagemaker.serving.plan import VariantPlan
+from trainmaster.embedded.sagemaker.wire import Json
 
 LONGEST_PAUSE = 30.0
 """Seconds between two attempts to replace an instance that keeps dying; the first attempt is immediate."""
@@ -34,6 +35,10 @@ class NoInstanceError(Exception):
     """Raised when no instance of the variants asked for is alive."""
 
 
+class TooManyAtOnceError(Exception):
+    """Raised when a serverless variant has as many requests under way as it takes."""
+
+
 class UnknownVariantError(Exception):
     """Raised when the fleet has no variant of that name."""
 
@@ -50,8 +55,11 @@ class Fleet:
     """Safe to share between threads. `start`, `resize` and `close` are called one at a time."""
 
     def __init__(
-        self, account: Account, isolation: Isolation, endpoint: str, plans: Iterable[VariantPlan], folder: Path
-    ) -> None:
+        self, account: Account, isolation: Isolation, endpoint: str, plans: Iterable[VariantPlan], folder: Path,
+        *, capture: Json | None = None,
+    ) -> None:  # fmt: skip
+        self.capture = capture
+        """The config's DataCaptureConfig; None where nothing is captured."""
         self._account, self._isolation, self._endpoint = account, isolation, endpoint
         self._folder = folder / uuid4().hex[:8]
         self._changed = threading.Condition()
@@ -73,17 +81,26 @@ class Fleet:
             self.close(drain_seconds=0, grace=0)
             raise
 
-    def send(self, request: Request, *, variant: str | None, timeout: float) -> tuple[Answer, str]:
+    def shadows(self) -> list[str]:
+        """The shadow variants one request is to be copied to: by chance, as their weights are to the production variant's."""
+        with self._changed:
+            plans = [variant.plan for variant in self._variants.values()]
+        total = sum(plan.weight for plan in plans if not plan.shadow) or 1.0
+        return [plan.name for plan in plans if plan.shadow and random.random() * total < plan.weight]  # noqa: S311  # a sample
+
+    def send(
+        self, request: Request, *, variant: str | None, timeout: float, shadow: bool = False
+    ) -> tuple[Answer, str]:
         """The answer and the variant that gave it. An instance that dies of the request, or before it, is asked no second time; one other is.
 
-        Raises FleetClosedError, NoInstanceError, UnknownVariantError, NoAnswerError.
+        Raises FleetClosedError, NoInstanceError, UnknownVariantError, TooManyAtOnceError, NoAnswerError.
         """
         method, path, body, headers = request
         gone: InstanceGoneError | None = None
         tried: Instance | None = None
         for _ in range(2):
             try:
-                instance = self._acquired(variant, tried)
+                instance = self._acquired(variant, tried, shadow)
             except NoInstanceError:
                 break
             try:
@@ -133,19 +150,23 @@ class Fleet:
             thread.join()
         shutil.rmtree(self._folder, ignore_errors=True)  # what another user of a container wrote may not be ours
 
-    def _acquired(self, variant: str | None, avoided: Instance | None) -> Instance:
+    def _acquired(self, variant: str | None, avoided: Instance | None, shadow: bool) -> Instance:
         with self._changed:
             if self._closing.is_set():
                 raise FleetClosedError(self._endpoint)
-            if variant is not None and variant not in self._variants:
+            variants = {name: one for name, one in self._variants.items() if one.plan.shadow == shadow}
+            if variant is not None and variant not in variants:
                 raise UnknownVariantError(variant)
-            candidates = [self._variants[variant]] if variant else [v for v in self._variants.values() if v.plan.weight]
+            candidates = [variants[variant]] if variant else [v for v in variants.values() if v.plan.weight]
             able = [(v, [one for one in v.serving if one is not avoided]) for v in candidates]
             able = [(v, instances) for v, instances in able if instances]
             if not able:
                 raise NoInstanceError(self._endpoint)
             weights = [v.plan.weight or 1.0 for v, _ in able]  # a variant of weight 0 is here when it was asked for
             [(chosen, instances)] = random.choices(able, weights)  # noqa: S311  # traffic, not a secret
+            at_once = chosen.plan.serverless.get("MaxConcurrency")
+            if at_once and sum(one.requests for one in chosen.serving) >= at_once:
+                raise TooManyAtOnceError(chosen.plan.name)
             random.shuffle(instances)
             instance = instances[0] if chosen.plan.random_routing else min(instances, key=lambda one: one.requests)
             instance.requests += 1

@@ -5,15 +5,25 @@ from __future__ import annotations
 import random
 import threading
 import time
+from contextlib import suppress
 from fractions import Fraction
 from http.client import HTTPMessage
 
 from trainmaster.embedded.sagemaker.account import Account
 from trainmaster.embedded.sagemaker.serving import answers
-from trainmaster.embedded.sagemaker.serving.fleet import Fleet, FleetClosedError, NoInstanceError, UnknownVariantError
+from trainmaster.embedded.sagemaker.serving.capture import Captures, Exchange
+from trainmaster.embedded.sagemaker.serving.fleet import (
+    Fleet,
+    FleetClosedError,
+    NoInstanceError,
+    TooManyAtOnceError,
+    UnknownVariantError,
+)
 from trainmaster.embedded.sagemaker.serving.instance import Answer, InvocationTimeoutError, NoAnswerError
 from trainmaster.embedded.sagemaker.serving.invocation import Invocation, InvocationAnswer
 from trainmaster.embedded.sagemaker.serving.metrics import InvocationMetrics
+from trainmaster.embedded.sagemaker.serving.shadows import Shadows
+from trainmaster.embedded.sagemaker.wire import AwsError
 
 MODEL_SECONDS = 60.0
 """How long a model may take over one invocation, as on AWS."""
@@ -30,6 +40,7 @@ class Router:
     def __init__(self, account: Account, model_seconds: float = MODEL_SECONDS) -> None:
         self._account, self._model_seconds = account, model_seconds
         self.metrics = InvocationMetrics()
+        self._captures, self._shadows = Captures(account.s3), Shadows(self._copied)
         self._changed = threading.Condition()
         self._fleets: dict[str, Fleet] = {}
         self._coming: dict[str, tuple[Fleet, float]] = {}
@@ -76,12 +87,14 @@ class Router:
             return self._popped(name)
 
     def close(self) -> list[Fleet]:
-        """Refuse all; the fleets, for the caller to close."""
+        """Refuse all, write what was captured; the fleets, for the caller to close."""
         with self._changed:
             self._closed = True
             fleets = [fleet for name in list(self._fleets) for fleet in self._popped(name)]
             self._expected.clear()
             self._changed.notify_all()
+        self._shadows.close()
+        self._captures.close()
         return fleets
 
     def _popped(self, name: str) -> list[Fleet]:
@@ -95,6 +108,8 @@ class Router:
         request = ("POST", "/invocations", invocation.body, answers.headers(invocation))
         for _ in range(SWITCHES):
             fleet = self._serving(name)
+            for shadow in fleet.shadows():
+                self._shadows.send(fleet, shadow, name, invocation)
             try:
                 answer, variant = fleet.send(request, variant=invocation.target_variant, timeout=self._model_seconds)
             except FleetClosedError:
@@ -103,14 +118,42 @@ class Router:
                 raise answers.unknown_variant(name, str(error)) from None
             except NoInstanceError:
                 raise answers.unavailable(name) from None
+            except TooManyAtOnceError as error:
+                raise answers.throttled(name, str(error)) from None
             except NoAnswerError as error:
                 self._count(name, error.variant, fleet, began, Answer(0, HTTPMessage(), b"", error.seconds))
                 timed_out = isinstance(error, InvocationTimeoutError)
                 message = answers.TIMED_OUT if timed_out else answers.CRASHED.format(endpoint=name)
                 raise answers.model_error(self._account, name, 0, message) from None
             self._count(name, variant, fleet, began, answer)
-            return answers.answered(self._account, name, answer, variant)
+            answered = answers.answered(self._account, name, answer, variant)
+            self._capture(fleet, name, invocation, answered)
+            return answered
         raise answers.unavailable(name)
+
+    def _copied(self, fleet: Fleet, shadow: str, name: str, invocation: Invocation) -> None:
+        """Let a shadow variant answer as well: nobody waits for that, it is counted and captured only."""
+        began = time.perf_counter()
+        request = ("POST", "/invocations", invocation.body, answers.headers(invocation))
+        try:
+            answer, _ = fleet.send(request, variant=shadow, timeout=self._model_seconds, shadow=True)
+        except NoAnswerError as error:
+            answer = Answer(0, HTTPMessage(), b"", error.seconds)
+        except (FleetClosedError, NoInstanceError):
+            return  # it is going, or coming back: a copy is no great loss
+        self._count(name, shadow, fleet, began, answer)
+        with suppress(AwsError):  # the shadow's error: its metrics say so
+            self._capture(fleet, name, invocation, answers.answered(self._account, name, answer, shadow))
+
+    def _capture(self, fleet: Fleet, name: str, invocation: Invocation, answer: InvocationAnswer) -> None:
+        if fleet.capture:
+            self._captures.note(
+                fleet.capture,
+                Exchange(
+                    name, answer.invoked_variant, invocation.body, invocation.content_type, answer.body,
+                    answer.content_type, invocation.inference_id, invocation.custom_attributes,
+                ),
+            )  # fmt: skip
 
     def _count(self, name: str, variant: str, fleet: Fleet, began: float, answer: Answer) -> None:
         self.metrics.count(

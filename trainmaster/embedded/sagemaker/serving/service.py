@@ -21,7 +21,7 @@ from trainmaster.embedded.sagemaker.serving.artifact import DeploymentError
 from trainmaster.embedded.sagemaker.serving.description import described
 from trainmaster.embedded.sagemaker.serving.fleet import DRAIN_SECONDS, Fleet, FleetClosedError
 from trainmaster.embedded.sagemaker.serving.invocation import Invocation, InvocationAnswer
-from trainmaster.embedded.sagemaker.serving.plan import VariantPlan, check_quota, planned, restored, stored
+from trainmaster.embedded.sagemaker.serving.plan import VariantPlan, captured, check_quota, planned, restored, stored
 from trainmaster.embedded.sagemaker.serving.rollout import Rollout
 from trainmaster.embedded.sagemaker.serving.router import MODEL_SECONDS, Router
 from trainmaster.embedded.sagemaker.wire import Json, invalid, not_found
@@ -110,7 +110,7 @@ class EndpointService:
             "CreationTime": now,
             "LastModifiedTime": now,
             "Plan": [],
-            "Pending": _pending(config, plans, now, deployment=deployment),
+            "Pending": _pending(config, plans, now, deployment=deployment, capture=captured(self._account, config)),
         }
         with self._account.records.transaction():
             alike = [
@@ -133,7 +133,8 @@ class EndpointService:
             kept = body.get("LastDeploymentConfig") if request.get("RetainDeploymentConfig") else None
             deployment = request.get("DeploymentConfig") or kept
             self._check_alarms(Rollout.of(deployment, plans))
-            body["Pending"] = _pending(config, plans, self._account.now(), deployment=deployment)
+            capture = captured(self._account, config)  # no property of a variant, so never retained
+            body["Pending"] = _pending(config, plans, self._account.now(), deployment=deployment, capture=capture)
         self._begin(name, self._deploy)
         return {"EndpointArn": self._account.arn(KIND, name)}
 
@@ -182,19 +183,21 @@ class EndpointService:
         pending = self._pending(name)
         plans = restored(pending["Plan"])
         if (serving := self._router.fleet(name)) is None:
-            self._router.serve(name, self._launched(name, plans))
+            self._router.serve(name, self._launched(name, plans, pending.get("DataCapture")))
         elif failure := pending.get("Failure"):  # of the process before this one
             self._roll_back(name, failure)
             raise DeploymentError(failure)
         else:
-            self._replace(name, serving, plans, Rollout.of(pending["DeploymentConfig"], plans))
+            self._replace(name, serving, pending)
         self._settle(name)
 
-    def _replace(self, name: str, serving: Fleet, plans: list[VariantPlan], rollout: Rollout) -> None:
+    def _replace(self, name: str, serving: Fleet, pending: Json) -> None:
+        plans = restored(pending["Plan"])
+        rollout = Rollout.of(pending["DeploymentConfig"], plans)
         deadline = time.monotonic() + rollout.timeout
         coming: Fleet | None = None
         try:
-            coming = self._launched(name, plans)
+            coming = self._launched(name, plans, pending.get("DataCapture"))
             self._watch(rollout)
             for share in rollout.steps:
                 self._router.shift(name, coming, share)
@@ -258,7 +261,7 @@ class EndpointService:
         body = self._account.records.get(KIND, name)
         assert body is not None
         try:
-            self._router.serve(name, self._launched(name, restored(body["Plan"])))
+            self._router.serve(name, self._launched(name, restored(body["Plan"]), body.get("DataCapture")))
         except DeploymentError as error:
             self._router.remove(name)
             with self._changing(name) as body:
@@ -275,13 +278,13 @@ class EndpointService:
         shutil.rmtree(self._folder / name, ignore_errors=True)
         self._account.records.delete(KIND, name)
 
-    def _launched(self, name: str, plans: list[VariantPlan]) -> Fleet:
+    def _launched(self, name: str, plans: list[VariantPlan], capture: Json | None) -> Fleet:
         fault = self._faults.take("LaunchingMLInstances", of=name)
         if fault:
             self._closing.wait(fault.latency)
             if fault.error or fault.reset:
                 raise DeploymentError(fault.message)
-        fleet = Fleet(self._account, self._isolation, name, plans, self._folder / name)
+        fleet = Fleet(self._account, self._isolation, name, plans, self._folder / name, capture=capture)
         with self._lock:
             if self._closing.is_set():
                 raise FleetClosedError(name)
@@ -328,6 +331,8 @@ class EndpointService:
                 if pending:
                     body.update(EndpointConfigName=pending["EndpointConfigName"], Plan=pending["Plan"])
                     body.update(DeployedTime=pending["StartTime"])
+                    if not pending["Resize"]:
+                        body["DataCapture"] = pending.get("DataCapture")
                     if pending["DeploymentConfig"]:
                         body["LastDeploymentConfig"] = pending["DeploymentConfig"]
             else:
@@ -413,13 +418,15 @@ def _same(one: str, other: str) -> bool:
 
 
 def _pending(
-    config: str, plans: list[VariantPlan], now: float, *, deployment: Json | None = None, resize: bool = False
-) -> Json:
+    config: str, plans: list[VariantPlan], now: float,
+    *, deployment: Json | None = None, capture: Json | None = None, resize: bool = False,
+) -> Json:  # fmt: skip
     return {
         "EndpointConfigName": config,
         "Plan": stored(plans),
         "StartTime": now,
         "DeploymentConfig": deployment,
+        "DataCapture": capture,
         "Resize": resize,
     }
 
@@ -438,8 +445,14 @@ def _retained(plans: list[VariantPlan], before: list[VariantPlan], excluded: set
 
 def _resized(plan: VariantPlan, wanted: Json) -> VariantPlan:
     count = wanted.get("DesiredInstanceCount", plan.instances)
-    if "ServerlessUpdateConfig" in wanted or (plan.serverless and count != plan.instances):
-        raise invalid(f"Production variant {plan.name}: the embedded AWS runs a serverless variant as one instance.")
+    changed = wanted.get("ServerlessUpdateConfig", {})
+    if plan.serverless and count != plan.instances:
+        raise invalid(f"Production variant {plan.name} is serverless: it has no DesiredInstanceCount.")
+    if changed and not plan.serverless:
+        raise invalid(f"Production variant {plan.name} runs on instances: it has no ServerlessUpdateConfig.")
     if count < 1:
         raise invalid(f"Production variant {plan.name}: DesiredInstanceCount must be at least 1.")
-    return replace(plan, weight=wanted.get("DesiredWeight", plan.weight), instances=count)
+    return replace(
+        plan,
+        weight=wanted.get("DesiredWeight", plan.weight), instances=count, serverless={**plan.serverless, **changed},
+    )  # fmt: skip
