@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import json
 import math
@@ -107,7 +108,9 @@ def _package(uri: str, sha256: str, size: int, contents: _Contents) -> ModelPack
 
 def _contents(uri: str, stream: _Hashed) -> _Contents:
     contents, unpacked = _Contents(), 0
-    with tarfile.open(fileobj=cast("IO[bytes]", stream), mode="r|gz") as tar:
+    # tarfile's own gzip streams look at no checksum, so that spoilt bytes may pass for a model
+    unzipped = gzip.GzipFile(fileobj=cast("IO[bytes]", stream))
+    with tarfile.open(fileobj=unzipped, mode="r|") as tar:
         for member in tar:
             try:
                 safe = tarfile.data_filter(member, "/opt/ml/model")
@@ -115,9 +118,7 @@ def _contents(uri: str, stream: _Hashed) -> _Contents:
                 raise ModelRefusedError(f"{uri} is not safe to unpack: {error}.") from error
             unpacked += max(member.size, 0)
             if len(contents.names) >= MOST_FILES or unpacked > LARGEST_UNPACKED:
-                raise ModelRefusedError(
-                    f"{uri} would unpack to more than an instance takes: {MOST_FILES:,} files or {LARGEST_UNPACKED >> 30} GB."
-                )
+                raise _too_large(uri)
             if not member.isfile():
                 continue
             name = safe.name.removeprefix("./")
@@ -125,7 +126,17 @@ def _contents(uri: str, stream: _Hashed) -> _Contents:
             wanted = name in (CARD, SMOKE_TEST) or name.startswith(CODE)
             if wanted and member.size <= LARGEST_FILE and (content := tar.extractfile(member)):
                 contents.texts[name] = content.read()
+    while padding := len(unzipped.read(1 << 20)):  # the checksum comes last
+        unpacked += padding
+        if unpacked > LARGEST_UNPACKED:
+            raise _too_large(uri)
     return contents
+
+
+def _too_large(uri: str) -> ModelRefusedError:
+    return ModelRefusedError(
+        f"{uri} would unpack to more than an instance takes: {MOST_FILES:,} files or {LARGEST_UNPACKED >> 30} GB."
+    )
 
 
 def _lists_features(card: dict[str, Any]) -> bool:
