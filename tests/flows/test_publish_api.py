@@ -1,0 +1,148 @@
+"""From an endpoint in service to POST /predict and back, by the flows."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import subprocess
+import tarfile
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from served_models import GOOD, put
+
+from flows.publish_api import publish_api
+from flows.withdraw_api import withdraw_api
+from trainmaster.endpoints.api_request import PublishRequest, WithdrawRequest
+from trainmaster.endpoints.plan import ENDPOINT_TAG
+from trainmaster.endpoints.public_api import PlannedApi, PublishedApi
+from trainmaster.errors import ModelRefusedError, NameConflictError, UnknownChoiceError
+
+NAME = "published"
+
+
+def artifact(stack: Any, accepted: list[float] | None) -> str:
+    feature = {"mean": 1800, "min": 500, "max": 3000} | ({"accepted": accepted} if accepted else {})
+    card = {"model_version": "v1", "features": {"sqft": feature}, "target": {"max": 900_000}}
+    files = {
+        "code/inference.py": GOOD.format(version="v1", price="data['sqft'] * 10"),
+        "model_card.json": json.dumps(card),
+    }
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w:gz") as tar:
+        for name, text in files.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(text.encode())
+            tar.addfile(info, io.BytesIO(text.encode()))
+    return put(stack, f"published-{accepted}.tar.gz", packed.getvalue())
+
+
+def serve(stack: Any, accepted: list[float] | None, *, endpoint: str = NAME, tagged: bool = True) -> None:
+    """An endpoint of that model; one that is there is updated."""
+    sagemaker, uri = stack.client("sagemaker"), artifact(stack, accepted)
+    role = stack.aws.environment["TRAINMASTER_EXECUTION_ROLE_ARN"]
+    image = "683313688378.dkr.ecr.us-east-1.amazonaws.com/sagemaker-scikit-learn:1.4-2-cpu-py3"
+    name = f"{endpoint}-{len(sagemaker.list_models(NameContains=endpoint)['Models'])}"
+    sagemaker.create_model(
+        ModelName=name, PrimaryContainer={"Image": image, "ModelDataUrl": uri}, ExecutionRoleArn=role
+    )
+    variant = {
+        "VariantName": "all-traffic",
+        "ModelName": name,
+        "InstanceType": "ml.m5.large",
+        "InitialInstanceCount": 1,
+    }
+    sagemaker.create_endpoint_config(EndpointConfigName=name, ProductionVariants=[variant])
+    tags = [{"Key": ENDPOINT_TAG, "Value": endpoint}] if tagged else []
+    if sagemaker.list_endpoints(NameContains=endpoint)["Endpoints"]:
+        sagemaker.update_endpoint(EndpointName=endpoint, EndpointConfigName=name)
+    else:
+        sagemaker.create_endpoint(EndpointName=endpoint, EndpointConfigName=name, Tags=tags)
+    sagemaker.get_waiter("endpoint_in_service").wait(
+        EndpointName=endpoint, WaiterConfig={"Delay": 1, "MaxAttempts": 30}
+    )
+
+
+@pytest.fixture
+def endpoint(stack: Any) -> Iterator[None]:
+    serve(stack, [100, 20_000])
+    yield
+    withdraw_api(WithdrawRequest(endpoint_name=NAME, dry_run=False))
+    stack.client("sagemaker").delete_endpoint(EndpointName=NAME)
+    stack.client("sagemaker").get_waiter("endpoint_deleted").wait(
+        EndpointName=NAME, WaiterConfig={"Delay": 1, "MaxAttempts": 30}
+    )
+
+
+def ask(key: str, published: PublishedApi, house: dict[str, Any]) -> tuple[int, Any]:
+    words = ["-H", f"x-api-key: {key}", "-H", "Content-Type: application/json", "-d", json.dumps(house)]
+    done = subprocess.run(
+        ["curl", "--silent", "--max-time", "30", "-w", "\n%{http_code}", *words, published.url],
+        capture_output=True,
+        text=True,
+        check=True,
+        env=os.environ | {"NO_PROXY": "127.0.0.1"},
+    )
+    body, _, status = done.stdout.rpartition("\n")
+    return int(status), json.loads(body)
+
+
+def test_an_endpoint_is_published_once_follows_its_model_and_is_withdrawn_whole(
+    stack: Any, endpoint: None, capfd: pytest.CaptureFixture[str]
+) -> None:
+    request = PublishRequest(endpoint_name=NAME)
+    planned = publish_api(request.model_copy(update={"dry_run": True}))
+    assert isinstance(planned, PlannedApi)
+    assert [step.split()[0] for step in planned.steps] == ["upload", "create"]
+    published = publish_api(request)
+    assert isinstance(published, PublishedApi)
+    key = stack.client("apigateway").get_api_key(apiKey=published.key_id, includeValue=True)["value"]
+    assert ask(key, published, {"sqft": 30})[0] == 400
+    status, answer = ask(key, published, {"sqft": 2000})
+    assert (status, answer["predicted_price"], answer["model_version"]) == (200, 20_000, "v1")
+
+    again = publish_api(request)
+    assert isinstance(again, PublishedApi)
+    assert (again.steps, again.url, again.key_id) == ([], published.url, published.key_id)
+
+    serve(stack, [10, 20_000])
+    updated = publish_api(request)
+    assert isinstance(updated, PublishedApi)
+    assert [step.split()[0] for step in updated.steps] == ["upload", "update"]
+    assert (updated.url, updated.key_id) == (published.url, published.key_id)
+    assert ask(key, updated, {"sqft": 30})[0] == 200
+
+    assert key not in "".join(capfd.readouterr())
+    assert key not in str(published.model_dump())
+
+    told = withdraw_api(WithdrawRequest(endpoint_name=NAME))
+    assert told.sentence() == (
+        "Would remove stack predict-published and 2 versions of its code. Its endpoint stays. Set dry_run=False to do it."
+    )
+    assert ask(key, updated, {"sqft": 30})[0] == 200
+    assert withdraw_api(WithdrawRequest(endpoint_name=NAME, dry_run=False)).removed
+    assert ask(key, updated, {"sqft": 30})[0] == 403
+    assert withdraw_api(WithdrawRequest(endpoint_name=NAME, dry_run=False)).sentence() == (
+        "Endpoint published has no public API."
+    )
+    assert stack.client("sagemaker").describe_endpoint(EndpointName=NAME)["EndpointStatus"] == "InService"
+
+
+def test_what_is_not_there_not_ours_or_says_no_ranges_is_refused_before_anything_is_made(stack: Any) -> None:
+    with pytest.raises(UnknownChoiceError, match="no endpoint nobodys to publish"):
+        publish_api(PublishRequest(endpoint_name="nobodys"))
+    serve(stack, [1, 2], endpoint="foreign", tagged=False)
+    with pytest.raises(NameConflictError, match="not made by Trainmaster"):
+        publish_api(PublishRequest(endpoint_name="foreign"))
+    serve(stack, None, endpoint="rangeless")
+    with pytest.raises(ModelRefusedError, match="which values of sqft are accepted"):
+        publish_api(PublishRequest(endpoint_name="rangeless"))
+    for name in ("foreign", "rangeless"):
+        assert not [
+            one
+            for one in stack.client("cloudformation").list_stacks()["StackSummaries"]
+            if one["StackName"].endswith(name)
+        ]
+        stack.client("sagemaker").delete_endpoint(EndpointName=name)
