@@ -14,7 +14,7 @@ import pytest
 from botocore.exceptions import ClientError
 from trained_models import train_houses, unique_group
 
-from trainmaster.endpoints import registry
+from trainmaster.endpoints import lineage, registry
 from trainmaster.endpoints.deploying import tags_of
 from trainmaster.endpoints.package import inspect_model
 from trainmaster.endpoints.plan import PACKAGE_TAG
@@ -65,6 +65,19 @@ def test_the_way_from_a_job_leads_to_its_version(
     registered: registry.Registered, job: dict[str, Any], jobs: Any
 ) -> None:
     assert tags_of(jobs.sagemaker, job["TrainingJobArn"])[PACKAGE_TAG] == registered.arn
+
+
+def test_the_way_from_data_and_from_an_artifact_leads_to_the_version(
+    registered: registry.Registered, job: dict[str, Any], jobs: Any, group: str
+) -> None:
+    assert lineage.versions_of_dataset(jobs.sagemaker, group, registered.dataset_sha256) == [registered]
+    assert lineage.versions_of_dataset(jobs.sagemaker, group, "0" * 64) == []
+    package = inspect_model(jobs.s3, job["ModelArtifacts"]["S3ModelArtifacts"])
+    assert lineage.version_of_artifact(jobs.sagemaker, package) == registered
+    for other in (replace(package, sha256="0" * 64), replace(package, uri="s3://bucket/no-job/output/model.tar.gz")):
+        assert lineage.version_of_artifact(jobs.sagemaker, other) is None
+    with pytest.raises(UnknownChoiceError, match="There is no training job never-run"):
+        lineage.version_of_job(jobs.sagemaker, "never-run")
 
 
 def test_its_metrics_are_those_of_its_job(registered: registry.Registered, job: dict[str, Any], jobs: Any) -> None:

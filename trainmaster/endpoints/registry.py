@@ -100,17 +100,23 @@ def resolve(sagemaker: SageMakerClient, group: str, version: int | None = None) 
 
 def describe_version(sagemaker: SageMakerClient, group: str, version: int) -> Registered:
     """Raises UnknownChoiceError when there is none, with those there are."""
-    arn = f"{_group_arn(sagemaker, group).replace(':model-package-group/', ':model-package/')}/{version}"
+    group_arn = _group_arn(sagemaker, group)
+    found = describe_arn(sagemaker, f"{group_arn.replace(':model-package-group/', ':model-package/')}/{version}")
+    if found:
+        return found
+    there = [str(one["ModelPackageVersion"]) for one in _versions(sagemaker, group)]
+    shown = ", ".join(there[:_LISTED]) or "none"
+    raise UnknownChoiceError(f"Model group {group} has no version {version}; newest first it has: {shown}.")
+
+
+def describe_arn(sagemaker: SageMakerClient, arn: str) -> Registered | None:
+    """The version with that ARN, or None when it is no more."""
     try:
         return _registered(sagemaker.describe_model_package(ModelPackageName=arn))
     except ClientError as error:
-        if not is_missing(error):
-            raise
-        there = [str(one["ModelPackageVersion"]) for one in _versions(sagemaker, group)]
-        shown = ", ".join(there[:_LISTED]) or "none"
-        raise UnknownChoiceError(
-            f"Model group {group} has no version {version}; newest first it has: {shown}."
-        ) from error
+        if is_missing(error):
+            return None
+        raise
 
 
 def decide(sagemaker: SageMakerClient, found: Registered, decision: Decision, why: str) -> Registered:
