@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import io
 import json
+import multiprocessing
 import os
+import signal
+import sys
 import tarfile
 import time
 import uuid
@@ -12,12 +15,17 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import killed_phases
 import pytest
+from killed_phases import KilledAt
 from library_shelves import Shelves
 from object_stores import FOLDERS, Server, folder
 from storage_between import StorageBetween
 
+from trainmaster.migration.request import MigrateDatasetsRequest
+
 FINISH_WITHIN = 60.0
+KILLED_WITHIN = 90.0
 GROUP = "/aws/sagemaker/TrainingJobs"
 
 
@@ -212,6 +220,31 @@ def shelves(embedded: Any, tmp_path: Path) -> Iterator[Shelves]:
     shelves = Shelves(embedded.environment, tmp_path)
     yield shelves
     shelves.catalogue.close()
+
+
+@pytest.fixture(scope="module")
+def children() -> Iterator[Any]:
+    """Processes that begin with everything imported that those to be killed need, and nothing opened."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["killed_phases", "killed_work"])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", os.pathsep.join(sys.path))  # it does not search where we do
+        yield context
+
+
+@pytest.fixture
+def killed_at(children: Any, embedded: Any) -> KilledAt:
+    """Carries out a phase in a process that kills itself at the step it is told."""
+
+    def at(shelves: Shelves, asked: MigrateDatasetsRequest, step: int) -> bool:
+        phase = killed_phases.Phase(dict(embedded.environment), shelves.folder, shelves.user_id, asked, step)
+        child = children.Process(target=killed_phases.carry_out, args=(phase,))
+        child.start()
+        child.join(KILLED_WITHIN)
+        assert child.exitcode in (0, -signal.SIGKILL)
+        return child.exitcode != 0
+
+    return at
 
 
 @pytest.fixture

@@ -30,6 +30,10 @@ STEPS = {
     "claim", "release", "add_copy", "delete", "put", "withdraw", "promote", "roll_back", "verified", "damaged", "hindered",
 }  # fmt: skip
 
+MOST_STEPS = 60
+KilledAt = Callable[[Shelves, MigrateDatasetsRequest, int], bool]
+"""Carries out a phase that dies at a step; whether it did, having had so many."""
+
 
 class Mortal:
     """Something of the product whose steps are counted."""

@@ -47,23 +47,28 @@ def test_dropped_examples_lie_there_where_the_metadata_says_how_many(
 
 def test_the_pace_is_told_from_one_settling_to_the_next_of_each_run(catalogue: Catalogue) -> None:
     assert recent_pace(catalogue.database) is None
+    for second in range(60):
+        moved(catalogue, second, by="a run of small ones", size=1000)
+    moved(catalogue, 0, by="a short run")
+    moved(catalogue, 10, by="a short run", size=63 * MB)
+    assert recent_pace(catalogue.database) is None  # what moved little says nothing of how long much would take
     moved(catalogue, 0)
     assert recent_pace(catalogue.database) is None
-    moved(catalogue, 0.5, size=2 * MB)
+    moved(catalogue, 0.5, size=200 * MB)
     assert recent_pace(catalogue.database) is None  # too short to tell
     moved(catalogue, 10, size=5 * MB)
     moved(catalogue, 10, size=6 * MB)
-    assert recent_pace(catalogue.database) == RecentPace(13 * MB / 10, 3)
+    assert recent_pace(catalogue.database) == RecentPace(211 * MB / 10, 3)
     moved(catalogue, 4, by="another run", size=900 * MB)
     moved(catalogue, 14, by="another run", size=100 * MB)
-    assert recent_pace(catalogue.database) == RecentPace(113 * MB / 20, 4)
+    assert recent_pace(catalogue.database) == RecentPace(311 * MB / 20, 4)
     moved(catalogue, 86_400, size=900 * MB)  # a night lies between
     moved(catalogue, 86_410, size=7 * MB)
-    assert recent_pace(catalogue.database) == RecentPace(120 * MB / 30, 5)
+    assert recent_pace(catalogue.database) == RecentPace(318 * MB / 30, 5)
     gone = moved(catalogue, 86_420, size=900 * MB)
     catalogue.datasets.delete(*gone, holder="x", lease=timedelta(0), buckets={})
     moved(catalogue, 86_430, phase="promote", size=900 * MB)
-    assert recent_pace(catalogue.database) == RecentPace(120 * MB / 30, 5)
+    assert recent_pace(catalogue.database) == RecentPace(318 * MB / 30, 5)
 
 
 def moved(

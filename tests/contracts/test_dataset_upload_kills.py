@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import multiprocessing
-import os
 import signal
-import sys
-from collections.abc import Iterator
 from typing import Any
 
 import httpx
@@ -24,16 +20,6 @@ from trainmaster.storage.uploading import NewDataset, upload
 
 MOST_STEPS = 200
 WITHIN = 60.0
-
-
-@pytest.fixture(scope="module")
-def children() -> Iterator[Any]:
-    """Processes that begin with everything imported, and nothing opened."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["killed_work"])
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PYTHONPATH", os.pathsep.join(sys.path))  # it does not search where we do
-        yield context
 
 
 @pytest.fixture

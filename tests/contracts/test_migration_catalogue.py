@@ -17,11 +17,11 @@ from sqlalchemy import update
 from trainmaster.catalog.candidates import Candidate, Selection
 from trainmaster.catalog.catalogue import Catalogue
 from trainmaster.catalog.claiming import Claims
+from trainmaster.catalog.moves import Phase
 from trainmaster.catalog.promotions import Verified
 from trainmaster.catalog.settling import Outcome
 from trainmaster.catalog.tables import training_datasets
 from trainmaster.errors import LeaseLostError
-from trainmaster.migration.request import Phase
 
 
 @pytest.fixture

@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import multiprocessing
-import os
-import signal
-import sys
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import httpx
-import killed_phases
 import pytest
 from catalogues import at_once
+from killed_phases import MOST_STEPS, KilledAt
 from library_shelves import BAD, S3, SUPABASE, Shelves, chats
 from moved_datasets import (
     BY,
@@ -49,19 +44,6 @@ from trainmaster.storage.removing import sweep
 from trainmaster.storage.store import ObjectStore, StorageProvider
 from trainmaster.storage.stores import Stores
 from trainmaster.storage.uploading import upload
-
-MOST_STEPS = 60
-WITHIN = 90.0
-
-
-@pytest.fixture(scope="module")
-def children() -> Iterator[Any]:
-    """Processes that begin with everything imported, and nothing opened."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["killed_phases"])
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PYTHONPATH", os.pathsep.join(sys.path))
-        yield context
 
 
 def prune(shelves: Shelves, library: Library | None = None, **choices: Any) -> PhaseResult:
@@ -336,16 +318,12 @@ def assert_whole_where_readers_are_sent(shelves: Shelves, dataset: Dataset) -> N
 
 
 def test_a_pruning_killed_at_any_step_happened_or_did_not_or_is_finished_by_the_sweep(
-    children: Any, shelves: Shelves, embedded: Any
+    killed_at: KilledAt, shelves: Shelves
 ) -> None:
     asked, deaths = request(shelves, "prune", dry_run=False), 0
     for step in range(1, MOST_STEPS, 2):  # before each: after one is as before the next
         dataset = promoted(shelves, *chats(5), BAD, max_bad_fraction=0.5)
-        phase = killed_phases.Phase(dict(embedded.environment), shelves.folder, shelves.user_id, asked, step)
-        child = children.Process(target=killed_phases.carry_out, args=(phase,))
-        child.start()
-        child.join(WITHIN)
-        assert child.exitcode in (0, -signal.SIGKILL)
+        was_killed = killed_at(shelves, asked, step)
         assert_whole_where_readers_are_sent(shelves, dataset)
         shelves.run_out()
         sweep(shelves.library)
@@ -356,7 +334,7 @@ def test_a_pruning_killed_at_any_step_happened_or_did_not_or_is_finished_by_the_
         assert shelves.pending() == 0
         prune(shelves)
         assert now(shelves, dataset.id).copy_at(SUPABASE) is None
-        if child.exitcode == 0:
+        if not was_killed:
             break
         deaths += 1
     assert deaths == (step - 1) / 2 >= 5

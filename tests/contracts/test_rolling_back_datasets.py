@@ -3,19 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-import multiprocessing
-import os
-import signal
-import sys
-from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
 import httpx
-import killed_phases
 import pytest
 from catalogues import at_once
+from killed_phases import MOST_STEPS, KilledAt
 from library_shelves import BAD, S3, SUPABASE, Shelves, chats
 from moved_datasets import (
     BY,
@@ -51,19 +46,6 @@ from trainmaster.storage.library import dropped_path
 from trainmaster.storage.links import download_link
 from trainmaster.storage.removing import sweep
 from trainmaster.storage.store import ObjectStore
-
-MOST_STEPS = 60
-WITHIN = 90.0
-
-
-@pytest.fixture(scope="module")
-def children() -> Iterator[Any]:
-    """Processes that begin with everything imported, and nothing opened."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["killed_phases"])
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PYTHONPATH", os.pathsep.join(sys.path))
-        yield context
 
 
 def roll_back(shelves: Shelves, **choices: Any) -> PhaseResult:
@@ -186,16 +168,12 @@ class TestRollingBack:
         assert (len(shelves.objects()), shelves.pending()) == (8, 0)
 
     def test_one_killed_at_any_step_left_readers_with_whole_bytes_and_succeeds_when_repeated(
-        self, children: Any, shelves: Shelves, embedded: Any
+        self, killed_at: KilledAt, shelves: Shelves
     ) -> None:
         asked, deaths = request(shelves, "rollback"), 0
         for step in range(1, MOST_STEPS):
             dataset = pruned(shelves)
-            phase = killed_phases.Phase(dict(embedded.environment), shelves.folder, shelves.user_id, asked, step)
-            child = children.Process(target=killed_phases.carry_out, args=(phase,))
-            child.start()
-            child.join(WITHIN)
-            assert child.exitcode in (0, -signal.SIGKILL)
+            was_killed = killed_at(shelves, asked, step)
             for copy in now(shelves, dataset.id).copies:
                 assert len(content(shelves, copy)) == copy.size_bytes
             shelves.run_out()
@@ -206,7 +184,7 @@ class TestRollingBack:
             roll_back(shelves)
             assert downloaded(shelves, dataset.id) == content(shelves, copy_of(dataset, S3))
             assert shelves.pending() == 0
-            if child.exitcode == 0:
+            if not was_killed:
                 break
             deaths += 1
         assert deaths == step - 1 >= 8
@@ -372,23 +350,20 @@ class TestCopyingAgain:
         result = roll_back(shelves, dataset_ids=[str(dataset.id)], take_newer=True)
         [failure] = result.failures
         assert failure.kind == "source_unsound"
-        assert "breaks off" in failure.reason
+        assert failure.reason.endswith("; a dataset is stored as whole gzip.")
+        assert failure.advice.startswith("Upload the dataset anew, under the same name; where S3 has a copy of it")
         assert now(shelves, dataset.id) == dataset
         assert content(shelves, copy_of(dataset, S3)) == packed(*chats(5, "first"))
 
     def test_killed_between_letting_go_and_removing_it_is_finished_by_the_sweep(
-        self, children: Any, shelves: Shelves, embedded: Any
+        self, killed_at: KilledAt, shelves: Shelves
     ) -> None:
         newer = packed(*chats(8, "second"))
         for step in range(1, MOST_STEPS, 2):  # before each: after one is as before the next
             dataset = self.copied(shelves)
             put_in_supabase(shelves, dataset.storage_path, newer)
             asked = request(shelves, "rollback", dataset_ids=[str(dataset.id)], take_newer=True)
-            phase = killed_phases.Phase(dict(embedded.environment), shelves.folder, shelves.user_id, asked, step)
-            child = children.Process(target=killed_phases.carry_out, args=(phase,))
-            child.start()
-            child.join(WITHIN)
-            assert child.exitcode in (0, -signal.SIGKILL)
+            was_killed = killed_at(shelves, asked, step)
             shelves.run_out()
             sweep(shelves.library)
             after = now(shelves, dataset.id)
@@ -396,6 +371,6 @@ class TestCopyingAgain:
             assert len(after.copies) == expected
             assert len([each for each in shelves.objects() if str(dataset.id) in each]) == expected
             assert content(shelves, copy_of(dataset, SUPABASE)) == newer
-            if child.exitcode == 0:
+            if not was_killed:
                 break
         assert step >= 6

@@ -13,11 +13,10 @@ from sqlalchemy.sql import ColumnElement
 
 from trainmaster.catalog.columns import Moment
 from trainmaster.catalog.database import Database
-from trainmaster.catalog.datasets import Copy, lies_in_folder_of
+from trainmaster.catalog.datasets import Copy, NamesObject
 from trainmaster.catalog.hindrances import Hindrance
-from trainmaster.catalog.moves import promoted_at
+from trainmaster.catalog.moves import Phase, promoted_at
 from trainmaster.catalog.tables import dataset_copies, dataset_hindrances, training_datasets
-from trainmaster.migration.request import Phase
 from trainmaster.storage.store import StorageProvider
 
 MOST_IDS = 10_000
@@ -34,7 +33,7 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class Candidate:
+class Candidate(NamesObject):
     """A dataset that may be moved, as it was when it was looked at. `size_bytes` is vouched for where there is a copy.
 
     `promoted_at` is since when readers get S3; None when they do not, or when nobody noted it.
@@ -58,11 +57,6 @@ class Candidate:
     def given_up(self) -> bool:
         """Whether it failed so often, without its row having changed since, that another try would be no better."""
         return self.hindrance is not None and self.hindrance.gives_up(self.updated_at)
-
-    @property
-    def names_its_own(self) -> bool:
-        """Whether `storage_path` lies in its user's folder: see Dataset.names_its_own."""
-        return lies_in_folder_of(self.user_id, self.storage_path)
 
     def copy_at(self, provider: str) -> Copy | None:
         """The copy recorded at a provider."""

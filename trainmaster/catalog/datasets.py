@@ -65,8 +65,23 @@ class Copy:
         return replace(self, verified_at=min(self.verified_at, now))
 
 
+class NamesObject:
+    """A row of the application's table, which names an object."""
+
+    user_id: UUID
+    storage_path: str
+
+    @property
+    def names_its_own(self) -> bool:
+        """Whether `storage_path` lies in its user's folder.
+
+        People can write rows of the application's table; ours are read and removed with a key that may do everything.
+        """
+        return self.storage_path.startswith(f"{self.user_id}/") and ".." not in self.storage_path.split("/")
+
+
 @dataclass(frozen=True)
-class Dataset:
+class Dataset(NamesObject):
     """A row of `training_datasets`, and the copies known of it. Lengths are average characters."""
 
     id: UUID
@@ -85,14 +100,6 @@ class Dataset:
     avg_output_length: float | None = None
     metadata: Mapping[str, Any] | None = None
     copies: Sequence[Copy] = ()
-
-    @property
-    def names_its_own(self) -> bool:
-        """Whether `storage_path` lies in its user's folder.
-
-        People can write rows of the application's table; ours are read and removed with a key that may do everything.
-        """
-        return lies_in_folder_of(self.user_id, self.storage_path)
 
     def copy_at(self, provider: str) -> Copy | None:
         """The copy at a provider, if one is recorded. Of datasets the application stored itself none is."""
@@ -259,11 +266,6 @@ def datasets_of_config(connection: Connection, config_id: UUID, user_id: UUID) -
     column = training_datasets.c
     found = _fetch(connection, select(training_datasets).where(column.user_id == user_id, column.id.in_(named)))
     return sorted(found, key=lambda dataset: (dataset.created_at, str(dataset.id)))
-
-
-def lies_in_folder_of(user_id: UUID, path: str) -> bool:
-    """Whether an object's path is one of this user's."""
-    return path.startswith(f"{user_id}/") and ".." not in path.split("/")
 
 
 def where_training_reads(training_provider: str) -> StorageProvider:

@@ -20,12 +20,11 @@ from trainmaster.catalog.claiming import Claims, Wanted, claim_all, release_all,
 from trainmaster.catalog.database import Database
 from trainmaster.catalog.datasets import Copy
 from trainmaster.catalog.hindrances import Found, HindranceKind, hinder, kinds_of, remedied
-from trainmaster.catalog.moves import Deed, Move, moves_of
+from trainmaster.catalog.moves import Deed, Move, Phase, moves_of
 from trainmaster.catalog.pending import PendingObject, is_held, lost
 from trainmaster.catalog.promotions import Verified, note_damage, send_readers, verify_all, withdraw
 from trainmaster.catalog.settling import Outcome, Settled, settle_all
 from trainmaster.catalog.tables import pending_objects
-from trainmaster.migration.request import Phase
 from trainmaster.storage.store import StorageProvider
 
 MOST_AT_ONCE = 200

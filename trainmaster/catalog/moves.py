@@ -14,6 +14,8 @@ from sqlalchemy.sql import ColumnElement
 from trainmaster.catalog.columns import keepable
 from trainmaster.catalog.tables import dataset_moves, training_datasets
 
+Phase = Literal["copy", "promote", "prune", "rollback"]
+"""Of a migration: what may be done with datasets."""
 Deed = Literal["copy", "promote", "prune", "rollback", "verify-failed"]
 
 

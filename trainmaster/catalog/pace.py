@@ -15,8 +15,8 @@ from trainmaster.catalog.tables import dataset_copies, dataset_moves
 LATEST = 5_000
 LONGEST_PAUSE = timedelta(minutes=10)
 """What lies further apart was not copied one after the other."""
-FEWEST_SECONDS = 1.0
-"""What was copied in less says nothing about how long more would take."""
+FEWEST_SECONDS, FEWEST_BYTES = 1.0, 64 * 10**6
+"""Less than so much of one run says nothing about how long more would take: it was over before it went fast, or waited for requests."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class RecentPace:
 
 
 def recent_pace(database: Database) -> RecentPace | None:
-    """Of the last 5,000 copies that are still there; None when there are too few to tell."""
+    """Of the last 5,000 copies that are still there, by runs of 64 MB at least; None when there are too few to tell."""
     move, copy = dataset_moves.c, dataset_copies.c
     latest = select(move.position, move.dataset_id, move.at, move.by).where(move.phase == "copy")
     page = latest.order_by(move.position.desc()).limit(LATEST).subquery()
@@ -41,7 +41,8 @@ def recent_pace(database: Database) -> RecentPace | None:
     seconds, size, copies = 0.0, 0, 0
     for _, of_one in groupby(groups, key=lambda row: row[0]):
         took = _took([row[1:] for row in of_one])
-        seconds, size, copies = seconds + took[0], size + took[1], copies + took[2]
+        if took[1] >= FEWEST_BYTES:
+            seconds, size, copies = seconds + took[0], size + took[1], copies + took[2]
     return RecentPace(size / seconds, copies) if seconds >= FEWEST_SECONDS and size else None
 
 

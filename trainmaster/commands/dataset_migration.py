@@ -18,6 +18,7 @@ from uuid import UUID
 
 from pydantic_core import to_jsonable_python
 
+from trainmaster.catalog.moves import Phase
 from trainmaster.catalog.standings import standings
 from trainmaster.commands.library_commands import (
     DONE,
@@ -39,7 +40,7 @@ from trainmaster.migration.plan import MigrationPlan
 from trainmaster.migration.planning import plan_migration
 from trainmaster.migration.promoting import promote_datasets
 from trainmaster.migration.pruning import prune_datasets
-from trainmaster.migration.request import FormatChoice, MigrateDatasetsRequest, Phase, VerifyCopiesRequest
+from trainmaster.migration.request import FormatChoice, MigrateDatasetsRequest, VerifyCopiesRequest
 from trainmaster.migration.result import BatchResult, MigrationResult
 from trainmaster.migration.rolling_back import roll_back_datasets
 from trainmaster.migration.showing import columns, text

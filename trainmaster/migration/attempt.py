@@ -292,7 +292,7 @@ class Attempt:
         if isinstance(outcome.error, LeaseLostError):
             self.upshots[errand.candidate.id] = Upshot("under_way")
         elif not isinstance(outcome.error, ENDS_ALL):  # of those it is known what they come to when the engine ends
-            kind = kind_of(outcome)
+            kind = kind_of(outcome.error, outcome.end)
             if kind == "source_missing" and (outcome.bytes_read or errand.tried_before or errand.dropped):
                 self._lost.append(outcome)
                 return

@@ -16,8 +16,8 @@ from trainmaster.errors import (
     WaitTimedOutError,
 )
 from trainmaster.migration.result import Failure
-from trainmaster.storage.copy import NotCopied
 from trainmaster.storage.ends.protocols import NoRoomError
+from trainmaster.storage.engine.transfers import End
 
 NEXT_RUN = "The next run tries it again by itself."
 _PUT_BACK = (
@@ -54,16 +54,21 @@ ENDS_ALL = (NotConfiguredError, NoRoomError)
 """What an end says when no other object would do better."""
 
 
-def kind_of(outcome: NotCopied) -> HindranceKind:
-    """What kept an object from being copied."""
-    if outcome.end == "destination":
+def kind_of(error: TrainmasterError, end: End | None = None) -> HindranceKind:
+    """What kept an object from being copied, or a dataset from anything else; `end` is the one that failed, if one did."""
+    if end == "destination":
         return "destination"
-    return next((kind for error, kind in _KINDS if isinstance(outcome.error, error)), "unexpected")
+    return next((kind for one, kind in _KINDS if isinstance(error, one)), "unexpected")
 
 
 def reason_of(reason: TrainmasterError | str) -> str:
     """Why, without the advice that is for whoever stores a dataset: what is to be done about one that is stored is another thing."""
     return str(reason).removesuffix(" Upload the dataset anew.").rstrip(".")
+
+
+def advice_on(kind: HindranceKind) -> str:
+    """What to do about it."""
+    return _ADVICE[kind]
 
 
 def failure_of(candidate: Candidate, kind: HindranceKind, reason: TrainmasterError | str) -> Failure:

@@ -93,7 +93,7 @@ class Pace:
     def __str__(self) -> str:
         about = f"{self.bytes_per_second / 1e6:,.1f} MB/s"
         if not self.copies:
-            return f"{about}, which is assumed: nothing was copied yet"
+            return f"{about}, which is assumed: too little was copied yet to tell"
         return f"{about}, as the last {counted(self.copies, 'dataset')} were copied"
 
 

@@ -8,10 +8,11 @@ from datetime import UTC, datetime
 from uuid import UUID
 
 from trainmaster.catalog.candidates import Candidate, Selection
+from trainmaster.catalog.moves import Phase
 from trainmaster.catalog.pace import recent_pace
 from trainmaster.errors import CredentialsMissingError, NotConfiguredError
 from trainmaster.migration.plan import Draft, MigrationPlan, Pace, Prospect, prospect_of
-from trainmaster.migration.request import MigrateDatasetsRequest, Phase
+from trainmaster.migration.request import MigrateDatasetsRequest
 from trainmaster.storage.library import Library
 from trainmaster.storage.store import StorageProvider
 from trainmaster.storage.stores import Stores

@@ -8,9 +8,9 @@ from zoneinfo import available_timezones
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, field_validator, model_validator
 
+from trainmaster.catalog.moves import Phase
 from trainmaster.migration.window import Window
 
-Phase = Literal["copy", "promote", "prune", "rollback"]
 FormatChoice = Literal[
     "any", "chatml", "sharegpt", "alpaca", "openorca", "unnatural", "dpo", "rlhf", "kto", "raw_text", "jsonl"
 ]

@@ -7,22 +7,19 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from trainmaster.catalog.candidates import Candidate
-from trainmaster.catalog.hindrances import HindranceKind
 from trainmaster.errors import (
     CatalogueUnavailableError,
     CorruptedUploadError,
-    DatasetRefusedError,
     LeaseLostError,
-    NameConflictError,
     NotConfiguredError,
     ObjectChangedError,
-    ObjectMissingError,
     StorageUnavailableError,
     TrainmasterError,
     UploadUnderWayError,
 )
 from trainmaster.migration.advice import RUN_AGAIN, TRY_AGAIN
 from trainmaster.migration.deadline import Deadline, Halt
+from trainmaster.migration.hindering import advice_on, kind_of, reason_of
 from trainmaster.migration.outcomes import Ending, Fate, Verdict
 from trainmaster.migration.proving import Pace, StoppedError
 from trainmaster.storage.library import Library
@@ -37,12 +34,6 @@ LEFT: Mapping[type[TrainmasterError], str] = {
     ObjectChangedError: "changed_meanwhile",
 }
 """What is no failure: somebody else was at the dataset."""
-FAILED: Mapping[type[TrainmasterError], HindranceKind] = {
-    ObjectMissingError: "source_missing",
-    DatasetRefusedError: "source_unsound",
-    CorruptedUploadError: "destination",
-    NameConflictError: "conflict",
-}
 
 
 class Round:
@@ -132,7 +123,11 @@ class Round:
             self._store_failed(error)
             kind = "not_configured" if isinstance(error, NotConfiguredError) else "unavailable"
             return fate_of(candidate, "failed", kind, str(error), TRY_AGAIN)
-        return fate_of(candidate, "failed", FAILED.get(type(error), "unexpected"), str(error), TRY_AGAIN)
+        # Bytes that are not what was sent are so where they were put: what is read is held against the catalogue.
+        hindrance = kind_of(error, "destination" if isinstance(error, CorruptedUploadError) else None)
+        if hindrance == "source_unsound":
+            return fate_of(candidate, "failed", hindrance, f"{reason_of(error)}.", advice_on(hindrance))
+        return fate_of(candidate, "failed", hindrance, str(error), TRY_AGAIN)
 
     def _store_answered(self) -> None:
         with self._lock:
