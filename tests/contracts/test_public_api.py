@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 from predict_apis import PredictApi
 
+from trainmaster.endpoints.public_api import public_url
+
 
 @pytest.fixture(scope="module")
 def api(embedded: Any) -> Iterator[PredictApi]:
@@ -33,6 +35,12 @@ def test_a_house_is_answered_with_a_price_the_version_and_the_time(api: PredictA
     assert said.json == {"predicted_price": 150_000, "model_version": "v1", "timestamp": "2026-01-01T00:00:00.000Z"}
     assert said.headers["access-control-allow-origin"] == "*"
     assert said.headers["x-request-id"] == said.headers["x-amzn-requestid"]
+
+
+def test_its_address_can_be_asked_of_the_stack_again(api: PredictApi, embedded: Any) -> None:
+    template = embedded.environment["TRAINMASTER_API_URL"]
+    assert public_url(api.cloudformation, api.endpoint, template, "us-east-1") == api.url
+    assert public_url(api.cloudformation, f"{api.endpoint}-not", template, "us-east-1") == ""
 
 
 def test_curl_is_answered_as_well(api: PredictApi) -> None:

@@ -161,6 +161,15 @@ def settle_stack(
     )
 
 
+def public_url(cloudformation: Any, endpoint_name: str, api_url: str, region: str) -> str:
+    """Where an endpoint's API answers, by the template of the settings; "" where it has none, or one that does not answer."""
+    stack = find_stack(cloudformation, stack_name(endpoint_name))
+    if stack is None or stack["StackStatus"] not in READY:
+        return ""
+    outputs = {output["OutputKey"]: output["OutputValue"] for output in stack.get("Outputs", [])}
+    return f"{api_url.format(id=outputs['ApiId'], region=region, stage=outputs['Stage'])}/predict"
+
+
 def describe_api(stack: Found, desired: DesiredApi, s3: Any) -> DescribedApi:
     """What AWS has of what is desired."""
     return described_stack(stack, desired.endpoint_name, has_code=_has_object(s3, desired))
