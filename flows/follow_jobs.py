@@ -1,6 +1,6 @@
 """Follow every training job that no flow run follows: its row, progress and last log lines, its bill when it ends, its stop when due.
 Started every two minutes by its schedule; any number may run at once, and again.
-Leaves rows and books true, and a table of the jobs it follows with what it did.
+Leaves rows and books true, models that were trained in the registry, and a table of the jobs it follows with what it did.
 """
 
 from prefect import flow
@@ -14,6 +14,7 @@ from tasks.jobs import (
     result_in,
     tend_batch,
 )
+from tasks.registry import register_model
 from trainmaster.settings import Settings
 from trainmaster.training.sweeping import FollowJobsRequest, Sweep
 
@@ -32,6 +33,8 @@ def follow_jobs(request: FollowJobsRequest) -> Sweep:
             tended = tend_batch(batch, here, return_state=True)
             swept = result_in(sweep, tended, f"{batch[0]} and {len(batch) - 1} more in {region}")
             sweep.add(swept or [])
+            for job in [one.job for one in swept or [] if one.trained]:
+                result_in(sweep, register_model(job, here, return_state=True), f"the model of {job}")
     report_sweep(sweep, return_state=True)  # a report that fails spoils no books
     require_all_tended(sweep.failures)
     return sweep

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Any
 
@@ -9,21 +10,28 @@ import pytest
 from pydantic import ValidationError
 
 from flows.approve_model import approve_model
+from flows.follow_jobs import follow_jobs
 from flows.train_model import train_model
 from trainmaster.endpoints import registry
 from trainmaster.endpoints.approving import ApprovalRequest
 from trainmaster.errors import ModelRefusedError, NotApprovedError
 from trainmaster.training.outcome import TrainingOutcome
 from trainmaster.training.request import TrainingRequest
+from trainmaster.training.sweeping import FollowJobsRequest
 
 HOUSES = Path(__file__).parents[2] / "model" / "data" / "house_data.csv"
 GROUP = "approved-houses"
+WITHIN = 90.0
+
+
+def training_of(stack: Any, group: str, **choices: Any) -> TrainingRequest:
+    stack.client("s3").put_object(Bucket=stack.bucket, Key=f"{group}/data.csv", Body=HOUSES.read_bytes())
+    return TrainingRequest(model_name=group, data_uri=f"s3://{stack.bucket}/{group}/", **choices)
 
 
 @pytest.fixture(scope="module")
 def training(stack: Any) -> TrainingRequest:
-    stack.client("s3").put_object(Bucket=stack.bucket, Key=f"{GROUP}/data.csv", Body=HOUSES.read_bytes())
-    return TrainingRequest(model_name=GROUP, data_uri=f"s3://{stack.bucket}/{GROUP}/")
+    return training_of(stack, GROUP)
 
 
 @pytest.fixture(scope="module")
@@ -44,6 +52,17 @@ def test_a_training_run_registers_its_model_once(
     assert (version.job_name, version.model_uri) == (trained.job_name, trained.model_uri)
     with pytest.raises(NotApprovedError, match="deployment approve-model"):
         registry.resolve(sagemaker, GROUP)
+
+
+def test_the_model_of_a_job_that_nobody_waits_for_is_registered_by_the_sweep(stack: Any, sagemaker: Any) -> None:
+    group = "swept-houses"
+    job = train_model(training_of(stack, group, wait=False)).job_name
+    deadline = time.monotonic() + WITHIN
+    while sagemaker.describe_training_job(TrainingJobName=job)["TrainingJobStatus"] == "InProgress":
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    follow_jobs(FollowJobsRequest())
+    assert [version.job_name for version in registry.versions(sagemaker, group)] == [job]
 
 
 def test_an_approved_version_is_the_one_to_deploy_until_it_is_rejected(

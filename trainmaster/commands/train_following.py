@@ -22,6 +22,7 @@ from trainmaster.catalog.deployments import Deployment
 from trainmaster.commands.train_options import BadRequestError
 from trainmaster.commands.train_reporting import exit_code_of, note, say
 from trainmaster.datasets.showing.wording import printable
+from trainmaster.endpoints.registering import register_job
 from trainmaster.errors import TrainmasterError
 from trainmaster.training.desk import Desk
 from trainmaster.training.following import Cadence, Update, follow_training
@@ -82,9 +83,12 @@ def require_follow(args: argparse.Namespace) -> None:
 
 
 def follow(desk: Desk, deployment: Deployment, args: argparse.Namespace) -> Seen:
-    """Show the job until it has ended, however it does. Ctrl-C raises SystemExit and leaves it running."""
+    """Show the job until it has ended, however it does, and register its model. Ctrl-C raises SystemExit and leaves it running."""
     try:
-        return _follow(desk, deployment, args)
+        seen = _follow(desk, deployment, args)
+        if seen.deployment.status == "completed":
+            _register(desk, deployment.deployment_id)
+        return seen
     except KeyboardInterrupt as interrupt:
         name = deployment.deployment_id
         if args.stop_on_interrupt:
@@ -107,6 +111,16 @@ def stop(desk: Desk, deployment: Deployment, why: str) -> tuple[Seen, bool]:
         f"{name} is told to stop. It has two minutes to save what it has. Ctrl-C ends this command; the job is stopped all the same."
     )
     return stop_job(desk, deployment, by=getpass.getuser(), why=why), False
+
+
+def _register(desk: Desk, job_name: str) -> None:
+    """What cannot be registered is trained all the same."""
+    try:
+        found = register_job(desk.client("sagemaker"), desk.client("s3"), job_name)
+    except (ClientError, BotoCoreError, TrainmasterError) as error:
+        note(f"Its model is not in the registry: {error}")
+    else:
+        note(f"Its model is {found}. Let it be deployed: trainmaster endpoints approve {found.group} {found.version}")
 
 
 def _follow(desk: Desk, deployment: Deployment, args: argparse.Namespace) -> Seen:

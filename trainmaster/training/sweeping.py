@@ -67,6 +67,11 @@ class SweptJob(BaseModel):
         """Of a job, or of what else could not be looked after."""
         return cls(job=what, status="unknown", said=str(error), failed=True)
 
+    @property
+    def trained(self) -> bool:
+        """Whether it has ended, and well, since the sweep before: its model can be registered."""
+        return self.status.startswith("completed") and bool(self.billed)
+
     def row(self) -> dict[str, Any]:
         return self.model_dump(exclude={"failed"})
 
