@@ -1,41 +1,47 @@
-"""Bring a trained model into service behind an endpoint, and prove that it answers.
-Started from the Prefect UI or by `train-and-serve`; the same request again changes nothing.
-Leaves the endpoint serving the model and its first hours reserved; or, when that fails, whatever served before, and nothing new.
+"""Bring a trained model into service behind an endpoint, prove that it answers, and keep the last few to go back to.
+Started from the Prefect UI or by `train-and-serve`; the same request again changes nothing, and a dry run only says what would be.
+Leaves the endpoint serving the model and its first hours reserved; or, when that fails, whatever served before, and a note of what failed.
 """
 
 from prefect import flow
 
+from tasks.endpoint_hours import meter_hours
 from tasks.endpoints import (
     approve_endpoint_cost,
     bring_up,
+    choose_models,
     desire_endpoint,
-    inspect_model,
-    meter_hours,
     plan_endpoint,
+    prune_versions,
     reserve_first_hours,
     smoke_test,
     undone_on_failure,
 )
-from tasks.reports import report_endpoint
+from tasks.reports import report_deployment, report_endpoint
 from trainmaster.budget.budgets import Payer
 from trainmaster.endpoints.request import EndpointRequest
-from trainmaster.endpoints.results import ServedModel, served_model
+from trainmaster.endpoints.results import PlannedDeployment, ServedModel, planned_deployment, served_model
 from trainmaster.settings import Settings
 
 
 @flow(name="deploy-endpoint", flow_run_name="deploy {request.endpoint_name}")
-def deploy_endpoint(request: EndpointRequest) -> ServedModel:
+def deploy_endpoint(request: EndpointRequest) -> ServedModel | PlannedDeployment:
     settings = Settings()
     approve_endpoint_cost(request, settings)
-    package = inspect_model(request.model_uri, settings)
-    desired = desire_endpoint(request, package, settings)
-    steps = plan_endpoint(desired, settings)
+    models = choose_models(request, settings)
+    desired = desire_endpoint(request, models, settings)
+    plan = plan_endpoint(desired, settings)
+    if request.dry_run:
+        planned = planned_deployment(desired, models.main, plan)
+        report_deployment(planned)
+        return planned
     payer = request.payer(Payer(settings.user_id, settings.team))
-    reserve_first_hours(desired, steps, payer, settings)
+    reserve_first_hours(desired, plan, payer, settings)
     with undone_on_failure(desired, settings):
-        bring_up(desired, steps, payer, settings)
-        tested = smoke_test(desired, package, settings)
+        bring_up(desired, plan, payer, settings)
+        tested = smoke_test(desired, models, settings)
+    prune_versions(desired, settings, return_state=True)  # what is left the next deployment removes
     meter_hours(desired.endpoint_name, settings, return_state=True)  # what fails here reconcile does
-    served = served_model(desired, package, steps, tested)
+    served = served_model(desired, models.main, plan.steps, tested)
     report_endpoint(served, return_state=True)  # a report that fails spoils no deployment
     return served

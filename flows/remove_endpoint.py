@@ -5,7 +5,8 @@ Leaves its hours billed, and the model artifacts in S3, from which `deploy-endpo
 
 from prefect import flow
 
-from tasks.endpoints import find_belongings, meter_hours, remove_belongings
+from tasks.endpoint_hours import meter_hours
+from tasks.endpoints import find_belongings, remove_belongings
 from tasks.reports import summarise
 from trainmaster.endpoints.request import RemovalRequest
 from trainmaster.endpoints.results import Removal

@@ -12,6 +12,7 @@ from tasks.data import check_data, upload_data
 from tasks.endpoints import approve_endpoint_cost
 from tasks.reports import summarise
 from trainmaster.endpoints.request import EndpointRequest
+from trainmaster.endpoints.results import ServedModel
 from trainmaster.main_job import TrainAndServeRequest, TrainedAndServed
 from trainmaster.settings import Settings
 
@@ -29,6 +30,7 @@ def train_and_serve(request: TrainAndServeRequest) -> TrainedAndServed:
     training = train_model(request.training.request(table.uri)).completed
     endpoint = request.endpoint.paid_like(request.training.user_id, request.training.team)
     served = deploy_endpoint(EndpointRequest(model_uri=training.model_uri, **endpoint.model_dump()))
+    assert isinstance(served, ServedModel)  # noqa: S101 - no dry run was asked for
     result = TrainedAndServed(table=table, training=training, served=served)
     summarise(f"{request.training.model_name} is trained and serving", result.markdown())
     return result

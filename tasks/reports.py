@@ -16,7 +16,7 @@ from prefect.states import Completed
 from tasks.aws import client, step
 from trainmaster.budget.money import shown
 from trainmaster.datasets.showing.markdown import plain
-from trainmaster.endpoints.results import ServedModel
+from trainmaster.endpoints.results import PlannedDeployment, ServedModel
 from trainmaster.errors import TrainingFailedError
 from trainmaster.settings import Settings
 from trainmaster.training.outcome import TrainingOutcome
@@ -95,6 +95,13 @@ def report_endpoint(served: ServedModel) -> None:
     """A table of what serves, what it costs and what it answered."""
     get_run_logger().info("%s", served.sentence())
     create_table_artifact(key="endpoint", table=served.table(), description=served.sentence())
+
+
+@step(task_run_name="show the plan of {planned.endpoint_name}")
+def report_deployment(planned: PlannedDeployment) -> None:
+    """The steps a deployment would take, and what an hour costs before and after: in the log, and as an artifact."""
+    get_run_logger().info("%s %s", planned.sentence(), "; ".join(planned.steps))
+    create_table_artifact(key="endpoint-plan", table=planned.table(), description=planned.sentence())
 
 
 @step(task_run_name="summarise", retries=0)

@@ -156,6 +156,7 @@ def test_up_serves_every_deployment_and_a_run_started_there_works(tmp_path: Path
             "train-and-serve",
             "train-model",
             "deploy-endpoint",
+            "rollback-endpoint",
             "remove-endpoint",
             "publish-api",
             "withdraw-api",

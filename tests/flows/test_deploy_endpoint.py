@@ -12,7 +12,13 @@ from served_models import GOOD, put, put_model
 from flows.deploy_endpoint import deploy_endpoint
 from flows.remove_endpoint import remove_endpoint
 from trainmaster.endpoints.request import EndpointRequest, RemovalRequest
-from trainmaster.errors import DeploymentFailedError, ModelRefusedError, NameConflictError, OverBudgetError
+from trainmaster.errors import (
+    DeploymentFailedError,
+    ModelRefusedError,
+    NameConflictError,
+    OverBudgetError,
+    RefusedError,
+)
 
 CANNOT_LOAD = "def model_fn(folder): raise RuntimeError('this model cannot be loaded')"
 NAME = "deployed"
@@ -24,6 +30,12 @@ def standing(stack: Any) -> tuple[list[str], list[str]]:
         one["EndpointConfigName"] for one in sagemaker.list_endpoint_configs(NameContains=NAME)["EndpointConfigs"]
     ]
     return configs, [one["ModelName"] for one in sagemaker.list_models(NameContains=NAME)["Models"]]
+
+
+def tags(stack: Any, config: str) -> dict[str, str]:
+    sagemaker = stack.client("sagemaker")
+    arn = sagemaker.describe_endpoint_config(EndpointConfigName=config)["EndpointConfigArn"]
+    return {tag["Key"]: tag["Value"] for tag in sagemaker.list_tags(ResourceArn=arn)["Tags"]}
 
 
 def answer(stack: Any) -> Any:
@@ -58,7 +70,10 @@ def test_a_first_deployment_that_fails_is_taken_away_whole(stack: Any, inference
     with pytest.raises(DeploymentFailedError, match=said):
         deploy_endpoint(EndpointRequest(model_uri=uri, endpoint_name=NAME))
     assert stack.client("sagemaker").list_endpoints(NameContains=NAME)["Endpoints"] == []
-    assert standing(stack) == ([], [])
+    [noted], models = standing(stack)
+    assert (tags(stack, noted)["trainmaster:proof"], models) == ("failed", [])
+    with pytest.raises(RefusedError, match=f"has tried {noted} before, and it failed: .*set force"):
+        deploy_endpoint(EndpointRequest(model_uri=uri, endpoint_name=NAME))
 
 
 @pytest.mark.parametrize(
@@ -80,7 +95,9 @@ def test_an_update_that_fails_leaves_the_old_model_serving_and_nothing_new(
     endpoint = stack.client("sagemaker").describe_endpoint(EndpointName=NAME)
     assert (endpoint["EndpointStatus"], endpoint["EndpointConfigName"]) == ("InService", old.config_name)
     assert answer(stack) == {"predicted_price": 7, "model_version": "good"}
-    assert standing(stack) == ([old.config_name], [old.model_name])
+    configs, models = standing(stack)
+    [noted] = set(configs) - {old.config_name}
+    assert (tags(stack, noted)["trainmaster:proof"], models) == ("failed", [old.model_name])
 
 
 def test_an_update_that_works_serves_the_new_model(stack: Any) -> None:

@@ -7,8 +7,9 @@ import pytest
 
 from trainmaster.budget.prices import shipped_prices
 from trainmaster.embedded.sagemaker import wire
+from trainmaster.endpoints.desired import ChosenModels, Place, desired_endpoint
 from trainmaster.endpoints.package import ModelPackage
-from trainmaster.endpoints.plan import Described, Desired, desired_endpoint, plan_deployment
+from trainmaster.endpoints.plan import Described, Desired, plan_deployment
 from trainmaster.endpoints.request import EndpointRequest
 from trainmaster.endpoints.smoke import implausible, sample_inputs
 from trainmaster.errors import NameConflictError, OverBudgetError, RefusedError, UnknownPriceError
@@ -26,27 +27,36 @@ def desired(
 ) -> Desired:
     package = ModelPackage(request.model_uri, sha256, 1, CARD)
     return desired_endpoint(
-        request, package, image_uri="image", role_arn=role, region="us-east-1", prices=shipped_prices()
+        request, ChosenModels(package), Place("image", role, "us-east-1", "bucket-1"), shipped_prices()
     )
 
 
-def kinds(described: Described) -> list[str]:
-    return [step.kind for step in plan_deployment(desired(), described)]
+def kinds(described: Described, wanted: Desired | None = None) -> list[str]:
+    return [step.kind for step in plan_deployment(wanted or desired(), described)]
+
+
+def described(status: str | None, config: str | None, **known: Any) -> Described:
+    """As AWS has it when a deployment of ours brought it there; `made` says that model and configuration are there."""
+    made = known.pop("made", True)
+    there = {"models": frozenset({desired().model_name}), "has_config": True} if made else {}
+    tags = {"trainmaster:when-over": "warn", "trainmaster:keep-versions": "3"} if status else {}
+    return Described(status, config, **{"tags": tags, **there, **known})
 
 
 @pytest.mark.parametrize(
     ("described", "steps"),
     [
-        (Described(None, None, False, False), ["create-model", "create-config", "remember", "create-endpoint"]),
-        (Described(None, None, True, True), ["remember", "create-endpoint"]),
+        (described(None, None, made=False), ["create-model", "create-config", "remember", "create-endpoint"]),
+        (described(None, None), ["remember", "create-endpoint"]),
         (
-            Described("InService", "other", False, False),
+            described("InService", "other", made=False),
             ["create-model", "create-config", "remember", "update-endpoint"],
         ),
-        (Described("InService", "other", True, True), ["remember", "update-endpoint"]),
-        (Described("Failed", "other", True, True), ["delete-endpoint", "remember", "create-endpoint"]),
-        (Described("InService", desired().config_name, True, True), []),
+        (described("InService", "other"), ["remember", "update-endpoint"]),
+        (described("Failed", "other"), ["delete-endpoint", "remember", "create-endpoint"]),
+        (described("InService", desired().config_name), []),
     ],
+    ids=["nothing there", "made already", "another serves", "made and another serves", "failed", "serves"],
 )
 def test_the_plan_has_only_what_is_missing(described: Described, steps: list[str]) -> None:
     assert kinds(described) == steps
@@ -55,27 +65,27 @@ def test_the_plan_has_only_what_is_missing(described: Described, steps: list[str
 @pytest.mark.parametrize("status", ["OutOfService", "UpdateRollbackFailed"])
 def test_states_only_a_person_can_lead_out_of_are_explained(status: str) -> None:
     with pytest.raises(RefusedError, match=f"{status}.*[Rr]emove"):
-        kinds(Described(status, "other", True, True))
+        kinds(described(status, "other"))
 
 
 @pytest.mark.parametrize("status", ["Creating", "Updating", "SystemUpdating", "RollingBack", "Deleting"])
 def test_nothing_is_planned_for_an_endpoint_on_its_way(status: str) -> None:
     with pytest.raises(ValueError, match="wait"):
-        kinds(Described(status, "other", True, True))
+        kinds(described(status, "other"))
 
 
 def test_an_endpoint_somebody_else_made_is_not_touched() -> None:
     with pytest.raises(NameConflictError, match="not made by Trainmaster"):
-        kinds(Described("InService", "theirs", True, True, ours=False))
+        kinds(described("InService", "theirs", ours=False))
 
 
 @pytest.mark.parametrize("status", wire.service_model().shape_for("EndpointStatus").metadata["enum"])
 def test_every_status_aws_knows_leads_to_steps_a_wait_or_an_explanation(status: str) -> None:
     if status in {"InService", "Failed"}:
-        assert kinds(Described(status, "other", True, True))[-1] in {"create-endpoint", "update-endpoint"}
+        assert kinds(described(status, "other"))[-1] in {"create-endpoint", "update-endpoint"}
     else:
         with pytest.raises((RefusedError, ValueError), match=status):
-            kinds(Described(status, "other", True, True))
+            kinds(described(status, "other"))
 
 
 def test_names_follow_from_content() -> None:

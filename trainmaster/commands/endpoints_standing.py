@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import argparse
 import json
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from trainmaster.commands.endpoints_deploying import patience_of
+from pydantic_core import to_jsonable_python
+
 from trainmaster.commands.endpoints_showing import facts_of_endpoint, listed, of_endpoint
 from trainmaster.commands.train_options import BadRequestError, read_object
 from trainmaster.commands.train_reporting import DONE, add_command, desk_in, note, say, say_json
+from trainmaster.endpoints.deployment import patience_of
 from trainmaster.endpoints.metering import meter_endpoint
 from trainmaster.endpoints.package import inspect_model
+from trainmaster.endpoints.public_api import public_url
 from trainmaster.endpoints.removing import belongings, remove
 from trainmaster.endpoints.seen import see_endpoint, seen_endpoints, versions_of
 from trainmaster.endpoints.smoke import invoke, sample_inputs
@@ -55,10 +59,12 @@ def _show(args: argparse.Namespace, settings: Settings) -> int:
     with desk_in(settings) as desk:
         seen = see_endpoint(desk, args.endpoint)
         versions = versions_of(desk.client("sagemaker"), args.endpoint)
+        url = public_url(desk.client("cloudformation"), args.endpoint, settings.api_url, settings.region)
     if args.json:
-        say_json(facts_of_endpoint(seen, versions))
+        kept = to_jsonable_python([asdict(version) for version in versions])
+        say_json({**facts_of_endpoint(seen), "versions": kept, "public_url": url or None})
     else:
-        say(*of_endpoint(seen, versions))
+        say(*of_endpoint(seen, versions, url))
     return DONE
 
 
@@ -97,10 +103,9 @@ def _example(desk: Desk, name: str) -> dict[str, Any]:
 
 def _remove(args: argparse.Namespace, settings: Settings) -> int:
     with desk_in(settings) as desk:
-        sagemaker = desk.client("sagemaker")
-        found = belongings(sagemaker, args.endpoint)
+        found = belongings(desk.client, args.endpoint)
         if args.yes:
-            remove(sagemaker, found, patience_of(settings))
+            remove(desk.client, found, patience_of(settings))
             meter_endpoint(desk, args.endpoint)
     if args.json:
         say_json({**found.model_dump(mode="json"), "removed": args.yes})

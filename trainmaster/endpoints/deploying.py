@@ -1,4 +1,4 @@
-"""Carrying out a plan and waiting for what it leads to. Every function is safe to repeat."""
+"""Finding an endpoint and what it is made of, waiting for it, judging it, deleting it. Every function is safe to repeat."""
 
 from __future__ import annotations
 
@@ -13,11 +13,8 @@ from trainmaster.aws.polling import Patience, answers
 from trainmaster.endpoints.plan import (
     ENDPOINT_TAG,
     PROOF_TAG,
-    REPLACES_TAG,
     SETTLING,
-    Described,
     Desired,
-    Step,
 )
 from trainmaster.errors import DeploymentFailedError, WaitTimedOutError
 
@@ -27,20 +24,10 @@ if TYPE_CHECKING:
 OnStatus = Callable[[str], None]
 Found = Mapping[str, Any] | None
 
+NO_MACHINES = "Unable to provision requested ML compute capacity"
+"""In AWS's reason for a failure, which is text alone: the same may do later."""
 TRIES = 5
 """For what AWS may refuse only because it has not yet seen what was just written, or is still changing."""
-
-
-def describe_endpoint(sagemaker: SageMakerClient, desired: Desired) -> Described:
-    """What AWS has of what is desired."""
-    endpoint = find_endpoint(sagemaker, desired.endpoint_name)
-    return Described(
-        status=endpoint["EndpointStatus"] if endpoint else None,
-        config_name=endpoint["EndpointConfigName"] if endpoint else None,
-        has_model=_found(sagemaker.describe_model, ModelName=desired.model_name) is not None,
-        has_config=find_config(sagemaker, desired.config_name) is not None,
-        ours=endpoint is None or is_ours(sagemaker, endpoint["EndpointArn"], desired.endpoint_name),
-    )
 
 
 def find_endpoint(sagemaker: SageMakerClient, name: str) -> Found:
@@ -89,47 +76,6 @@ def settle(
     )
 
 
-def apply_plan(sagemaker: SageMakerClient, desired: Desired, steps: list[Step], patience: Patience) -> None:
-    """Carry out the steps in order. What another run of the same plan did already counts as done."""
-    endpoint, config = desired.endpoint_name, desired.config_name
-    for step in steps:
-        match step.kind:
-            case "create-model":
-                _create(
-                    lambda: sagemaker.create_model(**desired.model),
-                    lambda: find_model(sagemaker, desired.model_name) is not None,
-                    patience,
-                )
-            case "create-config":
-                _create(
-                    lambda: sagemaker.create_endpoint_config(**desired.config),
-                    lambda: find_config(sagemaker, config) is not None,
-                    patience,
-                )
-            case "remember":
-                _remember(sagemaker, config, step.name)
-            case "delete-endpoint":
-                delete_endpoint(sagemaker, endpoint, patience)
-            case "create-endpoint":
-                tags = desired.config["Tags"]
-                _create(
-                    lambda tags=tags: sagemaker.create_endpoint(  # type: ignore[misc]
-                        EndpointName=endpoint, EndpointConfigName=config, Tags=tags
-                    ),
-                    lambda: find_endpoint(sagemaker, endpoint) is not None,
-                    patience,
-                )
-            case "update-endpoint":
-                _create(
-                    lambda: sagemaker.update_endpoint(EndpointName=endpoint, EndpointConfigName=config),
-                    lambda: (
-                        (found := find_endpoint(sagemaker, endpoint)) is not None
-                        and (found["EndpointStatus"] in SETTLING or found["EndpointConfigName"] == config)
-                    ),
-                    patience,
-                )
-
-
 def require_serving(endpoint: Found, desired: Desired) -> None:
     """Raises DeploymentFailedError unless the settled endpoint is InService with the wanted configuration."""
     if endpoint is None:
@@ -140,14 +86,25 @@ def require_serving(endpoint: Found, desired: Desired) -> None:
     reason = endpoint.get("FailureReason", "AWS gave no reason")
     after = f"; it still serves {config}" if status == "InService" else ""
     raise DeploymentFailedError(
-        f"Endpoint {desired.endpoint_name} does not serve {desired.config_name}{after}: {reason}"
+        f"Endpoint {desired.endpoint_name} does not serve {desired.config_name}{after}: {reason}",
+        blames_it=NO_MACHINES not in reason,
     )
 
 
 def note_proof(sagemaker: SageMakerClient, desired: Desired) -> None:
     """The configuration has answered its smoke test: from now on it is one to go back to."""
-    arn = sagemaker.describe_endpoint_config(EndpointConfigName=desired.config_name)["EndpointConfigArn"]
-    sagemaker.add_tags(ResourceArn=arn, Tags=[{"Key": PROOF_TAG, "Value": "proven"}])
+    tag_config(sagemaker, desired.config_name, {PROOF_TAG: "proven"})
+
+
+def tag_config(sagemaker: SageMakerClient, config_name: str, tags: Mapping[str, str]) -> None:
+    """Add these to a configuration's tags."""
+    arn = sagemaker.describe_endpoint_config(EndpointConfigName=config_name)["EndpointConfigArn"]
+    sagemaker.add_tags(ResourceArn=arn, Tags=tag_list(tags))
+
+
+def tag_list(tags: Mapping[str, str]) -> list[Any]:
+    """As AWS takes them."""
+    return [{"Key": key, "Value": value} for key, value in tags.items()]
 
 
 def delete_endpoint(sagemaker: SageMakerClient, name: str, patience: Patience) -> None:
@@ -177,13 +134,6 @@ def delete(remove: Callable[[], Any], still_there: Callable[[], bool]) -> None:
             raise
 
 
-def _remember(sagemaker: SageMakerClient, config_name: str, replaced: str) -> None:
-    arn = sagemaker.describe_endpoint_config(EndpointConfigName=config_name)["EndpointConfigArn"]
-    proof = "new" if tags_of(sagemaker, arn).get(PROOF_TAG, "new") == "new" else "again"
-    tags = {REPLACES_TAG: replaced, PROOF_TAG: proof}
-    sagemaker.add_tags(ResourceArn=arn, Tags=[{"Key": key, "Value": value} for key, value in tags.items()])
-
-
 def _found(describe: Callable[..., Any], **names: str) -> Found:
     try:
         found: Mapping[str, Any] = describe(**names)
@@ -192,30 +142,3 @@ def _found(describe: Callable[..., Any], **names: str) -> Found:
             return None
         raise
     return found
-
-
-def _create(create: Callable[[], Any], done: Callable[[], bool], patience: Patience) -> None:
-    """Do it, unless a look shows that it was done: by another run, or by a call whose answer was lost.
-
-    AWS may not see yet what was written a moment ago and refuse by ValidationException: that is tried a few times.
-    """
-    for tries_left in reversed(range(TRIES)):
-        try:
-            create()
-        except ClientError as error:
-            if done():
-                return
-            if code_of(error) != "ValidationException" or not tries_left:
-                raise
-            time.sleep(min(patience.poll_seconds, 5.0))
-        else:
-            _await(done, patience)
-            return
-
-
-def _await(done: Callable[[], bool], patience: Patience) -> None:
-    """What was just created may not be seen for a moment; a minute later it is somebody else's doing."""
-    pause = Patience(min(patience.poll_seconds, 2.0), patience.outage_seconds, 60.0)
-    for seen in answers(done, pause):
-        if seen:
-            return

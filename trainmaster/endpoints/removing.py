@@ -3,13 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 from pydantic import BaseModel
 
 from trainmaster.aws.polling import Patience
-from trainmaster.endpoints.deploying import delete, delete_endpoint, find_config, find_endpoint, find_model, is_ours
-from trainmaster.endpoints.plan import ENDPOINT_TAG
+from trainmaster.endpoints.alarms import alarm_names, delete_alarms, described_alarms
+from trainmaster.endpoints.deploying import (
+    Found,
+    delete,
+    delete_endpoint,
+    find_config,
+    find_endpoint,
+    find_model,
+    is_ours,
+)
+from trainmaster.endpoints.described import Client
+from trainmaster.endpoints.plan import CHALLENGER, ENDPOINT_TAG, VARIANT
+from trainmaster.endpoints.scaling import stop_scaling
 from trainmaster.errors import NameConflictError
 
 if TYPE_CHECKING:
@@ -22,17 +34,20 @@ class Belongings(BaseModel):
     endpoint: str | None
     configs: list[str]
     models: list[str]
+    alarms: list[str] = []
 
     def __str__(self) -> str:
         named = ([f"endpoint {self.endpoint}"] if self.endpoint else []) + [f"config {name}" for name in self.configs]
-        return ", ".join(named + [f"model {name}" for name in self.models]) or "nothing"
+        named += [f"model {name}" for name in self.models] + [f"alarm {name}" for name in self.alarms]
+        return ", ".join(named) or "nothing"
 
 
-def belongings(sagemaker: SageMakerClient, endpoint_name: str) -> Belongings:
-    """The endpoint, and the configurations and models that were tagged as made for it.
+def belongings(client: Client, endpoint_name: str) -> Belongings:
+    """The endpoint, the configurations and models that were tagged as made for it, and its alarms.
 
-    Raises NameConflictError for an endpoint that Trainmaster did not make.
+    `client` makes the boto3 client of a service. Raises NameConflictError for an endpoint that Trainmaster did not make.
     """
+    sagemaker, alarms = client("sagemaker"), alarm_names(endpoint_name, [VARIANT, CHALLENGER])
     endpoint = find_endpoint(sagemaker, endpoint_name)
     if endpoint and not is_ours(sagemaker, endpoint["EndpointArn"], endpoint_name):
         raise NameConflictError(
@@ -42,17 +57,23 @@ def belongings(sagemaker: SageMakerClient, endpoint_name: str) -> Belongings:
     return Belongings(
         endpoint=endpoint_name if endpoint else None,
         configs=[name for name, arn in _configs(sagemaker, endpoint_name) if is_ours(sagemaker, arn, endpoint_name)],
-        models=[name for name, arn in _models(sagemaker, endpoint_name) if is_ours(sagemaker, arn, endpoint_name)],
+        models=[name for name, _ in tagged_models(sagemaker, endpoint_name)],
+        alarms=sorted(alarm.name for alarm in described_alarms(client("cloudwatch"), alarms)),
     )
 
 
-def remove(sagemaker: SageMakerClient, found: Belongings, patience: Patience) -> None:
-    """Delete them, the endpoint first: it is what costs money, and AWS forgets what it runs on without its configuration.
+def remove(client: Client, found: Belongings, patience: Patience) -> None:
+    """Delete them, the endpoint first, with its autoscaling: it is what costs money, and AWS forgets what it runs on without its
+    configuration.
 
     Safe to repeat; what is gone already is fine. Raises DeploymentFailedError when AWS keeps the endpoint.
     """
+    sagemaker = client("sagemaker")
     if found.endpoint:
+        for variant in (VARIANT, CHALLENGER):
+            stop_scaling(client("application-autoscaling"), found.endpoint, variant)
         delete_endpoint(sagemaker, found.endpoint, patience)
+    delete_alarms(client("cloudwatch"), found.alarms)
     for config in found.configs:
         delete(
             lambda config=config: sagemaker.delete_endpoint_config(EndpointConfigName=config),  # type: ignore[misc]
@@ -65,13 +86,21 @@ def remove(sagemaker: SageMakerClient, found: Belongings, patience: Patience) ->
         )
 
 
+def tagged_models(sagemaker: SageMakerClient, endpoint_name: str) -> Iterator[tuple[str, datetime]]:
+    """The models made for an endpoint, and when each was made."""
+    for page in sagemaker.get_paginator("list_models").paginate(NameContains=endpoint_name):
+        for model in page["Models"]:
+            if is_ours(sagemaker, model["ModelArn"], endpoint_name):
+                yield model["ModelName"], model["CreationTime"]
+
+
+def model_names(config: Found) -> set[str]:
+    """Of all variants of a configuration; none where there is no such configuration."""
+    given = [*(config or {}).get("ProductionVariants", []), *(config or {}).get("ShadowProductionVariants", [])]
+    return {variant["ModelName"] for variant in given if "ModelName" in variant}
+
+
 def _configs(sagemaker: SageMakerClient, endpoint_name: str) -> Iterator[tuple[str, str]]:
     for page in sagemaker.get_paginator("list_endpoint_configs").paginate(NameContains=endpoint_name):
         for config in page["EndpointConfigs"]:
             yield config["EndpointConfigName"], config["EndpointConfigArn"]
-
-
-def _models(sagemaker: SageMakerClient, endpoint_name: str) -> Iterator[tuple[str, str]]:
-    for page in sagemaker.get_paginator("list_models").paginate(NameContains=endpoint_name):
-        for model in page["Models"]:
-            yield model["ModelName"], model["ModelArn"]

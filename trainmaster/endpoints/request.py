@@ -13,6 +13,10 @@ from trainmaster.budget.money import Dollars
 from trainmaster.budget.prices import shipped_prices
 from trainmaster.storage.address import S3Uri
 
+SMALLEST_LINEAR_STEP = 10
+"""Percent of a variant's instances, by AWS's rule."""
+LONGEST_WAITING = 28_800 - 3_600
+"""Seconds of a rollout: what AWS gives it at most, less what starting and stopping instances may take."""
 UUID_PATTERN = "[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}"
 EndpointName = Annotated[
     str,
@@ -126,6 +130,24 @@ class Rollout(Choices):
         ),
     ] = None
 
+    @model_validator(mode="after")
+    def _possible(self) -> Self:
+        if self.kind == "linear" and self.step_percent < SMALLEST_LINEAR_STEP:
+            raise ValueError(
+                f"step_percent is {self.step_percent}; AWS's linear steps are of {SMALLEST_LINEAR_STEP} to 50 %"
+            )
+        if self.waiting_seconds() > LONGEST_WAITING:
+            raise ValueError(
+                f"the rollout would wait for {self.waiting_seconds():,} s in all; AWS ends one after 28,800 s, of which at most"
+                f" {LONGEST_WAITING:,} may be waits: take larger steps or wait_seconds of less than {self.wait_seconds}"
+            )
+        return self
+
+    def waiting_seconds(self) -> int:
+        """For how long it waits in all, between its steps and before the old instances go."""
+        bakes = {"all-at-once": 1, "canary": 1, "linear": -(-100 // self.step_percent)}[self.kind]
+        return bakes * self.wait_seconds + self.keep_old_seconds
+
 
 class Lifetime(Choices):
     """When an endpoint is no longer wanted, and what happens to it then."""
@@ -218,11 +240,16 @@ class EndpointChoices(Choices):
     keep_versions: Annotated[
         int, Field(title="Kept versions", description="Earlier proven ones that can be rolled back to.", ge=1, le=20)
     ] = 3
+    force: Annotated[bool, Field(title="Force", description="Deploy again what has just failed here.")] = False
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         if self.serverless and self.scaling:
             raise ValueError("serverless and scaling exclude each other: AWS scales what is serverless by itself")
+        if self.serverless and self.capture_percent:
+            raise ValueError("AWS captures nothing of what is serverless: leave capture_percent or serverless out")
+        if self.serverless and self.rollout != Rollout():
+            raise ValueError("AWS moves all traffic of what is serverless at once, without alarms: leave rollout out")
         return self
 
     def paid_like(self, user_id: str, team: str) -> Self:
@@ -249,7 +276,6 @@ class EndpointRequest(EndpointChoices):
         Challenger | None, Field(title="Challenger", description="A second version for a share of the traffic.")
     ] = None
     shadow: Annotated[Shadow | None, Field(title="Shadow", description="A candidate that is only listened to.")] = None
-    force: Annotated[bool, Field(title="Force", description="Deploy again what has just failed here.")] = False
     dry_run: Annotated[
         bool, Field(title="Dry run", description="Only say what would be done, and what it costs an hour.")
     ] = False
@@ -262,6 +288,8 @@ class EndpointRequest(EndpointChoices):
             raise ValueError("model_version needs a model_group")
         if self.shadow and (self.challenger or self.serverless):
             raise ValueError("AWS shadows a single variant on instances: leave challenger and serverless out")
+        if self.challenger and self.serverless:
+            raise ValueError("AWS serves a single variant where it is serverless: leave challenger or serverless out")
         return self
 
 
@@ -272,3 +300,40 @@ class RemovalRequest(BaseModel):
 
     endpoint_name: EndpointName
     dry_run: Annotated[bool, Field(title="Dry run", description="Only say what would be removed.")] = True
+
+
+class RollbackRequest(BaseModel):
+    """Which endpoint goes back to a version that has proven itself before."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    endpoint_name: EndpointName
+    config_name: Annotated[
+        str,
+        Field(
+            title="Version",
+            description="Its endpoint configuration; the last proven one before what serves now when empty.",
+            pattern=r"^([a-zA-Z0-9](-?[a-zA-Z0-9]){0,62})?$",
+        ),
+    ] = ""
+    user_id: Annotated[
+        str,
+        Field(
+            title="User",
+            description="Whose budget pays its hours (a UUID); empty for TRAINMASTER_USER_ID.",
+            pattern=rf"^({UUID_PATTERN})?$",
+        ),
+    ] = ""
+    team: Annotated[
+        str,
+        Field(
+            title="Team",
+            description="Whose budget pays as well; empty for TRAINMASTER_TEAM.",
+            pattern=rf"^({TEAM_PATTERN})?$",
+        ),
+    ] = ""
+    dry_run: Annotated[bool, Field(title="Dry run", description="Only say what would be done.")] = False
+
+    def payer(self, otherwise: Payer) -> Payer:
+        """Who pays its hours: those it names, else `otherwise`."""
+        return Payer(UUID(self.user_id) if self.user_id else otherwise.user_id, self.team or otherwise.team)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from decimal import Decimal
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
 from trainmaster.endpoints.package import ModelPackage
-from trainmaster.endpoints.plan import Desired, Step
+from trainmaster.endpoints.plan import Desired, Plan, Step
 from trainmaster.endpoints.removing import Belongings
 from trainmaster.endpoints.smoke import SmokeTest
 
@@ -40,11 +41,12 @@ class ServedModel(BaseModel):
             "asked": self.smoke_test.inputs,
             "answered": self.smoke_test.answer,
             "latency": f"{min(self.smoke_test.milliseconds)} ms",
+            "agreement": self.smoke_test.agreement.sentence(),
         }
         return [{"what": what, "value": str(value)} for what, value in rows.items()]
 
 
-def served_model(desired: Desired, package: ModelPackage, steps: list[Step], tested: SmokeTest) -> ServedModel:
+def served_model(desired: Desired, package: ModelPackage, steps: Iterable[Step], tested: SmokeTest) -> ServedModel:
     """The deployment that these led to."""
     return ServedModel(
         endpoint_name=desired.endpoint_name,
@@ -54,6 +56,45 @@ def served_model(desired: Desired, package: ModelPackage, steps: list[Step], tes
         hourly_cost=desired.hourly_cost,
         steps=[str(step) for step in steps],
         smoke_test=tested,
+    )
+
+
+class PlannedDeployment(BaseModel):
+    """What a deployment would do, and what an hour of the endpoint costs before and after, in US dollars.
+
+    `hourly_before` is 0 where none serves and None where nobody knows.
+    """
+
+    model_config = ConfigDict(frozen=True, protected_namespaces=())
+
+    endpoint_name: str
+    config_name: str
+    model_uri: str
+    steps: list[str]
+    hourly_before: Decimal | None
+    hourly_after: Decimal
+
+    def sentence(self) -> str:
+        before = "an unknown amount" if self.hourly_before is None else f"${self.hourly_before}"
+        todo = f"would take {len(self.steps)} steps" if self.steps else "serves this already"
+        return (
+            f"Endpoint {self.endpoint_name} {todo}; an hour of it costs {before} now and at most ${self.hourly_after} then."
+            " Nothing was done."
+        )
+
+    def table(self) -> list[dict[str, Any]]:
+        return [{"step": number, "what": step} for number, step in enumerate(self.steps, 1)]
+
+
+def planned_deployment(desired: Desired, package: ModelPackage, plan: Plan) -> PlannedDeployment:
+    """What a dry run says."""
+    return PlannedDeployment(
+        endpoint_name=desired.endpoint_name,
+        config_name=desired.config_name,
+        model_uri=package.uri,
+        steps=[str(step) for step in plan.steps],
+        hourly_before=plan.hourly_before,
+        hourly_after=desired.hourly_cost,
     )
 
 

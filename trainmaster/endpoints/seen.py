@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +27,7 @@ from trainmaster.training.desk import Desk
 if TYPE_CHECKING:
     from mypy_boto3_sagemaker import SageMakerClient
 
+LONG_AGO = datetime.min.replace(tzinfo=UTC)
 _NAMED = 8  # of the endpoints there are, where another was asked for
 
 
@@ -40,6 +41,12 @@ class Version:
     package: str
     deployed_at: datetime | None
     proof: str
+    made_at: datetime | None = None
+
+    @property
+    def is_proven(self) -> bool:
+        """Whether it has answered a smoke test, so that it can be gone back to."""
+        return self.proof in {"proven", "again"}
 
 
 @dataclass(frozen=True)
@@ -130,9 +137,8 @@ def versions_of(sagemaker: SageMakerClient, endpoint_name: str) -> list[Version]
         for one in page["EndpointConfigs"]:
             tags = tags_of(sagemaker, one["EndpointConfigArn"])
             if tags.get(ENDPOINT_TAG) == endpoint_name:
-                found.append((one["CreationTime"], _version(one["EndpointConfigName"], tags)))
-    found.sort(key=lambda pair: pair[1].deployed_at or pair[0], reverse=True)
-    return [version for _, version in found]
+                found.append(replace(_version(one["EndpointConfigName"], tags), made_at=one["CreationTime"]))
+    return sorted(found, key=lambda version: version.deployed_at or version.made_at or LONG_AGO, reverse=True)
 
 
 def _unknown(sagemaker: SageMakerClient, name: str) -> str:
@@ -161,7 +167,7 @@ def _seen(desk: Desk, endpoint: Mapping[str, Any]) -> SeenEndpoint:
         variants=variants,
         version=_version(config_name, of_config),
         hourly=_hourly(desk, variants),
-        capture_uri=capture.get("DestinationS3Uri", "") if capture.get("EnableCapture") else "",
+        capture_uri=capture.get("DestinationS3Uri", "") if capture.get("EnableCapture", True) else "",
         expires=_moment(tags.get(EXPIRES_TAG)),
         idle_minutes=int(tags[IDLE_TAG]) if tags.get(IDLE_TAG) else None,
         when_over=tags.get(WHEN_OVER_TAG, ""),

@@ -1,0 +1,118 @@
+"""Back to a version that has proven itself before: the same way forward as any deployment, of what is kept in AWS."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, cast
+
+from trainmaster.endpoints.deploying import find_config, find_endpoint, find_model, tags_of
+from trainmaster.endpoints.desired import ChosenModels
+from trainmaster.endpoints.package import inspect_model
+from trainmaster.endpoints.plan import (
+    CHALLENGER,
+    ENDPOINT_TAG,
+    IDLE_TAG,
+    KEEP_TAG,
+    SCALING_TAG,
+    SHADOW,
+    VARIANT,
+    WHEN_OVER_TAG,
+    Desired,
+    variants_rate,
+)
+from trainmaster.endpoints.request import Lifetime, RollbackRequest
+from trainmaster.endpoints.scaling import tagged_scaling
+from trainmaster.endpoints.seen import LONG_AGO, Version, versions_of
+from trainmaster.errors import RefusedError, UnknownChoiceError
+from trainmaster.training.desk import Desk
+
+
+def plan_rollback(endpoint_name: str, serving: str, versions: Sequence[Version], wanted: str = "") -> Version:
+    """The version to go back to: the one wanted or, without one, the proven one deployed last before what serves.
+
+    So going back twice leads further back. Raises UnknownChoiceError and RefusedError, with the versions there are.
+    """
+    proven = [version for version in versions if version.is_proven and version.config != serving]
+    there = f"Proven versions, newest first: {', '.join(one.config for one in proven) or 'none'}."
+    if wanted:
+        found = next((version for version in proven if version.config == wanted), None)
+        if found is None:
+            raise UnknownChoiceError(f"Endpoint {endpoint_name} has no other proven version {wanted}. {there}")
+        return found
+    since = next((_since(version) for version in versions if version.config == serving), None)
+    earlier = [version for version in proven if since is None or _since(version) < since]
+    if not earlier:
+        raise RefusedError(
+            f"Endpoint {endpoint_name} serves {serving or 'nothing'}, and no proven version before it is kept. {there}"
+            " Deploy the model that should serve."
+        )
+    return max(earlier, key=_since)
+
+
+def desire_earlier(desk: Desk, request: RollbackRequest) -> tuple[Desired, ChosenModels]:
+    """The endpoint as it was, and the models that served then; where it was removed and its versions kept, as it was last.
+
+    Raises UnknownChoiceError where nothing is kept, RefusedError where models are gone.
+    """
+    sagemaker, name = desk.client("sagemaker"), request.endpoint_name
+    endpoint, versions = find_endpoint(sagemaker, name), versions_of(sagemaker, name)
+    if endpoint is None and not versions:
+        raise UnknownChoiceError(
+            f"There is no endpoint {name} of Trainmaster's to take back. `trainmaster endpoints list` shows those there are."
+        )
+    serving = endpoint["EndpointConfigName"] if endpoint else ""
+    version = plan_rollback(name, serving, versions, request.config_name)
+    desired = _as_it_was(desk, name, version.config, tags_of(sagemaker, endpoint["EndpointArn"]) if endpoint else {})
+    uris = {
+        variant["VariantName"]: model["PrimaryContainer"]["ModelDataUrl"]
+        for variant in _variants(desired.config)
+        for model in desired.models
+        if model["ModelName"] == variant["ModelName"]
+    }
+    s3 = desk.client("s3")
+    beside = {one: inspect_model(s3, uris[one]) if one in uris else None for one in (CHALLENGER, SHADOW)}
+    main = inspect_model(s3, uris[VARIANT], sha256=version.sha256)
+    return desired, ChosenModels(main, version.package, beside[CHALLENGER], beside[SHADOW])
+
+
+def _as_it_was(desk: Desk, endpoint_name: str, config_name: str, endpoint_tags: dict[str, str]) -> Desired:
+    sagemaker = desk.client("sagemaker")
+    config: Any = find_config(sagemaker, config_name)
+    tags = tags_of(sagemaker, config["EndpointConfigArn"])
+    names = list(dict.fromkeys(variant["ModelName"] for variant in _variants(config)))
+    models = [_model(sagemaker, endpoint_name, model) for model in names]
+    scaling = tagged_scaling(tags.get(SCALING_TAG))
+    of_its_life = endpoint_tags or tags
+    idle, when_over = of_its_life.get(IDLE_TAG), cast("Any", of_its_life.get(WHEN_OVER_TAG, "warn"))
+    most = scaling.max_instances if scaling else None
+    return Desired(
+        endpoint_name,
+        names[0],
+        config_name,
+        models[0],
+        {**config, "Tags": [{"Key": key, "Value": value} for key, value in tags.items()]},
+        variants_rate(desk.prices, _variants(config), desk.settings.region, most),
+        others=tuple(models[1:]),
+        scaling=scaling,
+        lifetime=Lifetime(idle_minutes=int(idle) if idle else None, when_over=when_over),
+        keep_versions=int(of_its_life.get(KEEP_TAG, "3")),
+        earlier=True,
+    )
+
+
+def _model(sagemaker: Any, endpoint_name: str, name: str) -> dict[str, Any]:
+    found = find_model(sagemaker, name)
+    if found is None:
+        raise RefusedError(
+            f"Endpoint {endpoint_name} cannot go back: model {name} was deleted. Deploy its artifact again instead."
+        )
+    tags = [{"Key": ENDPOINT_TAG, "Value": endpoint_name}]
+    return {**{key: found[key] for key in ("ModelName", "PrimaryContainer", "ExecutionRoleArn")}, "Tags": tags}
+
+
+def _variants(config: dict[str, Any]) -> list[dict[str, Any]]:
+    return [*config["ProductionVariants"], *config.get("ShadowProductionVariants", [])]
+
+
+def _since(version: Version) -> Any:
+    return version.deployed_at or version.made_at or LONG_AGO
