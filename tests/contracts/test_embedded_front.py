@@ -25,6 +25,7 @@ from embedded_aws import EmbeddedAws
 from waiting import ENDS_WITHIN, IMAGE, until
 from werkzeug.test import Client as WsgiClient
 
+from trainmaster.embedded.autoscaling import Autoscaling
 from trainmaster.embedded.cloudwatch import Alarms
 from trainmaster.embedded.control import Control
 from trainmaster.embedded.faults import Faults
@@ -435,6 +436,7 @@ def front_of(
         sagemaker=SageMakerApi(operations),
         invoke=invoke,
         alarms=Alarms(account, InvocationMetrics()),
+        autoscaling=Autoscaling(account, InvocationMetrics(), invoke, invoke),
         others=OtherServices(),
         roles=RoleJournal(folder / "roles.jsonl"),
         faults=faults,

@@ -16,7 +16,8 @@ from urllib.parse import urlsplit
 from waitress.channel import ClientDisconnected
 from werkzeug.wrappers import Request, Response
 
-from trainmaster.embedded import log_searches, policies
+from trainmaster.embedded import autoscaling, log_searches, policies
+from trainmaster.embedded.autoscaling import Autoscaling
 from trainmaster.embedded.calls import Call
 from trainmaster.embedded.cloudwatch import Alarms
 from trainmaster.embedded.control import Control
@@ -54,6 +55,7 @@ class Front:
     sagemaker: SageMakerApi
     invoke: Invoke
     alarms: Alarms
+    autoscaling: Autoscaling
     others: OtherServices
     roles: RoleJournal
     quotas: ServiceQuotasApi
@@ -119,6 +121,8 @@ class Front:
             return policies.simulate_principal_policy(self.account, call)
         if call.service == "monitoring" and call.operation.startswith("DescribeAlarms"):
             self.alarms.evaluate()
+        if call.service == autoscaling.SERVICE:
+            return self.autoscaling.answer(call, self.others.answer)
         if call.service == "logs" and call.operation == "FilterLogEvents":
             call = log_searches.by_names(self.account, call)
         return self._others(call)

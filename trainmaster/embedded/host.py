@@ -123,6 +123,7 @@ class Host:
             ),
             invoke=self._endpoints.invoke,
             alarms=self._endpoints.alarms,
+            autoscaling=self._endpoints.autoscaling,
             others=others,
             roles=roles,
             quotas=ServiceQuotasApi(quotas, region, self.account.account_id),

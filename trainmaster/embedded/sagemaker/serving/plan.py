@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from trainmaster.embedded.sagemaker.account import Account
@@ -97,6 +97,34 @@ def check_quota(account: Account, endpoint: str, wanted: Iterable[VariantPlan]) 
                 f"utilization of {used} Instances and a request delta of {more} Instances. "
                 "Please use AWS Service Quotas to request an increase for this quota.",
             )
+
+
+def retained(plans: list[VariantPlan], before: list[VariantPlan], excluded: set[str]) -> list[VariantPlan]:
+    """The new plans with the weights and instance counts the variants have now, as RetainAllVariantProperties asks."""
+    now = {plan.name: plan for plan in before}
+    kept = []
+    for plan in plans:
+        old = now.get(plan.name, plan)
+        weight = plan.weight if "DesiredWeight" in excluded else old.weight
+        instances = plan.instances if "DesiredInstanceCount" in excluded or plan.serverless else old.instances
+        kept.append(replace(plan, weight=weight, instances=instances))
+    return kept
+
+
+def resized(plan: VariantPlan, wanted: Json) -> VariantPlan:
+    """The plan with what UpdateEndpointWeightsAndCapacities wants of it; raises AwsError for what it cannot have."""
+    count = wanted.get("DesiredInstanceCount", plan.instances)
+    changed = wanted.get("ServerlessUpdateConfig", {})
+    if plan.serverless and count != plan.instances:
+        raise invalid(f"Production variant {plan.name} is serverless: it has no DesiredInstanceCount.")
+    if changed and not plan.serverless:
+        raise invalid(f"Production variant {plan.name} runs on instances: it has no ServerlessUpdateConfig.")
+    if count < 1:
+        raise invalid(f"Production variant {plan.name}: DesiredInstanceCount must be at least 1.")
+    return replace(
+        plan,
+        weight=wanted.get("DesiredWeight", plan.weight), instances=count, serverless={**plan.serverless, **changed},
+    )  # fmt: skip
 
 
 def stored(plans: Iterable[VariantPlan]) -> list[dict[str, Any]]:

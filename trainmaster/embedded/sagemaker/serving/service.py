@@ -8,9 +8,9 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import replace
 from functools import partial
 
+from trainmaster.embedded.autoscaling import Autoscaling
 from trainmaster.embedded.cloudwatch import Alarms
 from trainmaster.embedded.faults import Fault, Faults
 from trainmaster.embedded.sagemaker import listing
@@ -21,7 +21,16 @@ from trainmaster.embedded.sagemaker.serving.artifact import DeploymentError
 from trainmaster.embedded.sagemaker.serving.description import described
 from trainmaster.embedded.sagemaker.serving.fleet import DRAIN_SECONDS, Fleet, FleetClosedError
 from trainmaster.embedded.sagemaker.serving.invocation import Invocation, InvocationAnswer
-from trainmaster.embedded.sagemaker.serving.plan import VariantPlan, captured, check_quota, planned, restored, stored
+from trainmaster.embedded.sagemaker.serving.plan import (
+    VariantPlan,
+    captured,
+    check_quota,
+    planned,
+    resized,
+    restored,
+    retained,
+    stored,
+)
 from trainmaster.embedded.sagemaker.serving.rollout import Rollout
 from trainmaster.embedded.sagemaker.serving.router import MODEL_SECONDS, Router
 from trainmaster.embedded.sagemaker.wire import Json, invalid, not_found
@@ -49,6 +58,7 @@ class EndpointService:
         self._folder = account.state / "endpoints"
         self._router = Router(account, model_seconds)
         self.alarms = Alarms(account, self._router.metrics)
+        self.autoscaling = Autoscaling(account, self._router.metrics, self._instances, self._scale)
         self._closing = threading.Event()
         self._lock = threading.Lock()
         self._starting: set[Fleet] = set()
@@ -82,10 +92,34 @@ class EndpointService:
             elif status != "Failed":
                 self._router.expect(name)
                 self._begin(name, self._serve_again)
+        self.autoscaling.start()
+
+    def _instances(self, name: str, variant: str) -> int | None:
+        body = self._account.records.get(KIND, name)
+        if body is None or body["EndpointStatus"] != "InService":
+            return None
+        return next((plan.instances for plan in restored(body["Plan"]) if plan.name == variant), None)
+
+    def _scale(self, name: str, variant: str, instances: int) -> None:
+        wanted = {"VariantName": variant, "DesiredInstanceCount": instances}
+        self._update_weights_and_capacities({"EndpointName": name, "DesiredWeightsAndCapacities": [wanted]})
+
+    def _check_scaled(self, name: str, before: list[VariantPlan], plans: list[VariantPlan]) -> None:
+        """Raises AWS's refusal to change the instance type of a variant that is scaled, or to take it away."""
+        scaled = {target.variant for target in self.autoscaling.targets() if target.endpoint == name}
+        kept = {(plan.name, plan.instance_type) for plan in plans}
+        if lost := sorted(
+            plan.name for plan in before if plan.name in scaled and (plan.name, plan.instance_type) not in kept
+        ):
+            raise invalid(
+                f"The following variants are registered with Application Auto Scaling: {', '.join(lost)}. Deregister them "
+                "as scalable targets before you change their instance type or remove them."
+            )
 
     def close(self) -> None:
         """Stop every model server at once; the records keep their statuses for the next `recover`."""
         self._closing.set()
+        self.autoscaling.close()
         fleets = self._router.close()
         with self._lock:
             fleets += self._starting
@@ -128,8 +162,9 @@ class EndpointService:
             plans = planned(self._account, config)
             if request.get("RetainAllVariantProperties"):
                 excluded = {item["VariantPropertyType"] for item in request.get("ExcludeRetainedVariantProperties", [])}
-                plans = _retained(plans, restored(body["Plan"]), excluded)
+                plans = retained(plans, restored(body["Plan"]), excluded)
             check_quota(self._account, name, plans)
+            self._check_scaled(name, restored(body["Plan"]), plans)
             kept = body.get("LastDeploymentConfig") if request.get("RetainDeploymentConfig") else None
             deployment = request.get("DeploymentConfig") or kept
             self._check_alarms(Rollout.of(deployment, plans))
@@ -149,7 +184,7 @@ class EndpointService:
                     raise invalid(
                         f'Could not find variant "{wanted["VariantName"]}" in endpoint configuration "{config}".'
                     )
-                plans[plan.name] = _resized(plan, wanted)
+                plans[plan.name] = resized(plan, wanted)
             check_quota(self._account, name, plans.values())
             body["Pending"] = _pending(
                 body["EndpointConfigName"], list(plans.values()), self._account.now(), resize=True
@@ -202,7 +237,8 @@ class EndpointService:
             for share in rollout.steps:
                 self._router.shift(name, coming, share)
                 self._show(name, "Baking" if rollout.baking else "ActivatingTraffic")
-                self._bake(rollout, deadline)
+                self._bake(rollout, rollout.baking, deadline)
+            self._bake(rollout, rollout.termination_wait, deadline)
         except DeploymentError as error:
             self._roll_back(name, str(error))
             if coming:
@@ -213,12 +249,11 @@ class EndpointService:
                 coming.close(drain_seconds=0, grace=1)
             raise
         self._router.serve(name, coming)
-        self._closing.wait(rollout.termination_wait)
         serving.close(drain_seconds=0 if self._closing.is_set() else DRAIN_SECONDS)
 
-    def _bake(self, rollout: Rollout, deadline: float) -> None:
+    def _bake(self, rollout: Rollout, seconds: float, deadline: float) -> None:
         """Raises DeploymentError as soon as an alarm goes off, or when the update has taken too long."""
-        until = time.monotonic() + rollout.baking
+        until = time.monotonic() + seconds
         while True:
             self._watch(rollout)
             if time.monotonic() > deadline:
@@ -273,6 +308,7 @@ class EndpointService:
             self._settle(name)
 
     def _remove(self, name: str) -> None:
+        self.autoscaling.deregister(name)
         for fleet in self._router.remove(name):
             fleet.close(drain_seconds=DRAIN_SECONDS)
         shutil.rmtree(self._folder / name, ignore_errors=True)
@@ -429,30 +465,3 @@ def _pending(
         "DataCapture": capture,
         "Resize": resize,
     }
-
-
-def _retained(plans: list[VariantPlan], before: list[VariantPlan], excluded: set[str]) -> list[VariantPlan]:
-    """The new plans with the weights and instance counts the variants have now, as RetainAllVariantProperties asks."""
-    now = {plan.name: plan for plan in before}
-    kept = []
-    for plan in plans:
-        old = now.get(plan.name, plan)
-        weight = plan.weight if "DesiredWeight" in excluded else old.weight
-        instances = plan.instances if "DesiredInstanceCount" in excluded or plan.serverless else old.instances
-        kept.append(replace(plan, weight=weight, instances=instances))
-    return kept
-
-
-def _resized(plan: VariantPlan, wanted: Json) -> VariantPlan:
-    count = wanted.get("DesiredInstanceCount", plan.instances)
-    changed = wanted.get("ServerlessUpdateConfig", {})
-    if plan.serverless and count != plan.instances:
-        raise invalid(f"Production variant {plan.name} is serverless: it has no DesiredInstanceCount.")
-    if changed and not plan.serverless:
-        raise invalid(f"Production variant {plan.name} runs on instances: it has no ServerlessUpdateConfig.")
-    if count < 1:
-        raise invalid(f"Production variant {plan.name}: DesiredInstanceCount must be at least 1.")
-    return replace(
-        plan,
-        weight=wanted.get("DesiredWeight", plan.weight), instances=count, serverless={**plan.serverless, **changed},
-    )  # fmt: skip
