@@ -249,14 +249,21 @@ class Deployment(Made, CloudFormationModel):
 
     kind = "AWS::ApiGateway::Deployment"
     recorded: ClassVar[dict[str, tuple[dict[str, MotoResource], dict[str, GatewayResponse]]]] = {}
+    _unrecorded: ClassVar[list[tuple[str, str]]] = []
 
     def make(self, given: Properties) -> str:
-        backend = Ground.api_gateway()
-        made = backend.create_deployment(given["RestApiId"], given.get("StageName", ""))
-        api = backend.apis[given["RestApiId"]]
-        self._place = (api.id, made.id)
-        self.recorded[made.id] = copy.deepcopy((api.resources, api.gateway_responses))
+        made = Ground.api_gateway().create_deployment(given["RestApiId"], given.get("StageName", ""))
+        self._place = (given["RestApiId"], str(made.id))
+        self._unrecorded.append(self._place)
         return str(made.id)
+
+    @classmethod
+    def record(cls) -> None:
+        """Once a stack's change is done: moto makes what is new in it before it changes what was there, AWS the other way round."""
+        while cls._unrecorded:
+            api_id, made = cls._unrecorded.pop()
+            if api := Ground.api_gateway().apis.get(api_id):
+                cls.recorded[made] = copy.deepcopy((api.resources, api.gateway_responses))
 
     def change(self, given: Properties) -> None:
         """AWS keeps a deployment as it is."""

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any
 from xml.sax.saxutils import escape
 
 from moto.cloudformation.models import cloudformation_backends
+from moto.cloudformation.parsing import OutputMap
 from werkzeug.datastructures import Headers
-from werkzeug.exceptions import HTTPException
 from werkzeug.test import EnvironBuilder
 from werkzeug.wrappers import Request, Response
 
 from trainmaster.embedded.calls import Call
 from trainmaster.embedded.other_services import OtherServices
-from trainmaster.embedded.public_api.stack_resources import Ground
+from trainmaster.embedded.public_api.stack_resources import Deployment, Ground
 from trainmaster.embedded.sagemaker.account import Account
 from trainmaster.embedded.sagemaker.wire import AwsError
 
@@ -41,6 +41,7 @@ class Stacks:
         """moto's answer. A stack whose resource cannot be made is rolled back, as on AWS, where the call itself succeeds."""
         with self._lock:
             response = self._done(call)
+            Deployment.record()
             if response.status_code == 200:
                 _append(self._path, call.request.get_data(as_text=True))
             return response
@@ -62,25 +63,32 @@ class Stacks:
                 method="POST", data=body, content_type="application/x-www-form-urlencoded", headers=headers
             ).get_environ()
             self._done(Call.of(Request(environ)))
+            Deployment.record()
 
     def _done(self, call: Call) -> Response:
         name = call.parameters.get("StackName", [""])[0]
         before = self._found(name)
-        kept = (before.template, dict(before.parameters), before.status) if before else None
+        kept = (before.template, dict(before.parameters), len(before.events)) if before else None
         try:
-            return self._others.answer(call)
-        except (AwsError, HTTPException):
+            response = self._others.answer(call)
+            why = response.get_data(as_text=True)
+            if response.status_code < 400:
+                return response
+        except AwsError:
             raise
-        except Exception as error:  # whatever a resource raised is why its stack failed
-            stack = self._found(name)
-            if stack is None or call.operation == "DeleteStack":
-                raise
-            _log.warning("stack %s failed: %s: %s", name, type(error).__name__, error)
-            if kept is None:
-                self._roll_back_creation(stack, str(error))
-            else:
-                self._roll_back_update(stack, kept[0], kept[1], str(error))
-            return _accepted(call.operation, stack.stack_id)
+        except Exception as error:  # noqa: BLE001 - whatever a resource raised is why its stack failed
+            response, why = None, str(error) or type(error).__name__
+        stack = self._found(name)
+        if stack is None or call.operation == "DeleteStack" or len(stack.events) == (kept[2] if kept else 0):
+            if response is None:
+                raise AwsError("InternalFailure", why, status=500)
+            return response  # the call was refused, and nothing begun
+        _log.warning("stack %s failed: %s", name, why)
+        if kept is None:
+            self._roll_back_creation(stack, why)
+        else:
+            self._roll_back_update(stack, kept[0], kept[1], why)
+        return _accepted(call.operation, stack.stack_id)
 
     def _found(self, name: str) -> Stack | None:
         stacks = cloudformation_backends[self._account.account_id][self._account.region].stacks
@@ -90,13 +98,17 @@ class Stacks:
     def _roll_back_creation(stack: Stack, why: str) -> None:
         stack._add_stack_event("CREATE_FAILED", resource_status_reason=why)
         stack.resource_map.delete()
+        stack.resource_map._resource_json_map = {}  # what is looked up in a map of moto's is made there and then
+        stack.output_map = OutputMap(stack.resource_map, {}, stack.stack_id)
         stack._add_stack_event("ROLLBACK_COMPLETE")
         stack.status = "ROLLBACK_COMPLETE"
 
     @staticmethod
     def _roll_back_update(stack: Stack, template: Any, parameters: dict[str, str], why: str) -> None:
         stack._add_stack_event("UPDATE_FAILED", resource_status_reason=why)
+        told = len(stack.events)
         stack.update(template, stack.role_arn, parameters=parameters)
+        del stack.events[told:]  # moto tells of it as of an update somebody asked for
         stack._add_stack_event("UPDATE_ROLLBACK_COMPLETE")
         stack.status = "UPDATE_ROLLBACK_COMPLETE"
 
