@@ -20,7 +20,7 @@ from trainmaster.budget.budgets import ACCOUNT, Budget, Payer
 from trainmaster.budget.charge import Allowance
 from trainmaster.budget.ledger import Ledger
 from trainmaster.catalog.database import Database
-from trainmaster.catalog.tables import budget_sightings
+from trainmaster.catalog.tables import budget_readings, budget_sightings
 from trainmaster.errors import NameConflictError, NotConfiguredError, OverBudgetError, RefusedError, UnknownChoiceError
 
 ANNA, BEN = uuid.UUID(int=1), uuid.UUID(int=2)
@@ -374,7 +374,8 @@ class TestKeeping:
         ["delete from budget_entries", "update budget_entries set reserved = '0'", "delete from budget_limits",
          "update budget_limits set amount = '999'", "delete from budget_crossings", "update budget_crossings set percent = 1",
          "delete from budget_allowances", "update budget_allowances set amount = '999'",
-         "delete from budget_sightings", "update budget_sightings set at = null"],
+         "delete from budget_sightings", "update budget_sightings set at = null",
+         "delete from budget_readings", "update budget_readings set running = '0'"],
     )  # fmt: skip
     def test_nothing_in_the_books_is_changed_or_deleted(self, ledger: Ledger, database: Database, change: str) -> None:
         limit(ledger, ACCOUNT, "1")
@@ -383,6 +384,8 @@ class TestKeeping:
         ledger.reserve(charge("big", "1"), allowance=Allowance(D(1), "Olga"))
         with database.writing() as connection:
             connection.execute(insert(budget_sightings).values(meter="m", at=ledger.now()))
+            reading = {"meter": "m", "at": ledger.now(), "running": D(1), "most": D(1), "what": "v=1"}
+            connection.execute(insert(budget_readings).values(**reading))
         change = change.replace("'", "" if database.kind == "postgresql" else "'")
         with pytest.raises(DBAPIError, match="append-only"), database.writing() as connection:
             connection.execute(text(change))

@@ -21,7 +21,7 @@ from sqlalchemy import Connection
 
 from trainmaster.budget.budgets import ACCOUNT, Payer, month_of
 from trainmaster.budget.ledger import Ledger
-from trainmaster.budget.metering import Looked, Meter, Metered, Meters, tranche_title
+from trainmaster.budget.metering import Looked, Meter, Metered, Meters, Reading, tranche_title
 from trainmaster.catalog.database import Database
 from trainmaster.errors import OverBudgetError
 
@@ -78,6 +78,12 @@ def looked(meters: Meters, meter: Meter) -> Looked:
     found = meters.look(meter)
     assert found
     return found
+
+
+def looked_measured(meters: Meters, meter: Meter, measured: dict[int, Decimal]) -> list[Decimal | None]:
+    found = meters.look(meter, measured=measured)
+    assert found
+    return [one.bill for one in found.settled]
 
 
 def bills(ledger: Ledger) -> Decimal:
@@ -210,6 +216,58 @@ class TestLooking:
         assert Meters(ledger).running() == []
         assert bills(ledger) == (HOURLY * D("29.5")).quantize(D("0.000001"))
         assert ledger.open_reservations() == []
+
+
+class TestReadings:
+    """How much of it ran when: half of what it can cost at most, and so on."""
+
+    def test_only_what_ran_is_billed(self, meters: Meters, ledger: Ledger, clock: Clock) -> None:
+        meter = meters.start(endpoint())
+        meters.look(meter, reading=Reading(D(2), D(2), "v=2"))
+        hours(clock, 2)
+        meters.look(meter, reading=Reading(D(1), D(2), "v=1"))
+        hours(clock, 3)
+        meters.look(meter, reading=Reading(D(3), D(2), "v=3"))
+        hours(clock, 5)
+        meters.end(meter)
+        assert bills(ledger) == HOURLY * (2 + D("1.5") + D("7.5"))
+
+    def test_what_ran_before_it_was_first_read_ran_as_it_was_read(
+        self, meters: Meters, ledger: Ledger, clock: Clock
+    ) -> None:
+        meter = meters.start(endpoint())
+        meters.look(meter)
+        hours(clock, 1)
+        meters.look(meter, reading=Reading(D(1), D(2), "v=1"))
+        hours(clock, 1)
+        meters.end(meter)
+        assert bills(ledger) == HOURLY
+
+    def test_the_same_reading_is_kept_once(self, meters: Meters, clock: Clock) -> None:
+        meter = meters.start(endpoint())
+        for count in (1, 1, 2, 2, 1):
+            meters.look(meter, reading=Reading(D(count), D(2), f"v={count}"))
+            hours(clock, 0.1)
+        [running] = meters.running()
+        assert [reading.what for _, reading in running.readings] == ["v=1", "v=2", "v=1"]
+
+    def test_of_what_is_paid_by_use_only_hours_that_were_measured_are_billed(
+        self, meters: Meters, ledger: Ledger, clock: Clock
+    ) -> None:
+        meter = meters.start(endpoint())
+        nothing = Reading(D(0), HOURLY, "v=2048 MB")
+        meters.look(meter, reading=nothing)
+        hours(clock, 14)
+        [running] = meters.running()
+        assert (running.over(clock.moment), running.begun(clock.moment)) == ([0, 1], [0, 1, 2])
+        assert looked_measured(meters, meter, {0: D("0.01")}) == [D("0.01")]
+        assert looked_measured(meters, meter, {}) == []
+        [running] = meters.running()
+        assert running.over(clock.moment) == [1]
+        ended = meters.end(meter, measured={1: D("0.02"), 2: D("0.03")})
+        assert ended
+        assert [one.bill for one in ended.settled] == [D("0.02"), D("0.03")]
+        assert bills(ledger) == D("0.06")
 
 
 class TestEnding:

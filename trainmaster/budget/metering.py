@@ -7,10 +7,11 @@ keys made of what is paid for, the meter's number and the tranche's own; so whoe
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from decimal import Decimal
+from itertools import pairwise
 
 from sqlalchemy import select
 
@@ -19,7 +20,7 @@ from trainmaster.budget.charge import Charge, Reservation
 from trainmaster.budget.entries import NOTHING, Entries, over_budget
 from trainmaster.budget.ledger import Ledger
 from trainmaster.budget.money import rounded
-from trainmaster.catalog.tables import budget_entries, budget_sightings
+from trainmaster.catalog.tables import budget_entries, budget_readings, budget_sightings
 from trainmaster.errors import OverBudgetError
 
 TRANCHE = timedelta(hours=6)
@@ -43,10 +44,27 @@ class Metered:
 
 
 @dataclass(frozen=True)
+class Reading:
+    """How much of the most that something can cost runs: US dollars an hour of both, and in words of what.
+
+    `running` is without what is paid by use.
+    """
+
+    running: Decimal
+    most: Decimal
+    what: str = ""
+
+
+Measured = Mapping[int, Decimal]
+"""By number of a tranche, what was used in it besides the time, in US dollars."""
+
+
+@dataclass(frozen=True)
 class Meter:
     """One stay of something. `seen_at` is when it was first seen there: None while it may never have come to be.
 
     `first` and `last` are its tranches so far: all are as long as the first one, and each has the price of when it was booked.
+    `open` are the numbers of those that are not billed yet; `readings` are how much of it ran from when on, oldest first.
     """
 
     name: str
@@ -54,6 +72,8 @@ class Meter:
     first: Reservation
     last: Reservation
     seen_at: datetime | None
+    open: tuple[int, ...] = (0,)
+    readings: tuple[tuple[datetime, Reading], ...] = ()
 
     @property
     def id(self) -> str:
@@ -100,14 +120,36 @@ class Meter:
         """Of the tranche that a point in time lies in."""
         return max((moment - self.since) // self._length, 0)
 
-    def bill(self, tranche: Reservation, until: datetime) -> Decimal:
-        """What a tranche cost that was there from its first sighting until then; to the millionth of a dollar."""
+    def over(self, now: datetime) -> list[int]:
+        """The tranches that a look bills, those not booked yet included."""
+        current = self.number_at(now)
+        return [number for number in self._unbilled(current) if number < current]
+
+    def begun(self, now: datetime) -> list[int]:
+        """The tranches that its end bills."""
+        return [number for number in self._unbilled(self.number_at(now) + 1) if self.begins(number) < now]
+
+    def _unbilled(self, before: int) -> list[int]:
+        return sorted({*self.open, *range(max(self.open) + 1, before)})
+
+    def bill(self, tranche: Reservation, until: datetime, used: Decimal = NOTHING) -> Decimal:
+        """What a tranche cost that was there from its first sighting until then, as much of it as ran, and what was used besides; to
+        the millionth of a dollar."""
         if self.seen_at is None:
             return NOTHING
         number = _number(tranche.key)
-        there = min(until, self.begins(number + 1)) - max(self.seen_at, self.begins(number))
-        microseconds = max(there // timedelta(microseconds=1), 0)
-        return rounded(tranche.charge.hourly * microseconds / (3600 * 10**6))
+        begins, ends = max(self.seen_at, self.begins(number)), min(until, self.begins(number + 1))
+        cost = sum((tranche.charge.hourly * share for share in self._shares(begins, ends)), NOTHING)
+        return rounded(cost / (3600 * 10**6) + used)
+
+    def _shares(self, begins: datetime, ends: datetime) -> Iterator[Decimal]:
+        """Of each stretch of time its microseconds, by how much ran of the most. What ran before the first reading ran as at it."""
+        changes = [at for at, _ in self.readings[1:] if begins < at < ends]
+        for start, end in pairwise([begins, *changes, max(begins, ends)]):
+            now = next((reading for at, reading in reversed(self.readings) if at <= start), None)
+            reading = now or (self.readings[0][1] if self.readings else Reading(Decimal(1), Decimal(1)))
+            microseconds = Decimal((end - start) // timedelta(microseconds=1))
+            yield microseconds if reading.running == reading.most else microseconds * reading.running / reading.most
 
     @property
     def _length(self) -> timedelta:
@@ -159,22 +201,30 @@ class Meters:
         with self._ledger.reading() as entries:
             return _running(entries, resource)
 
-    def look(self, meter: Meter, hourly: Decimal | None = None) -> Looked | None:
+    def look(
+        self,
+        meter: Meter,
+        hourly: Decimal | None = None,
+        *,
+        reading: Reading | None = None,
+        measured: Measured | None = None,
+    ) -> Looked | None:
         """It is there: bill the hours that are over and reserve those that are about to begin. None when it was ended meanwhile.
 
         Hours that have begun are counted whether they fit or not, for they are being spent. `hourly` is what an hour of it costs
-        now, in US dollars; where nobody can say, new hours are reserved at the price of the last ones.
+        now, in US dollars; where nobody can say, new hours are reserved at the price of the last ones. `reading` is how much of it runs
+        from now on; `measured`, of what is paid by use, what was used: only tranches that are in it are billed.
         """
         with self._ledger.writing() as entries:
             found = _still_running(entries, meter)
             if found is None:
                 return None
-            meter, open_ = _sighted(entries, found), _open_tranches(entries, found.resource, found.id)
+            meter = _read_off(entries, _sighted(entries, found), reading)
             now, current = entries.now, found.number_at(entries.now)
-            reserved = [_book(entries, meter, number, hourly) for number in range(max(open_) + 1, current + 1)]
-            billed = [number for number in sorted({*open_, *range(max(open_) + 1, current)}) if number < current]
-            settled = [_settle(entries, meter, number, now) for number in billed]
-            number = max(*open_, current) + 1
+            reserved = [_book(entries, meter, number, hourly) for number in range(max(meter.open) + 1, current + 1)]
+            billed = [number for number in meter.over(now) if measured is None or number in measured]
+            settled = [_settle(entries, meter, number, now, measured) for number in billed]
+            number = max(*meter.open, current) + 1
             due, exhausted = now >= meter.begins(number) - AHEAD, _exhausted(entries, meter, number, hourly)
             if due and not entries.short(meter.charge(number, hourly), meter.month(number)):
                 reserved.append(_book(entries, meter, number, hourly))
@@ -185,28 +235,27 @@ class Meters:
         """Which budget lacks money for the hours of a resource, those due next or those that have begun. Books nothing."""
         with self._ledger.reading() as entries:
             for meter in _running(entries, resource):
-                number = max(*_open_tranches(entries, resource, meter.id), meter.number_at(entries.now)) + 1
+                number = max(*meter.open, meter.number_at(entries.now)) + 1
                 if found := _exhausted(entries, meter, number):
                     return found
         return None
 
-    def end(self, meter: Meter) -> Looked | None:
+    def end(self, meter: Meter, *, measured: Measured | None = None) -> Looked | None:
         """It is gone: bill the time it was there, until now, and release what was reserved beyond. None when it was ended before.
 
-        What was never seen there costs nothing.
+        What was never seen there costs nothing. `measured` is what was used in the tranches that have begun, of what is paid by use.
         """
         with self._ledger.writing() as entries:
             found = _still_running(entries, meter)
             if found is None:
                 return None
-            open_ = _open_tranches(entries, found.resource, found.id)
-            unreserved = range(max(open_) + 1, found.number_at(entries.now) + 1) if found.seen_at else ()
+            unreserved = range(max(found.open) + 1, found.number_at(entries.now) + 1) if found.seen_at else ()
             for number in unreserved:
                 _book(entries, found, number)
             settled, released = list[Reservation](), list[Reservation]()
-            for number in sorted({*open_, *unreserved}):
+            for number in sorted({*found.open, *unreserved}):
                 if found.seen_at and found.begins(number) < entries.now:
-                    settled.append(_settle(entries, found, number, entries.now))
+                    settled.append(_settle(entries, found, number, entries.now, measured))
                 else:
                     released.append(_release(entries, found, number))
             return Looked(found, tuple(settled), (), tuple(released), ended=True)
@@ -248,8 +297,28 @@ def _meter(entries: Entries, name: str, run: int) -> Meter:
     sighting = select(budget_sightings.c.at).where(budget_sightings.c.meter == f"{name}#{run}")
     seen_at = entries.connection.execute(sighting).scalar_one_or_none()
     first = entries.found(f"{name}#{run}.0")
-    last = max(_open_tranches(entries, first.charge.resource, f"{name}#{run}"))
-    return Meter(name, run, first, entries.found(f"{name}#{run}.{last}"), seen_at)
+    open_ = tuple(_open_tranches(entries, first.charge.resource, f"{name}#{run}"))
+    last = entries.found(f"{name}#{run}.{max(open_)}")
+    return Meter(name, run, first, last, seen_at, open_, _readings(entries, f"{name}#{run}"))
+
+
+def _readings(entries: Entries, meter_id: str) -> tuple[tuple[datetime, Reading], ...]:
+    column = budget_readings.c
+    query = select(column.at, column.running, column.most, column.what).where(column.meter == meter_id)
+    rows = entries.connection.execute(query.order_by(column.at))
+    return tuple((row.at, Reading(row.running, row.most, row.what)) for row in rows)
+
+
+def _read_off(entries: Entries, meter: Meter, reading: Reading | None) -> Meter:
+    """The same with a reading that is another than the last one."""
+    if reading is None or (meter.readings and meter.readings[-1][1] == reading):
+        return meter
+    entries.connection.execute(
+        entries.database.insert(budget_readings)
+        .values(meter=meter.id, at=entries.now, running=reading.running, most=reading.most, what=reading.what)
+        .on_conflict_do_nothing()
+    )
+    return _meter(entries, meter.name, meter.run)
 
 
 def _still_running(entries: Entries, meter: Meter) -> Meter | None:
@@ -273,9 +342,11 @@ def _book(entries: Entries, meter: Meter, number: int, hourly: Decimal | None = 
     return entries.book(meter.charge(number, hourly), meter.month(number))
 
 
-def _settle(entries: Entries, meter: Meter, number: int, until: datetime) -> Reservation:
+def _settle(
+    entries: Entries, meter: Meter, number: int, until: datetime, measured: Measured | None = None
+) -> Reservation:
     tranche = entries.found(meter.key(number))
-    return entries.bill(tranche, meter.bill(tranche, until))
+    return entries.bill(tranche, meter.bill(tranche, until, (measured or {}).get(number, NOTHING)))
 
 
 def _release(entries: Entries, meter: Meter, number: int) -> Reservation:

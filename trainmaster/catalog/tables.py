@@ -309,7 +309,20 @@ budget_sightings = Table(
 )
 """What is paid by the hour and was really there: if it is gone, it has to be paid for until then."""
 
-for _books in (budget_entries, budget_limits, budget_crossings, budget_allowances, budget_sightings, dataset_moves):
+budget_readings = Table(
+    "budget_readings",
+    metadata,
+    Column("meter", Text, primary_key=True),
+    Column("at", Moment, primary_key=True),
+    Column("running", Amount, nullable=False),
+    Column("most", Amount, nullable=False),
+    Column("what", Text, nullable=False),
+)
+"""How much of the most that it can cost an hour runs from a moment on, in US dollars, and in words of what."""
+
+for _books in (
+    budget_entries, budget_limits, budget_crossings, budget_allowances, budget_sightings, budget_readings, dataset_moves,
+):  # fmt: skip
     for _change in ("update", "delete"):
         _trigger = (
             f"create trigger {_books.name}_no_{_change} before {_change} on {_books.name}"
