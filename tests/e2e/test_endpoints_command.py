@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import signal
+import subprocess
+import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from uuid import uuid4
@@ -9,10 +13,11 @@ from uuid import uuid4
 import pytest
 from embedded_aws import EmbeddedAws
 from house_models import put_house_model
-from train_shell import Said
+from train_shell import PATIENCE, Said
 
 from trainmaster import cli
 
+WITHIN = 60.0
 HOUSE = '{"bedrooms": 3, "bathrooms": 2, "sqft": 1800, "year_built": 1990}'
 
 
@@ -91,6 +96,52 @@ def test_a_model_is_planned_deployed_shown_asked_and_removed(
     assert "nothing" in endpoints("remove", name, "--yes").out
 
 
+def test_what_an_endpoint_is_asked_is_captured_and_its_drift_told_and_drawn(
+    endpoints: Callable[..., Said], embedded: EmbeddedAws, first_model: str, name: str, tmp_path: Path
+) -> None:
+    assert (
+        endpoints("deploy", "--endpoint-name", name, "--model-uri", first_model, "--capture-percent", "100").code == 0
+    )
+    captured = endpoints("show", name, "--json").json["capture_uri"]
+    assert captured == f"s3://{embedded.environment['TRAINMASTER_BUCKET']}/captured"
+    few = endpoints("drift", name, "--json")
+    assert (few.code, few.json["endpoints"][0]["verdict"]) == (0, "too few"), few
+
+    palace = '{"bedrooms": 3, "bathrooms": 2, "sqft": 19000, "year_built": 1990}'
+    runtime = embedded.client("sagemaker-runtime")
+    for _ in range(120):
+        runtime.invoke_endpoint(EndpointName=name, ContentType="application/json", Body=palace)
+    picture = tmp_path / "drift.png"
+    deadline = time.monotonic() + WITHIN
+    while (drift := endpoints("drift", name, "--picture", str(picture))).code == 0:  # AWS too writes it a while later
+        assert time.monotonic() < deadline, drift
+    assert (drift.code, "have drifted: bedrooms" in drift.out, "sqft (PSI" in drift.out) == (1, True, True), drift
+    assert picture.read_bytes().startswith(b"\x89PNG")
+
+
+def test_ctrl_c_leaves_a_deployment_to_aws_says_so_and_the_same_command_proves_it(
+    endpoints: Callable[..., Said], client_environment: dict[str, str], first_model: str, name: str, tmp_path: Path
+) -> None:
+    wanted = ["deploy", "--endpoint-name", name, "--model-uri", first_model]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "trainmaster.cli", "endpoints", *wanted],
+        env={**client_environment, "TRAINMASTER_STATE_DIR": str(tmp_path / "state")},
+        cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert process.stderr
+    seen = next(line for line in process.stderr if "is Creating" in line)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=PATIENCE)
+    assert (process.returncode, out) == (130, ""), seen + err
+    assert f"AWS goes on with endpoint {name}" in err
+    assert "Traceback" not in err
+
+    again = endpoints(*wanted, "--json")
+    assert (again.code, "smoke_test" in again.json) == (0, True), again
+    assert not any("create" in step for step in again.json["steps"]), again
+    assert endpoints("show", name, "--json").json["version"]["proof"] == "proven"
+
+
 def test_a_version_is_listed_approved_and_rejected_on_somebodys_word(
     endpoints: Callable[..., Said], embedded: EmbeddedAws, first_model: str
 ) -> None:
@@ -154,3 +205,35 @@ def test_what_is_wrong_is_said_in_a_sentence_and_by_the_exit_code(
     assert (refused.code, refused.out) == (code, ""), refused
     assert said in refused.err
     assert "Traceback" not in refused.err
+
+
+def test_going_back_bringing_back_and_what_is_kept(
+    endpoints: Callable[..., Said], embedded: EmbeddedAws, first_model: str, second_model: str, name: str
+) -> None:
+    first = endpoints("deploy", "--endpoint-name", name, "--model-uri", first_model, "--json").json["config_name"]
+    alone = endpoints("rollback", name)
+    assert (alone.code, "no proven version before it" in alone.err) == (1, True), alone
+    second = endpoints("deploy", "--endpoint-name", name, "--model-uri", second_model, "--json").json["config_name"]
+    shown = endpoints("show", name)
+    assert (f"trainmaster endpoints rollback {name}" in shown.out, first in shown.out) == (True, True), shown
+
+    looked = endpoints("rollback", name, "--dry-run", "--json")
+    assert (looked.code, looked.json["config_name"]) == (0, first), looked
+    assert endpoints("show", name, "--json").json["config"] == second
+    back = endpoints("rollback", name)
+    assert (back.code, endpoints("invoke", name, "--data", HOUSE, "--json").json["answer"]["model_version"]) == (
+        0,
+        "v1",
+    )
+    forward = endpoints("rollback", name, "--to", second, "--json")
+    assert (forward.code, forward.json["config_name"]) == (0, second), forward
+
+    sagemaker = embedded.client("sagemaker")
+    sagemaker.delete_endpoint(EndpointName=name)  # as `stop-idle` does
+    sagemaker.get_waiter("endpoint_deleted").wait(EndpointName=name, WaiterConfig={"Delay": 0.1, "MaxAttempts": 600})
+    missing = endpoints("rollback", name)
+    assert (missing.code, f"There is no endpoint {name}" in missing.err) == (1, True), missing
+    started = endpoints("start", name, "--json")
+    assert (started.code, started.json["config_name"]) == (0, second), started
+    again = endpoints("start", name)
+    assert (again.code, "Nothing was done." in again.out) == (0, True), again

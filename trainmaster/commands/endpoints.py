@@ -1,16 +1,21 @@
-"""`trainmaster endpoints plan|deploy`: what bringing a model into service would do and cost, and doing it, without a Prefect server."""
+"""`trainmaster endpoints plan|deploy|rollback|start`: bringing a model into service, an earlier one, or one that was removed."""
 
 from __future__ import annotations
 
 import argparse
 from typing import TYPE_CHECKING
 
+from trainmaster.budget.budgets import Payer
 from trainmaster.commands import endpoints_approving, endpoints_standing, endpoints_watching
-from trainmaster.commands.endpoints_deploying import deploy, planned
+from trainmaster.commands.endpoints_deploying import Planned, carry_out, planned, planned_rollback
 from trainmaster.commands.endpoints_options import add_request_options, read_request
-from trainmaster.commands.endpoints_showing import deployed
+from trainmaster.commands.endpoints_showing import deployed, facts_of_endpoint
 from trainmaster.commands.train_reporting import DONE, add_command, desk_in, note, say, say_json
+from trainmaster.endpoints.deploying import find_endpoint
+from trainmaster.endpoints.request import RollbackRequest
+from trainmaster.endpoints.seen import see_endpoint
 from trainmaster.settings import Settings
+from trainmaster.training.desk import Desk
 
 if TYPE_CHECKING:
     Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]
@@ -28,6 +33,23 @@ def add_parser(commands: Subparsers) -> None:
     add_request_options(plan)
     deploy_ = add_command(subcommands, "deploy", "bring a model into service, proven; again changes nothing", _deploy)
     add_request_options(deploy_)
+    rollback = add_command(subcommands, "rollback", "go back to a version that had proven itself", _rollback)
+    rollback.add_argument(
+        "--to",
+        default="",
+        metavar="CONFIG",
+        help="which, as `show` lists them; the last one before what serves without it",
+    )
+    rollback.add_argument("--dry-run", action="store_true", help="only show what would be done, and the cost an hour")
+    start = add_command(subcommands, "start", "bring back an endpoint that was removed as nobody wanted it", _start)
+    for parser in (rollback, start):
+        parser.add_argument("endpoint", metavar="ENDPOINT", help="its name")
+        parser.add_argument(
+            "--user", default="", metavar="UUID", help="whose budget pays; TRAINMASTER_USER_ID without it"
+        )
+        parser.add_argument(
+            "--team", default="", metavar="TEAM", help="whose pays as well; TRAINMASTER_TEAM without it"
+        )
     endpoints_standing.add_commands(subcommands)
     endpoints_watching.add_commands(subcommands)
     endpoints_approving.add_commands(subcommands)
@@ -36,21 +58,60 @@ def add_parser(commands: Subparsers) -> None:
 def _plan(args: argparse.Namespace, settings: Settings) -> int:
     request = read_request(args, dry_run=True)
     with desk_in(settings) as desk:
-        found = planned(desk, request)
-    if args.json:
-        say_json(found.facts())
-    else:
-        say(*found.lines())
-        note("Nothing was done: `trainmaster endpoints deploy` with the same options does it.")
-    return DONE
+        return _show(planned(desk, request), args, "`trainmaster endpoints deploy` with the same options does it.")
 
 
 def _deploy(args: argparse.Namespace, settings: Settings) -> int:
     request = read_request(args, dry_run=False)
     with desk_in(settings) as desk:
-        served = deploy(desk, request)
+        return _serve(desk, planned(desk, request), request.payer(_payer(settings)), args)
+
+
+def _rollback(args: argparse.Namespace, settings: Settings) -> int:
+    request = _returning(args, args.to)
+    with desk_in(settings) as desk:
+        see_endpoint(desk, args.endpoint)
+        found = planned_rollback(desk, request)
+        if args.dry_run:
+            return _show(found, args, "the same command without --dry-run does it.")
+        return _serve(desk, found, request.payer(_payer(settings)), args)
+
+
+def _start(args: argparse.Namespace, settings: Settings) -> int:
+    request = _returning(args)
+    with desk_in(settings) as desk:
+        there = find_endpoint(desk.client("sagemaker"), args.endpoint)
+        if there is None:
+            return _serve(desk, planned_rollback(desk, request), request.payer(_payer(settings)), args)
+        seen = see_endpoint(desk, args.endpoint)
+    if args.json:
+        say_json(facts_of_endpoint(seen))
+    else:
+        say(f"Endpoint {seen.name} is there: {seen.status} with {seen.config}. Nothing was done.")
+    return DONE
+
+
+def _show(found: Planned, args: argparse.Namespace, how: str) -> int:
+    if args.json:
+        say_json(found.facts())
+    else:
+        say(*found.lines())
+        note(f"Nothing was done: {how}")
+    return DONE
+
+
+def _serve(desk: Desk, found: Planned, payer: Payer, args: argparse.Namespace) -> int:
+    served = carry_out(desk, found, payer)
     if args.json:
         say_json(served.model_dump(mode="json"))
     else:
         say(*deployed(served))
     return DONE
+
+
+def _returning(args: argparse.Namespace, to: str = "") -> RollbackRequest:
+    return RollbackRequest(endpoint_name=args.endpoint, config_name=to, user_id=args.user, team=args.team)
+
+
+def _payer(settings: Settings) -> Payer:
+    return Payer(settings.user_id, settings.team)

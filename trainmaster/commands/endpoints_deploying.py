@@ -1,4 +1,4 @@
-"""A deployment in a terminal, step by step as the flow `deploy-endpoint` takes them."""
+"""A deployment in a terminal, step by step as the flows `deploy-endpoint` and `rollback-endpoint` take them."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from trainmaster.budget.money import shown
 from trainmaster.commands.train_following import StatusLine
 from trainmaster.commands.train_reporting import note
 from trainmaster.commands.train_showing import labelled
-from trainmaster.endpoints import deployment
+from trainmaster.endpoints import deployment, rolling_back
 from trainmaster.endpoints.desired import ChosenModels, approve_hosting
 from trainmaster.endpoints.metering import meter_endpoint
 from trainmaster.endpoints.plan import Desired, Plan
-from trainmaster.endpoints.request import EndpointRequest
+from trainmaster.endpoints.request import EndpointRequest, RollbackRequest
 from trainmaster.endpoints.results import ServedModel, served_model
 from trainmaster.errors import DeploymentFailedError
 from trainmaster.training.desk import Desk
@@ -69,18 +69,24 @@ def planned(desk: Desk, request: EndpointRequest) -> Planned:
         return Planned(models, desired, deployment.plan(desk, desired, on_status=on_status))
 
 
-def deploy(desk: Desk, request: EndpointRequest) -> ServedModel:
-    """Plan it, reserve its first hours, carry it out, prove it. Raises DeploymentFailedError when what served before serves again."""
-    found = planned(desk, request)
+def planned_rollback(desk: Desk, request: RollbackRequest) -> Planned:
+    """What going back, or bringing back what is gone, comes to. Raises RefusedError where there is nothing to go back to."""
+    desired, models = rolling_back.desire_earlier(desk, request)
+    with _status_line(desired) as on_status:
+        return Planned(models, desired, deployment.plan(desk, desired, on_status=on_status))
+
+
+def carry_out(desk: Desk, found: Planned, payer: Payer) -> ServedModel:
+    """Reserve its first hours, do it, prove it. Raises DeploymentFailedError when what served before serves again."""
     desired, plan = found.desired, found.plan
     note(f"Plan: {plan}.")
-    payer = request.payer(Payer(desk.settings.user_id, desk.settings.team))
     deployment.reserve(desk, desired, plan, payer)
     with _told_when_interrupted(desired), _undone_on_failure(desk, desired):
         with _status_line(desired) as on_status:
             deployment.bring_up(desk, desired, plan, payer, on_status=on_status)
         tested = deployment.prove(desk, desired, found.models)
-    deployment.prune(desk, desired)
+    if not desired.earlier:
+        deployment.prune(desk, desired)
     meter_endpoint(desk, desired.endpoint_name)
     return served_model(desired, found.models.main, plan.steps, tested)
 

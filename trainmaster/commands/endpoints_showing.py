@@ -35,8 +35,8 @@ def listed(endpoints: Iterable[SeenEndpoint]) -> Iterator[str]:
     return table([("CHANGED (UTC)", "STATUS", "AN HOUR", "MACHINES", "UNTIL (UTC)", "ENDPOINT"), *rows], frozenset({2}))
 
 
-def of_endpoint(one: SeenEndpoint, versions: Sequence[Version]) -> Iterator[str]:
-    """Everything worth knowing of an endpoint; what nobody knows is left out."""
+def of_endpoint(one: SeenEndpoint, versions: Sequence[Version], url: str) -> Iterator[str]:
+    """Everything worth knowing of an endpoint, and where its public API is; what nobody knows is left out."""
     yield f"Endpoint {one.name}: {one.status}."
     yield from labelled(
         {
@@ -50,6 +50,7 @@ def of_endpoint(one: SeenEndpoint, versions: Sequence[Version]) -> Iterator[str]
             "until": _at(one.expires),
             "when idle": f"{one.idle_minutes} minutes without a call: {one.when_over}" if one.idle_minutes else "",
             "captured": one.capture_uri,
+            "public": f"POST {url}" if url else "",
             "package": one.version.package,
         }
     )
@@ -62,10 +63,9 @@ def of_endpoint(one: SeenEndpoint, versions: Sequence[Version]) -> Iterator[str]
         yield f"Back to the last proven one of these: trainmaster endpoints rollback {one.name}"
 
 
-def facts_of_endpoint(one: SeenEndpoint, versions: Sequence[Version] = ()) -> dict[str, Any]:
+def facts_of_endpoint(one: SeenEndpoint) -> dict[str, Any]:
     """Of an endpoint for machines. Money is text, with every digit."""
-    facts = {**asdict(one), "hourly": _exact(one.hourly), "versions": [asdict(version) for version in versions]}
-    found: dict[str, Any] = to_jsonable_python(facts)
+    found: dict[str, Any] = to_jsonable_python({**asdict(one), "hourly": _exact(one.hourly)})
     return found
 
 
