@@ -55,7 +55,7 @@ class Alarms:
     """The alarms PutMetricAlarm left with moto. Those on metrics of endpoints are evaluated whenever somebody looks at them."""
 
     def __init__(self, account: Account, metrics: InvocationMetrics, clock: Callable[[], float] = time.time) -> None:
-        self._account, self._metrics, self._clock = account, metrics, clock
+        self._account, self.metrics, self._clock = account, metrics, clock
         self._lock = threading.Lock()
         EndpointMetrics.counted.add(metrics)
 
@@ -107,7 +107,7 @@ class Alarms:
         begun = int(self._clock() // length) * length
         values: list[float | None] = []
         for start in (begun - length * back for back in range(count + 1)):
-            found = self._metrics.during(series, start, start + length)
+            found = self.metrics.during(series, start, start + length)
             values.append(found.statistic(statistic) if found else None)
         return values[:count] if values[0] is not None else values[1:]
 

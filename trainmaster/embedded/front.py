@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 from waitress.channel import ClientDisconnected
 from werkzeug.wrappers import Request, Response
 
-from trainmaster.embedded import autoscaling, log_searches, policies
+from trainmaster.embedded import autoscaling, log_searches, metric_data, policies
 from trainmaster.embedded.autoscaling import Autoscaling
 from trainmaster.embedded.calls import Call
 from trainmaster.embedded.cloudwatch import Alarms
@@ -119,10 +119,6 @@ class Front:
             return self.quotas.answer(call)
         if call.service == "iam" and call.operation == "SimulatePrincipalPolicy":
             return policies.simulate_principal_policy(self.account, call)
-        if call.service == "monitoring" and call.operation.startswith("DescribeAlarms"):
-            self.alarms.evaluate()
-        if call.service == autoscaling.SERVICE:
-            return self.autoscaling.answer(call, self.others.answer)
         if call.service == "logs" and call.operation == "FilterLogEvents":
             call = log_searches.by_names(self.account, call)
         return self._others(call)
@@ -131,6 +127,12 @@ class Front:
         if self.public_apis.concerns(call):
             self._wait_until_recovered()
             return self.public_apis.answer(call)
+        if call.service == autoscaling.SERVICE:
+            return self.autoscaling.answer(call, self.others.answer)
+        if call.service == "monitoring" and call.operation.startswith("DescribeAlarms"):
+            self.alarms.evaluate()
+        if call.service == "monitoring" and (known := metric_data.answered(self.alarms.metrics, call)):
+            return known
         response = self.others.answer(call)
         self.roles.note(call, response)
         return response

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import threading
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from itertools import accumulate
@@ -119,15 +119,22 @@ class InvocationMetrics:
                 distribution.add(value)
 
     def during(self, series: Series, start: float, end: float) -> Distribution | None:
-        """Of the whole minutes that begin within these epoch seconds; None when nothing was counted."""
+        """Of the minutes that begin within these epoch seconds; None when nothing was counted."""
         found = Distribution()
+        for values in self.periods(series, start, end, MINUTE).values():
+            found.merge(values)
+        return found if found.count else None
+
+    def periods(self, series: Series, start: float, end: float, period: int) -> dict[int, Distribution]:
+        """What was counted in each period with minutes that begin within these epoch seconds, by when it began."""
+        found: dict[int, Distribution] = defaultdict(Distribution)
+        within = range(math.ceil(start / MINUTE), math.ceil(end / MINUTE))
         with self._lock:
             known = self._minutes.get((series.endpoint, series.variant), {})
-            within = range(math.ceil(start / MINUTE), math.ceil(end / MINUTE))
             for minute in within if len(within) < len(known) else list(known):
                 if minute in within and minute in known and series.metric in known[minute]:
-                    found.merge(known[minute][series.metric])
-        return found if found.count else None
+                    found[minute * MINUTE // period * period].merge(known[minute][series.metric])
+        return dict(found)
 
     def all(self) -> Iterator[tuple[Series, int, Distribution]]:
         """Everything counted: each series, the epoch second its minute began, and its values."""
