@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,9 @@ from trainmaster.endpoints.metering import (
     reserve_hours,
     see_hours,
 )
-from trainmaster.endpoints.plan import Desired
+from trainmaster.endpoints.plan import SCALING_TAG, Desired
+from trainmaster.endpoints.request import Scaling
+from trainmaster.endpoints.scaling import scaling_tag
 from trainmaster.errors import OverBudgetError
 from trainmaster.training.desk import Desk
 
@@ -191,22 +193,20 @@ def test_an_endpoint_that_failed_is_not_there(desk: Desk, hosting: Hosting, cloc
 def test_endpoints_elsewhere_are_left_alone_and_one_that_cannot_be_looked_at_keeps_no_other_from_it(
     desk: Desk, hosting: Hosting, clock: Still
 ) -> None:
-    serverless = {"MemorySizeInMB": 1024, "MaxConcurrency": 1}
-    variant = {"VariantName": "v", "ModelName": hosting.model(), "ServerlessConfig": serverless}
-    paid_by_the_call = hosting.serve(variant)
+    unpriced = hosting.serve(hosting.variant(hosting.model(), InstanceType="ml.c4.large"))
     meters, here = Meters(desk.ledger), endpoint_arn(desk, "")
     for arn in (
         here.replace(desk.account, "210987654321") + "a",
         here.replace(desk.settings.region, "eu-west-1") + "a",
         here.replace("endpoint/", "instance/") + "a",
-        here + paid_by_the_call,
+        here + unpriced,
         here + f"never-{uuid4().hex[:8]}",
     ):
         meters.start(Metered(arn, HOURLY, "config", Payer(ANNA)))
     clock.pass_(1)
     looked_at = {one.finding: one for one in meter_endpoints(desk)}
     assert set(looked_at) == {"failed", "released"}
-    assert "is gone, or serverless" in looked_at["failed"].why
+    assert "No hosting price is known for 'ml.c4.large'" in looked_at["failed"].why
     assert len(meters.running()) == 3
     assert regions_with_endpoints(desk) == ["eu-west-1", desk.settings.region]
 
@@ -227,3 +227,153 @@ def test_its_next_hours_are_reserved_at_the_price_of_the_day_and_at_the_last_one
     tranches = [one for one in desk.ledger.open_reservations() if f"/{name}@" in one.key]
     assert [one.charge.hourly for one in tranches] == [Decimal("0.2"), Decimal("0.2")]
     assert meter_endpoint(desk, name)
+
+
+def test_instances_that_are_added_and_taken_away_are_billed_for_the_time_they_ran(
+    desk: Desk, hosting: Hosting, clock: Still
+) -> None:
+    name = hosting.serve(hosting.variant(hosting.model(), InitialInstanceCount=2))
+    config = hosting.sagemaker.describe_endpoint(EndpointName=name)["EndpointConfigName"]
+    see_hours(desk, desired(name, config, 2 * HOURLY), Payer(ANNA))
+
+    def scale_to(count: int) -> None:
+        hosting.sagemaker.update_endpoint_weights_and_capacities(
+            EndpointName=name,
+            DesiredWeightsAndCapacities=[{"VariantName": "AllTraffic", "DesiredInstanceCount": count}],
+        )
+        hosting.settled(name)
+        assert found(desk) == [(config, "metered")]
+
+    clock.pass_(1)
+    scale_to(1)
+    clock.pass_(2)
+    scale_to(3)
+    clock.pass_(1)
+    gone(hosting, name)
+    assert found(desk) == [(config, "ended")]
+    assert spent(desk) == (HOURLY * (2 * 1 + 1 * 2 + 3 * 1), 0)
+
+
+def test_what_autoscaling_may_add_is_reserved_and_what_it_added_is_billed(
+    desk: Desk, hosting: Hosting, clock: Still
+) -> None:
+    name = hosting.serve()
+    described = hosting.sagemaker.describe_endpoint(EndpointName=name)
+    config = described["EndpointConfigName"]
+    arn = hosting.sagemaker.describe_endpoint_config(EndpointConfigName=config)["EndpointConfigArn"]
+    scaled = Scaling(min_instances=1, max_instances=4)
+    hosting.sagemaker.add_tags(ResourceArn=arn, Tags=[{"Key": SCALING_TAG, "Value": scaling_tag(scaled)}])
+    see_hours(desk, desired(name, config, 4 * HOURLY), Payer(ANNA))
+    clock.pass_(5.5)
+    assert found(desk) == [(config, "reserved")]
+    assert spent(desk) == (0, 2 * 4 * TRANCHE_COST)
+    clock.pass_(0.5)
+    assert found(desk) == [(config, "settled")]
+    assert spent(desk) == (TRANCHE_COST, 4 * TRANCHE_COST)
+
+
+def test_how_many_run_is_looked_up_once_and_then_only_where_it_changed(
+    desk: Desk, hosting: Hosting, clock: Still
+) -> None:
+    name = hosting.serve()
+    config = hosting.sagemaker.describe_endpoint(EndpointName=name)["EndpointConfigName"]
+    see_hours(desk, desired(name, config), Payer(ANNA))
+    asked: list[str] = []
+
+    def client(service: str) -> Any:
+        asked.append(service)
+        return desk.client(service)
+
+    clock.pass_(1)
+    assert [one.finding for one in meter_endpoint(replace(desk, client=client), name)] == ["metered"]
+    assert asked == ["sagemaker"]
+
+
+class TestServerless:
+    MEMORY = 2048
+    MOST = Decimal("0.288")  # two places of 2 GB all of an hour
+
+    @pytest.fixture
+    def name(self, hosting: Hosting) -> str:
+        serverless = {"MemorySizeInMB": self.MEMORY, "MaxConcurrency": 2}
+        return hosting.serve(
+            {"VariantName": "AllTraffic", "ModelName": hosting.model(), "ServerlessConfig": serverless}
+        )
+
+    @pytest.fixture
+    def config(self, desk: Desk, hosting: Hosting, name: str) -> str:
+        config = str(hosting.sagemaker.describe_endpoint(EndpointName=name)["EndpointConfigName"])
+        see_hours(desk, desired(name, config, self.MOST), Payer(ANNA))
+        return config
+
+    def invoked(self, desk: Desk, name: str, seconds: float, at: datetime) -> None:
+        """As CloudWatch would have it."""
+        datum: Any = {
+            "MetricName": "ModelLatency",
+            "Dimensions": [
+                {"Name": "EndpointName", "Value": name},
+                {"Name": "VariantName", "Value": "AllTraffic"},
+            ],
+            "Timestamp": at,
+            "Value": seconds * 1e6,
+            "Unit": "Microseconds",
+        }
+        desk.client("cloudwatch").put_metric_data(Namespace="AWS/SageMaker", MetricData=[datum])
+
+    def test_the_most_is_reserved_and_what_requests_took_is_billed(
+        self, desk: Desk, name: str, config: str, clock: Still
+    ) -> None:
+        began = clock.moment
+        self.invoked(desk, name, 100, began + timedelta(hours=1))
+        self.invoked(desk, name, 50, began + timedelta(hours=2))
+        self.invoked(desk, name, 30, began + timedelta(hours=7))  # of the next hours
+        assert spent(desk) == (0, 6 * self.MOST)
+        clock.pass_(6)
+        assert found(desk) == [(config, "reserved")]  # CloudWatch may show more of them yet
+        clock.pass_(0.1)
+        assert found(desk) == [(config, "settled")]
+        assert spent(desk) == (Decimal("0.00002") * 2 * 150, 6 * self.MOST)
+
+    def test_when_it_is_gone_its_last_requests_are_waited_for_and_billed(
+        self, desk: Desk, hosting: Hosting, name: str, config: str, clock: Still
+    ) -> None:
+        clock.pass_(1)
+        self.invoked(desk, name, 100, clock.moment - timedelta(minutes=2))
+        gone(hosting, name)
+        assert found(desk) == [(config, "waiting")]
+        clock.pass_(0.1)
+        assert found(desk) == [(config, "ended")]
+        assert spent(desk) == (Decimal("0.00002") * 2 * 100, 0)
+
+    def test_one_that_nobody_called_costs_nothing(
+        self, desk: Desk, hosting: Hosting, name: str, config: str, clock: Still
+    ) -> None:
+        clock.pass_(13)
+        assert found(desk) == [(config, "settled")]
+        gone(hosting, name)
+        assert found(desk) == [(config, "ended")]
+        assert spent(desk) == (0, 0)
+
+    def test_while_cloudwatch_cannot_be_asked_nothing_is_billed_and_later_all_is(
+        self, embedded: Any, desk: Desk, name: str, config: str, clock: Still
+    ) -> None:
+        self.invoked(desk, name, 100, clock.moment + timedelta(hours=1))
+        clock.pass_(7)
+        embedded.control("POST", "faults", {"operation": "GetMetricData", "error": "AccessDenied", "status": 403})
+        try:
+            assert found(desk) == [(config, "failed")]
+        finally:
+            embedded.control("DELETE", "faults")
+        assert spent(desk) == (0, 6 * self.MOST)
+        assert found(desk) == [(config, "settled")]
+        assert spent(desk)[0] == Decimal("0.00002") * 2 * 100
+
+
+def test_a_shadow_and_a_challenger_are_billed_like_what_answers(desk: Desk, hosting: Hosting, clock: Still) -> None:
+    name = hosting.serve(hosting.variant(hosting.model(), "main"), hosting.variant(hosting.model("v2"), "challenger"))
+    config = hosting.sagemaker.describe_endpoint(EndpointName=name)["EndpointConfigName"]
+    see_hours(desk, desired(name, config, 2 * HOURLY), Payer(ANNA))
+    clock.pass_(1)
+    gone(hosting, name)
+    assert found(desk) == [(config, "ended")]
+    assert spent(desk) == (2 * HOURLY, 0)

@@ -2,26 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from decimal import Decimal
 from itertools import groupby
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from botocore.exceptions import BotoCoreError, ClientError
 
 from trainmaster.budget.budgets import Payer
 from trainmaster.budget.charge import Reservation
-from trainmaster.budget.metering import Looked, Meter, Metered, Meters
+from trainmaster.budget.metering import Looked, Meter, Metered, Meters, Reading
 from trainmaster.budget.money import shown
-from trainmaster.endpoints.deploying import Found, find_config, find_endpoint
-from trainmaster.endpoints.plan import SETTLING, Desired, hosting_rate
+from trainmaster.budget.serverless import serverless_price
+from trainmaster.endpoints.deploying import Found, find_config, find_endpoint, tags_of
+from trainmaster.endpoints.plan import SETTLING, Desired
+from trainmaster.endpoints.rates import memory_in, most_hourly, running, running_hourly
+from trainmaster.endpoints.usage import LATE, Used, used
 from trainmaster.errors import NotConfiguredError, TrainmasterError, UnknownPriceError
 from trainmaster.training.desk import Desk
-
-if TYPE_CHECKING:
-    from mypy_boto3_sagemaker import SageMakerClient
 
 Finding = Literal["metered", "reserved", "settled", "adopted", "ended", "released", "exhausted", "waiting", "failed"]
 """Reserved, settled: its next or last hours, just now. Adopted: it runs on a configuration nobody reserved hours for. Ended: it is
@@ -70,7 +70,9 @@ def reserve_hours(desk: Desk, desired: Desired, payer: Payer, *, whatever: bool 
 def see_hours(desk: Desk, desired: Desired, payer: Payer, *, whatever: bool = False) -> Meter:
     """As `reserve_hours`, of what AWS is making or serving by now: from this moment on it is billed."""
     meter = reserve_hours(desk, desired, payer, whatever=whatever)
-    Meters(desk.ledger).look(meter, desired.hourly_cost)
+    endpoint = find_endpoint(desk.client("sagemaker"), desired.endpoint_name)
+    reading = _reading(desk, meter, endpoint) if endpoint else None
+    Meters(desk.ledger).look(meter, desired.hourly_cost, reading=reading)
     return meter
 
 
@@ -82,18 +84,18 @@ def meter_endpoint(desk: Desk, name: str, *, give_up: timedelta = timedelta(0)) 
 
 def meter_endpoints(desk: Desk, *, give_up: timedelta = GIVE_UP) -> Iterator[EndpointHours]:
     """Those of every endpoint of the desk's account and region that hours are reserved for, with one Describe each, and
-    another where its next hours have to be priced.
+    another where its next hours have to be priced, or where another number of instances runs than at the last look.
 
     Any number of these may run at once. What fails for one endpoint is a finding, and the others are looked at all the same.
     """
     here = endpoint_arn(desk, "")
     meters = [meter for meter in Meters(desk.ledger).running() if meter.resource.startswith(here)]
     for arn, of_it in groupby(sorted(meters, key=lambda meter: meter.resource), key=lambda meter: meter.resource):
-        running = sorted(of_it, key=lambda meter: meter.since)
+        in_turn = sorted(of_it, key=lambda meter: meter.since)
         try:
-            yield from _of_endpoint(desk, arn, running, give_up)
+            yield from _of_endpoint(desk, arn, in_turn, give_up)
         except (ClientError, BotoCoreError, TrainmasterError) as error:
-            yield EndpointHours(_name(arn), running[-1].part, "failed", why=str(error))
+            yield EndpointHours(_name(arn), in_turn[-1].part, "failed", why=str(error))
 
 
 def regions_with_endpoints(desk: Desk) -> list[str]:
@@ -107,33 +109,92 @@ def _of_endpoint(desk: Desk, arn: str, meters: Sequence[Meter], give_up: timedel
     endpoint = find_endpoint(desk.client("sagemaker"), _name(arn))
     there, changing = _there(endpoint), endpoint is not None and endpoint["EndpointStatus"] in SETTLING
     given_up_before = desk.ledger.now() - give_up
-    books = Meters(desk.ledger)
     for meter in meters:
+        until = min((one.seen_at for one in meters if one.seen_at and one.since > meter.since), default=None)
         if meter.part in there or (changing and meter.seen_at):  # while one replaces another both are billed
-            looked = books.look(meter, _price_now(desk, meter))
+            looked = _look(desk, meter, endpoint, until)
         elif changing or (meter.seen_at is None and meter.since > given_up_before):
             yield EndpointHours(_name(arn), meter.part, "waiting")
             continue
         else:
-            looked = books.end(meter)
+            looked = _end(desk, meter, until)
+            if looked is None:
+                yield EndpointHours(_name(arn), meter.part, "waiting")
         if looked:
             yield _told(_name(arn), looked)
     strange = there - {meter.part for meter in meters}
     if meters and not changing:
-        yield from (_adopted(desk, arn, config, meters[-1].payer) for config in strange)
+        yield from (_adopted(desk, arn, config, endpoint, meters[-1].payer) for config in strange)
+
+
+def _look(desk: Desk, meter: Meter, endpoint: Found, until: datetime | None) -> Looked | None:
+    now = desk.ledger.now()
+    over = [number for number in meter.over(now) if now >= meter.begins(number + 1) + LATE]
+    measured = _measured(desk, meter, over, until or now)
+    reading = _reading(desk, meter, endpoint) if endpoint else None
+    return Meters(desk.ledger).look(
+        meter, _price_now(desk, meter), reading=reading, measured=measured.cost if measured else None
+    )
+
+
+def _end(desk: Desk, meter: Meter, until: datetime | None) -> Looked | None:
+    """None while CloudWatch may have requests of it still to show, and when it was ended meanwhile."""
+    now = desk.ledger.now()
+    measured = _measured(desk, meter, meter.begun(now), until or now)
+    if measured and measured.newest and until is None and measured.newest > now - LATE:
+        return None
+    return Meters(desk.ledger).end(meter, measured=measured.cost if measured else None)
+
+
+def _measured(desk: Desk, meter: Meter, numbers: Sequence[int], until: datetime) -> Used | None:
+    """What was used in these tranches of what is paid by use; None of what is paid by the hour alone. The requests of the time in
+    which one configuration replaces another are counted with the new one."""
+    memory = memory_in(meter.readings[-1][1].what) if meter.readings else {}
+    if not memory or meter.seen_at is None:
+        return None
+    ends = {number: min(meter.begins(number + 1), until) for number in numbers}
+    spans = {number: (max(meter.begins(number), meter.seen_at), end) for number, end in ends.items()}
+    price, now = serverless_price(desk.settings.region), desk.ledger.now()
+    return used(desk.client("cloudwatch"), _name(meter.resource), memory, spans, price=price, now=now)
+
+
+def _reading(desk: Desk, meter: Meter, endpoint: Mapping[str, Any]) -> Reading | None:
+    """How much of it runs, if that is not what was read last: what that costs is another call. None where nobody can say."""
+    what = running(endpoint, meter.part)
+    if not what or (meter.readings and meter.readings[-1][1].what == what):
+        return None
+    try:
+        priced = _priced(desk, meter.part)
+        if priced is None:
+            return None
+        config, most = priced
+        return Reading(running_hourly(desk.prices, config, desk.settings.region, what), most, what)
+    except UnknownPriceError:
+        return None
 
 
 def _price_now(desk: Desk, meter: Meter) -> Decimal | None:
-    """What an hour of a meter's configuration costs by now, when more hours are about to be booked: looking it up is a call.
+    """What an hour of a meter's configuration costs at most by now, when more hours are about to be booked: looking it up is a call.
 
-    None where nobody can say, since the configuration is gone, serverless or of a type without a price.
+    None where nobody can say, since the configuration is gone or of a type without a price.
     """
     if not meter.runs_out(desk.ledger.now()):
         return None
     try:
-        return hosting_rate(desk.prices, _variants(desk.client("sagemaker"), meter.part), desk.settings.region)
-    except (NotConfiguredError, UnknownPriceError):
+        priced = _priced(desk, meter.part)
+    except UnknownPriceError:
         return None
+    return priced[1] if priced else None
+
+
+def _priced(desk: Desk, config_name: str) -> tuple[Mapping[str, Any], Decimal] | None:
+    """A configuration and what an hour of it costs at most; None where it is gone. Raises UnknownPriceError."""
+    sagemaker = desk.client("sagemaker")
+    config = find_config(sagemaker, config_name)
+    if config is None:
+        return None
+    tags = tags_of(sagemaker, config["EndpointConfigArn"])
+    return config, most_hourly(desk.prices, config, tags, desk.settings.region)
 
 
 def _there(endpoint: Found) -> set[str]:
@@ -144,25 +205,17 @@ def _there(endpoint: Found) -> set[str]:
     return {endpoint["EndpointConfigName"], *([pending] if pending else [])}
 
 
-def _adopted(desk: Desk, arn: str, config_name: str, payer: Payer) -> EndpointHours:
+def _adopted(desk: Desk, arn: str, config_name: str, endpoint: Found, payer: Payer) -> EndpointHours:
     """Somebody gave the endpoint a configuration by other ways than ours: its hours are counted from now on."""
-    variants = _variants(desk.client("sagemaker"), config_name)
-    hourly = hosting_rate(desk.prices, variants, desk.settings.region)
-    books = Meters(desk.ledger)
-    meter = books.start(Metered(arn, hourly, config_name, payer), whatever=True)
-    books.look(meter)
-    return EndpointHours(_name(arn), config_name, "adopted", meter.first, "nobody had reserved hours for it")
-
-
-def _variants(sagemaker: SageMakerClient, config_name: str) -> Sequence[tuple[str, int]]:
-    """Instance type and count of each variant. Raises NotConfiguredError for one that is not paid by the hour."""
-    config = find_config(sagemaker, config_name) or {}
-    variants: list[dict[str, Any]] = config.get("ProductionVariants", [])
-    if not variants or not all("InstanceType" in variant for variant in variants):
+    priced = _priced(desk, config_name)
+    if priced is None:
         raise NotConfiguredError(
-            f"The hours of {config_name} cannot be counted: it is gone, or serverless. Look at its cost in the AWS console."
+            f"The hours of {config_name} cannot be counted: it is gone. Look at its cost in the AWS console."
         )
-    return [(variant["InstanceType"], variant["InitialInstanceCount"]) for variant in variants]
+    books = Meters(desk.ledger)
+    meter = books.start(Metered(arn, priced[1], config_name, payer), whatever=True)
+    books.look(meter, reading=_reading(desk, meter, endpoint) if endpoint else None)
+    return EndpointHours(_name(arn), config_name, "adopted", meter.first, "nobody had reserved hours for it")
 
 
 def _told(name: str, looked: Looked) -> EndpointHours:
