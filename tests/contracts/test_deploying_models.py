@@ -1,0 +1,196 @@
+"""Endpoints brought to what was asked for: planned first, watched, scaled, pruned, and taken back to what was proven."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+from desks import desk_at
+from model_deployer import Deployer
+
+from trainmaster.endpoints.alarms import alarm_names
+from trainmaster.endpoints.plan import CHALLENGER, VARIANT
+from trainmaster.endpoints.request import Scaling
+from trainmaster.endpoints.scaling import described_scaling
+from trainmaster.errors import DeploymentFailedError, RefusedError, UnknownChoiceError
+
+HOURLY = Decimal("0.115")  # ml.m5.large, hosting, us-east-1
+
+
+@pytest.fixture
+def deployer(embedded: Any, tmp_path: Path) -> Iterator[Deployer]:
+    with desk_at(tmp_path, embedded.environment, poll_seconds=0.05) as desk:
+        made = Deployer(desk)
+        yield made
+        embedded.control("DELETE", "faults")
+        made.remove()
+        assert made.standing() == (set(), set())
+
+
+def scaling_of(deployer: Deployer, variant: str = VARIANT) -> Scaling | None:
+    return described_scaling(deployer.desk.client("application-autoscaling"), deployer.name, variant)
+
+
+def alarms_of(deployer: Deployer) -> dict[str, dict[str, Any]]:
+    names = alarm_names(deployer.name, [VARIANT, CHALLENGER])
+    found = deployer.desk.client("cloudwatch").describe_alarms(AlarmNames=names)["MetricAlarms"]
+    return {one["AlarmName"].removeprefix(f"{deployer.name}-"): one for one in found}
+
+
+def test_a_plan_tells_steps_and_cost_before_and_after_and_changes_nothing(deployer: Deployer) -> None:
+    model = deployer.model("v1")
+    desired, _, plan = deployer.planned(model, instance_count=2)
+    assert [step.kind for step in plan.steps] == ["create-model", "create-config", "remember", "create-endpoint"]
+    assert (plan.hourly_before, desired.hourly_cost) == (0, 2 * HOURLY)
+    assert deployer.standing() == (set(), set())
+
+    deployer.deploy(model, instance_count=2)
+    desired, _, plan = deployer.planned(model, scaling={"max_instances": 3})
+    assert (plan.hourly_before, desired.hourly_cost) == (2 * HOURLY, 3 * HOURLY)
+    assert deployer.planned(model, instance_count=2)[2].steps == ()
+
+
+def test_a_serverless_endpoint_is_proven_and_costs_at_most_all_its_places_taken(deployer: Deployer) -> None:
+    served = deployer.deploy(deployer.model("v1"), serverless={"memory_mb": 1024, "max_concurrency": 2})
+    [variant] = deployer.config()["ProductionVariants"]
+    assert variant["ServerlessConfig"] == {"MemorySizeInMB": 1024, "MaxConcurrency": 2}
+    assert served.hourly_cost == 2 * Decimal("0.00002") * 3600
+    assert deployer.answer() == "v1"
+
+
+def test_a_challenger_answers_its_share_and_is_proven_too(deployer: Deployer) -> None:
+    main, other = deployer.model("main"), deployer.model("other")
+    served = deployer.deploy(main, challenger={"model_uri": other, "traffic_percent": 30})
+    weights = {one["VariantName"]: one["CurrentWeight"] for one in deployer.described()["ProductionVariants"]}
+    assert weights == {VARIANT: pytest.approx(0.7), CHALLENGER: pytest.approx(0.3)}
+    assert (deployer.answer(VARIANT), deployer.answer(CHALLENGER)) == ("main", "other")
+    assert served.hourly_cost == 2 * HOURLY
+
+    with pytest.raises(DeploymentFailedError, match="predicted_price should lie between"):
+        deployer.deploy(main, challenger={"model_uri": deployer.model("bad", "-1")})
+    assert deployer.described()["EndpointConfigName"] == served.config_name
+
+
+def test_a_shadow_and_what_is_captured_are_part_of_the_configuration(deployer: Deployer) -> None:
+    shadow = {"model_uri": deployer.model("candidate"), "sampling_percent": 50}
+    served = deployer.deploy(deployer.model("v1"), shadow=shadow, capture_percent=20)
+    config = deployer.config()
+    [beside] = config["ShadowProductionVariants"]
+    assert (beside["VariantName"], beside["InitialVariantWeight"]) == ("shadow", 0.5)
+    bucket = deployer.desk.settings.required("bucket")
+    assert config["DataCaptureConfig"]["DestinationS3Uri"] == f"s3://{bucket}/captured"
+    assert config["DataCaptureConfig"]["InitialSamplingPercentage"] == 20
+    assert served.hourly_cost == 2 * HOURLY
+    assert {deployer.answer() for _ in range(5)} == {"v1"}
+
+
+def test_autoscaling_is_attached_and_keeps_its_count_over_an_update(deployer: Deployer) -> None:
+    scaling = {"min_instances": 1, "max_instances": 3, "target_invocations": 500}
+    served = deployer.deploy(deployer.model("v1"), scaling=scaling)
+    assert served.steps[-1] == f"scale {VARIANT}"
+    assert scaling_of(deployer) == Scaling(**scaling)
+    wanted = [{"VariantName": VARIANT, "DesiredInstanceCount": 2}]  # as autoscaling does when traffic grows
+    deployer.sagemaker.update_endpoint_weights_and_capacities(
+        EndpointName=deployer.name, DesiredWeightsAndCapacities=wanted
+    )
+    deployer.planned(deployer.model("v1"))  # which waits until it has settled
+
+    served = deployer.deploy(deployer.model("v2"), scaling=scaling)
+
+    assert served.steps[-1] == f"update endpoint {deployer.name}, keeping its instance counts"
+    assert deployer.described()["ProductionVariants"][0]["CurrentInstanceCount"] == 2
+    assert scaling_of(deployer) == Scaling(**scaling)
+
+
+def test_autoscaling_is_taken_off_where_the_machines_change_and_attached_again(deployer: Deployer) -> None:
+    model, scaling = deployer.model("v1"), {"max_instances": 2}
+    deployer.deploy(model, scaling=scaling)
+    other = deployer.deploy(model, scaling=scaling, instance_type="ml.m5.xlarge")
+    assert [step for step in other.steps if "scal" in step] == [f"stop scaling {VARIANT}", f"scale {VARIANT}"]
+    assert scaling_of(deployer) == Scaling(max_instances=2)
+    assert f"stop scaling {VARIANT}" in deployer.deploy(model).steps
+    assert scaling_of(deployer) is None
+
+
+def test_a_deployment_that_fails_leaves_the_old_ones_autoscaling(deployer: Deployer) -> None:
+    deployer.deploy(deployer.model("v1"), scaling={"max_instances": 2})
+    with pytest.raises(DeploymentFailedError, match="is back on"):
+        deployer.deploy(deployer.model("bad", "-1"))
+    assert scaling_of(deployer) == Scaling(max_instances=2)
+
+
+def test_alarms_follow_what_was_asked_for_and_go_with_the_endpoint(deployer: Deployer) -> None:
+    model = deployer.model("v1")
+    deployer.deploy(model, rollout={"max_error_percent": 5, "max_latency_ms": 200})
+    alarms = alarms_of(deployer)
+    assert {name: (one["MetricName"], one["Threshold"]) for name, one in alarms.items()} == {
+        "errors": ("InvocationModelErrors", 0.05),
+        "5xx": ("Invocation5XXErrors", 0.05),
+        "latency": ("ModelLatency", 200_000),
+    }
+    assert deployer.planned(model, rollout={"max_error_percent": 5, "max_latency_ms": 200})[2].steps == ()
+    served = deployer.deploy(model, rollout={"max_latency_ms": 300})
+    assert [" ".join(step.split()[:2]) for step in served.steps] == ["put alarm", "delete alarm", "delete alarm"]
+    assert {name: one["Threshold"] for name, one in alarms_of(deployer).items()} == {"latency": 300_000}
+    deployer.remove()
+    assert alarms_of(deployer) == {}
+
+
+def test_what_failed_is_not_applied_again_unless_forced(deployer: Deployer) -> None:
+    deployer.deploy(deployer.model("good"))
+    bad = deployer.model("bad", "-1")
+    with pytest.raises(DeploymentFailedError):
+        deployer.deploy(bad)
+    with pytest.raises(RefusedError, match=r"has tried .* before, and it failed: .*predicted_price.*set force"):
+        deployer.deploy(bad)
+    with pytest.raises(DeploymentFailedError):
+        deployer.deploy(bad, force=True)
+    assert deployer.answer() == "good"
+    deployer.deploy(deployer.model("better"))
+    configs, models = deployer.standing()
+    assert (len(configs), len(models)) == (2, 2)  # the note of what failed went with the next that was proven
+
+
+def test_old_versions_are_pruned_to_those_that_were_to_be_kept(deployer: Deployer) -> None:
+    served = [deployer.deploy(deployer.model(f"v{number}"), keep_versions=2) for number in range(4)]
+    configs, models = deployer.standing()
+    assert configs == {one.config_name for one in served[1:]}
+    assert models == {one.model_name for one in served[1:]}
+
+
+def test_going_back_twice_leads_further_back_and_forward_by_name(deployer: Deployer) -> None:
+    served = [deployer.deploy(deployer.model(f"v{number}")) for number in range(3)]
+
+    assert [deployer.back().config_name for _ in range(2)] == [served[1].config_name, served[0].config_name]
+    assert deployer.answer() == "v0"
+    with pytest.raises(RefusedError, match="no proven version before it is kept"):
+        deployer.back()
+    with pytest.raises(UnknownChoiceError, match="has no other proven version nope"):
+        deployer.back("nope")
+    deployer.back(served[2].config_name)
+    assert deployer.answer() == "v2"
+    assert deployer.standing()[0] == {one.config_name for one in served}
+
+
+def test_how_long_an_endpoint_lives_is_told_by_its_tags_alone(deployer: Deployer) -> None:
+    model = deployer.model("v1")
+    deployer.deploy(model, lifetime={"hours": 2, "idle_minutes": 30, "when_over": "remove"})
+    tags = deployer.tags()
+    left = datetime.fromisoformat(tags["trainmaster:expires"]) - datetime.now(UTC)
+    assert timedelta(hours=1.9) < left <= timedelta(hours=2)
+    assert (tags["trainmaster:idle-minutes"], tags["trainmaster:when-over"]) == ("30", "remove")
+    served = deployer.deploy(model)
+    assert served.steps == [f"set lifetime {deployer.name}"]
+    assert {key for key in deployer.tags() if key in {"trainmaster:expires", "trainmaster:idle-minutes"}} == set()
+
+
+def test_a_configuration_says_where_its_model_came_from(deployer: Deployer) -> None:
+    uri = deployer.model("v1")
+    deployer.deploy(uri)
+    tags = deployer.tags(deployer.config()["EndpointConfigArn"])
+    assert (tags["trainmaster:model-uri"], len(tags["trainmaster:sha256"])) == (uri, 64)
+    assert datetime.fromisoformat(tags["trainmaster:deployed-at"]) <= datetime.now(UTC)
