@@ -72,6 +72,33 @@ def test_columns_of_csv_are_found_whatever_separates_them() -> None:
         assert (report.ok, report.examples, report.detection.format) == (True, 9, Format.ALPACA), told(report)
 
 
+@pytest.mark.parametrize("others", [[], ["source"]], ids=["alone", "beside another"])
+def test_tables_of_prompts_and_completions_are_taken_for_what_they_are_in_json(others: list[str]) -> None:
+    names = ["prompt", "completion", *others]
+    pairs = [dict.fromkeys(names, f"text {n}") for n in range(3)]
+    for content in (LAYOUTS["csv"](pairs), LAYOUTS["parquet"](pairs), json_lines(pairs)):
+        report, text = normalised(content)
+        assert (report.ok, report.detection.format, report.examples) == (True, Format.JSONL, 3), told(report)
+        assert report.detection.reason == "3 of 3 examples have `prompt` and `completion`"
+        assert text == canonical(pairs)
+
+
+@pytest.mark.parametrize("content", [{"examples": []}, {"version": 1, "data": [], "licence": "CC0"}], ids=str)
+@pytest.mark.parametrize("indent", [None, 2])
+def test_an_empty_list_of_examples_is_none(content: dict[str, object], indent: int | None) -> None:
+    report = check(json.dumps(content, indent=indent).encode() + b"\n")
+    assert not report.ok
+    assert report.fatal
+    assert (report.fatal.kind, report.examples) == (ProblemKind.EMPTY_FILE, 0)
+
+
+def test_an_example_that_has_an_empty_list_of_that_name_is_one() -> None:
+    example = {"items": [], "instruction": "Count.", "output": "None."}
+    report = check(json.dumps(example).encode())
+    assert (report.ok, report.detection.format, report.examples) == (True, Format.ALPACA, 1)
+    assert check(json_lines([{"data": []}, {"data": [1]}])).examples == 2
+
+
 def test_cells_of_csv_may_be_long_and_of_many_lines_and_are_numbered_by_their_line() -> None:
     long = "many\nlines\n" * 200_000
     examples = [{"prompt": "a", "completion": long, "label": n % 2 == 0} for n in range(2)]

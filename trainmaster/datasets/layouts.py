@@ -19,6 +19,7 @@ from trainmaster.datasets.kinds import ProblemKind
 from trainmaster.datasets.limits import Limits
 from trainmaster.datasets.lines import JsonLines
 from trainmaster.datasets.problems import Findings, Problem
+from trainmaster.datasets.shapes.signatures import has_pair
 from trainmaster.datasets.tabular import CsvRows, ParquetRows, header
 
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
@@ -62,7 +63,8 @@ def _unknown(names: Sequence[str], demanded: Format | None) -> Problem | None:
     """What is wrong with the names of a table's columns."""
     if twice := [name for name, times in Counter(names).items() if times > 1]:
         return Problem(ProblemKind.CONFLICTING_KEYS, f"several columns named {twice[0]!r}", "each name once")
-    if demanded or looks_like(dict.fromkeys(names, "")) not in {None, Format.JSONL}:
+    row = dict.fromkeys(names, "")
+    if demanded or looks_like(row) not in {None, Format.JSONL} or has_pair(row):
         return None
     shown = ", ".join(name[:_LOOKED_AT] for name in names[:8])
     if len(names) < 2:
@@ -123,12 +125,19 @@ def _wrapped_from(head: bytes) -> int | None:
         while True:
             key, at = _decoder.raw_decode(text, _skip(text, at))
             at = _skip(text, at, ":")
-            if key in _WRAPPERS and text[at : at + 1] == "[" and text[_skip(text, at + 1)] in "{[":
-                return len(text[: at + 1].encode())
+            if key in _WRAPPERS and text[at : at + 1] == "[":
+                first = text[_skip(text, at + 1)]
+                if first in "{[" or (first == "]" and _is_no_example(text)):
+                    return len(text[: at + 1].encode())
             _, at = _decoder.raw_decode(text, at)
             at = _skip(text, at, ",")
     except (json.JSONDecodeError, IndexError, RecursionError, TypeError):
         return None
+
+
+def _is_no_example(text: str) -> bool:
+    """Whether an object has the keys of no format: what it holds an empty list under are its examples."""
+    return looks_like(_decoder.raw_decode(text.lstrip())[0]) is Format.JSONL
 
 
 def _skip(text: str, at: int, mark: str = "") -> int:

@@ -26,6 +26,11 @@ def is_turn(value: Any) -> bool:
     return isinstance(value, dict) and ({"role", "content"} <= value.keys() or {"from", "value"} <= value.keys())
 
 
+def has_pair(example: Any) -> bool:
+    """Whether it is a prompt and what completes it, which is no format of ours but what many trainers read."""
+    return _has(example, "prompt", "completion")
+
+
 def _has(example: Any, *keys: str) -> bool:
     return isinstance(example, dict) and all(example.get(key) is not None for key in keys)
 
@@ -109,6 +114,8 @@ def _raw_text(example: Any) -> str | None:
 
 
 def _jsonl(example: Any) -> str | None:
+    if has_pair(example):
+        return "`prompt` and `completion`"
     return "keys of no format known" if isinstance(example, dict) else None
 
 
