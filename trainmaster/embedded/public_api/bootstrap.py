@@ -51,7 +51,7 @@ def main(folder: str, name: str) -> int:
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     lines = channel.makefile("rwb")
     sys.path.insert(0, folder)
-    sys.stdout = io.TextIOWrapper(os.fdopen(1, "wb", closefd=False), encoding="utf-8", write_through=True)
+    sys.stdout = io.TextIOWrapper(os.fdopen(1, "wb", buffering=0, closefd=False), encoding="utf-8", write_through=True)
 
     def say(**said: Any) -> None:
         lines.write(json.dumps(said).encode() + b"\n")
