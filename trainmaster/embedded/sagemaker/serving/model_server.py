@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import email.message
 import http.server
+import importlib.metadata
 import json
 import os
 import signal
 import socket
 import socketserver
+import subprocess
 import sys
 import threading
 import traceback
@@ -21,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from packaging.requirements import InvalidRequirement, Requirement
 from sagemaker_inference import content_types, decoder
 from sagemaker_inference.default_inference_handler import DefaultInferenceHandler
 from sagemaker_inference.transformer import Transformer
@@ -155,6 +158,37 @@ def refuse_pickle() -> None:
     decoder._decoder_map[content_types.NPY] = lambda body: np.load(decoder.BytesIO(body), allow_pickle=False)
 
 
+def install(requirements: Path) -> bool:
+    """As AWS's container before it loads a model; False when pip failed. Where all is there already it is not asked: it takes seconds."""
+    if not requirements.is_file() or all(
+        is_met(line) for line in requirements.read_text(errors="replace").splitlines()
+    ):
+        return True
+    command = [sys.executable, "-m", "pip", "install", "--disable-pip-version-check", "-r", requirements.name]
+    ended = subprocess.run(command, cwd=requirements.parent, stdin=subprocess.DEVNULL, check=False)
+    importlib.invalidate_caches()
+    if ended.returncode:
+        print(
+            f"{requirements.name} cannot be installed, pip ended with {ended.returncode}: it cannot be served.",
+            flush=True,
+        )
+    return not ended.returncode
+
+
+def is_met(line: str) -> bool:
+    """Whether a line asks for nothing that is not there; what is more than a package and its versions is for pip to say."""
+    asked = line.partition("#")[0].strip()
+    if not asked:
+        return True
+    try:
+        requirement = Requirement(asked)
+        there = importlib.metadata.version(requirement.name)
+    except (InvalidRequirement, importlib.metadata.PackageNotFoundError):
+        return False
+    plain = not (requirement.extras or requirement.url or requirement.marker)
+    return plain and requirement.specifier.contains(there, prereleases=True)
+
+
 def main(code: Path, model: Path) -> int:
     # As PID 1 of a namespace it would ignore what it does not handle.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
@@ -164,8 +198,8 @@ def main(code: Path, model: Path) -> int:
     if not script.is_file():
         print(f"The model has no {script.name}, neither in code/ nor at its root: it cannot be served.", flush=True)
         return 1
-    if (code / "requirements.txt").exists():
-        print("requirements.txt is not installed here: the model is served with the packages of this environment.")
+    if not install(code / "requirements.txt"):
+        return 1
     refuse_pickle()
     sys.path.insert(0, str(code))
     context, transformer = Context(model), Transformer(ScikitLearnDefaults())
