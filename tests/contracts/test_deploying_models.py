@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import pytest
+from botocore.exceptions import ClientError
 from desks import desk_at
 from model_deployer import Deployer
 
@@ -119,7 +122,7 @@ def test_autoscaling_is_taken_off_where_the_machines_change_and_attached_again(d
 def test_a_deployment_that_fails_leaves_the_old_ones_autoscaling(deployer: Deployer) -> None:
     deployer.deploy(deployer.model("v1"), scaling={"max_instances": 2})
     with pytest.raises(DeploymentFailedError, match="is back on"):
-        deployer.deploy(deployer.model("bad", "-1"))
+        deployer.deploy(deployer.model("bad", "-1"), rollout={"rehearse": False})
     assert scaling_of(deployer) == Scaling(max_instances=2)
 
 
@@ -194,3 +197,78 @@ def test_a_configuration_says_where_its_model_came_from(deployer: Deployer) -> N
     tags = deployer.tags(deployer.config()["EndpointConfigArn"])
     assert (tags["trainmaster:model-uri"], len(tags["trainmaster:sha256"])) == (uri, 64)
     assert datetime.fromisoformat(tags["trainmaster:deployed-at"]) <= datetime.now(UTC)
+
+
+def test_maintenance_by_aws_is_waited_out(deployer: Deployer, embedded: Any) -> None:
+    deployer.deploy(deployer.model("v1"))
+    fault = {"operation": f"SystemUpdating:{deployer.name}", "latency": 1.0, "count": 1}
+    embedded.control("POST", "faults", fault)
+    deployer.deploy(deployer.model("v2"))
+    assert deployer.answer() == "v2"
+
+
+def test_an_endpoint_nobody_can_update_is_explained_and_left_alone(deployer: Deployer, embedded: Any) -> None:
+    deployer.deploy(deployer.model("v1"))
+    fault = {
+        "operation": f"OutOfService:{deployer.name}",
+        "error": "InternalServerError",
+        "message": "Gone.",
+        "count": 1,
+    }
+    embedded.control("POST", "faults", fault)
+    before = deployer.standing()
+    with pytest.raises(RefusedError, match=r"is OutOfService: AWS keeps it from answering.*remove-endpoint"):
+        deployer.deploy(deployer.model("v2"))
+    assert deployer.standing() == before
+
+
+class Asking:
+    """Somebody who asks the endpoint without pause while the block runs."""
+
+    def __init__(self, deployer: Deployer) -> None:
+        self._deployer, self._over = deployer, threading.Event()
+        self.answered: list[str] = []
+
+    def __enter__(self) -> Asking:
+        self._thread = threading.Thread(target=self._ask)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._thread.join()
+
+    def _ask(self) -> None:
+        while not self._over.is_set():
+            with suppress(ClientError):  # of the model that fails
+                self.answered.append(self._deployer.answer())
+
+
+def test_alarms_that_go_off_bring_the_old_version_back_and_note_what_failed(deployer: Deployer) -> None:
+    old = deployer.deploy(deployer.model("old"))
+    failing = deployer.model("failing", "1 / 0")
+    rollout = {
+        "kind": "canary", "step_percent": 50, "wait_seconds": 120, "max_error_percent": 5, "rehearse": False,
+    }  # fmt: skip
+    with Asking(deployer), pytest.raises(DeploymentFailedError, match=r"(?i)alarm"):
+        deployer.deploy(failing, rollout=rollout)
+    endpoint = deployer.described()
+    assert (endpoint["EndpointStatus"], endpoint["EndpointConfigName"]) == ("InService", old.config_name)
+    assert {deployer.answer() for _ in range(10)} == {"old"}
+    with pytest.raises(RefusedError, match="and it failed"):
+        deployer.deploy(failing, rollout=rollout)
+
+
+def test_an_update_whose_way_back_failed_too_is_explained(deployer: Deployer, embedded: Any) -> None:
+    deployer.deploy(deployer.model("old"))
+    fault = {"operation": f"RollingBack:{deployer.name}", "error": "InternalServerError", "message": "No way back."}
+    embedded.control("POST", "faults", fault)
+    rollout = {
+        "kind": "canary", "step_percent": 50, "wait_seconds": 120, "max_error_percent": 5, "rehearse": False,
+    }  # fmt: skip
+    with Asking(deployer), pytest.raises(DeploymentFailedError, match=r"No way back"):
+        deployer.deploy(deployer.model("failing", "1 / 0"), rollout=rollout)
+    with pytest.raises(RefusedError, match=r"UpdateRollbackFailed: .*a mix of the old and the new version"):
+        deployer.deploy(deployer.model("next"))
+    deployer.remove()
+    assert deployer.deploy(deployer.model("next")).steps[-1] == f"create endpoint {deployer.name}"
