@@ -86,6 +86,9 @@ def test_a_model_is_planned_deployed_shown_asked_and_removed(
     answered = endpoints("invoke", name, "--data", HOUSE, "--json").json["answer"]
     assert (answered["model_version"], answered["predicted_price"] > 0) == ("v1", True)
     assert "predicted_price" in endpoints("invoke", name, "--example").out
+    refused = endpoints("invoke", name, "--data", '{"bedrooms": 99}')
+    assert (refused.code, refused.out, "failed: bedrooms is 99; accepted is" in refused.err) == (1, "", True), refused
+    assert "{" not in refused.err.partition("failed:")[2]
 
     asked = endpoints("remove", name)
     assert (asked.code, f"Do it: trainmaster endpoints remove {name} --yes" in asked.err) == (0, True), asked

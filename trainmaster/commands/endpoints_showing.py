@@ -70,11 +70,22 @@ def facts_of_endpoint(one: SeenEndpoint) -> dict[str, Any]:
 
 
 def deployed(served: ServedModel) -> Iterator[str]:
-    """What was done, and what it answered."""
+    """What serves now, what it answered, and what to do with it."""
+    tested = served.smoke_test
     yield served.sentence()
-    yield from labelled({row["what"]: row["value"] for row in served.table()})
-    yield from labelled({"ask it": f"trainmaster endpoints invoke {served.endpoint_name} --example"})
-    yield from labelled({"remove it": f"trainmaster endpoints remove {served.endpoint_name} --yes"})
+    yield from labelled(
+        {
+            "config": served.config_name,
+            "artifact": served.model_uri,
+            "steps": f"{len(served.steps)} taken" if served.steps else "none needed, it served this already",
+            "asked": ", ".join(f"{name} {value:g}" for name, value in tested.inputs.items()),
+            "answered": ", ".join(f"{name} {value}" for name, value in tested.answer.items()),
+            "latency": f"{min(tested.milliseconds)} ms",
+            "agreement": tested.agreement.sentence(),
+            "ask it": f"trainmaster endpoints invoke {served.endpoint_name} --example",
+            "remove it": f"trainmaster endpoints remove {served.endpoint_name} --yes",
+        }
+    )
 
 
 def _variant(one: Serving) -> str:

@@ -117,7 +117,7 @@ def invoke(
     except ClientError as error:
         if code_of(error) != "ModelError":
             raise
-        said = error.response.get("OriginalMessage") or error.response["Error"]["Message"]
+        said = _words_of(str(error.response.get("OriginalMessage") or error.response["Error"]["Message"]))
         raise DeploymentFailedError(
             f"{_called(endpoint_name, variant)} was asked for {dict(inputs)} and failed: {said}"
         ) from error
@@ -131,6 +131,15 @@ def invoke(
             f"{_called(endpoint_name, variant)} answered {body[:200]!r}, which is not a JSON object."
         )
     return answer
+
+
+def _words_of(message: str) -> str:
+    """The sentence for people, where the model answered with one; else all it said."""
+    try:
+        error = json.loads(message)["error"]
+    except (ValueError, KeyError, TypeError):
+        return message
+    return error if isinstance(error, str) else message
 
 
 def implausible(answer: Mapping[str, Any], card: Mapping[str, Any]) -> str | None:
