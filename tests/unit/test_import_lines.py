@@ -22,6 +22,7 @@ LINES = [
     ),
     ("trainmaster/catalog", {"boto3", "botocore", "trainmaster.settings", "trainmaster.aws", "trainmaster.migration"}),
     ("trainmaster/endpoints/plan.py", {"boto3", "trainmaster.settings"}),
+    *((f"trainmaster/endpoints/api_{part}.py", {"boto3", "trainmaster.settings"}) for part in ("plan", "request")),
     ("trainmaster/endpoints/request.py", {"boto3", "botocore", "trainmaster.settings", "trainmaster.aws"}),
     *(
         (
