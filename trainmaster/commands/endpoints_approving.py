@@ -14,7 +14,9 @@ from trainmaster.commands.train_reporting import DONE, add_command, desk_in, not
 from trainmaster.commands.train_showing import table
 from trainmaster.datasets.showing.wording import printable
 from trainmaster.endpoints.approving import ApprovalRequest, decide_on_version
-from trainmaster.endpoints.registry import Registered, versions
+from trainmaster.endpoints.lineage import Lineage, lineages
+from trainmaster.endpoints.registry import versions
+from trainmaster.endpoints.seen import seen_endpoints
 from trainmaster.settings import Settings
 
 if TYPE_CHECKING:
@@ -40,7 +42,7 @@ def _run(args: argparse.Namespace, settings: Settings) -> int:
     with desk_in(settings) as desk:
         sagemaker = desk.client("sagemaker")
         if args.version is None:
-            return _listed(args, versions(sagemaker, args.group))
+            return _listed(args, list(lineages(versions(sagemaker, args.group), seen_endpoints(desk))))
         request = ApprovalRequest(
             model_group=args.group,
             model_version=args.version,
@@ -57,14 +59,18 @@ def _run(args: argparse.Namespace, settings: Settings) -> int:
     return DONE
 
 
-def _listed(args: argparse.Namespace, found: Sequence[Registered]) -> int:
+def _listed(args: argparse.Namespace, found: Sequence[Lineage]) -> int:
     if args.json:
-        say_json({"versions": [asdict(one) for one in found]})
+        say_json({"versions": [asdict(one.version) | {"endpoints": one.endpoints} for one in found]})
         return DONE
     rows = [
-        (str(one.version), one.status, one.sha256[:12], printable(one.job_name), printable(one.why)) for one in found
-    ]
-    say(*table([("VERSION", "STATUS", "SHA-256", "JOB", "WHY"), *rows], frozenset({0})))
+        (
+            str(one.version.version), one.version.status, one.version.sha256[:12], one.version.dataset_sha256[:12],
+            printable(one.version.job_name), ", ".join(one.endpoints), printable(one.version.why),
+        )
+        for one in found
+    ]  # fmt: skip
+    say(*table([("VERSION", "STATUS", "SHA-256", "DATA", "JOB", "SERVED BY", "WHY"), *rows], frozenset({0})))
     return DONE
 
 
