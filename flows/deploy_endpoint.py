@@ -13,6 +13,7 @@ from tasks.endpoints import (
     desire_endpoint,
     plan_endpoint,
     prune_versions,
+    rehearse,
     reserve_first_hours,
     smoke_test,
     undone_on_failure,
@@ -38,6 +39,8 @@ def deploy_endpoint(request: EndpointRequest) -> ServedModel | PlannedDeployment
     payer = request.payer(Payer(settings.user_id, settings.team))
     reserve_first_hours(desired, plan, payer, settings)
     with undone_on_failure(desired, settings):
+        if plan.rehearses:
+            rehearse(desired, models, payer, settings)
         bring_up(desired, plan, payer, settings)
         tested = smoke_test(desired, models, settings)
     prune_versions(desired, settings, return_state=True)  # what is left the next deployment removes

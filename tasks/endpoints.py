@@ -15,10 +15,11 @@ from tasks.progress import Teller
 from trainmaster.aws.clients import Clients
 from trainmaster.budget.budgets import Payer
 from trainmaster.budget.prices import known_prices
-from trainmaster.endpoints import deployment, removing, rolling_back
+from trainmaster.endpoints import deployment, rehearsing, removing, rolling_back
 from trainmaster.endpoints.desired import ChosenModels, approve_hosting
 from trainmaster.endpoints.metering import meter_endpoint
 from trainmaster.endpoints.plan import Desired, Plan
+from trainmaster.endpoints.rehearsing import rehearsal_of
 from trainmaster.endpoints.removing import Belongings
 from trainmaster.endpoints.request import EndpointChoices, EndpointRequest, RollbackRequest
 from trainmaster.endpoints.smoke import SmokeTest
@@ -74,6 +75,17 @@ def reserve_first_hours(desired: Desired, planned: Plan, payer: Payer, settings:
     with desk_of(settings) as desk:
         meter = deployment.reserve(desk, desired, planned, payer)
         tell_standing(desk.ledger, meter.first.key)
+
+
+@step(task_run_name="rehearse {desired.endpoint_name}")
+def rehearse(desired: Desired, models: ChosenModels, payer: Payer, settings: Settings) -> None:
+    """Try the new version on an endpoint of its own; fails unless it answers sensibly there."""
+    tried = rehearsal_of(desired)
+    with desk_of(settings) as desk:
+        tested = rehearsing.rehearse(desk, desired, models, payer, on_status=_teller_of(tried))
+    get_run_logger().info(
+        "%s answered %s for %s, and was removed again.", tried.endpoint_name, tested.answer, tested.inputs
+    )
 
 
 @step(task_run_name="bring up {desired.endpoint_name}")

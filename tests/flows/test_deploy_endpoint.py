@@ -11,7 +11,7 @@ from served_models import GOOD, put, put_model
 
 from flows.deploy_endpoint import deploy_endpoint
 from flows.remove_endpoint import remove_endpoint
-from trainmaster.endpoints.request import EndpointRequest, RemovalRequest
+from trainmaster.endpoints.request import EndpointRequest, RemovalRequest, Rollout
 from trainmaster.errors import (
     DeploymentFailedError,
     ModelRefusedError,
@@ -76,11 +76,12 @@ def test_a_first_deployment_that_fails_is_taken_away_whole(stack: Any, inference
         deploy_endpoint(EndpointRequest(model_uri=uri, endpoint_name=NAME))
 
 
+@pytest.mark.parametrize("rehearse", [True, False], ids=["rehearsed", "not rehearsed"])
 @pytest.mark.parametrize(
     ("inference", "said"), [BROKEN["a model that cannot be loaded"], BROKEN["a price that is not one"]]
 )
 def test_an_update_that_fails_leaves_the_old_model_serving_and_nothing_new(
-    stack: Any, inference: str, said: str
+    stack: Any, inference: str, said: str, rehearse: bool
 ) -> None:
     old = deploy_endpoint(
         EndpointRequest(
@@ -90,8 +91,17 @@ def test_an_update_that_fails_leaves_the_old_model_serving_and_nothing_new(
     )
     with pytest.raises(DeploymentFailedError, match=said):
         deploy_endpoint(
-            EndpointRequest(model_uri=put_model(stack, "broken.tar.gz", inference, "broken"), endpoint_name=NAME)
+            EndpointRequest(
+                model_uri=put_model(stack, "broken.tar.gz", inference, "broken"),
+                endpoint_name=NAME,
+                rollout=Rollout(rehearse=rehearse),
+            )
         )
+    assert [
+        one["EndpointName"]
+        for one in stack.client("sagemaker").list_endpoints()["Endpoints"]
+        if NAME in one["EndpointName"]
+    ] == [NAME]
     endpoint = stack.client("sagemaker").describe_endpoint(EndpointName=NAME)
     assert (endpoint["EndpointStatus"], endpoint["EndpointConfigName"]) == ("InService", old.config_name)
     assert answer(stack) == {"predicted_price": 7, "model_version": "good"}
@@ -154,8 +164,9 @@ def test_where_the_old_configuration_is_gone_the_endpoint_is_left_as_it_is_and_s
     old = deploy_endpoint(EndpointRequest(model_uri=good, endpoint_name=NAME))
     stack.client("sagemaker").delete_endpoint_config(EndpointConfigName=old.config_name)
     broken = put_model(stack, "broken.tar.gz", GOOD.format(version="broken", price="-5"), "broken")
+    hasty = EndpointRequest(model_uri=broken, endpoint_name=NAME, rollout=Rollout(rehearse=False))
     with pytest.raises(DeploymentFailedError, match=f"could not be taken back to {old.config_name}: look at it"):
-        deploy_endpoint(EndpointRequest(model_uri=broken, endpoint_name=NAME))
+        deploy_endpoint(hasty)
     assert stack.client("sagemaker").describe_endpoint(EndpointName=NAME)["EndpointStatus"] == "InService"
 
 

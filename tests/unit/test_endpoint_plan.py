@@ -10,7 +10,7 @@ from trainmaster.embedded.sagemaker import wire
 from trainmaster.endpoints.desired import ChosenModels, Place, desired_endpoint
 from trainmaster.endpoints.package import ModelPackage
 from trainmaster.endpoints.plan import Described, Desired, plan_deployment
-from trainmaster.endpoints.request import EndpointRequest
+from trainmaster.endpoints.request import EndpointRequest, Rollout
 from trainmaster.endpoints.smoke import implausible, sample_inputs
 from trainmaster.errors import NameConflictError, OverBudgetError, RefusedError, UnknownPriceError
 
@@ -50,16 +50,37 @@ def described(status: str | None, config: str | None, **known: Any) -> Described
         (described(None, None), ["remember", "create-endpoint"]),
         (
             described("InService", "other", made=False),
-            ["create-model", "create-config", "remember", "update-endpoint"],
+            ["create-model", "create-config", "rehearse", "remember", "update-endpoint"],
         ),
-        (described("InService", "other"), ["remember", "update-endpoint"]),
+        (described("InService", "other"), ["rehearse", "remember", "update-endpoint"]),
+        (described("InService", "other", proof="proven"), ["remember", "update-endpoint"]),
+        (
+            described(
+                "InService", "other", variants=({"VariantName": "all-traffic", "ModelName": desired().model_name},)
+            ),
+            ["remember", "update-endpoint"],
+        ),
         (described("Failed", "other"), ["delete-endpoint", "remember", "create-endpoint"]),
         (described("InService", desired().config_name), []),
     ],
-    ids=["nothing there", "made already", "another serves", "made and another serves", "failed", "serves"],
+    ids=[
+        "nothing there",
+        "made already",
+        "another serves",
+        "made and another serves",
+        "proven before",
+        "of the same model",
+        "failed",
+        "serves",
+    ],
 )
 def test_the_plan_has_only_what_is_missing(described: Described, steps: list[str]) -> None:
     assert kinds(described) == steps
+
+
+def test_a_rehearsal_can_be_left_out() -> None:
+    hasty = desired(REQUEST.model_copy(update={"rollout": Rollout(rehearse=False)}))
+    assert kinds(described("InService", "other"), hasty) == ["remember", "update-endpoint"]
 
 
 @pytest.mark.parametrize("status", ["OutOfService", "UpdateRollbackFailed"])

@@ -17,6 +17,7 @@ from trainmaster.endpoints import deployment, rolling_back
 from trainmaster.endpoints.desired import ChosenModels, approve_hosting
 from trainmaster.endpoints.metering import meter_endpoint
 from trainmaster.endpoints.plan import Desired, Plan
+from trainmaster.endpoints.rehearsing import rehearsal_of, rehearse
 from trainmaster.endpoints.request import EndpointRequest, RollbackRequest
 from trainmaster.endpoints.results import ServedModel, served_model
 from trainmaster.errors import DeploymentFailedError
@@ -33,9 +34,11 @@ class Planned:
 
     def lines(self) -> Iterator[str]:
         """For people."""
-        yield f"Endpoint {self.desired.endpoint_name}: {'nothing to do, it serves this already' if not self.plan.steps else 'to do'}."
+        todo = "to be done, in this order:" if self.plan.steps else "nothing to do, it serves this already."
+        yield f"Endpoint {self.desired.endpoint_name}: {todo}"
         yield from (f"  {number}. {step}" for number, step in enumerate(self.plan.steps, 1))
-        now = "not known" if self.plan.hourly_before is None else f"{shown(self.plan.hourly_before)} an hour"
+        before = self.plan.hourly_before
+        now = "not known" if before is None else f"{shown(before)} an hour" if before else "nothing, there is none"
         yield from labelled(
             {
                 "model": self.models.main.uri,
@@ -82,6 +85,9 @@ def carry_out(desk: Desk, found: Planned, payer: Payer) -> ServedModel:
     note(f"Plan: {plan}.")
     deployment.reserve(desk, desired, plan, payer)
     with _told_when_interrupted(desired), _undone_on_failure(desk, desired):
+        if plan.rehearses:
+            with _status_line(rehearsal_of(desired)) as on_status:
+                rehearse(desk, desired, found.models, payer, on_status=on_status)
         with _status_line(desired) as on_status:
             deployment.bring_up(desk, desired, plan, payer, on_status=on_status)
         tested = deployment.prove(desk, desired, found.models)
@@ -93,7 +99,7 @@ def carry_out(desk: Desk, found: Planned, payer: Payer) -> ServedModel:
 
 @contextmanager
 def _status_line(desired: Desired) -> Iterator[deployment.OnStatus]:
-    line = StatusLine(sys.stderr, f"Endpoint {desired.endpoint_name}")
+    line = StatusLine(sys.stderr, "AWS")
     try:
         yield lambda status: line.show(status, f"Endpoint {desired.endpoint_name} is {status}.")
     finally:

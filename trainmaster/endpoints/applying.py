@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 
 
 def apply_plan(client: Client, desired: Desired, steps: Sequence[Step], patience: Patience) -> None:
-    """Carry out the steps in order. What another run of the same plan did already counts as done.
+    """Carry out the steps in order, none of which is a rehearsal. What another run of the same plan did already counts as done.
 
     `client` makes the boto3 client of a service. Steps of AFTERWARDS take an endpoint in service.
     """

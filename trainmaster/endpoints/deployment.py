@@ -17,7 +17,16 @@ from trainmaster.endpoints.desired import ChosenModels, Place, desired_endpoint
 from trainmaster.endpoints.lineage import version_of_artifact
 from trainmaster.endpoints.metering import reserve_hours, see_hours
 from trainmaster.endpoints.package import inspect_model
-from trainmaster.endpoints.plan import AFTERWARDS, CHALLENGER, VARIANT, Desired, Plan, plan_deployment, variants_rate
+from trainmaster.endpoints.plan import (
+    AFTERWARDS,
+    CHALLENGER,
+    REHEARSAL,
+    VARIANT,
+    Desired,
+    Plan,
+    plan_deployment,
+    variants_rate,
+)
 from trainmaster.endpoints.pruning import prune_versions
 from trainmaster.endpoints.registry import resolve
 from trainmaster.endpoints.removing import Belongings
@@ -84,12 +93,13 @@ def reserve(desk: Desk, desired: Desired, planned: Plan, payer: Payer) -> Meter:
 def bring_up(
     desk: Desk, desired: Desired, planned: Plan, payer: Payer, *, on_status: OnStatus = lambda _: None
 ) -> None:
-    """Carry out the plan and wait until the endpoint serves just this configuration; it is billed from when it is being made.
+    """Carry out the plan, but for its rehearsal, and wait until the endpoint serves just this configuration; it is billed from when it is being made.
 
     Raises DeploymentFailedError when it comes to serve anything else.
     """
     patience = patience_of(desk.settings, desired)
-    apply_plan(desk.client, desired, [step for step in planned.steps if step.kind not in AFTERWARDS], patience)
+    steps = [step for step in planned.steps if step.kind not in {*AFTERWARDS, REHEARSAL}]
+    apply_plan(desk.client, desired, steps, patience)
     see_hours(desk, desired, payer, whatever=not planned.launches)
     endpoint = settle(desk.client("sagemaker"), desired.endpoint_name, patience, on_status=on_status)
     require_serving(endpoint, desired)

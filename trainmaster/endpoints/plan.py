@@ -49,9 +49,11 @@ HOPELESS = {
 
 Kind = Literal[
     "create-model", "create-config", "put-alarm", "stop-scaling", "remember", "delete-endpoint", "create-endpoint",
-    "update-endpoint", "scale", "set-lifetime", "delete-alarm",
+    "update-endpoint", "scale", "set-lifetime", "delete-alarm", "rehearse",
 ]  # fmt: skip
 LAUNCHES: frozenset[Kind] = frozenset({"create-endpoint", "update-endpoint"})
+REHEARSAL: Kind = "rehearse"
+"""The step that is taken on an endpoint of its own, before the one that serves is touched."""
 AFTERWARDS: frozenset[Kind] = frozenset({"scale", "set-lifetime", "delete-alarm"})
 """Steps that take an endpoint in service, so they follow the wait for it."""
 
@@ -139,6 +141,10 @@ class Plan:
         """Whether it brings anything into service: then money is to be reserved first."""
         return any(step.kind in LAUNCHES for step in self.steps)
 
+    @property
+    def rehearses(self) -> bool:
+        return any(step.kind == REHEARSAL for step in self.steps)
+
     def __str__(self) -> str:
         return "; ".join(map(str, self.steps)) or "nothing to do, it serves this already"
 
@@ -221,6 +227,8 @@ def _launching(desired: Desired, described: Described) -> list[Step]:
     ]
     if not described.has_config:
         steps.append(Step("create-config", desired.config_name))
+    if _rehearses(desired, described):
+        steps.append(Step(REHEARSAL, desired.config_name))
     steps += [Step("put-alarm", alarm.name) for alarm in desired.alarms if alarm not in described.alarms]
     steps += [Step("stop-scaling", variant) for variant in described.scaling if _must_stop(desired, described, variant)]
     if described.status == "InService":
@@ -250,6 +258,13 @@ def _following(desired: Desired, described: Described, *, created: bool) -> list
         steps.append(Step("set-lifetime", desired.endpoint_name))
     wanted = {alarm.name for alarm in desired.alarms}
     return [*steps, *(Step("delete-alarm", name) for name in sorted({one.name for one in described.alarms} - wanted))]
+
+
+def _rehearses(desired: Desired, described: Described) -> bool:
+    """A model that does not serve by now, in a configuration that has not proven itself before."""
+    if described.status != "InService" or described.proof == "proven" or not desired.rollout.rehearse:
+        return False
+    return bool({one["ModelName"] for one in desired.models} - {one["ModelName"] for one in described.variants})
 
 
 def _must_stop(desired: Desired, described: Described, variant: str) -> bool:

@@ -130,6 +130,14 @@ class Rollout(Choices):
         ),
     ] = None
 
+    rehearse: Annotated[
+        bool,
+        Field(
+            title="Rehearse",
+            description="Try a new version on an endpoint of its own first, which is paid while it stands: a bad one then never answers anybody.",
+        ),
+    ] = True
+
     @model_validator(mode="after")
     def _possible(self) -> Self:
         if self.kind == "linear" and self.step_percent < SMALLEST_LINEAR_STEP:
