@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
+import obstore
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from obstore.store import MemoryStore
 from scripted_ends import Bin, Call, Notes, Shelf, packed, sha256, tag_of, transfers
 
 from trainmaster.errors import (
@@ -23,6 +25,7 @@ from trainmaster.errors import (
     StorageUnavailableError,
 )
 from trainmaster.storage.copy import Copied, CopyLimits, NotCopied, Tally, Transfer, copy_objects
+from trainmaster.storage.ends.obstore_reading import PAGE, Reader
 from trainmaster.storage.ends.protocols import NoRoomError, ThrottledError, Version
 
 LIMITS = CopyLimits(pause_seconds=0.001, tries=3)
@@ -60,6 +63,39 @@ def test_two_requests_are_made_for_an_object_and_few_for_seeing_all_of_them() ->
     assert shelf.count("look") == bin_.count("look") == 0
     assert tally.objects == 300
     assert (tally.at_once, tally.in_flight) == (0, 0)
+
+
+def test_pages_listed_grow_with_the_count_of_objects_and_not_with_its_square() -> None:
+    shelf, bin_, pages = shelf_of(5000), Bin(lists=True), list[int]()
+    place = {path: n for n, path in enumerate(shelf.objects)}
+
+    def counted(paths: Sequence[str]) -> dict[str, Version]:
+        pages.append(1 + (place[max(paths)] - place[min(paths)]) // PAGE)
+        return listing(paths)
+
+    listing, bin_.listing = bin_.listing, counted  # type: ignore[method-assign]
+    require_all(shelf, bin_, copied(shelf, bin_))
+    assert sum(pages) <= 3 * 5, "were each group strewn over the folder, it would be six times five"
+
+
+def test_a_listing_begins_at_the_first_and_ends_with_the_last_of_what_is_looked_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    store, asked = MemoryStore(), list[int]()
+    for n in range(5000):
+        obstore.put(store, f"folder/{n:04}.gz", b"1")
+    listed = obstore.list
+
+    def counted(*args: Any, **about: Any) -> Iterator[Any]:
+        for page in listed(*args, **about):
+            asked.append(len(page))
+            yield page
+
+    monkeypatch.setattr(obstore, "list", counted)
+    reader = Reader(store, "memory", lambda path, _: RefusedError(path), conditional=False)  # type: ignore[arg-type]
+    paths = [f"folder/{n:04}.gz" for n in range(3050, 3950)]
+    assert set(reader.listing(paths)) == set(paths)
+    assert asked == [1000]
 
 
 def test_a_listing_is_asked_for_after_all_it_shows_were_put() -> None:

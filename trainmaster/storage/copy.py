@@ -43,6 +43,8 @@ def copy_objects(
 ) -> Iterator[Copied | NotCopied]:
     """What comes of each transfer, as it comes, in any order. `transfers` are taken in while results are, a thousand ahead at most.
 
+    Best given in the order of their paths: those that follow each other are seen together, by listings that begin at the first of
+    them. In any other order each listing goes through whole folders.
     Holds at most `limits.in_flight_bytes`, whatever the sizes. After `stop` nothing more is begun, what needs one more moment
     is ended, and what was not begun is not spoken of. When the iterator ends, raises or is closed, no thread of it is left, and of
     what it did not complete only multipart uploads that the journal knows: the next try goes on with them.

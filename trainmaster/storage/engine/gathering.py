@@ -15,8 +15,9 @@ from trainmaster.storage.engine.desk import OverError, Work
 from trainmaster.storage.engine.settling import Sent, copied, settled
 from trainmaster.storage.engine.transfers import Copied, End
 
-ENOUGH, LONGEST_WAIT = 200, 1.0
-"""So many objects are not kept waiting for more, nor is one for more than so many seconds."""
+ENOUGH, LONGEST_WAIT = 900, 2.0
+"""So many objects are not kept waiting for more, nor is one for more than so many seconds. With those that lie between them as
+they are still on their way, so many of one folder fill a page of its listing, which is of 1,000."""
 
 
 @dataclass(frozen=True, eq=False)
