@@ -9,15 +9,16 @@ from isal import igzip_lib
 from trainmaster.errors import DatasetRefusedError
 
 _MAGIC = b"\x1f\x8b"
-_IN, _OUT = 256 << 10, 256 << 10
-"""Bytes unpacked from and to at a time: what a core's cache holds, so that a bomb is only slow."""
+_IN, _OUT = 256 << 10, 96 << 10
+"""Bytes unpacked from and to at a time: what a core's cache holds, so that a bomb is only slow; and what comes of it less than the
+128 KiB from which on malloc takes fresh pages for each, which costs more than all the rest."""
 
 
 class Wholeness:
     """Fed all bytes of an object in order: hashed and, when it must be gzip, unpacked to see that every member's end is there
     and its CRC-32 and length (RFC 1952) are right. Zeros may follow the last member, as tar pads; nothing else.
 
-    Holds 256 KiB and the state of one inflation, whatever the sizes. The GIL is released while it hashes and unpacks.
+    Holds 96 KiB and the state of one inflation, whatever the sizes. The GIL is released while it hashes and unpacks.
     Raises DatasetRefusedError, naming `subject`, as soon as the bytes cannot be whole gzip any more.
     """
 
