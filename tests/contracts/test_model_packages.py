@@ -56,6 +56,18 @@ def test_names_that_begin_with_a_dot_and_a_slash_are_the_same_files(jobs: Any) -
     assert inspect_model(jobs.s3, stored(jobs, packed({f"./{name}": text for name, text in SOUND.items()}))).size
 
 
+@pytest.mark.parametrize(("kind", "target"), [(tarfile.SYMTYPE, "../served.py"), (tarfile.LNKTYPE, "served.py")])
+def test_code_may_be_a_link_to_another_file_of_the_artifact(jobs: Any, kind: bytes, target: str) -> None:
+    files = {"model_card.json": CARD, "served.py": CODE}
+    assert inspect_model(jobs.s3, stored(jobs, packed(files, member("code/inference.py", kind, target)))).size
+
+
+def test_of_code_without_end_only_so_much_is_looked_into(jobs: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(packages, "LARGEST_LOOK", len(CARD) + len(CODE))
+    files = {"model_card.json": CARD, "code/inference.py": CODE, "code/requirements.txt": "numpy = = 1"}
+    assert inspect_model(jobs.s3, stored(jobs, packed(files))).size
+
+
 def test_an_artifact_of_a_training_before_there_were_examples_has_none(jobs: Any) -> None:
     assert inspect_model(jobs.s3, stored(jobs, packed(SOUND))).smoke == ()
 
@@ -105,10 +117,15 @@ UNSERVABLE = {
         (member("code/inference.py", tarfile.DIRTYPE),),
         "has no code/inference.py",
     ),
-    "a link for code": (
-        {"model_card.json": CARD, "other.py": CODE},
+    "a link to nothing for code": (
+        {"model_card.json": CARD},
         (member("code/inference.py", tarfile.SYMTYPE, "../other.py"),),
         "has no code/inference.py",
+    ),
+    "a link to code that cannot start": (
+        {"model_card.json": CARD, "other.py": "x = 1", "code/other.py": "x = 1"},
+        (member("code/inference.py", tarfile.SYMTYPE, "other.py"),),
+        "defines no model_fn",
     ),
     "no card": ({"code/inference.py": CODE}, (), "has no model_card.json that lists its features"),
     "a card that is none": ({**SOUND, "model_card.json": "[]"}, (), "model_card.json is not a JSON object"),

@@ -76,6 +76,33 @@ def test_a_model_of_the_committed_data_explains_over_four_fifths_of_held_out_pri
     assert trained.card["metrics"]["r2"] > 0.8
 
 
+def test_the_smoke_test_is_of_held_out_houses_from_the_cheapest_to_the_dearest_as_inference_prices_them(
+    trained: Job,
+) -> None:
+    examples = json.loads((trained.model / "smoke_test.json").read_text())["predictions"]
+    prices = [one["predicted_price"] for one in examples]
+    assert len(examples) == 20
+    assert prices == sorted(prices)
+    with (trained.output_data / "predictions.csv").open() as lines:
+        held_out = [
+            {name: float(row[name]) for name in (*train.FEATURES, "predicted")} for row in csv.DictReader(lines)
+        ]
+    assert all({**one["inputs"], "predicted": one["predicted_price"]} in held_out for one in examples)
+    assert prices[-1] == max(one["predicted"] for one in held_out)
+    model = inference.model_fn(str(trained.model))
+    answered = inference.predict_fn(inference.Houses([one["inputs"] for one in examples], batch=True), model)
+    assert isinstance(answered, inference.Prices)
+    assert [round(price) for price in prices] == list(answered.dollars)
+
+
+def test_houses_that_inference_would_refuse_are_not_in_the_smoke_test() -> None:
+    accepted = dict.fromkeys(train.FEATURES, (0.0, 10.0))
+    houses = np.array([[1.0] * 4, [11.0] * 4, [2.0] * 4, [3.0] * 4])
+    examples = train.smoke_houses(houses, np.array([5.0, 6.0, -7.0, 0.4]), accepted)
+    assert examples == [{"inputs": dict.fromkeys(train.FEATURES, 1.0), "predicted_price": 5.0}]
+    assert train.smoke_houses(houses[1:2], np.array([6.0]), accepted) == []
+
+
 def test_metrics_are_printed_for_metric_definitions(trained: Job, capfd: pytest.CaptureFixture[str]) -> None:
     assert trained.run() == 0
 

@@ -6,6 +6,7 @@ import gzip
 import hashlib
 import json
 import math
+import posixpath
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -15,7 +16,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from trainmaster.archives import tarfile
 from trainmaster.aws.failures import is_missing
-from trainmaster.endpoints.model_code import CODE, PROGRAM, problems_of
+from trainmaster.endpoints.model_code import CODE, PROGRAM, REQUIREMENTS, problems_of
 from trainmaster.errors import ModelRefusedError
 from trainmaster.storage.address import S3Address
 
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 CARD, SMOKE_TEST = "model_card.json", "smoke_test.json"
 LARGEST_FILE = 1 << 20
 """Bytes of a file that is looked into: a card, a list of examples, a script."""
+LARGEST_LOOK = 16 << 20
+"""Bytes of all of them together; what comes after is deployed unread."""
 MOST_FILES = 10_000
 LARGEST_UNPACKED = 30 << 30
 """Bytes: what a hosting instance's volume holds when no other size is asked for."""
@@ -85,10 +88,11 @@ def inspect_model(s3: S3Client, uri: str, *, sha256: str = "") -> ModelPackage:
 
 @dataclass(frozen=True)
 class _Contents:
-    """The names of all files, and the text of those that are looked into."""
+    """The names of all files, the text of those that are looked into, and what links point to."""
 
     names: set[str] = field(default_factory=set)
     texts: dict[str, bytes] = field(default_factory=dict)
+    links: dict[str, str] = field(default_factory=dict)
 
 
 def _package(uri: str, sha256: str, size: int, contents: _Contents) -> ModelPackage:
@@ -107,7 +111,7 @@ def _package(uri: str, sha256: str, size: int, contents: _Contents) -> ModelPack
 
 
 def _contents(uri: str, stream: _Hashed) -> _Contents:
-    contents, unpacked = _Contents(), 0
+    contents, unpacked, looked = _Contents(), 0, 0
     # tarfile's own gzip streams look at no checksum, so that spoilt bytes may pass for a model
     unzipped = gzip.GzipFile(fileobj=cast("IO[bytes]", stream))
     with tarfile.open(fileobj=unzipped, mode="r|") as tar:
@@ -119,18 +123,30 @@ def _contents(uri: str, stream: _Hashed) -> _Contents:
             unpacked += max(member.size, 0)
             if len(contents.names) >= MOST_FILES or unpacked > LARGEST_UNPACKED:
                 raise _too_large(uri)
+            name = posixpath.normpath(safe.name)
+            if member.issym() or member.islnk():
+                folder = posixpath.dirname(name) if member.issym() else ""
+                contents.links[name] = posixpath.normpath(posixpath.join(folder, safe.linkname))
             if not member.isfile():
                 continue
-            name = safe.name.removeprefix("./")
             contents.names.add(name)
-            wanted = name in (CARD, SMOKE_TEST) or name.startswith(CODE)
-            if wanted and member.size <= LARGEST_FILE and (content := tar.extractfile(member)):
-                contents.texts[name] = content.read()
+            looked += member.size if _is_looked_into(name) else 0
+            if _is_looked_into(name) and member.size <= LARGEST_FILE and looked <= LARGEST_LOOK:
+                content = tar.extractfile(member)
+                contents.texts[name] = content.read() if content else b""
     while padding := len(unzipped.read(1 << 20)):  # the checksum comes last
         unpacked += padding
         if unpacked > LARGEST_UNPACKED:
             raise _too_large(uri)
+    for link, target in contents.links.items():
+        if target in contents.names:
+            contents.names.add(link)
+            contents.texts.update({link: contents.texts[target]} if target in contents.texts else {})
     return contents
+
+
+def _is_looked_into(name: str) -> bool:
+    return name in (CARD, SMOKE_TEST, REQUIREMENTS) or (name.startswith(CODE) and name.endswith((".py", ".txt")))
 
 
 def _too_large(uri: str) -> ModelRefusedError:
