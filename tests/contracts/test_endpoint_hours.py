@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -287,86 +287,6 @@ def test_how_many_run_is_looked_up_once_and_then_only_where_it_changed(
     clock.pass_(1)
     assert [one.finding for one in meter_endpoint(replace(desk, client=client), name)] == ["metered"]
     assert asked == ["sagemaker"]
-
-
-class TestServerless:
-    MEMORY = 2048
-    MOST = Decimal("0.288")  # two places of 2 GB all of an hour
-
-    @pytest.fixture
-    def name(self, hosting: Hosting) -> str:
-        serverless = {"MemorySizeInMB": self.MEMORY, "MaxConcurrency": 2}
-        return hosting.serve(
-            {"VariantName": "AllTraffic", "ModelName": hosting.model(), "ServerlessConfig": serverless}
-        )
-
-    @pytest.fixture
-    def config(self, desk: Desk, hosting: Hosting, name: str) -> str:
-        config = str(hosting.sagemaker.describe_endpoint(EndpointName=name)["EndpointConfigName"])
-        see_hours(desk, desired(name, config, self.MOST), Payer(ANNA))
-        return config
-
-    def invoked(self, desk: Desk, name: str, seconds: float, at: datetime) -> None:
-        """As CloudWatch would have it."""
-        datum: Any = {
-            "MetricName": "ModelLatency",
-            "Dimensions": [
-                {"Name": "EndpointName", "Value": name},
-                {"Name": "VariantName", "Value": "AllTraffic"},
-            ],
-            "Timestamp": at,
-            "Value": seconds * 1e6,
-            "Unit": "Microseconds",
-        }
-        desk.client("cloudwatch").put_metric_data(Namespace="AWS/SageMaker", MetricData=[datum])
-
-    def test_the_most_is_reserved_and_what_requests_took_is_billed(
-        self, desk: Desk, name: str, config: str, clock: Still
-    ) -> None:
-        began = clock.moment
-        self.invoked(desk, name, 100, began + timedelta(hours=1))
-        self.invoked(desk, name, 50, began + timedelta(hours=2))
-        self.invoked(desk, name, 30, began + timedelta(hours=7))  # of the next hours
-        assert spent(desk) == (0, 6 * self.MOST)
-        clock.pass_(6)
-        assert found(desk) == [(config, "reserved")]  # CloudWatch may show more of them yet
-        clock.pass_(0.1)
-        assert found(desk) == [(config, "settled")]
-        assert spent(desk) == (Decimal("0.00002") * 2 * 150, 6 * self.MOST)
-
-    def test_when_it_is_gone_its_last_requests_are_waited_for_and_billed(
-        self, desk: Desk, hosting: Hosting, name: str, config: str, clock: Still
-    ) -> None:
-        clock.pass_(1)
-        self.invoked(desk, name, 100, clock.moment - timedelta(minutes=2))
-        gone(hosting, name)
-        assert found(desk) == [(config, "waiting")]
-        clock.pass_(0.1)
-        assert found(desk) == [(config, "ended")]
-        assert spent(desk) == (Decimal("0.00002") * 2 * 100, 0)
-
-    def test_one_that_nobody_called_costs_nothing(
-        self, desk: Desk, hosting: Hosting, name: str, config: str, clock: Still
-    ) -> None:
-        clock.pass_(13)
-        assert found(desk) == [(config, "settled")]
-        gone(hosting, name)
-        assert found(desk) == [(config, "ended")]
-        assert spent(desk) == (0, 0)
-
-    def test_while_cloudwatch_cannot_be_asked_nothing_is_billed_and_later_all_is(
-        self, embedded: Any, desk: Desk, name: str, config: str, clock: Still
-    ) -> None:
-        self.invoked(desk, name, 100, clock.moment + timedelta(hours=1))
-        clock.pass_(7)
-        embedded.control("POST", "faults", {"operation": "GetMetricData", "error": "AccessDenied", "status": 403})
-        try:
-            assert found(desk) == [(config, "failed")]
-        finally:
-            embedded.control("DELETE", "faults")
-        assert spent(desk) == (0, 6 * self.MOST)
-        assert found(desk) == [(config, "settled")]
-        assert spent(desk)[0] == Decimal("0.00002") * 2 * 100
 
 
 def test_a_shadow_and_a_challenger_are_billed_like_what_answers(desk: Desk, hosting: Hosting, clock: Still) -> None:
