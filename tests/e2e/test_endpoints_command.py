@@ -145,6 +145,23 @@ def test_ctrl_c_leaves_a_deployment_to_aws_says_so_and_the_same_command_proves_i
     assert endpoints("show", name, "--json").json["version"]["proof"] == "proven"
 
 
+def test_a_model_that_answers_nonsense_leaves_what_served_before_and_exits_with_1(
+    endpoints: Callable[..., Said], embedded: EmbeddedAws, first_model: str, name: str, tmp_path: Path
+) -> None:
+    lying = put_house_model(embedded, tmp_path, "v3", instead={"predict(": "predict(2 * "})
+    assert endpoints("deploy", "--endpoint-name", name, "--model-uri", first_model).code == 0
+    failed = endpoints("deploy", "--endpoint-name", name, "--model-uri", lying)
+    assert (failed.code, failed.out) == (1, ""), failed
+    assert f"Endpoint {name} is" in failed.err
+    assert "Traceback" not in failed.err
+    assert endpoints("invoke", name, "--data", HOUSE, "--json").json["answer"]["model_version"] == "v1"
+    again = endpoints("plan", "--endpoint-name", name, "--model-uri", lying, "--json")
+    assert (again.code, "has tried" in again.json["message"], "force" in again.json["message"]) == (1, True, True), (
+        again
+    )
+    assert endpoints("plan", "--endpoint-name", name, "--model-uri", lying, "--force").code == 0
+
+
 def test_a_version_is_listed_approved_and_rejected_on_somebodys_word(
     endpoints: Callable[..., Said], embedded: EmbeddedAws, first_model: str
 ) -> None:

@@ -8,16 +8,19 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from botocore.exceptions import BotoCoreError, ClientError
 from pydantic_core import to_jsonable_python
 
 from trainmaster.commands.train_options import BadRequestError
-from trainmaster.commands.train_reporting import DONE, REFUSED, add_command, desk_in, note, say, say_json
+from trainmaster.commands.train_reporting import DONE, FAILED, REFUSED, add_command, desk_in, note, say, say_json
 from trainmaster.commands.train_showing import table
 from trainmaster.datasets.showing.wording import printable
 from trainmaster.endpoints.checking_drift import captured_endpoints, check_drift
 from trainmaster.endpoints.drift import CheckDriftRequest, DriftReport
 from trainmaster.endpoints.pictures import picture
+from trainmaster.errors import TrainmasterError
 from trainmaster.settings import Settings
+from trainmaster.training.desk import Desk
 
 if TYPE_CHECKING:
     Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]
@@ -55,18 +58,34 @@ def _drift(args: argparse.Namespace, settings: Settings) -> int:
         least_rows=args.least_rows,
     )
     with desk_in(settings) as desk:
-        reports = [check_drift(desk, name, request) for name in captured_endpoints(desk, request)]
+        reports, failures = _checked(desk, request)
     if args.json:
-        say_json({"endpoints": [_facts(one) for one in reports]})
+        say_json({"endpoints": [_facts(one) for one in reports], "failures": failures})
     elif reports:
         say(*(line for one in reports for line in _lines(one)))
-    else:
+    if failures:
+        note(*failures)
+    elif not reports:
         note(
             "No endpoint captures what it is asked. `--capture-percent` of `trainmaster endpoints deploy` has one do so."
         )
     if args.picture:
         _draw(reports[0], args.picture)
-    return REFUSED if any(one.drifted for one in reports) else DONE
+    return FAILED if failures else REFUSED if any(one.drifted for one in reports) else DONE
+
+
+def _checked(desk: Desk, request: CheckDriftRequest) -> tuple[list[DriftReport], list[str]]:
+    """Of all that capture what they are asked one that cannot be checked keeps none of the others from it; the one asked for raises."""
+    reports: list[DriftReport] = []
+    failures: list[str] = []
+    for name in captured_endpoints(desk, request):
+        try:
+            reports.append(check_drift(desk, name, request))
+        except (TrainmasterError, ClientError, BotoCoreError) as error:
+            if request.endpoint_name:
+                raise
+            failures.append(f"Endpoint {name} was not checked: {error}")
+    return reports, failures
 
 
 def _lines(report: DriftReport) -> Iterator[str]:
