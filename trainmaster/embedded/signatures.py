@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from calendar import timegm
 from dataclasses import dataclass
+from functools import lru_cache
 
 from botocore.credentials import Credentials
 from moto.iam.models import iam_backends
@@ -63,8 +64,13 @@ def _mismatch(call: Call, message: str) -> AwsError:
 
 
 def _is_current(moment: str) -> bool:
+    signed = _epoch(moment)
+    return signed is not None and abs(time.time() - signed) <= _SKEW_SECONDS
+
+
+@lru_cache(maxsize=1024)
+def _epoch(moment: str) -> int | None:
     try:
-        signed = timegm(time.strptime(moment, "%Y%m%dT%H%M%SZ"))
+        return timegm(time.strptime(moment, "%Y%m%dT%H%M%SZ"))
     except ValueError:
-        return False
-    return abs(time.time() - signed) <= _SKEW_SECONDS
+        return None

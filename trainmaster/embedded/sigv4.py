@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import re
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from botocore.auth import SigV4Auth
@@ -40,8 +41,22 @@ class Signer(SigV4Auth):
         expected = self.signature(self.string_to_sign(again, self.canonical_request(again)), again)
         return hmac.compare_digest(expected, signature)
 
+    def signature(self, string_to_sign: str, request: AWSRequest) -> str:
+        day = request.context["timestamp"][:8]
+        key = _signing_key(self.credentials.secret_key, day, self._region_name, self._service_name)  # type: ignore[attr-defined]  # the stubs leave them out
+        return hmac.digest(key, string_to_sign.encode(), "sha256").hex()
+
     def headers_to_sign(self, request: AWSRequest) -> HTTPMessage:
         return request.headers
+
+
+@lru_cache(maxsize=256)
+def _signing_key(secret: str, day: str, region: str, service: str) -> bytes:
+    """The same for a day, and as dear as all else of a signature."""
+    key = f"AWS4{secret}".encode()
+    for part in (day, region, service, "aws4_request"):
+        key = hmac.digest(key, part.encode(), "sha256")
+    return key
 
 
 class S3Signer(Signer):

@@ -47,8 +47,8 @@ def answered(account: Account, endpoint: str, answer: Answer, variant: str) -> I
     """Raises ModelError when the model's status is not one of success."""
     if not 200 <= answer.status < 300:
         raise model_error(account, endpoint, answer.status, answer.body.decode(errors="replace"))
-    content_type = answer.headers.get("Content-Type", "application/octet-stream")
-    return InvocationAnswer(answer.body, content_type, variant, answer.headers.get(CUSTOM_ATTRIBUTES))
+    content_type = answer.headers.get("content-type", "application/octet-stream")
+    return InvocationAnswer(answer.body, content_type, variant, answer.headers.get(CUSTOM_ATTRIBUTES.lower()))
 
 
 def model_error(account: Account, endpoint: str, status: int, message: str) -> AwsError:

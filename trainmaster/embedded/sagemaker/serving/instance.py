@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import http.client
 import os
 import shutil
 import signal
@@ -11,9 +10,10 @@ import subprocess
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
+from http import HTTPStatus
 from pathlib import Path
 from uuid import uuid4
 
@@ -22,6 +22,7 @@ from trainmaster.embedded.sagemaker import logs, python
 from trainmaster.embedded.sagemaker.account import Account
 from trainmaster.embedded.sagemaker.namespaces import Container, Isolation
 from trainmaster.embedded.sagemaker.serving.artifact import DeploymentError, ModelFiles, Script
+from trainmaster.embedded.sagemaker.serving.connection import Connection, address
 from trainmaster.embedded.sagemaker.serving.plan import VariantPlan
 
 MODEL_SERVER = Path(__file__).with_name("model_server.py")
@@ -54,10 +55,10 @@ class InvocationTimeoutError(NoAnswerError):
 
 @dataclass(frozen=True)
 class Answer:
-    """What the model server said, and after how many seconds."""
+    """What the model server said, headers by their names in small letters, and after how many seconds."""
 
     status: int
-    headers: http.client.HTTPMessage
+    headers: Mapping[str, str]
     body: bytes
     seconds: float
 
@@ -77,7 +78,7 @@ class Instance:
         self._deadline = time.monotonic() + plan.startup_seconds
         self._isolation, self._state = isolation, account.state
         self._folder = folder / self.id
-        self._idle: deque[http.client.HTTPConnection] = deque()
+        self._idle: deque[Connection] = deque()
         self._ended = threading.Event()
         self._stopping = threading.Lock()
         self._socket = self._folder / "router"
@@ -101,7 +102,7 @@ class Instance:
             answer = self.request("GET", "/ping", timeout=max(self._deadline - time.monotonic(), 0.001))
         except NoAnswerError:
             raise self._unhealthy() from None
-        if answer.status != http.client.OK:
+        if answer.status != HTTPStatus.OK:
             raise self._unhealthy()
         self._healthy_since = time.monotonic()
 
@@ -116,7 +117,7 @@ class Instance:
         return time.monotonic() - self._healthy_since
 
     def request(
-        self, method: str, path: str, body: bytes | None = None, headers: Mapping[str, str] | None = None,
+        self, method: str, path: str, body: bytes = b"", headers: Mapping[str, str] | None = None,
         *, timeout: float,
     ) -> Answer:  # fmt: skip
         """One exchange on a kept connection. Raises InstanceGoneError or InvocationTimeoutError."""
@@ -124,21 +125,15 @@ class Instance:
         try:
             connection = self._idle.pop()
         except IndexError:
-            connection = _Connection(self._socket)
+            connection = Connection(self._socket)
         try:
-            connection.timeout = timeout
-            if connection.sock is None:
-                connection.connect()
-            connection.sock.settimeout(timeout)
-            connection.request(method, path, body, dict(headers or {}))
-            response = connection.getresponse()
-            content = response.read()
-        except (OSError, http.client.HTTPException) as error:
+            status, answered, content = connection.exchange(method, path, body, headers or {}, timeout=timeout)
+        except OSError as error:
             connection.close()
             reason = InvocationTimeoutError if isinstance(error, TimeoutError) else InstanceGoneError
             raise reason(self.id, self.variant, time.perf_counter() - began) from error
         self._idle.append(connection)
-        return Answer(response.status, response.headers, content, time.perf_counter() - began)
+        return Answer(status, answered, content, time.perf_counter() - began)
 
     def stop(self, grace: float) -> None:
         """End the process and everything it started, send the rest of its log, remove its folder."""
@@ -159,8 +154,8 @@ class Instance:
         command = [str(own_python), "-P", "-u", str(MODEL_SERVER), str(base / script.folder), str(base / "model")]
         # The model server inherits the listening socket as its standard input: a request may be sent before it is up, and fails when it dies.
         with socket.socket(socket.AF_UNIX) as listening:
-            with _address(self._socket) as address:
-                listening.bind(address)
+            with address(self._socket) as name:
+                listening.bind(name)
             listening.listen(1024)  # full, it would refuse as if the process had ended
             return processes.start(
                 self._isolation.command(Container(self._folder, [self.id], state=self._state), command),
@@ -203,25 +198,3 @@ def environment(account: Account, plan: VariantPlan, script: Script, base: Path,
         "SAGEMAKER_PROGRAM": script.name,
         "SM_MODEL_DIR": str(base / "model"),
     }
-
-
-class _Connection(http.client.HTTPConnection):
-    def __init__(self, path: Path) -> None:
-        super().__init__("localhost")
-        self._path = path
-
-    def connect(self) -> None:
-        self.sock = socket.socket(socket.AF_UNIX)
-        self.sock.settimeout(self.timeout)
-        with _address(self._path) as address:
-            self.sock.connect(address)
-
-
-@contextmanager
-def _address(path: Path) -> Iterator[str]:
-    """The socket's name in the 107 bytes an address may have, however deep the state folder lies."""
-    folder = os.open(path.parent, os.O_PATH | os.O_DIRECTORY)
-    try:
-        yield f"/proc/self/fd/{folder}/{path.name}"
-    finally:
-        os.close(folder)

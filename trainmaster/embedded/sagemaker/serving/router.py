@@ -7,7 +7,6 @@ import threading
 import time
 from contextlib import suppress
 from fractions import Fraction
-from http.client import HTTPMessage
 
 from trainmaster.embedded.sagemaker.account import Account
 from trainmaster.embedded.sagemaker.serving import answers
@@ -121,7 +120,7 @@ class Router:
             except TooManyAtOnceError as error:
                 raise answers.throttled(name, str(error)) from None
             except NoAnswerError as error:
-                self._count(name, error.variant, fleet, began, Answer(0, HTTPMessage(), b"", error.seconds))
+                self._count(name, error.variant, fleet, began, Answer(0, {}, b"", error.seconds))
                 timed_out = isinstance(error, InvocationTimeoutError)
                 message = answers.TIMED_OUT if timed_out else answers.CRASHED.format(endpoint=name)
                 raise answers.model_error(self._account, name, 0, message) from None
@@ -138,7 +137,7 @@ class Router:
         try:
             answer, _ = fleet.send(request, variant=shadow, timeout=self._model_seconds, shadow=True)
         except NoAnswerError as error:
-            answer = Answer(0, HTTPMessage(), b"", error.seconds)
+            answer = Answer(0, {}, b"", error.seconds)
         except (FleetClosedError, NoInstanceError):
             return  # it is going, or coming back: a copy is no great loss
         self._count(name, shadow, fleet, began, answer)
