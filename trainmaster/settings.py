@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Literal
+from urllib.parse import urlsplit
 from uuid import UUID
 
 from pydantic import AliasChoices, Field, SecretStr
@@ -118,6 +120,21 @@ class Settings(BaseSettings):
         """The file of prices that AWS was asked for; it need not be there."""
         return self.prices_file or self.state_dir / "prices.csv"
 
+    @property
+    def catalogue_url(self) -> SecretStr | None:
+        """Where catalogue and ledger are; None for SQLite in the state folder, which goes with a Supabase of this machine alone.
+
+        Raises NotConfiguredError where that is a project elsewhere, whose database the application and all workers share.
+        """
+        if self.database_url or not self.supabase_url or _is_of_this_machine(self.supabase_url):
+            return self.database_url
+        raise NotConfiguredError(
+            "SUPABASE_URL names a project on another machine, but DATABASE_URL is not set: datasets, jobs and budgets would be"
+            f" written down in {self.state_dir / 'catalog.db'}, where neither the application nor another worker sees them. Set"
+            " DATABASE_URL to the project's PostgreSQL (its connection string in session mode, port 5432) in the environment of"
+            " the worker."
+        )
+
     def required(self, name: str) -> str:
         """The value of a setting that may be unset; raises NotConfiguredError naming its environment variable."""
         value = getattr(self, name)
@@ -128,3 +145,12 @@ class Settings(BaseSettings):
             what = field.description or name
             raise NotConfiguredError(f"{variable} is not set. {what} Set it in the environment of the worker.")
         return str(value.get_secret_value() if isinstance(value, SecretStr) else value)
+
+
+def _is_of_this_machine(url: str) -> bool:
+    """Whether it leads to this machine by its loopback: the embedded Supabase does, as does one in development."""
+    try:
+        host = urlsplit(url).hostname or ""
+        return host == "localhost" or ip_address(host).is_loopback
+    except ValueError:  # a name, or no address at all
+        return False

@@ -68,7 +68,7 @@ def _exit_code(run: Callable[[argparse.Namespace, Ledger], int], args: argparse.
     """0 when done, 1 when refused, 2 when it cannot be done now."""
     try:
         settings = Settings()
-        with open_ledger(settings.database_url, settings.state_dir) as ledger:
+        with open_ledger(settings.catalogue_url, settings.state_dir) as ledger:
             return run(args, ledger)
     except ValidationError as error:
         for wrong in error.errors():

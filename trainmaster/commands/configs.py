@@ -161,7 +161,7 @@ def _facts(config: TrainingConfig) -> dict[str, Any]:
 
 
 def _catalogue(settings: Settings) -> closing[Catalogue]:
-    return closing(open_catalogue(settings.database_url, settings.state_dir))
+    return closing(open_catalogue(settings.catalogue_url, settings.state_dir))
 
 
 def _owner(args: argparse.Namespace, settings: Settings) -> UUID:

@@ -122,7 +122,7 @@ def _stop(args: argparse.Namespace, settings: Settings) -> int:
 
 
 def _list(args: argparse.Namespace, settings: Settings) -> int:
-    catalogue = open_catalogue(settings.database_url, settings.state_dir)
+    catalogue = open_catalogue(settings.catalogue_url, settings.state_dir)
     try:
         page = catalogue.deployments.page(
             None if args.all_users else _owner(args, settings),

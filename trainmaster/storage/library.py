@@ -102,7 +102,7 @@ class Library:
 @contextmanager
 def open_library(settings: Settings, s3_client: Callable[[], S3Client] | None = None) -> Iterator[Library]:
     """The library as it is configured; its stores are looked for when they are wanted. Raises NotConfiguredError."""
-    catalogue = open_catalogue(settings.database_url, settings.state_dir)
+    catalogue = open_catalogue(settings.catalogue_url, settings.state_dir)
     try:
         yield Library(catalogue, Stores(settings, s3_client))
     finally:

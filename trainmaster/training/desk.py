@@ -44,7 +44,7 @@ class Desk:
 @contextmanager
 def open_desk(settings: Settings, client: Client) -> Iterator[Desk]:
     """Closes the database when the block ends. Raises NotConfiguredError."""
-    catalogue = open_catalogue(settings.database_url, settings.state_dir)
+    catalogue = open_catalogue(settings.catalogue_url, settings.state_dir)
     try:
         yield Desk(settings, Clients(client), catalogue, Ledger(catalogue.database))
     finally:
