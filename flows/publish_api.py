@@ -14,10 +14,10 @@ from trainmaster.settings import Settings
 @flow(name="publish-api", flow_run_name="publish {request.endpoint_name}")
 def publish_api(request: PublishRequest) -> PublishedApi | PlannedApi:
     settings = Settings()
-    desired, example = desire_api(request, settings)
-    steps = plan_publishing(desired, settings)
+    publication = desire_api(request, settings)
+    steps = plan_publishing(publication, settings)
     if request.dry_run:
-        return report_plan(desired, steps)
-    published = publish_stack(desired, steps, example, settings)
+        return report_plan(publication, steps)
+    published = publish_stack(publication, steps, settings)
     report_api(published, return_state=True)  # a report that fails takes no API back
     return published

@@ -1,16 +1,18 @@
 """Take a table of houses to a model that answers: check, upload, train within budget, deploy, prove.
 Started by `make run`, from the Prefect UI, or by `python -m flows.train_and_serve`; the same request again repeats nothing that was done.
-Leaves the data and model in S3, an endpoint in service, and a summary of what it did and cost; cancelled, no job.
+Leaves the data and model in S3, an endpoint in service, public where asked, and a summary of what it did and cost; cancelled, no job.
 """
 
 from prefect import flow
 
 from flows.deploy_endpoint import deploy_endpoint
+from flows.publish_api import publish_api
 from flows.train_model import train_model
 from tasks.cancelling import stop_jobs_of_cancelled
 from tasks.data import check_data, upload_data
 from tasks.endpoints import approve_endpoint_cost
 from tasks.reports import summarise
+from trainmaster.endpoints.public_api import PlannedApi
 from trainmaster.endpoints.request import EndpointRequest
 from trainmaster.endpoints.results import ServedModel
 from trainmaster.main_job import TrainAndServeRequest, TrainedAndServed
@@ -31,6 +33,8 @@ def train_and_serve(request: TrainAndServeRequest) -> TrainedAndServed:
     endpoint = request.endpoint.paid_like(request.training.user_id, request.training.team)
     served = deploy_endpoint(EndpointRequest(model_uri=training.model_uri, **endpoint.model_dump()))
     assert isinstance(served, ServedModel)  # noqa: S101 - no dry run was asked for
-    result = TrainedAndServed(table=table, training=training, served=served)
+    published = publish_api(request.publishing()) if request.public else None
+    assert not isinstance(published, PlannedApi)  # noqa: S101 - nor was one of the API
+    result = TrainedAndServed(table=table, training=training, served=served, published=published)
     summarise(f"{request.training.model_name} is trained and serving", result.markdown())
     return result

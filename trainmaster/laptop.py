@@ -85,7 +85,8 @@ def run_once(args: argparse.Namespace) -> int:
     """Exit code 0 when the endpoint answered, 1 with the reason on stderr when it did not."""
     clock, settings = Clock(), Settings()
     try:
-        request = TrainAndServeRequest.model_validate({"data": args.data, "training": {"budget_limit": args.budget}})
+        asked = {"data": args.data, "training": {"budget_limit": args.budget}, "public": True}
+        request = TrainAndServeRequest.model_validate(asked)
         _refuse_early(request, settings)
         with ExitStack() as stack:
             result = _train_and_serve(request, settings, clock, stack)
@@ -235,6 +236,8 @@ def _summary(result: TrainedAndServed, clock: Clock) -> str:
         ("asked", asked),
         ("answered", ", ".join(f"{name} {value}" for name, value in served.smoke_test.answer.items())),
     ]
+    if result.published:
+        rows.append(("public", f"POST {result.published.url}"))
     lines = ["", f"Trained, served and answering after {clock.total:.0f} s.", ""]
     lines += [f"  {name:<10} {value}" for name, value in rows]
     lines += ["", "Where the time went:", *(f"  {seconds:6.1f} s  {what}" for what, seconds in clock.spent.items())]

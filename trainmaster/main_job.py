@@ -6,6 +6,8 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from trainmaster.endpoints.api_request import PublishRequest
+from trainmaster.endpoints.public_api import PublishedApi
 from trainmaster.endpoints.request import EndpointChoices
 from trainmaster.endpoints.results import ServedModel
 from trainmaster.training.outcome import TrainingOutcome
@@ -27,6 +29,17 @@ class TrainAndServeRequest(BaseModel):
     ] = ""
     training: Annotated[TrainingChoices, Field(title="Training")] = TrainingChoices()
     endpoint: Annotated[EndpointChoices, Field(title="Endpoint")] = EndpointChoices()
+    public: Annotated[
+        bool,
+        Field(
+            title="Public API",
+            description="Publish it as well, as POST /predict behind an API key; `publish-api` has the choices.",
+        ),
+    ] = False
+
+    def publishing(self) -> PublishRequest:
+        """How the endpoint is published: with publish-api's own choices."""
+        return PublishRequest(endpoint_name=self.endpoint.endpoint_name)
 
 
 class UploadedTable(BaseModel):
@@ -59,13 +72,16 @@ class TrainedAndServed(BaseModel):
     table: UploadedTable
     training: TrainingOutcome
     served: ServedModel
+    published: PublishedApi | None = None
 
     def markdown(self) -> list[str]:
-        """The run in three short sections, for a summary page."""
+        """The run in a few short sections, for a summary page."""
+        asked = self.published
         return [
             f"## Data\n{self.table.sentence()} Stored at `{self.table.uri}`.",
             f"## Training\n{self.training.sentence()}\n\n{_markdown_table(self.training.table())}",
             f"## Endpoint\n{self.served.sentence()}\n\n{_markdown_table(self.served.table())}",
+            *([f"## Public API\n{asked.sentence()}\n\n```\n{asked.ask_command}\n```"] if asked else []),
             (
                 "## What now\nInvoke it with `aws sagemaker-runtime invoke-endpoint`, train again with one more *attempt*, or"
                 " run `remove-endpoint`: until then it is billed."

@@ -18,6 +18,7 @@ from flows.withdraw_api import withdraw_api
 from trainmaster.endpoints.api_request import PublishRequest, WithdrawRequest
 from trainmaster.endpoints.plan import ENDPOINT_TAG
 from trainmaster.endpoints.public_api import PlannedApi, PublishedApi
+from trainmaster.endpoints.publishing import key_of
 from trainmaster.errors import ModelRefusedError, NameConflictError, UnknownChoiceError
 
 NAME = "published"
@@ -98,20 +99,20 @@ def test_an_endpoint_is_published_once_follows_its_model_and_is_withdrawn_whole(
     assert [step.split()[0] for step in planned.steps] == ["upload", "create"]
     published = publish_api(request)
     assert isinstance(published, PublishedApi)
-    key = stack.client("apigateway").get_api_key(apiKey=published.key_id, includeValue=True)["value"]
+    key = key_of(stack.client, NAME)
     assert ask(key, published, {"sqft": 30})[0] == 400
     status, answer = ask(key, published, {"sqft": 2000})
     assert (status, answer["predicted_price"], answer["model_version"]) == (200, 20_000, "v1")
 
     again = publish_api(request)
     assert isinstance(again, PublishedApi)
-    assert (again.steps, again.url, again.key_id) == ([], published.url, published.key_id)
+    assert (again.steps, again.url, key_of(stack.client, NAME)) == ([], published.url, key)
 
     serve(stack, [10, 20_000])
     updated = publish_api(request)
     assert isinstance(updated, PublishedApi)
     assert [step.split()[0] for step in updated.steps] == ["upload", "update"]
-    assert (updated.url, updated.key_id) == (published.url, published.key_id)
+    assert (updated.url, key_of(stack.client, NAME)) == (published.url, key)
     assert ask(key, updated, {"sqft": 30})[0] == 200
 
     assert key not in "".join(capfd.readouterr())
@@ -119,7 +120,7 @@ def test_an_endpoint_is_published_once_follows_its_model_and_is_withdrawn_whole(
 
     told = withdraw_api(WithdrawRequest(endpoint_name=NAME))
     assert told.sentence() == (
-        "Would remove stack predict-published and 2 versions of its code. Its endpoint stays. Set dry_run=False to do it."
+        "Would remove stack predict-published and 2 versions of its code. Its endpoint stays. Turn dry_run off, or give --yes, to do it."
     )
     assert ask(key, updated, {"sqft": 30})[0] == 200
     assert withdraw_api(WithdrawRequest(endpoint_name=NAME, dry_run=False)).removed

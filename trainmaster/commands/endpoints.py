@@ -6,7 +6,13 @@ import argparse
 from typing import TYPE_CHECKING
 
 from trainmaster.budget.budgets import Payer
-from trainmaster.commands import endpoints_approving, endpoints_standing, endpoints_watching
+from trainmaster.commands import (
+    endpoints_approving,
+    endpoints_publishing,
+    endpoints_removing,
+    endpoints_standing,
+    endpoints_watching,
+)
 from trainmaster.commands.endpoints_deploying import Planned, carry_out, planned, planned_rollback
 from trainmaster.commands.endpoints_options import add_request_options, read_request
 from trainmaster.commands.endpoints_showing import deployed, facts_of_endpoint
@@ -53,6 +59,8 @@ def add_parser(commands: Subparsers) -> None:
     endpoints_standing.add_commands(subcommands)
     endpoints_watching.add_commands(subcommands)
     endpoints_approving.add_commands(subcommands)
+    endpoints_publishing.add_commands(subcommands)
+    endpoints_removing.add_commands(subcommands)
 
 
 def _plan(args: argparse.Namespace, settings: Settings) -> int:

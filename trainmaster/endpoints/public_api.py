@@ -34,15 +34,13 @@ MOST_EVENTS = 10
 
 
 class PublishedApi(BaseModel):
-    """An API that answers: where, by which key, and what was done to get there. The key's value is nobody's to keep here."""
+    """An API that answers: where, and what was done to get there. Its key is not in here: `trainmaster endpoints key` shows it."""
 
     model_config = ConfigDict(frozen=True)
 
     endpoint_name: str
     stack_name: str
     url: str
-    key_id: str
-    region: str
     steps: list[str]
     example: str
     drifted: bool = False
@@ -54,18 +52,10 @@ class PublishedApi(BaseModel):
         return f"Endpoint {self.endpoint_name} answers at POST {self.url}.{drifted}"
 
     @property
-    def key_command(self) -> str:
-        """What shows the API key to whoever may see it."""
-        return (
-            f"aws apigateway get-api-key --region {self.region} --api-key {self.key_id} --include-value --query value"
-            " --output text"
-        )
-
-    @property
     def ask_command(self) -> str:
-        """What asks the API for a typical prediction."""
+        """What asks the API for a typical prediction, by a key that only the command in it shows."""
         return (
-            f"curl -H \"x-api-key: $({self.key_command})\" -H 'Content-Type: application/json'"
+            f"curl -H \"x-api-key: $(trainmaster endpoints key {self.endpoint_name})\" -H 'Content-Type: application/json'"
             f" -d {shlex.quote(self.example)} {shlex.quote(self.url)}"
         )
 
@@ -99,7 +89,7 @@ class Withdrawal(BaseModel):
             return f"Endpoint {self.endpoint_name} has no public API."
         done = "Removed" if self.removed else "Would remove"
         return f"{done} {' and '.join(what)}. Its endpoint stays." + (
-            "" if self.removed else " Set dry_run=False to do it."
+            "" if self.removed else " Turn dry_run off, or give --yes, to do it."
         )
 
 
