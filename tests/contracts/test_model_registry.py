@@ -191,6 +191,20 @@ def test_the_trained_artifact_has_examples_inside_what_the_model_accepts(jobs: A
             assert low <= value <= high
 
 
+def test_a_model_can_be_made_of_a_version_alone(jobs: Any, registered: registry.Registered) -> None:
+    name = f"of-{registered.group}"
+    container = {"ModelPackageName": registered.arn, "Environment": {"A": "1"}}
+    jobs.sagemaker.create_model(ModelName=name, PrimaryContainer=container, ExecutionRoleArn=jobs.role)
+    made = jobs.sagemaker.describe_model(ModelName=name)["PrimaryContainer"]
+    assert (made["ModelDataUrl"], made["Environment"]) == (registered.model_uri, {"A": "1"})
+    with pytest.raises(ClientError, match="does not exist"):
+        jobs.sagemaker.create_model(
+            ModelName=f"{name}-7",
+            PrimaryContainer={"ModelPackageName": registered.arn.replace("/1", "/7")},
+            ExecutionRoleArn=jobs.role,
+        )
+
+
 REFUSED = {
     "a group that is there": ("create_model_package_group", {}, "already exists"),
     "a version with tags": ("create_model_package", {"Tags": [{"Key": "a", "Value": "b"}]}, "Tags cannot be given"),

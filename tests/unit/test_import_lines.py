@@ -23,6 +23,7 @@ LINES = [
     ("trainmaster/catalog", {"boto3", "botocore", "trainmaster.settings", "trainmaster.aws", "trainmaster.migration"}),
     ("trainmaster/endpoints/plan.py", {"boto3", "trainmaster.settings"}),
     *((f"trainmaster/endpoints/api_{part}.py", {"boto3", "trainmaster.settings"}) for part in ("plan", "request")),
+    ("trainmaster/endpoints/model_code.py", {"boto3", "botocore", "trainmaster.settings", "trainmaster.aws"}),
     ("trainmaster/endpoints/request.py", {"boto3", "botocore", "trainmaster.settings", "trainmaster.aws"}),
     *(
         (

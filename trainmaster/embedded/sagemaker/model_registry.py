@@ -35,6 +35,12 @@ def operations(account: Account) -> Mapping[str, Operation]:
     return {name: partial(operation, account) for name, operation in table.items()}
 
 
+def container_of(account: Account, name_or_arn: str) -> Json:
+    """What a model made from a version runs: its image, artifact and environment. Raises AwsError for no such version."""
+    described: Json = _known(account, name_or_arn)["InferenceSpecification"]["Containers"][0]
+    return {member: described[member] for member in ("Image", "ModelDataUrl", "Environment") if member in described}
+
+
 def _create_group(account: Account, request: Json) -> Json:
     name = request["ModelPackageGroupName"]
     arn = account.arn(GROUP, name)

@@ -13,6 +13,7 @@ from trainmaster.embedded.sagemaker.account import Account
 from trainmaster.embedded.sagemaker.api import Operation
 from trainmaster.embedded.sagemaker.listing import page
 from trainmaster.embedded.sagemaker.locations import Location
+from trainmaster.embedded.sagemaker.model_registry import container_of
 from trainmaster.embedded.sagemaker.records import AlreadyRecordedError
 from trainmaster.embedded.sagemaker.roles import is_assumable
 from trainmaster.embedded.sagemaker.wire import AwsError, Json, invalid
@@ -88,8 +89,10 @@ def _model(account: Account, request: Json) -> Json:
     if not containers or ("PrimaryContainer" in request and "Containers" in request):
         raise invalid("Specify either PrimaryContainer or Containers.")
     for container in containers:
+        if package := container.get("ModelPackageName"):
+            container.update(container_of(account, package) | container)
         if "Image" not in container:
-            raise invalid("Each container needs an Image; the embedded AWS has no model packages.")
+            raise invalid("Each container needs an Image or a ModelPackageName.")
         if container.get("Mode", "SingleModel") != "SingleModel":
             raise invalid("The embedded AWS serves containers of Mode SingleModel only.")
         if url := container.get("ModelDataUrl"):
