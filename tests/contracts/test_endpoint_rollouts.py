@@ -130,6 +130,32 @@ def test_a_linear_update_loses_no_request(hosting: Hosting) -> None:
     assert described["EndpointConfigName"] == config
 
 
+def test_fifty_clients_notice_nothing_of_two_updates_and_a_broken_model(hosting: Hosting) -> None:
+    hosting.runtime = hosting.embedded.client(
+        "sagemaker-runtime", max_pool_connections=50, retries={"total_max_attempts": 1}
+    )
+    name = hosting.serve()
+    fails = hosting.upload(archive({"code/inference.py": "def model_fn(folder): raise OSError('no such file')"}))
+    after = [
+        (hosting.model("v2"), rollout("CANARY", wait=1, percent=50), None),
+        (hosting.model(artifact=fails), rollout("ALL_AT_ONCE", wait=1), "did not pass the ping health check"),
+        (hosting.model("v3"), rollout("LINEAR", wait=1, percent=50), None),
+    ]
+
+    with Load(hosting, name, clients=50) as load:
+        for model, deployment, failure in after:
+            load.wait_for(100)
+            update(hosting, name, hosting.config(hosting.variant(model)), DeploymentConfig=deployment)
+            described = hosting.settled(name)
+            assert described["EndpointStatus"] == "InService"
+            assert (failure or "") in described.get("FailureReason", "")
+        load.wait_for(100)
+
+    assert load.errors == []
+    assert set(load.versions) == {"v1", "v2", "v3"}
+    assert load.versions[-1] == "v3"
+
+
 @pytest.mark.parametrize("kind", ["ALL_AT_ONCE", "CANARY", "LINEAR"])
 def test_an_alarm_that_goes_off_brings_the_old_version_back(hosting: Hosting, alarm: Any, kind: str) -> None:
     name = hosting.serve()

@@ -59,10 +59,15 @@ def created(account: Account, service: EndpointService, artifact: str, **variant
     name = f"endpoint-{uuid4().hex[:8]}"
     configured(account, artifact, **variant)
     service.operations["CreateEndpoint"]({"EndpointName": name, "EndpointConfigName": "c"})
+    return ended(service, name)
+
+
+def ended(service: EndpointService, name: str) -> dict[str, Any]:
+    """Its description once no change is under way."""
     deadline = time.monotonic() + 30
     while True:
         described = service.operations["DescribeEndpoint"]({"EndpointName": name})
-        if described["EndpointStatus"] != "Creating":
+        if described["EndpointStatus"] not in ("Creating", "Updating", "RollingBack"):
             return described
         assert time.monotonic() < deadline
         time.sleep(0.02)
@@ -93,6 +98,25 @@ def test_a_model_that_does_not_come_up_in_its_time_fails_the_endpoint_and_leaves
     assert described["EndpointStatus"] == "Failed"
     assert "production variant AllTraffic did not pass the ping health check" in described["FailureReason"]
     assert [path for path in (account.state / "endpoints").rglob("*") if path.is_file()] == []
+
+
+def test_an_update_that_takes_longer_than_it_may_is_taken_back(
+    embedded: Any, account: Account, service: EndpointService
+) -> None:
+    artifact = Hosting(embedded).upload(archive({"code/inference.py": SCRIPT, "version": "v1"}))
+    name = created(account, service, artifact)["EndpointName"]
+    account.records.create("endpoint-config", "d", "d", account.records.get("endpoint-config", "c") or {})
+    routing = {"Type": "ALL_AT_ONCE", "WaitIntervalInSeconds": 1}
+    policy = {"TrafficRoutingConfiguration": routing, "MaximumExecutionTimeoutInSeconds": 1}
+
+    service.operations["UpdateEndpoint"](
+        {"EndpointName": name, "EndpointConfigName": "d", "DeploymentConfig": {"BlueGreenUpdatePolicy": policy}}
+    )
+    described = ended(service, name)
+
+    assert (described["EndpointStatus"], described["EndpointConfigName"]) == ("InService", "c")
+    assert described["FailureReason"] == "The deployment did not complete within 1 seconds."
+    assert b'"version": "v1"' in service.invoke(name, Invocation(b"{}", "application/json")).body
 
 
 def test_a_request_whose_fleet_is_replaced_before_it_takes_it_goes_to_the_new_one(
