@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from functools import cache
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -57,7 +59,10 @@ def hosting(embedded: Any) -> Iterator[Hosting]:
 def ours(hosting: Hosting, *, instances: int = 1, **tags: str) -> str:
     """An endpoint of ours in service, with these tags."""
     name = hosting.serve(hosting.variant(hosting.model(), InitialInstanceCount=instances))
-    arn = hosting.sagemaker.describe_endpoint(EndpointName=name)["EndpointArn"]
+    described = hosting.sagemaker.describe_endpoint(EndpointName=name)
+    arn, config = described["EndpointArn"], described["EndpointConfigName"]
+    of_config = hosting.sagemaker.describe_endpoint_config(EndpointConfigName=config)["EndpointConfigArn"]
+    hosting.sagemaker.add_tags(ResourceArn=of_config, Tags=[{"Key": ENDPOINT_TAG, "Value": name}])
     every = {ENDPOINT_TAG: name, **{f"trainmaster:{key.replace('_', '-')}": value for key, value in tags.items()}}
     hosting.sagemaker.add_tags(ResourceArn=arn, Tags=[{"Key": key, "Value": value} for key, value in every.items()])
     return name
@@ -106,7 +111,7 @@ def test_one_nobody_calls_is_warned_of_and_removed_when_its_notice_is_over_and_i
     tags = {
         tag["Key"]: tag["Value"] for tag in hosting.sagemaker.list_tags(ResourceArn=kept["EndpointConfigArn"])["Tags"]
     }
-    assert tags == {IDLE_TAG: "60", WHEN_OVER_TAG: "remove"}
+    assert tags == {ENDPOINT_TAG: name, IDLE_TAG: "60", WHEN_OVER_TAG: "remove"}
     assert hosting.sagemaker.describe_model(ModelName=kept["ProductionVariants"][0]["ModelName"])
 
 
@@ -194,3 +199,30 @@ def test_where_cloudwatch_cannot_be_asked_none_is_idle_and_those_past_their_time
     assert (by_name[idle].act, by_name[expired].reason) == ("leave", "expired")
     [failure] = [one.failure for one in seen if one.failure and idle in one.endpoint]
     assert "CloudWatch does not say how often they are called" in failure
+
+
+def test_a_sweep_asks_twice_about_each_endpoint_and_once_about_the_calls_of_all(
+    desk: Desk, hosting: Hosting, clock: Still
+) -> None:
+    def asked() -> Counter[str]:
+        """The calls of one sweep, by operation."""
+        calls: Counter[str] = Counter()
+
+        def client(service: str) -> Any:
+            made = hosting.embedded.client(service)
+            made.meta.events.register("before-call", lambda model, **_: calls.update([model.name]))
+            return made
+
+        clients = cache(client)
+        assert not [
+            one.failure for one in watch_endpoints(replace(desk, client=clients), StopIdleRequest()) if one.failure
+        ]
+        return calls
+
+    ours(hosting, idle_minutes="60")
+    before = asked()
+    for _ in range(3):
+        ours(hosting, idle_minutes="60")
+    after = asked()
+    assert (before["ListEndpoints"], before["GetMetricData"]) == (1, 1)
+    assert after - before == Counter({"DescribeEndpoint": 3, "ListTags": 3})

@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Any
 from botocore.exceptions import ClientError
 
 from trainmaster.aws.failures import code_of
-from trainmaster.endpoints.deploying import find_endpoint, tags_of
-from trainmaster.endpoints.idle import WARNED_TAG
-from trainmaster.endpoints.plan import ENDPOINT_TAG
+from trainmaster.endpoints.deploying import find_config, find_endpoint, is_ours, tags_of
+from trainmaster.endpoints.plan import IDLE_TAG, KEEP_TAG, WHEN_OVER_TAG
 
 if TYPE_CHECKING:
     from mypy_boto3_application_autoscaling import ApplicationAutoScalingClient
@@ -51,19 +50,11 @@ def scale_down(
 
 
 def take_away(sagemaker: SageMakerClient, endpoint: Mapping[str, Any]) -> bool:
-    """Delete the endpoint, if it is still as it was described; its configuration and model stay, and its tags with the
-    configuration, for `start`. False when it has changed or is gone: whoever changed it wanted it."""
+    """Delete the endpoint, if it is still as it was described; its configuration and model stay, and what its tags say of
+    its life with the configuration, for `start`. False when it has changed or is gone: whoever changed it wanted it."""
     if not is_as(endpoint, find_endpoint(sagemaker, endpoint["EndpointName"])):
         return False
-    config = sagemaker.describe_endpoint_config(EndpointConfigName=endpoint["EndpointConfigName"])
-    kept = {
-        key: value
-        for key, value in tags_of(sagemaker, endpoint["EndpointArn"]).items()
-        if key.startswith("trainmaster:") and key not in {ENDPOINT_TAG, WARNED_TAG}
-    }
-    if kept:
-        tags: Any = [{"Key": key, "Value": value} for key, value in kept.items()]
-        sagemaker.add_tags(ResourceArn=config["EndpointConfigArn"], Tags=tags)
+    _keep_tags(sagemaker, endpoint)
     try:
         sagemaker.delete_endpoint(EndpointName=endpoint["EndpointName"])
     except ClientError as error:
@@ -71,6 +62,18 @@ def take_away(sagemaker: SageMakerClient, endpoint: Mapping[str, Any]) -> bool:
             raise
         return False
     return True
+
+
+def _keep_tags(sagemaker: SageMakerClient, endpoint: Mapping[str, Any]) -> None:
+    """With its configuration, where that was made for it and not for another endpoint that it was only tried for."""
+    config = find_config(sagemaker, endpoint["EndpointConfigName"])
+    if config is None or not is_ours(sagemaker, config["EndpointConfigArn"], endpoint["EndpointName"]):
+        return
+    tags = tags_of(sagemaker, endpoint["EndpointArn"])
+    kept = {key: tags[key] for key in (IDLE_TAG, WHEN_OVER_TAG, KEEP_TAG) if key in tags}
+    if kept:
+        every: Any = [{"Key": key, "Value": value} for key, value in kept.items()]
+        sagemaker.add_tags(ResourceArn=config["EndpointConfigArn"], Tags=every)
 
 
 def is_as(before: Mapping[str, Any], now: Mapping[str, Any] | None) -> bool:
