@@ -15,7 +15,9 @@ from botocore.exceptions import ClientError
 from desks import desk_at
 from model_deployer import Deployer
 
+from trainmaster.endpoints import deployment
 from trainmaster.endpoints.alarms import alarm_names
+from trainmaster.endpoints.deploying import settle
 from trainmaster.endpoints.plan import CHALLENGER, VARIANT
 from trainmaster.endpoints.request import Scaling
 from trainmaster.endpoints.scaling import described_scaling
@@ -36,6 +38,15 @@ def deployer(embedded: Any, tmp_path: Path) -> Iterator[Deployer]:
 
 def scaling_of(deployer: Deployer, variant: str = VARIANT) -> Scaling | None:
     return described_scaling(deployer.desk.client("application-autoscaling"), deployer.name, variant)
+
+
+def grow(deployer: Deployer, count: int) -> None:
+    """To so many instances, as autoscaling does when traffic grows."""
+    wanted = [{"VariantName": VARIANT, "DesiredInstanceCount": count}]
+    deployer.sagemaker.update_endpoint_weights_and_capacities(
+        EndpointName=deployer.name, DesiredWeightsAndCapacities=wanted
+    )
+    settle(deployer.sagemaker, deployer.name, deployment.patience_of(deployer.desk.settings))
 
 
 def alarms_of(deployer: Deployer) -> dict[str, dict[str, Any]]:
@@ -96,11 +107,7 @@ def test_autoscaling_is_attached_and_keeps_its_count_over_an_update(deployer: De
     served = deployer.deploy(deployer.model("v1"), scaling=scaling)
     assert served.steps[-1] == f"scale {VARIANT}"
     assert scaling_of(deployer) == Scaling(**scaling)
-    wanted = [{"VariantName": VARIANT, "DesiredInstanceCount": 2}]  # as autoscaling does when traffic grows
-    deployer.sagemaker.update_endpoint_weights_and_capacities(
-        EndpointName=deployer.name, DesiredWeightsAndCapacities=wanted
-    )
-    deployer.planned(deployer.model("v1"))  # which waits until it has settled
+    grow(deployer, 2)
 
     served = deployer.deploy(deployer.model("v2"), scaling=scaling)
 
@@ -119,11 +126,14 @@ def test_autoscaling_is_taken_off_where_the_machines_change_and_attached_again(d
     assert scaling_of(deployer) is None
 
 
-def test_a_deployment_that_fails_leaves_the_old_ones_autoscaling(deployer: Deployer) -> None:
-    deployer.deploy(deployer.model("v1"), scaling={"max_instances": 2})
+def test_a_deployment_that_fails_leaves_the_old_ones_autoscaling_and_its_count(deployer: Deployer) -> None:
+    scaling = {"max_instances": 2}
+    deployer.deploy(deployer.model("v1"), scaling=scaling)
+    grow(deployer, 2)
     with pytest.raises(DeploymentFailedError, match="is back on"):
-        deployer.deploy(deployer.model("bad", "-1"), rollout={"rehearse": False})
-    assert scaling_of(deployer) == Scaling(max_instances=2)
+        deployer.deploy(deployer.model("bad", "-1"), scaling=scaling, rollout={"rehearse": False})
+    assert scaling_of(deployer) == Scaling(**scaling)
+    assert deployer.described()["ProductionVariants"][0]["CurrentInstanceCount"] == 2
 
 
 def test_alarms_follow_what_was_asked_for_and_go_with_the_endpoint(deployer: Deployer) -> None:

@@ -38,7 +38,7 @@ from trainmaster.endpoints.plan import (
     Step,
     lifetime_tags,
 )
-from trainmaster.endpoints.rollout import deployment_config
+from trainmaster.endpoints.rollout import KEEPING_COUNTS, deployment_config
 from trainmaster.endpoints.scaling import register_scaling, scaling_tag, stop_scaling
 
 if TYPE_CHECKING:
@@ -125,10 +125,7 @@ class _Doing:
 
     def update_endpoint(self) -> None:
         name, config = self.desired.endpoint_name, self.desired.config_name
-        how: dict[str, Any] = {}
-        if self.step.keeps_counts:
-            excluded = [{"VariantPropertyType": kind} for kind in ("DesiredWeight", "DataCaptureConfig")]
-            how = {"RetainAllVariantProperties": True, "ExcludeRetainedVariantProperties": excluded}
+        how = dict(KEEPING_COUNTS) if self.step.keeps_counts else {}
         if rollout := deployment_config(self.desired.rollout, [alarm.name for alarm in self.desired.alarms]):
             how["DeploymentConfig"] = rollout
         _create(

@@ -256,7 +256,7 @@ class EndpointChoices(Choices):
             raise ValueError("serverless and scaling exclude each other: AWS scales what is serverless by itself")
         if self.serverless and self.capture_percent:
             raise ValueError("AWS captures nothing of what is serverless: leave capture_percent or serverless out")
-        if self.serverless and self.rollout != Rollout():
+        if self.serverless and self.rollout != Rollout(rehearse=self.rollout.rehearse):
             raise ValueError("AWS moves all traffic of what is serverless at once, without alarms: leave rollout out")
         return self
 

@@ -7,6 +7,13 @@ from typing import Any
 
 from trainmaster.endpoints.request import Rollout
 
+KEEPING_COUNTS: dict[str, Any] = {
+    "RetainAllVariantProperties": True,
+    "ExcludeRetainedVariantProperties": [
+        {"VariantPropertyType": kind} for kind in ("DesiredWeight", "DataCaptureConfig")
+    ],
+}
+"""For UpdateEndpoint: without it the numbers of instances that autoscaling set are set back."""
 LAUNCHING_SECONDS = 3600
 """Allowed for starting and stopping instances, beside the waits that were asked for."""
 SHORTEST_TIMEOUT, LONGEST_TIMEOUT = 600, 28_800  # AWS's

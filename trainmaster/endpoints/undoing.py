@@ -28,6 +28,8 @@ from trainmaster.endpoints.plan import (
     Desired,
 )
 from trainmaster.endpoints.removing import model_names
+from trainmaster.endpoints.request import Scaling
+from trainmaster.endpoints.rollout import KEEPING_COUNTS
 from trainmaster.endpoints.scaling import register_scaling, stop_scaling, tagged_scaling
 
 if TYPE_CHECKING:
@@ -77,8 +79,9 @@ def _step_back(client: Client, desired: Desired, proof: str, previous: str | Non
         return f"Endpoint {name} was removed again; none served before."
     if not previous or status != "InService" or find_config(sagemaker, previous) is None:
         return f"Endpoint {name} is {status} with {serving} and could not be taken back to {previous}: look at it."
-    _stop_scaling(client, name)
-    sagemaker.update_endpoint(EndpointName=name, EndpointConfigName=previous)
+    _stop_scaling(client, name)  # which AWS wants before the instance type changes
+    how = KEEPING_COUNTS if _scaling_of(sagemaker, previous) else {}
+    sagemaker.update_endpoint(EndpointName=name, EndpointConfigName=previous, **how)
     now = settle(sagemaker, name, patience)
     if now and (now["EndpointStatus"], now["EndpointConfigName"]) == ("InService", previous):
         _scale_as(client, name, previous)
@@ -90,14 +93,16 @@ def _step_back(client: Client, desired: Desired, proof: str, previous: str | Non
 def _scale_as(client: Client, endpoint_name: str, config_name: str) -> None:
     """Register autoscaling again as the configuration that serves was deployed with it."""
     sagemaker = client("sagemaker")
-    config = find_config(sagemaker, config_name)
-    if config is None:
-        return
-    scaling = tagged_scaling(tags_of(sagemaker, config["EndpointConfigArn"]).get(SCALING_TAG))
-    if scaling is None:
+    config, scaling = find_config(sagemaker, config_name), _scaling_of(sagemaker, config_name)
+    if config is None or scaling is None:
         return
     for variant in config["ProductionVariants"]:
         register_scaling(client("application-autoscaling"), endpoint_name, variant["VariantName"], scaling)
+
+
+def _scaling_of(sagemaker: SageMakerClient, config_name: str) -> Scaling | None:
+    config = find_config(sagemaker, config_name)
+    return tagged_scaling(tags_of(sagemaker, config["EndpointConfigArn"]).get(SCALING_TAG)) if config else None
 
 
 def _stop_scaling(client: Client, endpoint_name: str) -> None:
