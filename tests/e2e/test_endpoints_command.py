@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from decimal import Decimal
 from pathlib import Path
 from uuid import uuid4
 
@@ -160,6 +161,30 @@ def test_a_model_that_answers_nonsense_leaves_what_served_before_and_exits_with_
         again
     )
     assert endpoints("plan", "--endpoint-name", name, "--model-uri", lying, "--force").code == 0
+
+
+def test_how_each_version_did_is_told_and_a_teardown_says_what_it_kept(
+    endpoints: Callable[..., Said], embedded: EmbeddedAws, first_model: str, name: str
+) -> None:
+    assert (
+        endpoints("deploy", "--endpoint-name", name, "--model-uri", first_model, "--capture-percent", "100").code == 0
+    )
+    config = endpoints("show", name, "--json").json["config"]
+    assert endpoints("invoke", name, "--data", HOUSE).code == 0
+    [version] = endpoints("metrics", name, "--json").json["versions"]
+    assert (version["config"], Decimal(version["cost"]) > 0) == (config, True)
+    assert [one["variant"] for one in version["variants"]] == ["all-traffic"]
+    shown = endpoints("metrics", name)
+    assert ("PER 1,000" in shown.out, config in shown.out) == (True, True), shown
+    assert endpoints("metrics", name, "--hours", "0").code == 2
+
+    looked = endpoints("teardown", name)
+    assert (looked.code, f"teardown {name} --yes" in looked.err, first_model in looked.out) == (0, True, True), looked
+    [torn] = endpoints("teardown", name, "--yes", "--json").json["endpoints"]
+    assert (torn["removed"], torn["found"]["endpoint"], torn["failure"]) == (True, name, "")
+    assert f"s3://{embedded.environment['TRAINMASTER_BUCKET']}/captured/{name}/" in torn["kept"]
+    assert endpoints("show", name).code == 1
+    assert "Removed nothing" in endpoints("teardown", name, "--yes").out
 
 
 def test_a_version_is_listed_approved_and_rejected_on_somebodys_word(

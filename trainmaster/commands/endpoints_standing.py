@@ -1,4 +1,4 @@
-"""`trainmaster endpoints list|show|invoke|remove`: endpoints that stand, by whatever deployed them."""
+"""`trainmaster endpoints list|show|invoke`: endpoints that stand, by whatever deployed them."""
 
 from __future__ import annotations
 
@@ -12,11 +12,8 @@ from pydantic_core import to_jsonable_python
 from trainmaster.commands.endpoints_showing import facts_of_endpoint, listed, of_endpoint
 from trainmaster.commands.train_options import BadRequestError, read_object
 from trainmaster.commands.train_reporting import DONE, add_command, desk_in, note, say, say_json
-from trainmaster.endpoints.deployment import patience_of
-from trainmaster.endpoints.metering import meter_endpoint
 from trainmaster.endpoints.package import inspect_model
 from trainmaster.endpoints.public_api import public_url
-from trainmaster.endpoints.removing import belongings, remove
 from trainmaster.endpoints.seen import see_endpoint, seen_endpoints, versions_of
 from trainmaster.endpoints.smoke import invoke, sample_inputs
 from trainmaster.settings import Settings
@@ -37,9 +34,7 @@ def add_commands(subcommands: Subparsers) -> None:
     what.add_argument("--data", metavar="JSON", help=f"what is asked for, such as '{_HOUSE}'")
     what.add_argument("--file", metavar="FILE", help="a JSON object in a file; - reads standard input")
     what.add_argument("--example", action="store_true", help="a typical one, from the card of the model that serves")
-    remove_ = add_command(subcommands, "remove", "remove an endpoint with its configurations and models", _remove)
-    remove_.add_argument("--yes", action="store_true", help="really do it; without it, only say what would be removed")
-    for parser in (show, ask, remove_):
+    for parser in (show, ask):
         parser.add_argument("endpoint", metavar="ENDPOINT", help="its name; `trainmaster endpoints list` shows them")
 
 
@@ -99,18 +94,3 @@ def _example(desk: Desk, name: str) -> dict[str, Any]:
     """Of the model that serves, what is typical."""
     uri = see_endpoint(desk, name).variants[0].model_uri
     return dict(sample_inputs(inspect_model(desk.client("s3"), uri).card))
-
-
-def _remove(args: argparse.Namespace, settings: Settings) -> int:
-    with desk_in(settings) as desk:
-        found = belongings(desk.client, args.endpoint)
-        if args.yes:
-            remove(desk.client, found, patience_of(settings))
-            meter_endpoint(desk, args.endpoint)
-    if args.json:
-        say_json({**found.model_dump(mode="json"), "removed": args.yes})
-        return DONE
-    say(f"{'Removed' if args.yes else 'Would remove'} {found}.")
-    if not args.yes and str(found) != "nothing":
-        note(f"Nothing was removed. Do it: trainmaster endpoints remove {args.endpoint} --yes")
-    return DONE

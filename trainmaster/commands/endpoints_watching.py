@@ -1,10 +1,12 @@
-"""`trainmaster endpoints drift`: what endpoints are asked for, held against what their models were trained on."""
+"""`trainmaster endpoints metrics|drift`: how endpoints did, and whether they are asked for what their models were trained on."""
 
 from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator
 from dataclasses import asdict
+from datetime import timedelta
+from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,7 +19,9 @@ from trainmaster.commands.train_showing import table
 from trainmaster.datasets.showing.wording import printable
 from trainmaster.endpoints.checking_drift import captured_endpoints, check_drift
 from trainmaster.endpoints.drift import CheckDriftRequest, DriftReport
+from trainmaster.endpoints.metrics import LOOK_BACK, version_metrics
 from trainmaster.endpoints.pictures import picture
+from trainmaster.endpoints.seen import see_endpoint
 from trainmaster.errors import TrainmasterError
 from trainmaster.settings import Settings
 from trainmaster.training.desk import Desk
@@ -25,11 +29,17 @@ from trainmaster.training.desk import Desk
 if TYPE_CHECKING:
     Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]
 
+MOST_HOURS = 24 * 90
 _ABOUT = "Exit codes: 0 nothing has drifted, 1 something has, or was refused, 2 it could not be done now."
 
 
 def add_commands(subcommands: Subparsers) -> None:
     """The subcommands that look and change nothing."""
+    metrics = add_command(subcommands, "metrics", "calls, latency, errors and cost of each version", _metrics)
+    metrics.add_argument("endpoint", metavar="ENDPOINT", help="its name; `trainmaster endpoints list` shows them")
+    metrics.add_argument(
+        "--hours", type=_hours, default=LOOK_BACK, metavar="N", help=f"until now ({LOOK_BACK // timedelta(hours=1)})"
+    )
     drift = add_command(subcommands, "drift", "whether what is asked for still is what was trained on", _drift)
     drift.description = f"{drift.description} {_ABOUT}"
     drift.add_argument(
@@ -46,6 +56,24 @@ def add_commands(subcommands: Subparsers) -> None:
         help="of fewer nothing is concluded (%(default)s)",
     )  # fmt: skip
     drift.add_argument("--picture", type=Path, metavar="FILE", help="of one ENDPOINT: write its picture there, a PNG")
+
+
+def _metrics(args: argparse.Namespace, settings: Settings) -> int:
+    with desk_in(settings) as desk:
+        see_endpoint(desk, args.endpoint)
+        found = version_metrics(desk, args.endpoint, args.hours)
+    if args.json:
+        facts = [{**asdict(one), "cost": f"{one.cost:f}", "cost_per_1000": _exact(one.cost_per_1000)} for one in found]
+        say_json({"endpoint": args.endpoint, "versions": to_jsonable_python(facts)})
+        return DONE
+    rows = [row for one in found for row in one.rows()]
+    if not rows:
+        note(f"The books know no hour of {args.endpoint} in this time: it was deployed with other books, or not yet.")
+        return DONE
+    head = tuple(name.upper() for name in rows[0])
+    numbers = frozenset(range(head.index("INVOCATIONS"), len(head)))
+    say(*table([head, *(tuple(row.values()) for row in rows)], numbers))
+    return DONE
 
 
 def _drift(args: argparse.Namespace, settings: Settings) -> int:
@@ -99,6 +127,16 @@ def _lines(report: DriftReport) -> Iterator[str]:
     if report.unreadable or report.cut_short:
         more = "; there were more than were read" if report.cut_short else ""
         yield f"  {report.unreadable:,} of {report.requests:,} requests could not be understood{more}."
+
+
+def _hours(text: str) -> timedelta:
+    if not (text.isascii() and text.isdecimal() and 0 < int(text) <= MOST_HOURS):
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of hours from 1 to {MOST_HOURS:,}")
+    return timedelta(hours=int(text))
+
+
+def _exact(amount: Decimal | None) -> str | None:
+    return None if amount is None else f"{amount:f}"
 
 
 def _facts(report: DriftReport) -> object:
