@@ -31,9 +31,9 @@ from trainmaster.embedded.control import Control
 from trainmaster.embedded.faults import Faults
 from trainmaster.embedded.front import INVOCATIONS, Front
 from trainmaster.embedded.host import THREADS
+from trainmaster.embedded.journal import Journal
 from trainmaster.embedded.other_services import OtherServices
 from trainmaster.embedded.public_api.service import PublicApis
-from trainmaster.embedded.role_journal import RoleJournal
 from trainmaster.embedded.sagemaker.account import Account
 from trainmaster.embedded.sagemaker.api import SageMakerApi
 from trainmaster.embedded.sagemaker.records import Records
@@ -438,7 +438,7 @@ def front_of(
         alarms=Alarms(account, InvocationMetrics()),
         autoscaling=Autoscaling(account, InvocationMetrics(), invoke, invoke),
         others=OtherServices(),
-        roles=RoleJournal(folder / "roles.jsonl"),
+        journal=Journal(folder / "roles.jsonl"),
         faults=faults,
         quotas=ServiceQuotasApi(quotas, account.region, account.account_id),
         control=Control(folder, faults, tally, quotas, invoke, "", begun),

@@ -108,6 +108,38 @@ def test_what_is_asked_before_all_is_taken_up_again_waits_and_then_holds(start_e
     assert restarted.result().control("GET", "health")["status"] == "ok"
 
 
+def test_alarms_and_scaling_are_there_after_a_restart_but_not_those_of_endpoints_that_are_gone(
+    start_embedded: Callable[..., Any],
+) -> None:
+    embedded = start_embedded(stop_grace=3)
+    hosting = Hosting(embedded)
+    serving, gone = hosting.serve(), hosting.serve()
+    embedded.client("cloudwatch").put_metric_alarm(
+        AlarmName="kept", Namespace="AWS/SageMaker", MetricName="Invocations", Statistic="Sum", Threshold=0,
+        ComparisonOperator="GreaterThanThreshold", Period=60, EvaluationPeriods=1,
+        Dimensions=[{"Name": "EndpointName", "Value": serving}, {"Name": "VariantName", "Value": "AllTraffic"}],
+    )  # fmt: skip
+    for name in (serving, gone):
+        embedded.client("application-autoscaling").register_scalable_target(
+            ServiceNamespace="sagemaker", ResourceId=f"endpoint/{name}/variant/AllTraffic",
+            ScalableDimension="sagemaker:variant:DesiredInstanceCount", MinCapacity=1, MaxCapacity=3,
+        )  # fmt: skip
+    hosting.sagemaker.delete_endpoint(EndpointName=gone)
+    hosting.sagemaker.get_waiter("endpoint_deleted").wait(
+        EndpointName=gone, WaiterConfig={"Delay": 0.05, "MaxAttempts": 400}
+    )
+
+    embedded.kill()
+
+    embedded = start_embedded(stop_grace=3)
+    Hosting(embedded).invoke(serving)
+    [alarm] = embedded.client("cloudwatch").describe_alarms()["MetricAlarms"]
+    assert (alarm["AlarmName"], alarm["StateValue"]) == ("kept", "ALARM")
+    found = embedded.client("application-autoscaling").describe_scalable_targets(ServiceNamespace="sagemaker")
+    [target] = found["ScalableTargets"]
+    assert (target["ResourceId"], target["MaxCapacity"]) == (f"endpoint/{serving}/variant/AllTraffic", 3)
+
+
 def update(hosting: Hosting, name: str, config: str) -> str:
     hosting.sagemaker.update_endpoint(EndpointName=name, EndpointConfigName=config)
     return name

@@ -107,6 +107,9 @@ class Autoscaling:
         self._looking = threading.Thread(target=self._look_after, name="autoscaling", daemon=True)
 
     def start(self) -> None:
+        for target in self.targets():
+            if self._account.records.get("endpoint", target.endpoint) is None:
+                self.deregister(target.endpoint)  # it was deleted; the journal of calls does not know that
         self._looking.start()
 
     def close(self) -> None:

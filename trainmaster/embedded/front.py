@@ -22,10 +22,10 @@ from trainmaster.embedded.calls import Call
 from trainmaster.embedded.cloudwatch import Alarms
 from trainmaster.embedded.control import Control
 from trainmaster.embedded.faults import Fault, Faults
+from trainmaster.embedded.journal import Journal
 from trainmaster.embedded.other_services import OtherServices
 from trainmaster.embedded.pricing import PriceListApi
 from trainmaster.embedded.public_api.service import PublicApis
-from trainmaster.embedded.role_journal import RoleJournal
 from trainmaster.embedded.sagemaker.account import Account
 from trainmaster.embedded.sagemaker.api import SageMakerApi
 from trainmaster.embedded.sagemaker.serving.invocation import Invocation, InvocationAnswer
@@ -57,7 +57,7 @@ class Front:
     alarms: Alarms
     autoscaling: Autoscaling
     others: OtherServices
-    roles: RoleJournal
+    journal: Journal
     quotas: ServiceQuotasApi
     faults: Faults
     control: Control
@@ -128,13 +128,16 @@ class Front:
             self._wait_until_recovered()
             return self.public_apis.answer(call)
         if call.service == autoscaling.SERVICE:
-            return self.autoscaling.answer(call, self.others.answer)
+            return self.autoscaling.answer(call, self._passed_on)
         if call.service == "monitoring" and call.operation.startswith("DescribeAlarms"):
             self.alarms.evaluate()
         if call.service == "monitoring" and (known := metric_data.answered(self.alarms.metrics, call)):
             return known
+        return self._passed_on(call)
+
+    def _passed_on(self, call: Call) -> Response:
         response = self.others.answer(call)
-        self.roles.note(call, response)
+        self.journal.note(call, response)
         return response
 
     def _suffer(self, call: Call) -> Fault | None:

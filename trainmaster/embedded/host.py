@@ -20,9 +20,9 @@ from trainmaster.embedded.calls import Call
 from trainmaster.embedded.control import Control
 from trainmaster.embedded.faults import Faults
 from trainmaster.embedded.front import INVOCATIONS, Front
+from trainmaster.embedded.journal import Journal
 from trainmaster.embedded.other_services import OtherServices
 from trainmaster.embedded.public_api.service import PublicApis
-from trainmaster.embedded.role_journal import RoleJournal
 from trainmaster.embedded.sagemaker import experiments, model_registry, namespaces, resources, tags
 from trainmaster.embedded.sagemaker.account import Account
 from trainmaster.embedded.sagemaker.api import SageMakerApi
@@ -100,8 +100,8 @@ class Host:
         others, signatures = OtherServices(), Signatures(self.account)
         self._inside = _Server(_Inside(others, signatures), listening["inside"], threads=8)
         policies.ensure_execution_role(self.account)
-        roles = RoleJournal(folder / "roles.jsonl")
-        roles.replay(others)  # which may change that role, or have deleted it
+        journal = Journal(folder / "roles.jsonl")
+        journal.replay(others)  # which may change that role, or have deleted it
         self._role_arn = policies.ensure_execution_role(self.account)
         faults, tally, self._recovered = Faults(), Tally(), threading.Event()
         quotas = Quotas(folder)
@@ -125,7 +125,7 @@ class Host:
             alarms=self._endpoints.alarms,
             autoscaling=self._endpoints.autoscaling,
             others=others,
-            roles=roles,
+            journal=journal,
             quotas=ServiceQuotasApi(quotas, region, self.account.account_id),
             faults=faults,
             control=Control(folder, faults, tally, quotas, self._training.interrupt, self.isolation, self._recovered),
