@@ -1,4 +1,4 @@
-"""Steps that look after endpoints nobody calls, whose time is over or whose money is spent."""
+"""Steps that look after endpoints that serve: whether anybody wants them still, and how their versions did."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from prefect.events import emit_event
 from tasks.aws import desk_of, step
 from tasks.jobs import in_region
 from trainmaster.endpoints.metering import regions_with_endpoints
+from trainmaster.endpoints.metric_report import EndpointsReport, ReportEndpointsRequest, report_endpoints
 from trainmaster.endpoints.watch_results import Sweep, SweptEndpoint
 from trainmaster.endpoints.watching import PASSING, StopIdleRequest, watch_endpoints
 from trainmaster.settings import Settings
@@ -64,3 +65,29 @@ def _tell(seen: SweptEndpoint, *, dry_run: bool) -> None:
         },
         payload={"reason": seen.reason, "sentence": seen.sentence()},
     )
+
+
+@step(task_run_name="measure endpoints")
+def measure_endpoints(request: ReportEndpointsRequest, settings: Settings) -> EndpointsReport:
+    """How every version of every endpoint did; a region that fails hides no other."""
+    report = EndpointsReport()
+    with desk_of(settings) as desk:
+        regions = sorted({settings.region, *regions_with_endpoints(desk)})
+    for region in regions:
+        try:
+            with desk_of(in_region(settings, region)) as desk:
+                found = report_endpoints(desk, request)
+        except PASSING as error:
+            report.failures.append(f"endpoints in {region}: {error}")
+        else:
+            report.rows += found.rows
+            report.failures += found.failures
+    get_run_logger().info("%s", report.sentence())
+    return report
+
+
+@step(task_run_name="report on versions of endpoints")
+def report_versions(report: EndpointsReport) -> None:
+    """A table of calls, latencies, errors and costs, if anything served."""
+    if report.rows:
+        create_table_artifact(key="endpoint-versions", table=report.rows, description=report.sentence())
