@@ -162,6 +162,7 @@ def test_up_serves_every_deployment_and_a_run_started_there_works(tmp_path: Path
             "withdraw-api",
             "approve-model",
             "stop-idle",
+            "report-endpoints",
             "check-drift",
             "upload-dataset",
             "sweep-uploads",
