@@ -6,12 +6,13 @@ from __future__ import annotations
 import hashlib
 import json
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import replace
 from importlib.resources import files
 from typing import Any
 
 import pytest
-from botocore.exceptions import ClientError
+from botocore.exceptions import BotoCoreError, ClientError
 from trained_models import train_houses, unique_group
 
 from trainmaster.endpoints import lineage, registry
@@ -110,6 +111,29 @@ def test_registered_by_many_at_once_it_is_one_version(jobs: Any, job: dict[str, 
     with ThreadPoolExecutor(8) as pool:
         arns = set(pool.map(lambda _: registry.register(jobs.sagemaker, group, package, training_of(job)), range(8)))
     assert len(arns) == len(registry.versions(jobs.sagemaker, group)) == 1
+
+
+CUT_OFF = {
+    "the group is made and nobody hears of it": {"operation": "CreateModelPackageGroup", "lost": True},
+    "the version is made and nobody hears of it": {"operation": "CreateModelPackage", "lost": True},
+    "its job is not told of": {"operation": "AddTags", "error": "AccessDeniedException"},
+}
+
+
+@pytest.mark.parametrize("fault", CUT_OFF.values(), ids=CUT_OFF)
+def test_a_registration_that_was_cut_off_is_completed_by_the_next(
+    jobs: Any, job: dict[str, Any], embedded: Any, fault: dict[str, Any]
+) -> None:
+    group, package = unique_group(), inspect_model(jobs.s3, job["ModelArtifacts"]["S3ModelArtifacts"])
+    embedded.control("POST", "faults", {**fault, "count": 1})
+    try:
+        with suppress(ClientError, BotoCoreError):  # some of it the client tries again by itself
+            registry.register(jobs.sagemaker, group, package, training_of(job))
+    finally:
+        embedded.control("DELETE", "faults")
+    arn = registry.register(jobs.sagemaker, group, package, training_of(job))
+    assert [version.arn for version in registry.versions(jobs.sagemaker, group)] == [arn]
+    assert tags_of(jobs.sagemaker, job["TrainingJobArn"])[PACKAGE_TAG] == arn
 
 
 def test_another_artifact_is_the_next_version_and_a_number_is_never_given_twice(
