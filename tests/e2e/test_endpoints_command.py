@@ -122,6 +122,24 @@ def test_what_an_endpoint_is_asked_is_captured_and_its_drift_told_and_drawn(
     assert (drift.code, "have drifted: bedrooms" in drift.out, "sqft (PSI" in drift.out) == (1, True, True), drift
     assert picture.read_bytes().startswith(b"\x89PNG")
 
+    model = endpoints("show", name, "--json").json["variants"][0]["model"]
+    embedded.client("sagemaker").delete_model(ModelName=model)  # by somebody in the AWS console
+    for asked in (["drift", name], ["invoke", name, "--example"]):
+        refused = endpoints(*asked)
+        assert (refused.code, "was deleted" in refused.err) == (1, True), refused
+
+
+def test_what_is_paid_by_use_is_said_to_be(endpoints: Callable[..., Said], first_model: str, name: str) -> None:
+    deployed = endpoints(
+        "deploy", "--endpoint-name", name, "--model-uri", first_model, "--serverless", "--max-hourly-cost", "2"
+    )
+    assert deployed.code == 0, deployed
+    [line] = [line for line in endpoints("list").out.splitlines() if name in line]
+    assert "by use" in line
+    assert "serverless, 2,048 MB, 5 at once" in line
+    shown = endpoints("show", name)
+    assert "cost        by use" in shown.out, shown
+
 
 def test_ctrl_c_leaves_a_deployment_to_aws_says_so_and_the_same_command_proves_it(
     endpoints: Callable[..., Said], client_environment: dict[str, str], first_model: str, name: str, tmp_path: Path

@@ -25,7 +25,7 @@ def listed(endpoints: Iterable[SeenEndpoint]) -> Iterator[str]:
         (
             f"{one.changed_at:%Y-%m-%d %H:%M}",
             one.status,
-            _rate(one.hourly),
+            _rate(one),
             one.variants[0].machines if one.variants else "",
             f"{one.expires:%Y-%m-%d %H:%M}" if one.expires else "",
             printable(one.name),
@@ -46,7 +46,7 @@ def of_endpoint(one: SeenEndpoint, versions: Sequence[Version], url: str) -> Ite
             "changed": _at(one.changed_at),
             "deployed": _at(one.version.deployed_at),
             "proof": one.version.proof,
-            "cost": f"{shown(one.hourly)} an hour" if one.hourly is not None else "by use, or not known",
+            "cost": f"{_rate(one)} an hour" if one.hourly is not None else _rate(one),
             "until": _at(one.expires),
             "when idle": f"{one.idle_minutes} minutes without a call: {one.when_over}" if one.idle_minutes else "",
             "captured": one.capture_uri,
@@ -98,8 +98,10 @@ def _version_row(one: Version) -> tuple[str, ...]:
     return (at, one.proof, one.sha256[:_SHORT], one.config)
 
 
-def _rate(hourly: Decimal | None) -> str:
-    return "" if hourly is None else shown(hourly)
+def _rate(one: SeenEndpoint) -> str:
+    if one.hourly is not None:
+        return shown(one.hourly)
+    return "by use" if any(not variant.instance_type for variant in one.variants) else "not known"
 
 
 def _at(moment: datetime | None) -> str:

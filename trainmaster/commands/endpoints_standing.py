@@ -16,6 +16,7 @@ from trainmaster.endpoints.package import inspect_model
 from trainmaster.endpoints.public_api import public_url
 from trainmaster.endpoints.seen import see_endpoint, seen_endpoints, versions_of
 from trainmaster.endpoints.smoke import invoke, sample_inputs
+from trainmaster.errors import RefusedError
 from trainmaster.settings import Settings
 from trainmaster.training.desk import Desk
 
@@ -92,5 +93,7 @@ def _asked(args: argparse.Namespace) -> dict[str, Any]:
 
 def _example(desk: Desk, name: str) -> dict[str, Any]:
     """Of the model that serves, what is typical."""
-    uri = see_endpoint(desk, name).variants[0].model_uri
+    uri = next((one.model_uri for one in see_endpoint(desk, name).variants), "")
+    if not uri:
+        raise RefusedError(f"The model of endpoint {name} was deleted, so its card is not known. Ask with --data.")
     return dict(sample_inputs(inspect_model(desk.client("s3"), uri).card))

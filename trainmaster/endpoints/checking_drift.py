@@ -35,6 +35,10 @@ def check_drift(desk: Desk, name: str, request: CheckDriftRequest, *, now: datet
             f"Endpoint {name} captures nothing, so nothing can be held against its model. Deploy it with capture_percent."
         )
     main, until = seen.variants[0], now or datetime.now(UTC)
+    if not main.model_uri:
+        raise RefusedError(
+            f"Model {main.model} of endpoint {name} was deleted, so its card is not known. Deploy it again."
+        )
     since = until - timedelta(days=request.days)
     s3 = desk.client("s3")
     arrived = {one.name: Arrivals(one) for one in trained_features(inspect_model(s3, main.model_uri).card)}
