@@ -215,11 +215,25 @@ def test_what_cannot_be_asked_for_is_said_in_a_line(datasets: Callable[..., Said
         ["--window", "25:00-06:00"],
         ["--window", "22:00-06:00", "--timezone", "Nowhere"],
         ["--limit", "0"],
+        ["--max-minutes", "nan"],
         ["--older-than", "soon"],
     ):
         said = datasets("migrate", *wrong)
         assert said.code == 2, said
         assert len(said.err.strip().splitlines()) == 1, said.err
+
+
+def test_time_that_is_up_ends_it_in_the_middle_and_the_same_command_goes_on(
+    datasets: Callable[..., Said], shelves: Shelves
+) -> None:
+    stored(shelves, 3)
+    ended = datasets("migrate", "--mb-per-second", "0.00001", "--max-minutes", "0.05", "--json")
+    assert (ended.code, ended.value()["status"], ended.value()["failed"]) == (0, "completed", {}), ended
+    assert (ended.value()["left_off"], ended.value()["copied"] < 3) == ("0.05 minutes were asked for at most", True)
+    went_on = datasets("migrate", "--json").value()
+    assert (went_on["copied"] + ended.value()["copied"], went_on["under_way"]) == (3, 0)
+    verified = datasets("verify", "--all", "--max-minutes", "60", "--json").value()
+    assert (verified["read"], verified["ending"]["left_off"]) == (3, "")
 
 
 def test_ctrl_c_gives_back_what_was_begun_and_says_how_to_go_on(

@@ -87,6 +87,14 @@ class TestCopying:
         assert [one.result().copied for one in (first, second)] == [3, 2]
         assert "goes on" in str(first.result().sentence())
 
+    def test_its_time_ends_it_in_the_middle_of_a_batch_and_the_next_run_goes_on(self, depot: Depot) -> None:
+        depot.stock(5)
+        state = depot.run(max_minutes=0.05, megabytes_per_second=0.00001, workers=1)
+        done = state.result()
+        assert (state.name, done.failures, done.copied < 5) == ("Completed", (), True)
+        assert "The next run goes on: 0.05 minutes were asked for at most." in done.sentence()
+        assert depot.run().result().copied == 5 - done.copied
+
     def test_nothing_begins_outside_the_window(self, depot: Depot) -> None:
         depot.stock(2)
         opens = datetime.now(UTC) + timedelta(hours=3)
