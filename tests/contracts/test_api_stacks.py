@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
+import psutil
 import pytest
 from botocore.exceptions import ClientError
 from embedded_aws import EmbeddedAws
@@ -53,6 +54,25 @@ def test_everything_is_made_once_and_goes_with_the_stack(api: PredictApi) -> Non
     api.withdraw()
     assert {name for names in standing(api).values() for name in map(str, names)} == set()
     assert public_api.find_stack(api.cloudformation, api.name) is None
+
+
+def test_no_process_of_a_withdrawn_api_is_left(api: PredictApi) -> None:
+    def processes() -> list[int]:
+        living = psutil.Process(api.embedded.pid).children(recursive=True)
+        return [one.pid for one in living if f"/functions/{api.name}/" in " ".join(_command(one))]
+
+    api.publish()
+    api.ask({"sqft": 1})
+    assert processes()
+    api.withdraw()
+    assert processes() == []
+
+
+def _command(process: psutil.Process) -> list[str]:
+    try:
+        return process.cmdline()
+    except psutil.NoSuchProcess:  # it ended while we looked
+        return []
 
 
 def test_a_change_of_choices_reaches_the_stage_and_keeps_address_and_key(api: PredictApi) -> None:

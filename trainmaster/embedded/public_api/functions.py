@@ -206,6 +206,15 @@ class Functions:
             crew.places.release()
         return answer
 
+    def forget_deleted(self) -> None:
+        """End the processes of functions that are no more."""
+        backend = lambda_backends[self._account.account_id][self._account.region]
+        living = {function.function_name for function in backend.list_functions()}
+        with self._lock:
+            gone = [self._crews.pop(name) for name in list(self._crews) if name not in living]
+        for process in (process for crew in gone for process in crew.idle):
+            process.close()
+
     def close(self) -> None:
         with self._lock:
             self._closed = True

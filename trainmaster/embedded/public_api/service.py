@@ -41,7 +41,9 @@ class PublicApis:
         """Raises AwsError. What a function itself raises, or a stack fails by, is an answer."""
         stacks, gateway = self._loaded()
         if call.service == "cloudformation":
-            return stacks.answer(call)
+            response = stacks.answer(call)
+            gateway.functions.forget_deleted()
+            return response
         if (kind := call.request.headers.get("X-Amz-Invocation-Type", "RequestResponse")) != "RequestResponse":
             message = f"The embedded AWS does not have lambda:Invoke as {kind}."
             raise AwsError("NotImplementedException", message, status=501)
