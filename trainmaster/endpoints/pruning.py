@@ -31,15 +31,15 @@ def prune_versions(sagemaker: SageMakerClient, endpoint_name: str, count: int) -
     kept = to_keep(serving, versions, count, now)
     configs = [version.config for version in versions if version.config not in kept]
     models = _unused(sagemaker, endpoint_name, kept, configs, now)
+    for model in models:  # first, since a configuration is what tells whose they were
+        delete(
+            lambda model=model: sagemaker.delete_model(ModelName=model),  # type: ignore[misc]
+            lambda model=model: find_model(sagemaker, model) is not None,  # type: ignore[misc]
+        )
     for config in configs:
         delete(
             lambda config=config: sagemaker.delete_endpoint_config(EndpointConfigName=config),  # type: ignore[misc]
             lambda config=config: find_config(sagemaker, config) is not None,  # type: ignore[misc]
-        )
-    for model in models:
-        delete(
-            lambda model=model: sagemaker.delete_model(ModelName=model),  # type: ignore[misc]
-            lambda model=model: find_model(sagemaker, model) is not None,  # type: ignore[misc]
         )
     return Belongings(endpoint=None, configs=configs, models=models)
 

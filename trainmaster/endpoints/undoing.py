@@ -115,16 +115,16 @@ def _unwatch(client: Client, endpoint_name: str) -> None:
 
 
 def _remove_unused(sagemaker: SageMakerClient, desired: Desired, *, keep_config: bool) -> None:
-    if not keep_config:
-        delete(
-            lambda: sagemaker.delete_endpoint_config(EndpointConfigName=desired.config_name),
-            lambda: find_config(sagemaker, desired.config_name) is not None,
-        )
     used = _used_models(sagemaker, desired)
     for name in {model["ModelName"] for model in desired.models} - used:
         delete(
             lambda name=name: sagemaker.delete_model(ModelName=name),  # type: ignore[misc]
             lambda name=name: find_model(sagemaker, name) is not None,  # type: ignore[misc]
+        )
+    if not keep_config:
+        delete(
+            lambda: sagemaker.delete_endpoint_config(EndpointConfigName=desired.config_name),
+            lambda: find_config(sagemaker, desired.config_name) is not None,
         )
 
 
