@@ -25,6 +25,7 @@ LINES = [
     *((f"trainmaster/endpoints/api_{part}.py", {"boto3", "trainmaster.settings"}) for part in ("plan", "request")),
     ("trainmaster/endpoints/model_code.py", {"boto3", "botocore", "trainmaster.settings", "trainmaster.aws"}),
     ("trainmaster/endpoints/request.py", {"boto3", "botocore", "trainmaster.settings", "trainmaster.aws"}),
+    ("trainmaster/endpoints/idle.py", {"boto3", "botocore", "trainmaster.settings", "trainmaster.aws"}),
     *(
         (
             f"trainmaster/migration/{part}.py",
