@@ -18,6 +18,7 @@ from hosting import Hosting
 
 from trainmaster.budget.budgets import Payer
 from trainmaster.budget.ledger import Ledger
+from trainmaster.budget.metering import Metered, Meters
 from trainmaster.budget.stays import Stay, stays_of
 from trainmaster.endpoints.metering import endpoint_arn, meter_endpoint, see_hours
 from trainmaster.endpoints.metrics import alone, version_metrics
@@ -111,6 +112,24 @@ def test_each_version_has_the_calls_of_when_it_alone_served(desk: Desk, hosting:
         HOURLY * Decimal("1.5"),
         HOURLY * Decimal("1.5"),
     ]
+
+
+def test_a_version_that_came_back_has_all_its_calls(desk: Desk, hosting: Hosting, clock: Still) -> None:
+    """Of two stays that are read by periods of different lengths."""
+    name = hosting.serve()
+    config = config_of(hosting, name)
+    began = clock.moment
+    clock.moment = began - timedelta(hours=30)
+    meter = Meters(desk.ledger).start(Metered(endpoint_arn(desk, name), HOURLY, config))
+    Meters(desk.ledger).look(meter)
+    clock.pass_(hours=20)
+    Meters(desk.ledger).end(meter)
+    clock.moment = began
+    seen(desk, name, config)
+    hosting.invoke(name)
+    clock.pass_(hours=2.5)
+    [version] = version_metrics(desk, name, timedelta(hours=40))
+    assert (version.invocations, version.cost) == (1, HOURLY * Decimal("22.5"))
 
 
 def test_one_nobody_knows_has_none(desk: Desk) -> None:

@@ -64,9 +64,7 @@ def test_one_past_its_time_is_warned_of_removed_billed_no_more_and_brought_back(
     served = deploy_endpoint(
         EndpointRequest(model_uri=uri, endpoint_name=NAME, user_id=str(user_id), lifetime=lifetime)
     )
-    until(
-        lambda: acts() == [("remove", "expired")]
-    )  # warned of by the sweep before, which had its time not yet over or just so
+    until(lambda: acts() == [("remove", "expired")])  # the sweep before it has warned
 
     sagemaker = stack.client("sagemaker")
     until(lambda: not sagemaker.list_endpoints(NameContains=NAME)["Endpoints"])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from trainmaster.errors import WaitTimedOutError
@@ -54,14 +54,20 @@ def datapoints(
     Raises botocore's errors, and WaitTimedOutError when an answer does not end.
     """
     found: dict[Series, Points] = {}
+    begins = begins.replace(second=0, microsecond=0)  # as CloudWatch does: what began with the minute is of it
     for start in range(0, len(wanted), AT_ONCE):
         found |= _read(cloudwatch, wanted[start : start + AT_ONCE], begins, ends)
     return found
 
 
-def period_of(seconds: float) -> int:
-    """How long a period may be to show so much time finely enough, of those CloudWatch keeps for as long."""
-    return 60 if seconds <= 3 * 3600 else 300 if seconds <= 86400 else 3600
+def period_of(length: timedelta) -> int:
+    """In seconds, how long a period may be to show so much time finely enough."""
+    return 60 if length <= timedelta(hours=3) else 300 if length <= timedelta(days=1) else 3600
+
+
+def kept_period(age: timedelta) -> int:
+    """In seconds, the shortest period CloudWatch still has of what is so old: minutes for 15 days, five for 63; a little less."""
+    return 60 if age <= timedelta(days=14) else 300 if age <= timedelta(days=62) else 3600
 
 
 def _read(

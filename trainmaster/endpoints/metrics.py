@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from trainmaster.budget.money import rounded, shown
 from trainmaster.budget.stays import Stay, stays_of
-from trainmaster.endpoints.datapoints import Points, Series, datapoints, period_of
+from trainmaster.endpoints.datapoints import Points, Series, datapoints, kept_period, period_of
 from trainmaster.endpoints.deploying import find_config
 from trainmaster.endpoints.metering import endpoint_arn
 from trainmaster.endpoints.plan import VARIANT
@@ -25,6 +25,7 @@ LOOK_BACK = timedelta(hours=24)
 PERCENTILES = ("p50", "p95", "p99")
 _COUNTS = ("Invocations", "InvocationModelErrors", "Invocation4XXErrors", "Invocation5XXErrors")
 Span = tuple[datetime, datetime]
+_Kind = tuple[str, str, str]  # variant, metric, statistic
 
 
 @dataclass(frozen=True)
@@ -114,11 +115,13 @@ def _of_version(
 ) -> VersionMetrics:
     config = find_config(desk.client("sagemaker"), config_name) or {}
     variants = [one["VariantName"] for one in config.get("ProductionVariants", [{"VariantName": VARIANT}])]
-    gathered: dict[Series, list[tuple[datetime, float]]] = {}
+    gathered: dict[_Kind, list[tuple[datetime, float]]] = {}
     cost = Decimal(0)
     for stay, (begins, ends) in served:
-        for series, points in _read(desk.client("cloudwatch"), endpoint, variants, (begins, ends)).items():
-            gathered.setdefault(series, []).extend(points)
+        period = max(period_of(ends - begins), kept_period(now - begins))
+        wanted = [Series(endpoint, *kind, period) for kind in _kinds(variants)]
+        for series, points in _read(desk.client("cloudwatch"), wanted, (begins, ends)).items():
+            gathered.setdefault((series.variant, series.metric, series.statistic), []).extend(points)
         whole = (stay.ended_at or now) - stay.began_at
         share = Decimal(str((ends - begins).total_seconds())) / Decimal(str(max(whole.total_seconds(), 1e-6)))
         cost += stay.cost * min(share, Decimal(1))
@@ -132,26 +135,21 @@ def _of_version(
     )
 
 
-def _read(cloudwatch: CloudWatchClient, endpoint: str, variants: Sequence[str], span: Span) -> Mapping[Series, Points]:
-    period = period_of((span[1] - span[0]).total_seconds())
-    wanted = [
-        Series(endpoint, variant, metric, statistic, period)
-        for variant in variants
-        for metric, statistic in [
-            *((metric, "Sum") for metric in _COUNTS),
-            *(("ModelLatency", one) for one in PERCENTILES),
-        ]
-    ]
+def _kinds(variants: Sequence[str]) -> Iterator[_Kind]:
+    for variant in variants:
+        yield from ((variant, metric, "Sum") for metric in _COUNTS)
+        yield from ((variant, "ModelLatency", percentile) for percentile in PERCENTILES)
+
+
+def _read(cloudwatch: CloudWatchClient, wanted: Sequence[Series], span: Span) -> Mapping[Series, Points]:
     found = datapoints(cloudwatch, wanted, *span)
     if len(found) < len(wanted):
-        raise StorageUnavailableError(f"CloudWatch does not say how {endpoint} did; later it may.")
+        raise StorageUnavailableError(f"CloudWatch does not say how {wanted[0].endpoint} did; later it may.")
     return found
 
 
-def _of_variant(gathered: Mapping[Series, Points], variant: str) -> VariantMetrics:
-    of_it = {
-        (series.metric, series.statistic): points for series, points in gathered.items() if series.variant == variant
-    }
+def _of_variant(gathered: Mapping[_Kind, Points], variant: str) -> VariantMetrics:
+    of_it = {(metric, statistic): points for (one, metric, statistic), points in gathered.items() if one == variant}
     counts = {metric: round(sum(value for _, value in of_it.get((metric, "Sum"), ()))) for metric in _COUNTS}
     calls = dict(of_it.get(("Invocations", "Sum"), ()))
     return VariantMetrics(

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from trainmaster.budget.metering import Measured
 from trainmaster.budget.serverless import ServerlessPrice
-from trainmaster.endpoints.datapoints import Series, datapoints
+from trainmaster.endpoints.datapoints import Series, datapoints, kept_period
 from trainmaster.errors import StorageUnavailableError
 
 if TYPE_CHECKING:
@@ -21,8 +21,6 @@ LATE = timedelta(minutes=5)
 LATENCY = "ModelLatency"
 """In microseconds, of each request: what AWS bills is that time, and not its own around it."""
 Span = tuple[datetime, datetime]
-_FINE, _COARSER = timedelta(days=14), timedelta(days=62)
-"""How long CloudWatch keeps minutes, and periods of five minutes; a little less."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +47,7 @@ def used(
     if not spans:
         return Used({}, None)
     begins, ends = min(begin for begin, _ in spans.values()), max(end for _, end in spans.values())
-    period = _period(now - begins)
+    period = kept_period(now - begins)
     series = {variant: Series(endpoint, variant, LATENCY, "Sum", period) for variant in memory}
     read = datapoints(cloudwatch, list(series.values()), _floor(begins, period), _floor(ends, period) + _second)
     if missing := [variant for variant, one in series.items() if one not in read]:
@@ -66,10 +64,6 @@ def used(
 
 
 _second = timedelta(seconds=1)
-
-
-def _period(age: timedelta) -> int:
-    return 60 if age <= _FINE else 300 if age <= _COARSER else 3600
 
 
 def _floor(moment: datetime, period: int) -> datetime:

@@ -185,7 +185,7 @@ def _with_calls(desk: Desk, found: Sequence[_Found], now: datetime) -> Iterator[
 
 def _series(one: _Found, silence: timedelta) -> list[Series]:
     variants = [variant["VariantName"] for variant in one.described["ProductionVariants"]]
-    period = period_of(silence.total_seconds())
+    period = period_of(silence)
     return [Series(one.name, variant, "Invocations", "Sum", period) for variant in variants]
 
 
