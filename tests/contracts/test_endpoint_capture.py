@@ -171,7 +171,7 @@ def test_a_serverless_variant_throttles_what_is_beyond_its_concurrency(hosting: 
     def invoke(_: int) -> int:
         try:
             answer = impatient.invoke_endpoint(
-                EndpointName=name, Body=b'{"seconds": 1}', ContentType="application/json"
+                EndpointName=name, Body=b'{"seconds": 2}', ContentType="application/json"
             )
             return int(answer["ResponseMetadata"]["HTTPStatusCode"])
         except ClientError as error:
