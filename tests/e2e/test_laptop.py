@@ -98,6 +98,7 @@ def test_a_run_that_is_killed_leaves_no_process_and_the_next_one_goes_on(tmp_pat
         "endpoint   house-prices on",
         "asked      bedrooms",
         "answered   predicted_price",
+        "public     POST http://127.0.0.1:",
         "Where the time went",
     ):
         assert said in again.stdout
@@ -177,12 +178,13 @@ def test_up_serves_every_deployment_and_a_run_started_there_works(tmp_path: Path
         upload = {"file": str(chats), "name": "chats", "storage": "both"}
         started = [
             call(f"{api}/deployments/{deployments[name]}/create_flow_run", {"parameters": {"request": request}})["id"]
-            for name, request in (("train-and-serve", {}), ("upload-dataset", upload))
+            for name, request in (("train-and-serve", {"public": True}), ("upload-dataset", upload))
         ]
         for run_id in started:
             ended = until(lambda: finished(f"{api}/flow_runs/{run_id}"), why="the run never ended")  # noqa: B023
             assert ended["state_type"] == "COMPLETED", ended
         assert (tmp_path / "state" / "catalog.db").exists()
+        assert asked_over_http(tmp_path)["predicted_price"] > 0
         for name in ("follow-jobs", "reconcile", "sweep-uploads"):
             of_it = {"flow_runs": {"deployment_id": {"any_": [deployments[name]]}}}
             runs = until(lambda: call(f"{api}/flow_runs/filter", of_it), why=f"{name} was never scheduled")  # noqa: B023
@@ -194,6 +196,26 @@ def test_up_serves_every_deployment_and_a_run_started_there_works(tmp_path: Path
         up.stdout.close()
     assert code == 0
     until(lambda: not processes_of(tmp_path), why="a process outlived `up`")
+
+
+def asked_over_http(folder: Path) -> dict[str, Any]:
+    """What the API that train-and-serve published answers to whoever has its key."""
+    told = json.loads((folder / "state" / "serving.json").read_text())
+    own = {name: value for name, value in environment(folder).items() if name not in FOREIGN}
+
+    def endpoints(*arguments: str) -> str:
+        command = [*COMMAND, "endpoints", *arguments]
+        return subprocess.run(
+            command, env={**own, **told}, cwd=folder, stdout=subprocess.PIPE, text=True, timeout=WITHIN, check=True
+        ).stdout  # fmt: skip
+
+    published = json.loads(endpoints("publish", "house-prices", "--json"))
+    assert published["steps"] == []
+    headers = {"Content-Type": "application/json", "x-api-key": endpoints("key", "house-prices").strip()}
+    request = urllib.request.Request(published["url"], data=published["example"].encode(), headers=headers)
+    with urllib.request.urlopen(request, timeout=30) as answer:
+        said: dict[str, Any] = json.load(answer)
+        return said
 
 
 def finished(url: str) -> dict[str, Any] | None:
