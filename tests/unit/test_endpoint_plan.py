@@ -78,6 +78,14 @@ def test_the_plan_has_only_what_is_missing(described: Described, steps: list[str
     assert kinds(described) == steps
 
 
+def test_a_model_that_was_only_listened_to_is_rehearsed_before_it_answers() -> None:
+    serving = (
+        {"VariantName": "all-traffic", "ModelName": "another"},
+        {"VariantName": "shadow", "ModelName": desired().model_name},
+    )
+    assert kinds(described("InService", "other", variants=serving)) == ["rehearse", "remember", "update-endpoint"]
+
+
 def test_a_rehearsal_can_be_left_out() -> None:
     hasty = desired(REQUEST.model_copy(update={"rollout": Rollout(rehearse=False)}))
     assert kinds(described("InService", "other"), hasty) == ["remember", "update-endpoint"]

@@ -261,10 +261,13 @@ def _following(desired: Desired, described: Described, *, created: bool) -> list
 
 
 def _rehearses(desired: Desired, described: Described) -> bool:
-    """A model that does not serve by now, in a configuration that has not proven itself before."""
+    """A model that does not serve by now, or is to answer and was only listened to, in a configuration not proven before."""
     if described.status != "InService" or described.proof == "proven" or not desired.rollout.rehearse:
         return False
-    return bool({one["ModelName"] for one in desired.models} - {one["ModelName"] for one in described.variants})
+    serving = {one["ModelName"] for one in described.variants}
+    answering = {one["ModelName"] for one in described.variants if one["VariantName"] != SHADOW}
+    to_answer = {one["ModelName"] for one in desired.config["ProductionVariants"]}
+    return bool({one["ModelName"] for one in desired.models} - serving or to_answer - answering)
 
 
 def _must_stop(desired: Desired, described: Described, variant: str) -> bool:
