@@ -63,7 +63,7 @@ class Stage:
         return str(left["EndpointArn"])
 
     def rehearsal(self) -> Any:
-        return self.described(f"{self.name}-rehearsal")
+        return self.described(f"{self.name}--rehearsal")
 
     def described(self, name: str) -> Any:
         found = find_endpoint(self.hosting.sagemaker, name)
@@ -81,7 +81,7 @@ def stage(embedded: Any, tmp_path: Path) -> Iterator[Stage]:
     with desk_at(tmp_path, embedded.environment, poll_seconds=0.1) as desk:
         made = Stage(desk, Hosting(embedded))
         yield made
-        for name in (made.name, f"{made.name}-rehearsal"):
+        for name in (made.name, f"{made.name}--rehearsal"):
             remove(desk.client, belongings(desk.client, name), made.patience)
         made.hosting.remove()
 
@@ -152,7 +152,7 @@ def test_one_that_was_left_with_another_version_makes_way(stage: Stage) -> None:
 def test_somebody_elses_endpoint_of_that_name_is_left_alone(stage: Stage) -> None:
     wanted, models = stage.wanted("good", "7")
     config = stage.hosting.config(stage.hosting.variant(stage.hosting.model()))
-    theirs = f"{stage.name}-rehearsal"
+    theirs = f"{stage.name}--rehearsal"
     stage.hosting.sagemaker.create_endpoint(EndpointName=theirs, EndpointConfigName=config)
     settle(stage.hosting.sagemaker, theirs, stage.patience)
     with pytest.raises(NameConflictError, match=theirs):

@@ -4,12 +4,14 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
 from trainmaster.budget.prices import shipped_prices
 from trainmaster.embedded.sagemaker import wire
 from trainmaster.endpoints.desired import ChosenModels, Place, desired_endpoint
 from trainmaster.endpoints.package import ModelPackage
 from trainmaster.endpoints.plan import Described, Desired, plan_deployment
+from trainmaster.endpoints.rehearsing import rehearsal_of
 from trainmaster.endpoints.request import EndpointRequest, Rollout
 from trainmaster.endpoints.smoke import implausible, sample_inputs
 from trainmaster.errors import NameConflictError, OverBudgetError, RefusedError, UnknownPriceError
@@ -86,6 +88,17 @@ def test_a_model_that_was_only_listened_to_is_rehearsed_before_it_answers() -> N
     assert kinds(described("InService", "other", variants=serving)) == ["rehearse", "remember", "update-endpoint"]
 
 
+def test_nobody_can_deploy_an_endpoint_that_a_rehearsal_of_another_would_take_away() -> None:
+    longest = desired(REQUEST.model_copy(update={"endpoint_name": "e" * 50}))
+    name = rehearsal_of(longest).endpoint_name
+    with pytest.raises(ValidationError, match="endpoint_name"):
+        EndpointRequest(model_uri=REQUEST.model_uri, endpoint_name=name.removeprefix("e" * 40))
+    model = wire.operation_model("CreateEndpoint")
+    assert model is not None
+    request = {"EndpointName": name, "EndpointConfigName": longest.config_name}
+    assert wire.checked(model, request) == request
+
+
 def test_a_rehearsal_can_be_left_out() -> None:
     hasty = desired(REQUEST.model_copy(update={"rollout": Rollout(rehearse=False)}))
     assert kinds(described("InService", "other"), hasty) == ["remember", "update-endpoint"]
@@ -130,6 +143,15 @@ def test_the_requests_are_ones_aws_accepts_for_the_longest_names() -> None:
         model = wire.operation_model(operation)
         assert model is not None
         assert wire.checked(model, request) == request
+
+
+@pytest.mark.parametrize(
+    "key", ["jobs/a [1], b (2)/model.tar.gz", f"{'long/' * 60}model.tar.gz"], ids=["signs", "long"]
+)
+def test_a_model_whose_address_no_tag_can_hold_is_deployed_all_the_same(key: str) -> None:
+    wanted = desired(REQUEST.model_copy(update={"model_uri": f"s3://bucket-1/{key}"}))
+    wire.checked(wire.operation_model("CreateEndpointConfig"), wanted.config)
+    assert "trainmaster:model-uri" not in {tag["Key"] for tag in wanted.config["Tags"]}
 
 
 def test_an_hour_dearer_than_approved_is_refused_with_what_would_fit() -> None:

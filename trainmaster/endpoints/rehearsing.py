@@ -17,7 +17,8 @@ from trainmaster.endpoints.request import Lifetime, Rollout
 from trainmaster.endpoints.smoke import SmokeTest
 from trainmaster.training.desk import Desk
 
-SUFFIX = "-rehearsal"
+SUFFIX = "--rehearsal"
+"""With two hyphens, which no name has that somebody can ask for: it is taken away, and must be nobody's endpoint."""
 LIFETIME = Lifetime(hours=3, when_over="remove")
 """Of one whose deployment died: `stop-idle` removes it then."""
 _STEPS: frozenset[Kind] = frozenset({"create-model", "create-config", "delete-endpoint", "create-endpoint"})
