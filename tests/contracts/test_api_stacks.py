@@ -92,6 +92,18 @@ def test_a_change_of_choices_reaches_the_stage_and_keeps_address_and_key(api: Pr
     assert group["retentionInDays"] == 7
 
 
+def test_what_was_published_before_can_be_published_again(api: PredictApi) -> None:
+    """AWS refuses a token it has seen (TokenAlreadyExistsException), which the embedded AWS does not."""
+    tokens: list[str] = []
+    api.cloudformation.meta.events.register(
+        "provide-client-params.cloudformation.*",
+        lambda params, **_: tokens.extend([params["ClientRequestToken"]] if "ClientRequestToken" in params else []),
+    )
+    for days in (3, 7, 3):
+        assert api.publish(api.desired(log_days=days))[-1] in {"create-stack", "update-stack"}
+    assert len(tokens) == len(set(tokens))
+
+
 def test_other_ranges_are_other_code_and_are_checked_from_the_next_request_on(api: PredictApi) -> None:
     api.publish()
     assert api.ask({"sqft": 50}).status == 400

@@ -187,7 +187,6 @@ def apply_api(cloudformation: Any, s3: Any, desired: DesiredApi, steps: list[Api
         "Parameters": [{"ParameterKey": key, "ParameterValue": value} for key, value in desired.parameters.items()],
         "Capabilities": ["CAPABILITY_IAM"],
         "Tags": desired.tags,
-        "ClientRequestToken": f"{desired.stack_name}-{desired.content}",
     }
     for step in steps:
         match step.kind:
