@@ -14,6 +14,7 @@ from tasks.endpoints import (
     smoke_test,
     undone_on_failure,
 )
+from tasks.public_api import follow_with_api
 from tasks.reports import report_deployment, report_endpoint
 from trainmaster.budget.budgets import Payer
 from trainmaster.endpoints.request import RollbackRequest
@@ -38,4 +39,5 @@ def rollback_endpoint(request: RollbackRequest) -> ServedModel | PlannedDeployme
     meter_hours(desired.endpoint_name, settings, return_state=True)  # what fails here reconcile does
     served = served_model(desired, models.main, plan.steps, tested)
     report_endpoint(served, return_state=True)  # a report that fails spoils no deployment
+    follow_with_api(desired.endpoint_name, settings)
     return served

@@ -11,7 +11,7 @@ from prefect.artifacts import create_link_artifact
 from tasks.aws import client, step
 from tasks.progress import Teller
 from trainmaster.endpoints import publishing
-from trainmaster.endpoints.api_plan import ApiStep
+from trainmaster.endpoints.api_plan import ApiStep, stack_name
 from trainmaster.endpoints.api_request import PublishRequest
 from trainmaster.endpoints.public_api import PlannedApi, PublishedApi, Withdrawal
 from trainmaster.endpoints.publishing import Publication
@@ -45,6 +45,14 @@ def publish_stack(publication: Publication, steps: list[ApiStep], settings: Sett
     """Carry out the plan and wait until the stack is just that."""
     say = _teller(publication.desired.stack_name)
     return publishing.published(partial(client, settings), publication, steps, settings, say)
+
+
+@step(task_run_name="have API of {endpoint_name} follow")
+def follow_with_api(endpoint_name: str, settings: Settings) -> None:
+    """Where the endpoint is published, its API comes to check what the model served by now accepts."""
+    say = _teller(stack_name(endpoint_name))
+    if published := publishing.republished(partial(client, settings), endpoint_name, settings, say):
+        get_run_logger().info("%s", published.sentence())
 
 
 @step(task_run_name="report on {published.stack_name}")

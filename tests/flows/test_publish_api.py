@@ -13,12 +13,16 @@ from typing import Any
 import pytest
 from served_models import GOOD, put
 
+from flows.deploy_endpoint import deploy_endpoint
 from flows.publish_api import publish_api
+from flows.remove_endpoint import remove_endpoint
+from flows.rollback_endpoint import rollback_endpoint
 from flows.withdraw_api import withdraw_api
 from trainmaster.endpoints.api_request import PublishRequest, WithdrawRequest
 from trainmaster.endpoints.plan import ENDPOINT_TAG
 from trainmaster.endpoints.public_api import PlannedApi, PublishedApi
 from trainmaster.endpoints.publishing import key_of
+from trainmaster.endpoints.request import EndpointRequest, RemovalRequest, RollbackRequest
 from trainmaster.errors import ModelRefusedError, NameConflictError, UnknownChoiceError
 
 NAME = "published"
@@ -129,6 +133,28 @@ def test_an_endpoint_is_published_once_follows_its_model_and_is_withdrawn_whole(
         "Endpoint published has no public API."
     )
     assert stack.client("sagemaker").describe_endpoint(EndpointName=NAME)["EndpointStatus"] == "InService"
+
+
+def test_a_published_api_follows_deployments_as_it_was_asked_for(stack: Any) -> None:
+    name = "followed"
+    deploy_endpoint(EndpointRequest(endpoint_name=name, model_uri=artifact(stack, [100, 20_000])))
+    published = publish_api(PublishRequest(endpoint_name=name, requests_per_second=7, log_days=3))
+    assert isinstance(published, PublishedApi)
+    key = key_of(stack.client, name)
+    assert ask(key, published, {"sqft": 30})[0] == 400
+
+    deploy_endpoint(EndpointRequest(endpoint_name=name, model_uri=artifact(stack, [10, 20_000])))
+    assert ask(key, published, {"sqft": 30})[0] == 200
+    rollback_endpoint(RollbackRequest(endpoint_name=name, dry_run=False))
+    assert ask(key, published, {"sqft": 30})[0] == 400
+    again = publish_api(PublishRequest(endpoint_name=name, requests_per_second=7, log_days=3))
+    assert isinstance(again, PublishedApi)
+    assert again.steps == []
+
+    withdraw_api(WithdrawRequest(endpoint_name=name, dry_run=False))
+    deploy_endpoint(EndpointRequest(endpoint_name=name, model_uri=artifact(stack, [10, 20_000])))
+    assert withdraw_api(WithdrawRequest(endpoint_name=name)).stack is None
+    remove_endpoint(RemovalRequest(endpoint_name=name, dry_run=False))
 
 
 def test_what_is_not_there_not_ours_or_says_no_ranges_is_refused_before_anything_is_made(stack: Any) -> None:

@@ -13,7 +13,7 @@ from trainmaster.budget.money import shown
 from trainmaster.commands.train_following import StatusLine
 from trainmaster.commands.train_reporting import note
 from trainmaster.commands.train_showing import labelled
-from trainmaster.endpoints import deployment, rolling_back
+from trainmaster.endpoints import deployment, publishing, rolling_back
 from trainmaster.endpoints.desired import ChosenModels, approve_hosting
 from trainmaster.endpoints.metering import meter_endpoint
 from trainmaster.endpoints.plan import Desired, Plan
@@ -94,14 +94,16 @@ def carry_out(desk: Desk, found: Planned, payer: Payer) -> ServedModel:
     if not desired.earlier:
         deployment.prune(desk, desired)
     meter_endpoint(desk, desired.endpoint_name)
+    with _status_line(desired, "The API of") as on_status:
+        publishing.republished(desk.client, desired.endpoint_name, desk.settings, on_status)
     return served_model(desired, found.models.main, plan.steps, tested)
 
 
 @contextmanager
-def _status_line(desired: Desired) -> Iterator[deployment.OnStatus]:
+def _status_line(desired: Desired, what: str = "Endpoint") -> Iterator[deployment.OnStatus]:
     line = StatusLine(sys.stderr, "AWS")
     try:
-        yield lambda status: line.show(status, f"Endpoint {desired.endpoint_name} is {status}.")
+        yield lambda status: line.show(status, f"{what} {desired.endpoint_name} is {status}.")
     finally:
         line.clear()
 

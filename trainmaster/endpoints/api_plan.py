@@ -118,6 +118,20 @@ def desired_api(
     return DesiredApi(request.endpoint_name, name, template, parameters, content, key, code)
 
 
+def published_request(endpoint_name: str, parameters: Mapping[str, str]) -> PublishRequest:
+    """What somebody asked for when he published it, from its stack's parameters."""
+    return PublishRequest.model_validate(
+        {
+            "endpoint_name": endpoint_name,
+            "allowed_origin": parameters["AllowedOrigin"],
+            "requests_per_second": parameters["RequestsPerSecond"],
+            "burst": parameters["RequestBurst"],
+            "requests_per_day": parameters["RequestsPerDay"],
+            "log_days": int(parameters["LogDays"]),
+        }
+    )
+
+
 def bundle(accepted: Accepted) -> bytes:
     """The function's code with what it accepts, as a zip of the same bytes for the same content."""
     packed = io.BytesIO()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
@@ -31,7 +32,8 @@ from trainmaster.errors import OverBudgetError
 
 CAPTURED = "captured"
 """The prefix in the bucket; AWS goes on with the names of endpoint and variant, and the hour."""
-LONGEST_TAG = 256
+_TAG = re.compile(r"[\w\s.:/=+\-@]{0,256}")
+"""What AWS takes for a tag's value."""
 
 
 @dataclass(frozen=True)
@@ -191,14 +193,17 @@ def _capture(request: EndpointRequest, place: Place) -> dict[str, Any] | None:
 
 
 def _origin(request: EndpointRequest, models: ChosenModels) -> list[dict[str, str]]:
-    """What the configuration's tags say of the main model, so that it can be found, proven and gone back to later."""
+    """What the configuration's tags say of the main model, so that it can be found, proven and gone back to later.
+
+    An address that a tag cannot hold is left out; AWS says it of the model too.
+    """
     told = {
         MODEL_URI_TAG: models.main.uri,
         SHA256_TAG: models.main.sha256,
         PACKAGE_TAG: models.arn,
         SCALING_TAG: scaling_tag(request.scaling) if request.scaling else "",
     }
-    return [{"Key": key, "Value": value} for key, value in told.items() if 0 < len(value) <= LONGEST_TAG]
+    return [{"Key": key, "Value": value} for key, value in told.items() if value and _TAG.fullmatch(value)]
 
 
 def _short(content: Any) -> str:

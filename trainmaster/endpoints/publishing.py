@@ -7,7 +7,15 @@ from dataclasses import dataclass
 
 from trainmaster.aws.polling import Patience
 from trainmaster.endpoints import public_api
-from trainmaster.endpoints.api_plan import ApiStep, DesiredApi, accepted_ranges, desired_api, plan_api, stack_name
+from trainmaster.endpoints.api_plan import (
+    ApiStep,
+    DesiredApi,
+    accepted_ranges,
+    desired_api,
+    plan_api,
+    published_request,
+    stack_name,
+)
 from trainmaster.endpoints.api_request import PublishRequest
 from trainmaster.endpoints.package import inspect_model
 from trainmaster.endpoints.public_api import OnStatus, PublishedApi, Withdrawal
@@ -66,6 +74,20 @@ def published(
         example=publication.example,
         drifted=public_api.described_stack(stack, desired.endpoint_name).drifted,
     )
+
+
+def republished(client: Client, endpoint_name: str, settings: Settings, on_status: OnStatus) -> PublishedApi | None:
+    """The API as it was published, checking what the model served by now accepts; None where ours has not been published.
+
+    Raises DeploymentFailedError, and RefusedError for a model whose ranges nobody knows: then it checks those of the last one.
+    """
+    stack = public_api.find_stack(client("cloudformation"), stack_name(endpoint_name))
+    if stack is None or not public_api.described_stack(stack, endpoint_name).ours:
+        return None
+    parameters = {each["ParameterKey"]: each["ParameterValue"] for each in stack.get("Parameters", [])}
+    publication = desired_publication(client, published_request(endpoint_name, parameters), settings)
+    steps = planned(client, publication.desired, settings)
+    return published(client, publication, steps, settings, on_status)
 
 
 def found_api(client: Client, endpoint_name: str, settings: Settings) -> Withdrawal:
