@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
@@ -15,6 +16,7 @@ from hosting import Hosting
 from trainmaster.aws.polling import Patience
 from trainmaster.budget.budgets import ACCOUNT, Payer
 from trainmaster.budget.metering import Meters
+from trainmaster.endpoints.api_plan import stack_name
 from trainmaster.endpoints.metering import see_hours
 from trainmaster.endpoints.plan import ENDPOINT_TAG, PACKAGE_TAG, Desired
 from trainmaster.endpoints.teardown import TornDown, names_to_tear_down, teardown
@@ -114,3 +116,34 @@ def test_what_was_left_of_an_endpoint_that_is_gone_is_found_and_removed(desk: De
     assert done.found
     assert (done.removed, done.found.endpoint) == (True, None)
     assert hosting.sagemaker.list_endpoint_configs(NameContains=config)["EndpointConfigs"] == []
+
+
+def test_an_endpoint_goes_whatever_becomes_of_its_public_api(desk: Desk, hosting: Hosting) -> None:
+    (name, _, _), cloudformation = ours(hosting), desk.client("cloudformation")
+    template = json.dumps({"Resources": {"Group": {"Type": "AWS::Logs::LogGroup"}}})
+    cloudformation.create_stack(StackName=stack_name(name), TemplateBody=template)
+    try:
+        [torn] = torn_down(desk, name)
+        assert f"Stack {stack_name(name)} exists and was not made by Trainmaster" in torn.failure
+        assert not torn.removed
+        assert hosting.sagemaker.list_endpoints(NameContains=name)["Endpoints"] == []
+        assert cloudformation.describe_stacks(StackName=stack_name(name))["Stacks"]
+    finally:
+        cloudformation.delete_stack(StackName=stack_name(name))
+
+
+def test_a_rehearsal_that_a_dead_deployment_left_goes_with_its_endpoint(desk: Desk, hosting: Hosting) -> None:
+    name, config, model = ours(hosting)
+    rehearsal = f"{name}--rehearsal"
+    hosting.sagemaker.create_endpoint(
+        EndpointName=rehearsal, EndpointConfigName=config, Tags=[{"Key": ENDPOINT_TAG, "Value": rehearsal}]
+    )
+    hosting.endpoints.append(rehearsal)
+    assert hosting.settled(rehearsal)["EndpointStatus"] == "InService"
+    see_hours(desk, Desired(rehearsal, model, config, {}, {}, Decimal("0.115")), Payer(UUID(int=1)))
+    [would] = torn_down(desk, name, dry_run=True)
+    assert f"endpoint {name}, endpoint {rehearsal}, " in would.sentence()
+    [done] = torn_down(desk, name)
+    assert done.removed
+    assert hosting.sagemaker.list_endpoints(NameContains=name)["Endpoints"] == []
+    assert Meters(desk.ledger).running() == []

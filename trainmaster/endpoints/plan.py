@@ -54,6 +54,8 @@ Kind = Literal[
 LAUNCHES: frozenset[Kind] = frozenset({"create-endpoint", "update-endpoint"})
 REHEARSAL: Kind = "rehearse"
 """The step that is taken on an endpoint of its own, before the one that serves is touched."""
+REHEARSAL_SUFFIX = "--rehearsal"
+"""Of that endpoint's name. With two hyphens, which no name has that somebody can ask for: it is taken away, and must be nobody's."""
 AFTERWARDS: frozenset[Kind] = frozenset({"scale", "set-lifetime", "delete-alarm"})
 """Steps that take an endpoint in service, so they follow the wait for it."""
 

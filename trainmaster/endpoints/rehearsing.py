@@ -12,13 +12,11 @@ from trainmaster.endpoints.deployment import OnStatus, ask, patience_of
 from trainmaster.endpoints.described import describe_endpoint
 from trainmaster.endpoints.desired import ChosenModels
 from trainmaster.endpoints.metering import meter_endpoint, reserve_hours, see_hours
-from trainmaster.endpoints.plan import Desired, Kind, Step, plan_deployment
+from trainmaster.endpoints.plan import REHEARSAL_SUFFIX, Desired, Kind, Step, plan_deployment
 from trainmaster.endpoints.request import Lifetime, Rollout
 from trainmaster.endpoints.smoke import SmokeTest
 from trainmaster.training.desk import Desk
 
-SUFFIX = "--rehearsal"
-"""With two hyphens, which no name has that somebody can ask for: it is taken away, and must be nobody's endpoint."""
 LIFETIME = Lifetime(hours=3, when_over="remove")
 """Of one whose deployment died: `stop-idle` removes it then."""
 _STEPS: frozenset[Kind] = frozenset({"create-model", "create-config", "delete-endpoint", "create-endpoint"})
@@ -26,7 +24,7 @@ _STEPS: frozenset[Kind] = frozenset({"create-model", "create-config", "delete-en
 
 def rehearsal_of(desired: Desired) -> Desired:
     """The same configuration on an endpoint of its own, which nobody but the smoke test knows."""
-    name = f"{desired.endpoint_name}{SUFFIX}"
+    name = f"{desired.endpoint_name}{REHEARSAL_SUFFIX}"
     return replace(desired, endpoint_name=name, alarms=(), scaling=None, rollout=Rollout(), lifetime=LIFETIME)
 
 

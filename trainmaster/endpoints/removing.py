@@ -20,7 +20,7 @@ from trainmaster.endpoints.deploying import (
     is_ours,
 )
 from trainmaster.endpoints.described import Client
-from trainmaster.endpoints.plan import CHALLENGER, ENDPOINT_TAG, VARIANT
+from trainmaster.endpoints.plan import CHALLENGER, ENDPOINT_TAG, REHEARSAL_SUFFIX, VARIANT
 from trainmaster.endpoints.scaling import stop_scaling
 from trainmaster.errors import NameConflictError
 
@@ -35,15 +35,18 @@ class Belongings(BaseModel):
     configs: list[str]
     models: list[str]
     alarms: list[str] = []
+    rehearsal: str | None = None
+    """The endpoint that a deployment tries a new version on: there while it does, or when it died."""
 
     def __str__(self) -> str:
-        named = ([f"endpoint {self.endpoint}"] if self.endpoint else []) + [f"config {name}" for name in self.configs]
+        named = [f"endpoint {name}" for name in (self.endpoint, self.rehearsal) if name]
+        named += [f"config {name}" for name in self.configs]
         named += [f"model {name}" for name in self.models] + [f"alarm {name}" for name in self.alarms]
         return ", ".join(named) or "nothing"
 
 
 def belongings(client: Client, endpoint_name: str) -> Belongings:
-    """The endpoint, the configurations and models that were tagged as made for it, and its alarms.
+    """The endpoint and its rehearsal, the configurations and models that were tagged as made for it, and its alarms.
 
     `client` makes the boto3 client of a service. Raises NameConflictError for an endpoint that Trainmaster did not make.
     """
@@ -54,8 +57,11 @@ def belongings(client: Client, endpoint_name: str) -> Belongings:
             f"Endpoint {endpoint_name} was not made by Trainmaster, which removes only its own. Remove it in the AWS console,"
             f" or hand it over by the tag {ENDPOINT_TAG}={endpoint_name}."
         )
+    rehearsal = f"{endpoint_name}{REHEARSAL_SUFFIX}"
+    tried = find_endpoint(sagemaker, rehearsal)
     return Belongings(
         endpoint=endpoint_name if endpoint else None,
+        rehearsal=rehearsal if tried and is_ours(sagemaker, tried["EndpointArn"], rehearsal) else None,
         configs=[name for name, arn in _configs(sagemaker, endpoint_name) if is_ours(sagemaker, arn, endpoint_name)],
         models=[name for name, _ in tagged_models(sagemaker, endpoint_name)],
         alarms=sorted(alarm.name for alarm in described_alarms(client("cloudwatch"), alarms)),
@@ -63,8 +69,8 @@ def belongings(client: Client, endpoint_name: str) -> Belongings:
 
 
 def remove(client: Client, found: Belongings, patience: Patience) -> None:
-    """Delete them, the endpoint first, with its autoscaling: it is what costs money, and AWS forgets what it runs on without its
-    configuration.
+    """Delete them, the endpoints first, with their autoscaling: they are what costs money, and AWS forgets what one runs on without
+    its configuration.
 
     Safe to repeat; what is gone already is fine. Raises DeploymentFailedError when AWS keeps the endpoint.
     """
@@ -73,6 +79,8 @@ def remove(client: Client, found: Belongings, patience: Patience) -> None:
         for variant in (VARIANT, CHALLENGER):
             stop_scaling(client("application-autoscaling"), found.endpoint, variant)
         delete_endpoint(sagemaker, found.endpoint, patience)
+    if found.rehearsal:
+        delete_endpoint(sagemaker, found.rehearsal, patience)
     delete_alarms(client("cloudwatch"), found.alarms)
     for config in found.configs:
         delete(

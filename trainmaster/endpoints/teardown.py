@@ -66,38 +66,38 @@ def names_to_tear_down(desk: Desk) -> list[str]:
 
 
 def teardown(desk: Desk, names: Sequence[str], patience: Patience, *, dry_run: bool = False) -> Iterator[TornDown]:
-    """What became of each of these endpoints. What fails for one keeps no other from being torn down; safe to repeat.
+    """What became of each of these endpoints. What fails for one, or for its API, keeps nothing else from going; safe to repeat.
 
     Its hours are billed until now; what CloudWatch may not have shown yet of one that is paid by use `reconcile` bills later.
     """
     for name in names:
-        found = TornDown(endpoint_name=name)
-        try:
-            found = _found(desk, name)
-            if not dry_run:
-                _remove(desk, found, patience)
-                found = found.model_copy(update={"removed": True})
-        except FAILURES as error:
-            found = found.model_copy(update={"failure": str(error)})
-        yield found
+        torn, failures = TornDown(endpoint_name=name), list[str]()
+        for part in (_serving, _published):  # what costs most first, and neither keeps the other from going
+            try:
+                torn = part(desk, torn, patience, dry_run)
+            except FAILURES as error:
+                failures.append(str(error))
+        yield torn.model_copy(update={"removed": not (dry_run or failures), "failure": " ".join(failures)})
 
 
-def _found(desk: Desk, name: str) -> TornDown:
-    sagemaker = desk.client("sagemaker")
-    bucket = desk.settings.required("bucket")
+def _serving(desk: Desk, torn: TornDown, patience: Patience, dry_run: bool) -> TornDown:
+    sagemaker, name, bucket = desk.client("sagemaker"), torn.endpoint_name, desk.settings.required("bucket")
     found = belongings(desk.client, name)
-    api = find_api(desk.client("cloudformation"), desk.client("s3"), name, bucket)
-    return TornDown(endpoint_name=name, found=found, api=api, kept=list(_kept(desk, sagemaker, found, bucket, name)))
+    kept = list(_kept(desk, sagemaker, found, bucket, name))
+    if not dry_run:
+        remove(desk.client, found, patience)
+        for each in filter(None, (name, found.rehearsal)):
+            meter_endpoint(desk, each)
+    return torn.model_copy(update={"found": found, "kept": kept})
 
 
-def _remove(desk: Desk, found: TornDown, patience: Patience) -> None:
-    if found.api:
+def _published(desk: Desk, torn: TornDown, patience: Patience, dry_run: bool) -> TornDown:
+    stack, s3, bucket = desk.client("cloudformation"), desk.client("s3"), desk.settings.required("bucket")
+    api = find_api(stack, s3, torn.endpoint_name, bucket)
+    if not dry_run:
         quick = replace(patience, poll_seconds=min(patience.poll_seconds, 5.0))
-        stack, s3, bucket = desk.client("cloudformation"), desk.client("s3"), desk.settings.required("bucket")
-        withdraw_api(stack, s3, found.api, bucket, quick, on_status=lambda _: None)
-    if found.found:
-        remove(desk.client, found.found, patience)
-    meter_endpoint(desk, found.endpoint_name)
+        withdraw_api(stack, s3, api, bucket, quick, on_status=lambda _: None)
+    return torn.model_copy(update={"api": api})
 
 
 def _kept(desk: Desk, sagemaker: SageMakerClient, found: Belongings, bucket: str, name: str) -> Iterator[str]:
