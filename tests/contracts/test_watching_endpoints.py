@@ -153,6 +153,20 @@ def test_one_out_of_money_is_removed_by_its_policy(desk: Desk, hosting: Hosting,
     assert swept(desk, name).act == "remove"
 
 
+@pytest.mark.parametrize("policy", ["scale-down", "remove"])
+def test_one_that_aws_keeps_from_answering_costs_money_still_and_goes_by_its_policy(
+    desk: Desk, hosting: Hosting, clock: Still, policy: str
+) -> None:
+    name = ours(hosting, instances=2, expires=clock.moment.isoformat(), when_over=policy)
+    fault = {"operation": f"OutOfService:{name}", "error": "InternalServerError", "message": "All gone.", "count": 1}
+    hosting.embedded.control("POST", "faults", fault)
+    assert hosting.sagemaker.describe_endpoint(EndpointName=name)["EndpointStatus"] == "OutOfService"
+    warned = swept(desk, name)
+    assert (warned.act, warned.reason) == ("warn", "expired")
+    clock.pass_(minutes=31)
+    assert swept(desk, name).act == {"scale-down": "leave", "remove": "remove"}[policy]
+
+
 def test_one_that_changed_while_it_was_looked_at_is_left_alone(desk: Desk, hosting: Hosting, clock: Still) -> None:
     name = ours(hosting, expires=clock.moment.isoformat(), when_over="remove")
     assert swept(desk, name).act == "warn"

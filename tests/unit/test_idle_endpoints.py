@@ -91,6 +91,11 @@ class TestActing:
         over = watched(status=status, exhausted="no money", warned=Warned("exhausted", DAYS_AGO))
         assert act(over) == ("leave", None)
 
+    @pytest.mark.parametrize("status", ["OutOfService", "UpdateRollbackFailed"])
+    def test_one_whose_instances_stand_though_nobody_can_update_it_is_over_like_any_other(self, status: str) -> None:
+        over = watched(status=status, exhausted="no money", warned=Warned("exhausted", DAYS_AGO))
+        assert act(over) == ("remove", "exhausted")
+
 
 class TestExpired:
     def test_people_are_warned_before_its_time_is_over_and_it_goes_when_it_is(self) -> None:

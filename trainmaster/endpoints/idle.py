@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Literal, get_args
 
+from trainmaster.endpoints.plan import HOPELESS
+
 Reason = Literal["exhausted", "expired", "idle"]
 """The first that holds is told of: no budget has money for its hours, its time to live is over, nobody calls it."""
 Policy = Literal["warn", "scale-down", "remove"]
@@ -17,6 +19,8 @@ WARNED_TAG = "trainmaster:warned"
 GRACE = timedelta(minutes=15)
 """CloudWatch shows nothing of an endpoint that nobody has called, as of one whose first calls it has yet to show: so much longer
 than its idle time one must have been in service before silence counts."""
+STANDING = {"InService", *HOPELESS}
+"""Statuses in which an endpoint stays, and its instances are paid for: also where nobody can call it."""
 REMIND = timedelta(hours=24)
 """Where nothing is done but to warn."""
 
@@ -83,7 +87,7 @@ class _Over:
 
 def decide(endpoint: Watched, now: datetime, notice: timedelta) -> Decision:
     """Nothing is scaled down or removed without a warning `notice` before, for the same reason, which still holds."""
-    if endpoint.status != "InService":
+    if endpoint.status not in STANDING:
         return Decision("leave", why=f"it is {endpoint.status}")
     reasons = [one for one in (_exhausted(endpoint, now), _expired(endpoint, now, notice), _idle(endpoint, now)) if one]
     warned = endpoint.warned

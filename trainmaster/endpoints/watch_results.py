@@ -40,7 +40,7 @@ class SweptEndpoint(BaseModel):
 
 
 class Sweep(BaseModel):
-    """Every endpoint of ours that was in service."""
+    """Every endpoint of ours that stood, in service or past it."""
 
     endpoints: list[SweptEndpoint] = []
 

@@ -18,6 +18,7 @@ from trainmaster.budget.metering import Meters
 from trainmaster.endpoints.datapoints import Series, datapoints, period_of
 from trainmaster.endpoints.deploying import find_endpoint, tags_of
 from trainmaster.endpoints.idle import (
+    STANDING,
     WARNED_TAG,
     Act,
     Calls,
@@ -39,6 +40,8 @@ if TYPE_CHECKING:
 
 PASSING = (ClientError, BotoCoreError, TrainmasterError)
 """What keeps one endpoint from being looked after, and no other."""
+LONGEST_PAGE = 100
+"""Endpoints that ListEndpoints gives in one call, if it is asked for so many: else ten."""
 _POLICIES: Mapping[str, Policy] = {"warn": "warn", "scale-down": "scale-down", "remove": "remove"}
 _WOULD: Mapping[Act, str] = {
     "warn": "people would be warned",
@@ -82,12 +85,12 @@ class _Found:
 
 
 def watch_endpoints(desk: Desk, request: StopIdleRequest) -> Iterator[SweptEndpoint]:
-    """Each endpoint of ours that is in service in the desk's region, looked after once. What fails for one is said of it, and the
-    others are looked after all the same; where CloudWatch cannot be asked none is idle. Raises botocore's errors where they cannot
-    be listed."""
+    """Each endpoint of ours that stands in the desk's region, in service or past it, looked after once. What fails for one is said
+    of it, and the others are looked after all the same; where CloudWatch cannot be asked none is idle. Raises botocore's errors
+    where they cannot be listed."""
     now, region = desk.ledger.now(), desk.settings.region
     found: list[_Found] = []
-    for name in _in_service(desk.client("sagemaker")):
+    for name in _standing(desk.client("sagemaker")):
         try:
             if ours := _look_at(desk, name):
                 found.append(ours)
@@ -103,9 +106,10 @@ def watch_endpoints(desk: Desk, request: StopIdleRequest) -> Iterator[SweptEndpo
             yield SweptEndpoint(endpoint=one.name, region=region, failure=str(error), at=now)
 
 
-def _in_service(sagemaker: SageMakerClient) -> list[str]:
-    pages = sagemaker.get_paginator("list_endpoints").paginate(StatusEquals="InService")
-    return [endpoint["EndpointName"] for page in pages for endpoint in page["Endpoints"]]
+def _standing(sagemaker: SageMakerClient) -> list[str]:
+    pages = sagemaker.get_paginator("list_endpoints").paginate(PaginationConfig={"PageSize": LONGEST_PAGE})
+    found = [endpoint for page in pages for endpoint in page["Endpoints"]]
+    return [endpoint["EndpointName"] for endpoint in found if endpoint["EndpointStatus"] in STANDING]
 
 
 def _look_at(desk: Desk, name: str) -> _Found | None:
@@ -127,7 +131,7 @@ def _look_at(desk: Desk, name: str) -> _Found | None:
         idle_after=_idle_after(name, tags),
         expires=_expires(name, tags),
         exhausted=str(exhausted) if exhausted else "",
-        shrinkable=shrinkable(described),
+        shrinkable=described["EndpointStatus"] == "InService" and shrinkable(described),
         warned=Warned.of(tags.get(WARNED_TAG, "")),
     )
     return _Found(described, watched)
