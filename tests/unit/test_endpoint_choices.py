@@ -180,6 +180,12 @@ def test_alarms_are_fewer_than_the_ten_aws_takes_and_every_one_is_known_by_name(
     assert {alarm.variant for alarm in wanted.alarms} == {VARIANT, CHALLENGER}
 
 
+def test_the_alarms_of_one_endpoint_are_no_others() -> None:
+    """They are deleted with it, by name: an endpoint's name has no two hyphens in a row."""
+    of_one, of_other = (set(alarm_names(name, [VARIANT, CHALLENGER])) for name in ("houses", "houses-challenger"))
+    assert not of_one & of_other
+
+
 @given(st.integers(1, 20), st.integers(1, 20), st.integers(1, 1_000_000))
 def test_a_tag_says_the_whole_of_autoscaling(one: int, other: int, target: int) -> None:
     scaling = Scaling(min_instances=min(one, other), max_instances=max(one, other), target_invocations=target)

@@ -93,7 +93,7 @@ def delete_alarms(cloudwatch: CloudWatchClient, names: Sequence[str]) -> None:
 
 
 def _name(endpoint_name: str, kind: str, number: int, variant: str) -> str:
-    return f"{endpoint_name}-{variant}-{kind}" if number else f"{endpoint_name}-{kind}"
+    return f"{endpoint_name}--{variant}-{kind}" if number else f"{endpoint_name}-{kind}"
 
 
 def _described(alarm: Mapping[str, Any]) -> Alarm:
