@@ -15,6 +15,8 @@ from botocore.exceptions import ClientError
 from desks import desk_at
 from model_deployer import Deployer
 
+from trainmaster.budget.budgets import Payer
+from trainmaster.commands.endpoints_deploying import Planned, carry_out
 from trainmaster.endpoints import deployment
 from trainmaster.endpoints.alarms import alarm_names
 from trainmaster.endpoints.deploying import settle
@@ -214,6 +216,19 @@ def test_maintenance_by_aws_is_waited_out(deployer: Deployer, embedded: Any) -> 
     fault = {"operation": f"SystemUpdating:{deployer.name}", "latency": 1.0, "count": 1}
     embedded.control("POST", "faults", fault)
     deployer.deploy(deployer.model("v2"))
+    assert deployer.answer() == "v2"
+
+
+def test_a_version_is_not_blamed_for_an_update_that_aws_did_not_begin(deployer: Deployer, embedded: Any) -> None:
+    deployer.deploy(deployer.model("v1"))
+    uri, hasty = deployer.model("v2"), {"rollout": {"rehearse": False}}
+    desired, models, plan = deployer.planned(uri, **hasty)
+    embedded.control("POST", "faults", {"operation": f"SystemUpdating:{deployer.name}", "latency": 4.0, "count": 1})
+    assert deployer.described()["EndpointStatus"] == "SystemUpdating"
+    with pytest.raises(DeploymentFailedError, match="Cannot update"):
+        carry_out(deployer.desk, Planned(models, desired, plan), Payer())
+    assert deployer.answer() == "v1"
+    deployer.deploy(uri, **hasty)
     assert deployer.answer() == "v2"
 
 

@@ -32,7 +32,6 @@ from trainmaster.endpoints.plan import (
     PROOF_TAG,
     REPLACES_TAG,
     SCALING_TAG,
-    SETTLING,
     Desired,
     Kind,
     Step,
@@ -130,12 +129,16 @@ class _Doing:
             how["DeploymentConfig"] = rollout
         _create(
             lambda: self.sagemaker.update_endpoint(EndpointName=name, EndpointConfigName=config, **how),
-            lambda: (
-                (found := find_endpoint(self.sagemaker, name)) is not None
-                and (found["EndpointStatus"] in SETTLING or found["EndpointConfigName"] == config)
-            ),
+            self._is_updated,
             self.patience,
         )
+
+    def _is_updated(self) -> bool:
+        """Or is being: to this configuration, and not by AWS itself or by another run to another."""
+        found = find_endpoint(self.sagemaker, self.desired.endpoint_name) or {}
+        pending = found.get("PendingDeploymentSummary", {}).get("EndpointConfigName")
+        begun = pending is None and found.get("EndpointStatus") in {"Updating", "RollingBack"}
+        return begun or self.desired.config_name in (pending, found.get("EndpointConfigName"))
 
     def set_lifetime(self) -> None:
         """Its hours to live begin anew; what was set before and is not any more goes."""
