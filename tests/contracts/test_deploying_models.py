@@ -23,6 +23,7 @@ from trainmaster.endpoints.deploying import settle
 from trainmaster.endpoints.plan import CHALLENGER, VARIANT
 from trainmaster.endpoints.request import Scaling
 from trainmaster.endpoints.scaling import described_scaling
+from trainmaster.endpoints.stopping import take_away
 from trainmaster.errors import DeploymentFailedError, RefusedError, UnknownChoiceError
 
 HOURLY = Decimal("0.115")  # ml.m5.large, hosting, us-east-1
@@ -209,6 +210,15 @@ def test_a_configuration_says_where_its_model_came_from(deployer: Deployer) -> N
     tags = deployer.tags(deployer.config()["EndpointConfigArn"])
     assert (tags["trainmaster:model-uri"], len(tags["trainmaster:sha256"])) == (uri, 64)
     assert datetime.fromisoformat(tags["trainmaster:deployed-at"]) <= datetime.now(UTC)
+
+
+def test_what_was_removed_when_its_time_was_over_has_as_long_again_when_it_is_brought_back(deployer: Deployer) -> None:
+    deployer.deploy(deployer.model("v1"), lifetime={"hours": 2.5, "when_over": "remove"})
+    assert take_away(deployer.sagemaker, deployer.described())
+    settle(deployer.sagemaker, deployer.name, deployment.patience_of(deployer.desk.settings))
+    deployer.back()
+    left = datetime.fromisoformat(deployer.tags()["trainmaster:expires"]) - datetime.now(UTC)
+    assert timedelta(hours=2.4) < left <= timedelta(hours=2.5)
 
 
 def test_maintenance_by_aws_is_waited_out(deployer: Deployer, embedded: Any) -> None:

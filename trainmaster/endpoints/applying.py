@@ -28,6 +28,7 @@ from trainmaster.endpoints.plan import (
     DEPLOYED_TAG,
     ENDPOINT_TAG,
     EXPIRES_TAG,
+    HOURS_TAG,
     IDLE_TAG,
     PROOF_TAG,
     REPLACES_TAG,
@@ -145,7 +146,7 @@ class _Doing:
         arn = self.sagemaker.describe_endpoint(EndpointName=self.desired.endpoint_name)["EndpointArn"]
         wanted = {**lifetime_tags(self.desired), **self._expires()}
         self.sagemaker.add_tags(ResourceArn=arn, Tags=tag_list(wanted))
-        over = [key for key in (EXPIRES_TAG, IDLE_TAG) if key not in wanted]
+        over = [key for key in (EXPIRES_TAG, HOURS_TAG, IDLE_TAG) if key not in wanted]
         if over:
             self.sagemaker.delete_tags(ResourceArn=arn, TagKeys=over)
 

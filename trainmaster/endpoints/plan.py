@@ -29,6 +29,8 @@ DEPLOYED_TAG = "trainmaster:deployed-at"
 """On a configuration: when it was last put into service (ISO, UTC)."""
 EXPIRES_TAG = "trainmaster:expires"
 """On an endpoint: when its time to live is over (ISO, UTC); absent where it has none."""
+HOURS_TAG = "trainmaster:hours-to-live"
+"""How many it has from when it is deployed, or brought back."""
 IDLE_TAG = "trainmaster:idle-minutes"
 WHEN_OVER_TAG = "trainmaster:when-over"
 """On an endpoint: warn, scale-down or remove, once it is idle, past its time, or out of budget."""
@@ -177,8 +179,10 @@ def variants_rate(
 
 def lifetime_tags(desired: Desired) -> dict[str, str]:
     """What the endpoint's tags say of its life, except when that is over."""
-    idle = {IDLE_TAG: str(desired.lifetime.idle_minutes)} if desired.lifetime.idle_minutes is not None else {}
-    return {WHEN_OVER_TAG: desired.lifetime.when_over, KEEP_TAG: str(desired.keep_versions), **idle}
+    life = desired.lifetime
+    idle = {IDLE_TAG: str(life.idle_minutes)} if life.idle_minutes is not None else {}
+    hours = {HOURS_TAG: f"{life.hours:g}"} if life.hours is not None else {}
+    return {WHEN_OVER_TAG: life.when_over, KEEP_TAG: str(desired.keep_versions), **idle, **hours}
 
 
 def plan_deployment(desired: Desired, described: Described) -> list[Step]:

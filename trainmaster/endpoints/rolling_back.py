@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, cast
 
-from trainmaster.endpoints.deploying import find_config, find_endpoint, find_model, tags_of
+from trainmaster.endpoints.deploying import find_config, find_model, settle, tags_of
+from trainmaster.endpoints.deployment import patience_of
 from trainmaster.endpoints.desired import ChosenModels
 from trainmaster.endpoints.package import inspect_model
 from trainmaster.endpoints.plan import (
     CHALLENGER,
     ENDPOINT_TAG,
+    HOURS_TAG,
     IDLE_TAG,
     KEEP_TAG,
     SCALING_TAG,
@@ -20,6 +22,7 @@ from trainmaster.endpoints.plan import (
     Desired,
     variants_rate,
 )
+from trainmaster.endpoints.registry import describe_arn, require_not_rejected
 from trainmaster.endpoints.request import Lifetime, RollbackRequest
 from trainmaster.endpoints.scaling import tagged_scaling
 from trainmaster.endpoints.seen import LONG_AGO, Version, versions_of
@@ -44,24 +47,37 @@ def plan_rollback(endpoint_name: str, serving: str, versions: Sequence[Version],
     if not earlier:
         raise RefusedError(
             f"Endpoint {endpoint_name} serves {serving or 'nothing'}, and no proven version before it is kept. {there}"
-            " Deploy the model that should serve."
+            f" {_ways(endpoint_name, proven)}"
         )
     return max(earlier, key=_since)
+
+
+def _ways(endpoint_name: str, proven: Sequence[Version]) -> str:
+    named = (
+        f"Name one: `trainmaster endpoints rollback {endpoint_name} --to {proven[0].config}`, or deploy"
+        if proven
+        else "Deploy"
+    )
+    return f"{named} the model that should serve."
 
 
 def desire_earlier(desk: Desk, request: RollbackRequest) -> tuple[Desired, ChosenModels]:
     """The endpoint as it was, and the models that served then; where it was removed and its versions kept, as it was last.
 
-    Raises UnknownChoiceError where nothing is kept, RefusedError where models are gone.
+    Raises UnknownChoiceError where nothing is kept, RefusedError where models are gone or were rejected.
     """
     sagemaker, name = desk.client("sagemaker"), request.endpoint_name
-    endpoint, versions = find_endpoint(sagemaker, name), versions_of(sagemaker, name)
+    # what an update under way will have come to is what counts: until then AWS shows the version it began from
+    endpoint, versions = settle(sagemaker, name, patience_of(desk.settings)), versions_of(sagemaker, name)
     if endpoint is None and not versions:
         raise UnknownChoiceError(
             f"There is no endpoint {name} of Trainmaster's to take back. `trainmaster endpoints list` shows those there are."
         )
     serving = endpoint["EndpointConfigName"] if endpoint else ""
     version = plan_rollback(name, serving, versions, request.config_name)
+    registered = describe_arn(sagemaker, version.package) if version.package else None
+    if registered:
+        require_not_rejected(registered)
     desired = _as_it_was(desk, name, version.config, tags_of(sagemaker, endpoint["EndpointArn"]) if endpoint else {})
     uris = {
         variant["VariantName"]: model["PrimaryContainer"]["ModelDataUrl"]
@@ -83,7 +99,8 @@ def _as_it_was(desk: Desk, endpoint_name: str, config_name: str, endpoint_tags: 
     models = [_model(sagemaker, endpoint_name, model) for model in names]
     scaling = tagged_scaling(tags.get(SCALING_TAG))
     of_its_life = endpoint_tags or tags
-    idle, when_over = of_its_life.get(IDLE_TAG), cast("Any", of_its_life.get(WHEN_OVER_TAG, "warn"))
+    hours, idle = of_its_life.get(HOURS_TAG), of_its_life.get(IDLE_TAG)
+    when_over = cast("Any", of_its_life.get(WHEN_OVER_TAG, "warn"))
     most = scaling.max_instances if scaling else None
     return Desired(
         endpoint_name,
@@ -94,7 +111,9 @@ def _as_it_was(desk: Desk, endpoint_name: str, config_name: str, endpoint_tags: 
         variants_rate(desk.prices, _variants(config), desk.settings.region, most),
         others=tuple(models[1:]),
         scaling=scaling,
-        lifetime=Lifetime(idle_minutes=int(idle) if idle else None, when_over=when_over),
+        lifetime=Lifetime(
+            hours=float(hours) if hours else None, idle_minutes=int(idle) if idle else None, when_over=when_over
+        ),
         keep_versions=int(of_its_life.get(KEEP_TAG, "3")),
         earlier=True,
     )

@@ -9,7 +9,7 @@ from botocore.exceptions import ClientError
 
 from trainmaster.aws.failures import code_of
 from trainmaster.endpoints.deploying import find_config, find_endpoint, is_ours, tags_of
-from trainmaster.endpoints.plan import IDLE_TAG, KEEP_TAG, WHEN_OVER_TAG
+from trainmaster.endpoints.plan import HOURS_TAG, IDLE_TAG, KEEP_TAG, WHEN_OVER_TAG
 
 if TYPE_CHECKING:
     from mypy_boto3_application_autoscaling import ApplicationAutoScalingClient
@@ -70,7 +70,7 @@ def _keep_tags(sagemaker: SageMakerClient, endpoint: Mapping[str, Any]) -> None:
     if config is None or not is_ours(sagemaker, config["EndpointConfigArn"], endpoint["EndpointName"]):
         return
     tags = tags_of(sagemaker, endpoint["EndpointArn"])
-    kept = {key: tags[key] for key in (IDLE_TAG, WHEN_OVER_TAG, KEEP_TAG) if key in tags}
+    kept = {key: tags[key] for key in (HOURS_TAG, IDLE_TAG, WHEN_OVER_TAG, KEEP_TAG) if key in tags}
     if kept:
         every: Any = [{"Key": key, "Value": value} for key, value in kept.items()]
         sagemaker.add_tags(ResourceArn=config["EndpointConfigArn"], Tags=every)
