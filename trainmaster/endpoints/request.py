@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from decimal import Decimal
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
@@ -269,8 +269,18 @@ class EndpointChoices(Choices):
         return Payer(UUID(self.user_id) if self.user_id else otherwise.user_id, self.team or otherwise.team)
 
 
+def _model_first(schema: dict[str, Any]) -> None:
+    """A form asks first for what has to be given. Prefect's goes by `position`: a server on PostgreSQL forgets the order."""
+    fields = schema["properties"]
+    first = ("model_uri", "model_group", "model_version", "endpoint_name")
+    order = dict.fromkeys((*first, *fields))
+    schema["properties"] = {name: {**fields[name], "position": place} for place, name in enumerate(order)}
+
+
 class EndpointRequest(EndpointChoices):
     """One deployment of a trained model: an artifact, or a version of the registry."""
+
+    model_config = ConfigDict(json_schema_extra=_model_first)
 
     model_uri: Annotated[
         S3Uri | Literal[""],
