@@ -11,6 +11,7 @@ from uuid import uuid4
 import pytest
 
 from trainmaster.endpoints.captured import CapturedRequest, captured_requests
+from trainmaster.endpoints.smoke import PROOF_ID
 
 NOW = datetime(2026, 11, 21, 12, 30, tzinfo=UTC)
 COLUMNS = ["bedrooms", "sqft"]
@@ -37,14 +38,14 @@ def capture(embedded: Any) -> Capture:
     return Capture(embedded)
 
 
-def line(data: str, kind: str = "application/json", encoding: str = "JSON", at: datetime = NOW) -> str:
+def line(data: str, kind: str = "application/json", encoding: str = "JSON", at: datetime = NOW, **event: str) -> str:
     """As AWS's documentation shows one."""
     asked = {"observedContentType": kind, "mode": "INPUT", "data": data, "encoding": encoding}
     answered = {"observedContentType": kind, "mode": "OUTPUT", "data": "1", "encoding": encoding}
     return json.dumps(
         {
             "captureData": {"endpointInput": asked, "endpointOutput": answered},
-            "eventMetadata": {"eventId": str(uuid4()), "inferenceTime": at.strftime("%Y-%m-%dT%H:%M:%SZ")},
+            "eventMetadata": {"eventId": str(uuid4()), "inferenceTime": at.strftime("%Y-%m-%dT%H:%M:%SZ"), **event},
             "eventVersion": "0",
         }
     )
@@ -78,6 +79,12 @@ def test_every_way_a_request_may_have_been_written(
 def test_a_line_that_is_no_record_spoils_no_other(capture: Capture) -> None:
     capture.file("not a record", line(json.dumps(HOUSE)), '{"captureData": {}}', "", "[]")
     assert [one.rows for one in capture.read()] == [None, [HOUSE], None, None]
+
+
+def test_what_proved_the_endpoint_is_not_what_anybody_asked_for(capture: Capture) -> None:
+    house = json.dumps(HOUSE)
+    capture.file(line(house, inferenceId=PROOF_ID), line(house, inferenceId="a-clients-own"), line(house))
+    assert [one.rows for one in capture.read()] == [[HOUSE], [HOUSE]]
 
 
 def test_only_what_was_asked_in_the_time_is_read_the_newest_day_first(capture: Capture) -> None:

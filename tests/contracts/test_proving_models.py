@@ -92,6 +92,21 @@ def test_a_trained_model_prices_held_out_houses_as_its_training_did_and_is_known
     assert (found.version.arn, found.endpoints) == (trained.arn, (deployer.name,))
 
 
+def test_what_was_rejected_is_neither_deployed_by_its_address_nor_gone_back_to(
+    deployer: Deployer, jobs: Any, trained: registry.Registered
+) -> None:
+    served = deployer.deploy(trained.model_uri)
+    deployer.deploy(deployer.model("newer"))
+    registry.decide(jobs.sagemaker, trained, "Rejected", "prices villas too low")
+    try:
+        with pytest.raises(NotApprovedError, match=r"was rejected \(prices villas too low\)"):
+            deployer.deploy(trained.model_uri)
+        with pytest.raises(NotApprovedError, match=r"was rejected \(prices villas too low\)"):
+            deployer.back(served.config_name)
+    finally:
+        jobs.sagemaker.update_model_package(ModelPackageArn=trained.arn, ModelApprovalStatus=registry.PENDING)
+
+
 def test_the_newest_approved_version_is_deployed_and_no_other(
     deployer: Deployer, jobs: Any, trained: registry.Registered
 ) -> None:

@@ -203,6 +203,8 @@ def test_how_each_version_did_is_told_and_a_teardown_says_what_it_kept(
     assert f"s3://{embedded.environment['TRAINMASTER_BUCKET']}/captured/{name}/" in torn["kept"]
     assert endpoints("show", name).code == 1
     assert "Removed nothing" in endpoints("teardown", name, "--yes").out
+    missing = endpoints("remove", name, "--yes")
+    assert (missing.code, f"There is nothing of an endpoint {name}" in missing.err) == (1, True), missing
 
 
 def test_a_version_is_listed_approved_and_rejected_on_somebodys_word(

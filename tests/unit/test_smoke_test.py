@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from trainmaster.endpoints.package import Example, ModelPackage
-from trainmaster.endpoints.smoke import SmokeTest, implausible, smoke_test, tolerated
+from trainmaster.endpoints.smoke import PROOF_ID, SmokeTest, implausible, smoke_test, tolerated
 from trainmaster.errors import DeploymentFailedError
 
 CARD = {
@@ -60,6 +60,7 @@ def test_every_example_is_asked_for_and_held_against_its_training() -> None:
     found = smoke_test(runtime, "houses", package)  # type: ignore[arg-type]
     asked = [json.loads(request["Body"]) for request in runtime.asked]
     assert asked == [{"sqft": 1800, "bedrooms": 3}] * 3 + [dict(example.inputs) for example in package.smoke]
+    assert {request["InferenceId"] for request in runtime.asked} == {PROOF_ID}
     assert found.agreement.houses == 3
     assert found.agreement.furthest <= 1
     assert found.agreement.sentence().startswith("3 held-out houses are priced as in training, at most $")

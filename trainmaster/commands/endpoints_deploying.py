@@ -84,7 +84,7 @@ def carry_out(desk: Desk, found: Planned, payer: Payer) -> ServedModel:
     desired, plan = found.desired, found.plan
     note(f"Plan: {plan}.")
     deployment.reserve(desk, desired, plan, payer)
-    with _told_when_interrupted(desired), _undone_on_failure(desk, desired):
+    with _told_when_interrupted(found), _undone_on_failure(desk, desired):
         if plan.rehearses:
             with _status_line(rehearsal_of(desired)) as on_status:
                 rehearse(desk, desired, found.models, payer, on_status=on_status)
@@ -120,12 +120,15 @@ def _undone_on_failure(desk: Desk, desired: Desired) -> Iterator[None]:
 
 
 @contextmanager
-def _told_when_interrupted(desired: Desired) -> Iterator[None]:
+def _told_when_interrupted(found: Planned) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
+        desired = found.desired
+        is_first = any(step.kind == "create-endpoint" for step in found.plan.steps)
+        back = f"remove {desired.endpoint_name} --yes" if is_first else f"rollback {desired.endpoint_name}"
         note(
             f"\nAWS goes on with endpoint {desired.endpoint_name}; {desired.config_name} has not proven itself yet.",
-            f"Prove it: the same command again. Take it back: trainmaster endpoints rollback {desired.endpoint_name}",
+            f"Prove it: the same command again. Take it back: trainmaster endpoints {back}",
         )
         raise

@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING
 from trainmaster.commands.train_reporting import DONE, FAILED, add_command, desk_in, note, say, say_json
 from trainmaster.endpoints.deployment import patience_of
 from trainmaster.endpoints.metering import meter_endpoint
+from trainmaster.endpoints.public_api import public_url
 from trainmaster.endpoints.removing import belongings, remove
 from trainmaster.endpoints.teardown import names_to_tear_down, teardown
+from trainmaster.errors import UnknownChoiceError
 from trainmaster.settings import Settings
 
 if TYPE_CHECKING:
@@ -38,14 +40,21 @@ def add_commands(subcommands: Subparsers) -> None:
 def _remove(args: argparse.Namespace, settings: Settings) -> int:
     with desk_in(settings) as desk:
         found = belongings(desk.client, args.endpoint)
+        if str(found) == "nothing":
+            raise UnknownChoiceError(
+                f"There is nothing of an endpoint {args.endpoint} of Trainmaster's. `trainmaster endpoints list` shows those there are."
+            )
         if args.yes:
             remove(desk.client, found, patience_of(settings))
             meter_endpoint(desk, args.endpoint)
+        url = public_url(desk.client("cloudformation"), args.endpoint, settings.api_url, settings.region)
     if args.json:
         say_json({**found.model_dump(mode="json"), "removed": args.yes})
         return DONE
     say(f"{'Removed' if args.yes else 'Would remove'} {found}.")
-    if not args.yes and str(found) != "nothing":
+    if url:
+        note(f"Its public API stays, and answers 404 then: trainmaster endpoints withdraw {args.endpoint} --yes")
+    if not args.yes:
         note(f"Nothing was removed. Do it: trainmaster endpoints remove {args.endpoint} --yes")
     return DONE
 

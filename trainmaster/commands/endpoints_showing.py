@@ -60,7 +60,8 @@ def of_endpoint(one: SeenEndpoint, versions: Sequence[Version], url: str) -> Ite
     if kept:
         yield ""
         yield from table([("DEPLOYED (UTC)", "PROOF", "SHA-256", "KEPT VERSION"), *map(_version_row, kept)])
-        yield f"Back to the last proven one of these: trainmaster endpoints rollback {one.name}"
+        if any(version.is_proven for version in kept):
+            yield f"Back to a proven one of these: trainmaster endpoints rollback {one.name} --to VERSION"
 
 
 def facts_of_endpoint(one: SeenEndpoint) -> dict[str, Any]:

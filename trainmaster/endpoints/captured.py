@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+from trainmaster.endpoints.smoke import PROOF_ID
 from trainmaster.storage.address import S3Address
 
 if TYPE_CHECKING:
@@ -31,7 +32,8 @@ class CapturedRequest:
 def captured_requests(
     s3: S3Client, prefix: str, columns: Sequence[str], since: datetime, until: datetime
 ) -> Iterator[CapturedRequest]:
-    """Those made in a time, below the prefix of one variant; `columns` name the cells of CSV without a header.
+    """Those made in a time by anybody but our smoke tests, below the prefix of one variant; `columns` name the cells of CSV
+    without a header.
 
     Raises botocore's errors.
     """
@@ -53,18 +55,20 @@ def _requests(s3: S3Client, bucket: str, key: str, columns: Sequence[str]) -> It
     written = _hour_of(key)
     try:
         for line in body.iter_lines():
-            if line.strip():
-                yield _request(line, columns, written)
+            if line.strip() and (found := _request(line, columns, written)):
+                yield found
     finally:
         body.close()
 
 
-def _request(line: bytes, columns: Sequence[str], written: datetime) -> CapturedRequest:
+def _request(line: bytes, columns: Sequence[str], written: datetime) -> CapturedRequest | None:
     try:
         record = json.loads(line)
+        if record["eventMetadata"].get("inferenceId") == PROOF_ID:
+            return None
         at = datetime.fromisoformat(record["eventMetadata"]["inferenceTime"])
         asked = record["captureData"]["endpointInput"]
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, AttributeError):
         return CapturedRequest(written, None)
     at = at if at.tzinfo else at.replace(tzinfo=UTC)
     try:

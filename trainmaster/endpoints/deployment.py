@@ -28,7 +28,7 @@ from trainmaster.endpoints.plan import (
     variants_rate,
 )
 from trainmaster.endpoints.pruning import prune_versions
-from trainmaster.endpoints.registry import resolve
+from trainmaster.endpoints.registry import require_not_rejected, resolve
 from trainmaster.endpoints.removing import Belongings
 from trainmaster.endpoints.request import EndpointRequest
 from trainmaster.endpoints.smoke import SmokeTest, smoke_test
@@ -44,7 +44,7 @@ OnStatus = Callable[[str], None]
 def choose_models(desk: Desk, request: EndpointRequest) -> ChosenModels:
     """The artifacts of the request, each read once; of a model group the version asked for, or its latest approved one.
 
-    Raises ModelRefusedError for one that cannot be served, NotApprovedError and UnknownChoiceError for no such version.
+    Raises ModelRefusedError for one that cannot be served, NotApprovedError for one that was rejected, and it or UnknownChoiceError for no such version.
     """
     s3, arn, uri, sha256 = desk.client("s3"), "", request.model_uri, ""
     if request.model_group:
@@ -52,6 +52,7 @@ def choose_models(desk: Desk, request: EndpointRequest) -> ChosenModels:
         arn, uri, sha256 = found.arn, found.model_uri, found.sha256
     main = inspect_model(s3, uri, sha256=sha256)
     if not arn and (known := version_of_artifact(desk.client("sagemaker"), main)):
+        require_not_rejected(known)
         arn = known.arn  # so that the way from the endpoint leads to its data however it was deployed
     return ChosenModels(
         main,

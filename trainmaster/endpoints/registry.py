@@ -98,6 +98,15 @@ def resolve(sagemaker: SageMakerClient, group: str, version: int | None = None) 
     return _registered(sagemaker.describe_model_package(ModelPackageName=newest["ModelPackageArn"]))
 
 
+def require_not_rejected(found: Registered) -> None:
+    """Raises NotApprovedError for what somebody rejected: that is not deployed by its address either."""
+    if found.status == "Rejected":
+        said = f" ({found.why})" if found.why else ""
+        raise NotApprovedError(
+            f"The model is {found}, which was rejected{said}. {_how_to_approve(found.group, found.version)}"
+        )
+
+
 def describe_version(sagemaker: SageMakerClient, group: str, version: int) -> Registered:
     """Raises UnknownChoiceError when there is none, with those there are."""
     group_arn = _group_arn(sagemaker, group)

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from mypy_boto3_sagemaker_runtime import SageMakerRuntimeClient
     from mypy_boto3_sagemaker_runtime.type_defs import InvokeEndpointInputTypeDef
 
+PROOF_ID = "trainmaster-proof"
+"""The inference id of our own requests: among what was captured they are not what anybody asked for."""
 TOLERATED_DOLLARS = 1.0
 TOLERATED_SHARE = 1e-4
 """Of the training's own prediction; the larger of the two is tolerated. Answers are whole dollars, and libraries round differently."""
@@ -84,7 +86,7 @@ def smoke_test(
     took: list[float] = []
     for one in asked:
         began = time.perf_counter()
-        answer = invoke(runtime, endpoint_name, one, variant=variant)
+        answer = invoke(runtime, endpoint_name, one, variant=variant, inference_id=PROOF_ID)
         took.append(round((time.perf_counter() - began) * 1000, 1))
         answers.append(answer)
         if problem := implausible(answer, package.card):
@@ -101,7 +103,12 @@ def smoke_test(
 
 
 def invoke(
-    runtime: SageMakerRuntimeClient, endpoint_name: str, inputs: Mapping[str, float], *, variant: str | None = None
+    runtime: SageMakerRuntimeClient,
+    endpoint_name: str,
+    inputs: Mapping[str, float],
+    *,
+    variant: str | None = None,
+    inference_id: str = "",
 ) -> dict[str, Any]:
     """One prediction. Raises DeploymentFailedError with the model's own words when it fails; AWS's own errors as they are."""
     request: InvokeEndpointInputTypeDef = {
@@ -112,14 +119,17 @@ def invoke(
     }
     if variant:
         request["TargetVariant"] = variant
+    if inference_id:
+        request["InferenceId"] = inference_id
     try:
         response = runtime.invoke_endpoint(**request)
     except ClientError as error:
         if code_of(error) != "ModelError":
             raise
         said = _words_of(str(error.response.get("OriginalMessage") or error.response["Error"]["Message"]))
+        did = "refused it" if 400 <= int(error.response.get("OriginalStatusCode") or 0) < 500 else "failed"  # type: ignore[call-overload]
         raise DeploymentFailedError(
-            f"{_called(endpoint_name, variant)} was asked for {dict(inputs)} and failed: {said}"
+            f"{_called(endpoint_name, variant)} was asked for {dict(inputs)} and {did}: {said}"
         ) from error
     body = response["Body"].read()
     try:
