@@ -22,6 +22,7 @@ from trainmaster.endpoints.plan import Desired, Plan
 from trainmaster.endpoints.rehearsing import rehearsal_of
 from trainmaster.endpoints.removing import Belongings
 from trainmaster.endpoints.request import EndpointChoices, EndpointRequest, RollbackRequest
+from trainmaster.endpoints.results import listed
 from trainmaster.endpoints.smoke import SmokeTest
 from trainmaster.errors import DeploymentFailedError
 from trainmaster.settings import Settings
@@ -84,7 +85,10 @@ def rehearse(desired: Desired, models: ChosenModels, payer: Payer, settings: Set
     with desk_of(settings) as desk:
         tested = rehearsing.rehearse(desk, desired, models, payer, on_status=_teller_of(tried))
     get_run_logger().info(
-        "%s answered %s for %s, and was removed again.", tried.endpoint_name, tested.answer, tested.inputs
+        "%s answered %s for %s, and was removed again.",
+        tried.endpoint_name,
+        listed(tested.answer),
+        listed(tested.inputs),
     )
 
 
@@ -100,7 +104,7 @@ def smoke_test(desired: Desired, models: ChosenModels, settings: Settings) -> Sm
     """Ask the endpoint a few times; fails unless it answers sensibly. What has answered is noted as proven."""
     with desk_of(settings) as desk:
         tested = deployment.prove(desk, desired, models)
-    get_run_logger().info("%s answered %s for %s.", desired.endpoint_name, tested.answer, tested.inputs)
+    get_run_logger().info("%s answered %s for %s.", desired.endpoint_name, listed(tested.answer), listed(tested.inputs))
     return tested
 
 

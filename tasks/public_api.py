@@ -6,7 +6,7 @@ from collections.abc import Callable
 from functools import partial
 
 from prefect import get_run_logger
-from prefect.artifacts import create_link_artifact
+from prefect.artifacts import create_markdown_artifact
 
 from tasks.aws import client, step
 from tasks.progress import Teller
@@ -59,7 +59,7 @@ def follow_with_api(endpoint_name: str, settings: Settings) -> None:
 def report_api(published: PublishedApi) -> None:
     """Where it is and how it is asked; the key itself is only shown to whoever runs the command."""
     get_run_logger().info("%s Ask it:\n%s", published.sentence(), published.ask_command)
-    create_link_artifact(published.url, link_text=published.url, key="public-api", description=published.ask_command)
+    create_markdown_artifact(published.markdown(), key="public-api", description=published.sentence())
 
 
 @step(task_run_name="find API of {endpoint_name}")

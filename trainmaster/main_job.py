@@ -81,7 +81,7 @@ class TrainedAndServed(BaseModel):
             f"## Data\n{self.table.sentence()} Stored at `{self.table.uri}`.",
             f"## Training\n{self.training.sentence()}\n\n{_markdown_table(self.training.table())}",
             f"## Endpoint\n{self.served.sentence()}\n\n{_markdown_table(self.served.table())}",
-            *([f"## Public API\n{asked.sentence()}\n\n```\n{asked.ask_command}\n```"] if asked else []),
+            *([f"## Public API\n{asked.markdown()}"] if asked else []),
             (
                 "## What now\nInvoke it with `aws sagemaker-runtime invoke-endpoint`, train again with one more *attempt*, or"
                 " run `remove-endpoint`: until then it is billed."

@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey
 from served_models import GOOD, put
 
 from flows.deploy_endpoint import deploy_endpoint
@@ -94,6 +96,12 @@ def ask(key: str, published: PublishedApi, house: dict[str, Any]) -> tuple[int, 
     return int(status), json.loads(body)
 
 
+def shown_apis() -> list[str]:
+    with get_client(sync_client=True) as api:
+        found = api.read_artifacts(artifact_filter=ArtifactFilter(key=ArtifactFilterKey(any_=["public-api"])))
+    return [str(one.data) for one in found]
+
+
 def test_an_endpoint_is_published_once_follows_its_model_and_is_withdrawn_whole(
     stack: Any, endpoint: None, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -103,6 +111,7 @@ def test_an_endpoint_is_published_once_follows_its_model_and_is_withdrawn_whole(
     assert [step.split()[0] for step in planned.steps] == ["upload", "create"]
     published = publish_api(request)
     assert isinstance(published, PublishedApi)
+    assert published.markdown() in shown_apis()
     key = key_of(stack.client, NAME)
     assert ask(key, published, {"sqft": 30})[0] == 400
     status, answer = ask(key, published, {"sqft": 2000})

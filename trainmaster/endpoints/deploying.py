@@ -66,7 +66,7 @@ def settle(
     """Wait until the endpoint is in none of the passing statuses; its description then, or None when it is gone."""
     status = "unknown, since AWS could not be asked"
     for endpoint in answers(lambda: find_endpoint(sagemaker, name), patience, sleep=sleep):
-        status = endpoint["EndpointStatus"] if endpoint else "gone"
+        status = endpoint["EndpointStatus"] if endpoint else "not there"
         on_status(status)
         if status not in SETTLING:
             return endpoint

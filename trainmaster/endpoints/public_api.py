@@ -59,6 +59,10 @@ class PublishedApi(BaseModel):
             f" -d {shlex.quote(self.example)} {shlex.quote(self.url)}"
         )
 
+    def markdown(self) -> str:
+        """Where it answers and how it is asked, for a page."""
+        return f"{self.sentence()}\n\n```bash\n{self.ask_command}\n```"
+
 
 class PlannedApi(BaseModel):
     """What publishing would do."""
@@ -84,7 +88,7 @@ class Withdrawal(BaseModel):
 
     def sentence(self) -> str:
         what = [f"stack {self.stack}"] if self.stack else []
-        what += [f"{len(self.code)} versions of its code"] if self.code else []
+        what += [f"{count} version{'' if count == 1 else 's'} of its code"] if (count := len(self.code)) else []
         if not what:
             return f"Endpoint {self.endpoint_name} has no public API."
         done = "Removed" if self.removed else "Would remove"
@@ -141,7 +145,7 @@ def settle_stack(
     """Wait until AWS no longer changes the stack; its description then, or None when it is gone."""
     status = "unknown, since AWS could not be asked"
     for stack in answers(lambda: find_stack(cloudformation, name), patience, sleep=sleep):
-        status = stack["StackStatus"] if stack else "gone"
+        status = stack["StackStatus"] if stack else "not there"
         on_status(status)
         if not status.endswith("_IN_PROGRESS") or status in DELETABLE:
             return stack

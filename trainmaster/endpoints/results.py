@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from decimal import Decimal
 from typing import Any
 
@@ -12,6 +12,13 @@ from trainmaster.endpoints.package import ModelPackage
 from trainmaster.endpoints.plan import Desired, Plan, Step
 from trainmaster.endpoints.removing import Belongings
 from trainmaster.endpoints.smoke import SmokeTest
+
+
+def listed(values: Mapping[str, Any]) -> str:
+    """What was asked or answered, for people: `bedrooms 3, bathrooms 2.5`."""
+    return ", ".join(
+        f"{name} {f'{value:.12g}' if isinstance(value, float) else value}" for name, value in values.items()
+    )
 
 
 class ServedModel(BaseModel):
@@ -38,8 +45,8 @@ class ServedModel(BaseModel):
             "artifact": self.model_uri,
             "cost": f"${self.hourly_cost} an hour",
             "steps": ", ".join(self.steps) or "none needed",
-            "asked": self.smoke_test.inputs,
-            "answered": self.smoke_test.answer,
+            "asked": listed(self.smoke_test.inputs),
+            "answered": listed(self.smoke_test.answer),
             "latency": f"{min(self.smoke_test.milliseconds)} ms",
             "agreement": self.smoke_test.agreement.sentence(),
         }
