@@ -16,10 +16,12 @@ from desks import desk_at
 from model_deployer import Deployer
 
 from trainmaster.budget.budgets import Payer
+from trainmaster.budget.metering import Meters
 from trainmaster.commands.endpoints_deploying import Planned, carry_out
 from trainmaster.endpoints import deployment
 from trainmaster.endpoints.alarms import alarm_names
 from trainmaster.endpoints.deploying import settle
+from trainmaster.endpoints.metering import meter_endpoint
 from trainmaster.endpoints.plan import CHALLENGER, VARIANT
 from trainmaster.endpoints.request import Scaling
 from trainmaster.endpoints.scaling import described_scaling
@@ -303,7 +305,11 @@ def test_an_update_whose_way_back_failed_too_is_explained(deployer: Deployer, em
     }  # fmt: skip
     with Asking(deployer), pytest.raises(DeploymentFailedError, match=r"No way back"):
         deployer.deploy(deployer.model("failing", "1 / 0"), rollout=rollout)
+    meters = Meters(deployer.desk.ledger)
+    assert len(meters.running()) == 2, "the instances of both versions stand, and are paid"
     with pytest.raises(RefusedError, match=r"UpdateRollbackFailed: .*a mix of the old and the new version"):
         deployer.deploy(deployer.model("next"))
     deployer.remove()
+    meter_endpoint(deployer.desk, deployer.name)
+    assert meters.running() == []
     assert deployer.deploy(deployer.model("next")).steps[-1] == f"create endpoint {deployer.name}"

@@ -107,11 +107,15 @@ def regions_with_endpoints(desk: Desk) -> list[str]:
 
 def _of_endpoint(desk: Desk, arn: str, meters: Sequence[Meter], give_up: timedelta) -> Iterator[EndpointHours]:
     endpoint = find_endpoint(desk.client("sagemaker"), _name(arn))
-    there, changing = _there(endpoint), endpoint is not None and endpoint["EndpointStatus"] in SETTLING
+    there, status = _there(endpoint), endpoint["EndpointStatus"] if endpoint else ""
+    changing = status in SETTLING
+    both = (
+        changing or status == "UpdateRollbackFailed"
+    )  # one replaces another, or did halfway: the instances of both stand
     given_up_before = desk.ledger.now() - give_up
     for meter in meters:
         until = min((one.seen_at for one in meters if one.seen_at and one.since > meter.since), default=None)
-        if meter.part in there or (changing and meter.seen_at):  # while one replaces another both are billed
+        if meter.part in there or (both and meter.seen_at):
             looked = _look(desk, meter, endpoint, until)
         elif changing or (meter.seen_at is None and meter.since > given_up_before):
             yield EndpointHours(_name(arn), meter.part, "waiting")
