@@ -238,7 +238,7 @@ def test_throttled_and_failing_calls_are_tried_again_until_the_model_serves(stac
     ("key", "body", "said"),
     [
         ("corrupt.tar.gz", b"\x1f\x8b\x08not really", "not a whole gzipped tar"),
-        ("text.tar.gz", b"hello", "not a whole gzipped tar"),
+        ("text.tar.gz", b"hello", "not a gzipped tar archive"),
     ],
 )
 def test_a_corrupt_artifact_is_refused_before_anything_is_touched(stack: Any, key: str, body: bytes, said: str) -> None:

@@ -15,7 +15,7 @@ from typing import IO, TYPE_CHECKING, Any, cast
 from botocore.exceptions import BotoCoreError, ClientError
 
 from trainmaster.archives import tarfile
-from trainmaster.aws.failures import is_missing
+from trainmaster.aws.failures import code_of, is_missing
 from trainmaster.endpoints.model_code import CODE, PROGRAM, REQUIREMENTS, problems_of
 from trainmaster.errors import ModelRefusedError
 from trainmaster.storage.address import S3Address
@@ -31,6 +31,8 @@ LARGEST_LOOK = 16 << 20
 MOST_FILES = 10_000
 LARGEST_UNPACKED = 30 << 30
 """Bytes: what a hosting instance's volume holds when no other size is asked for."""
+_GIVE = "Give the model.tar.gz of a completed training job."
+_GZIPPED = b"\x1f\x8b"
 
 
 @dataclass(frozen=True)
@@ -63,9 +65,8 @@ def inspect_model(s3: S3Client, uri: str, *, sha256: str = "") -> ModelPackage:
         body = s3.get_object(Bucket=address.bucket, Key=address.key)["Body"]
     except ClientError as error:
         if is_missing(error):
-            raise ModelRefusedError(
-                f"{uri} does not exist. Give the model.tar.gz of a completed training job."
-            ) from error
+            missing = f"there is no bucket {address.bucket}" if code_of(error) == "NoSuchBucket" else ""
+            raise ModelRefusedError(f"{uri} does not exist{missing and f': {missing}'}. {_GIVE}") from error
         raise
     stream = _Hashed(cast("IO[bytes]", body))
     try:
@@ -74,6 +75,8 @@ def inspect_model(s3: S3Client, uri: str, *, sha256: str = "") -> ModelPackage:
     except BotoCoreError:  # a connection cut says nothing about the artifact, though some of these are OSErrors
         raise
     except (tarfile.TarError, EOFError, zlib.error, OSError) as error:
+        if not stream.first.startswith(_GZIPPED):
+            raise _no_archive(uri) from error
         raise ModelRefusedError(f"{uri} is not a whole gzipped tar archive: {error}. Train again.") from error
     finally:
         body.close()
@@ -114,7 +117,13 @@ def _contents(uri: str, stream: _Hashed) -> _Contents:
     contents, unpacked, looked = _Contents(), 0, 0
     # tarfile's own gzip streams look at no checksum, so that spoilt bytes may pass for a model
     unzipped = gzip.GzipFile(fileobj=cast("IO[bytes]", stream))
-    with tarfile.open(fileobj=unzipped, mode="r|") as tar:
+    try:
+        opened = tarfile.open(fileobj=unzipped, mode="r|")
+    except tarfile.ReadError as error:
+        if isinstance(error.__context__, zlib.error):
+            raise
+        raise _no_archive(uri) from error
+    with opened as tar:
         for member in tar:
             try:
                 safe = tarfile.data_filter(member, "/opt/ml/model")
@@ -147,6 +156,10 @@ def _contents(uri: str, stream: _Hashed) -> _Contents:
 
 def _is_looked_into(name: str) -> bool:
     return name in (CARD, SMOKE_TEST, REQUIREMENTS) or (name.startswith(CODE) and name.endswith((".py", ".txt")))
+
+
+def _no_archive(uri: str) -> ModelRefusedError:
+    return ModelRefusedError(f"{uri} is not a gzipped tar archive. {_GIVE}")
 
 
 def _too_large(uri: str) -> ModelRefusedError:
@@ -208,10 +221,11 @@ class _Hashed:
     """A stream for tarfile that counts and hashes what passes through."""
 
     def __init__(self, body: IO[bytes]) -> None:
-        self._body, self.digest, self.size = body, hashlib.sha256(), 0
+        self._body, self.digest, self.size, self.first = body, hashlib.sha256(), 0, b""
 
     def read(self, size: int) -> bytes:
         chunk = self._body.read(size)
+        self.first += chunk[: len(_GZIPPED) - len(self.first)]
         self.digest.update(chunk)
         self.size += len(chunk)
         return chunk
