@@ -109,9 +109,8 @@ def _of_endpoint(desk: Desk, arn: str, meters: Sequence[Meter], give_up: timedel
     endpoint = find_endpoint(desk.client("sagemaker"), _name(arn))
     there, status = _there(endpoint), endpoint["EndpointStatus"] if endpoint else ""
     changing = status in SETTLING
-    both = (
-        changing or status == "UpdateRollbackFailed"
-    )  # one replaces another, or did halfway: the instances of both stand
+    # one replaces another, or did halfway: the instances of both stand
+    both = changing or status == "UpdateRollbackFailed"
     given_up_before = desk.ledger.now() - give_up
     for meter in meters:
         until = min((one.seen_at for one in meters if one.seen_at and one.since > meter.since), default=None)
