@@ -116,6 +116,7 @@ def test_errors_of_the_gateway_itself_carry_what_browsers_need() -> None:
         "DEFAULT_4XX",
         "DEFAULT_5XX",
         "MISSING_AUTHENTICATION_TOKEN",
+        "INVALID_API_KEY",
     }
     for answer in answers:
         assert answer["ResponseParameters"].keys() == {
