@@ -58,7 +58,7 @@ def name(endpoints: Callable[..., Said]) -> Iterator[str]:
     """Of an endpoint that is gone after the test."""
     name = f"typed-{uuid4().hex[:8]}"
     yield name
-    assert endpoints("remove", name, "--yes").code == 0
+    assert endpoints("teardown", name, "--yes").code == 0
 
 
 def test_a_model_is_planned_deployed_shown_asked_and_removed(
@@ -88,8 +88,8 @@ def test_a_model_is_planned_deployed_shown_asked_and_removed(
     assert (answered["model_version"], answered["predicted_price"] > 0) == ("v1", True)
     assert "predicted_price" in endpoints("invoke", name, "--example").out
     refused = endpoints("invoke", name, "--data", '{"bedrooms": 99}')
-    assert (refused.code, refused.out, "failed: bedrooms is 99; accepted is" in refused.err) == (1, "", True), refused
-    assert "{" not in refused.err.partition("failed:")[2]
+    assert (refused.code, refused.out, "refused it: bedrooms is 99; accepted is" in refused.err) == (1, "", True), refused
+    assert "{" not in refused.err.partition("refused it:")[2]
 
     asked = endpoints("remove", name)
     assert (asked.code, f"Do it: trainmaster endpoints remove {name} --yes" in asked.err) == (0, True), asked
@@ -97,7 +97,7 @@ def test_a_model_is_planned_deployed_shown_asked_and_removed(
     assert endpoints("remove", name, "--yes", "--json").json["removed"] is True
     gone = endpoints("show", name)
     assert (gone.code, f"There is no endpoint {name}" in gone.err) == (1, True), gone
-    assert "nothing" in endpoints("remove", name, "--yes").out
+    assert f"There is nothing of an endpoint {name}" in endpoints("remove", name, "--yes").err
 
 
 def test_what_an_endpoint_is_asked_is_captured_and_its_drift_told_and_drawn(
