@@ -13,7 +13,8 @@ from pydantic_core import to_jsonable_python
 from trainmaster.budget.money import shown
 from trainmaster.commands.train_showing import labelled, table
 from trainmaster.datasets.showing.wording import printable
-from trainmaster.endpoints.results import ServedModel, listed
+from trainmaster.endpoints import results
+from trainmaster.endpoints.results import ServedModel
 from trainmaster.endpoints.seen import SeenEndpoint, Serving, Version
 
 _SHORT = 12  # of a SHA-256
@@ -79,8 +80,8 @@ def deployed(served: ServedModel) -> Iterator[str]:
             "config": served.config_name,
             "artifact": served.model_uri,
             "steps": f"{len(served.steps)} taken" if served.steps else "none needed, it served this already",
-            "asked": listed(tested.inputs),
-            "answered": listed(tested.answer),
+            "asked": results.listed(tested.inputs),
+            "answered": results.listed(tested.answer),
             "latency": f"{min(tested.milliseconds)} ms",
             "agreement": tested.agreement.sentence(),
             "ask it": f"trainmaster endpoints invoke {served.endpoint_name} --example",
