@@ -88,7 +88,9 @@ def test_a_model_is_planned_deployed_shown_asked_and_removed(
     assert (answered["model_version"], answered["predicted_price"] > 0) == ("v1", True)
     assert "predicted_price" in endpoints("invoke", name, "--example").out
     refused = endpoints("invoke", name, "--data", '{"bedrooms": 99}')
-    assert (refused.code, refused.out, "refused it: bedrooms is 99; accepted is" in refused.err) == (1, "", True), refused
+    assert (refused.code, refused.out, "refused it: bedrooms is 99; accepted is" in refused.err) == (1, "", True), (
+        refused
+    )
     assert "{" not in refused.err.partition("refused it:")[2]
 
     asked = endpoints("remove", name)
