@@ -18,7 +18,7 @@ from trainmaster.endpoints.public_api import public_url
 def api(embedded: Any) -> Iterator[PredictApi]:
     api = PredictApi(embedded)
     api.serve()
-    api.publish()
+    api.publish(api.desired(requests_per_second=1000, burst=1000))  # tests ask more than people do
     yield api
     api.remove()
 
@@ -158,4 +158,6 @@ def test_every_invocation_is_reported_and_the_process_stays_warm(api: PredictApi
 def test_many_may_ask_at_once(api: PredictApi) -> None:
     with ThreadPoolExecutor(12) as pool:
         answers = list(pool.map(lambda sqft: api.ask({"sqft": sqft}), range(1000, 1024)))
-    assert [answer.json["predicted_price"] for answer in answers] == [sqft * 100 for sqft in range(1000, 1024)]
+    assert [answer.json.get("predicted_price", answer.body) for answer in answers] == [
+        sqft * 100 for sqft in range(1000, 1024)
+    ]

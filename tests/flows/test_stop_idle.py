@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -20,7 +21,9 @@ from flows.rollback_endpoint import rollback_endpoint
 from flows.stop_idle import stop_idle
 from trainmaster.budget.budgets import Budget
 from trainmaster.budget.ledger import open_ledger
+from trainmaster.endpoints.idle import WARNED_TAG
 from trainmaster.endpoints.metric_report import ReportEndpointsRequest
+from trainmaster.endpoints.plan import EXPIRES_TAG
 from trainmaster.endpoints.request import EndpointRequest, Lifetime, RemovalRequest, RollbackRequest
 from trainmaster.endpoints.watching import StopIdleRequest
 from trainmaster.settings import Settings
@@ -77,10 +80,14 @@ def test_one_past_its_time_is_warned_of_removed_billed_no_more_and_brought_back(
     )
 
     asked = stack.client("sagemaker-runtime")
+    moment = datetime.now(UTC)
     back = rollback_endpoint(RollbackRequest(endpoint_name=NAME))
     assert back.config_name == served.config_name
-    assert sagemaker.describe_endpoint(EndpointName=NAME)["EndpointStatus"] == "InService"
-    assert acts() == [("leave", None)]
+    endpoint = sagemaker.describe_endpoint(EndpointName=NAME)
+    assert endpoint["EndpointStatus"] == "InService"
+    tags = {tag["Key"]: tag["Value"] for tag in sagemaker.list_tags(ResourceArn=endpoint["EndpointArn"])["Tags"]}
+    assert datetime.fromisoformat(tags[EXPIRES_TAG]) > moment  # it has as long again
+    assert WARNED_TAG not in tags
 
     for _ in range(3):
         asked.invoke_endpoint(EndpointName=NAME, Body=b"{}", ContentType="application/json")
