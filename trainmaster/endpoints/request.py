@@ -39,6 +39,24 @@ GroupName = Annotated[
 ]
 
 
+PayingUser = Annotated[
+    str,
+    Field(
+        title="User",
+        description="Whose budget pays its hours (a UUID); empty for TRAINMASTER_USER_ID.",
+        pattern=rf"^({UUID_PATTERN})?$",
+    ),
+]
+PayingTeam = Annotated[
+    str,
+    Field(
+        title="Team",
+        description="Whose budget pays as well; empty for TRAINMASTER_TEAM.",
+        pattern=rf"^({TEAM_PATTERN})?$",
+    ),
+]
+
+
 class Choices(BaseModel):
     """Strict, and the same for good once made."""
 
@@ -213,22 +231,8 @@ class EndpointChoices(Choices):
             decimal_places=2,
         ),
     ] = Decimal("0.50")
-    user_id: Annotated[
-        str,
-        Field(
-            title="User",
-            description="Whose budget pays its hours (a UUID); empty for TRAINMASTER_USER_ID.",
-            pattern=rf"^({UUID_PATTERN})?$",
-        ),
-    ] = ""
-    team: Annotated[
-        str,
-        Field(
-            title="Team",
-            description="Whose budget pays as well; empty for TRAINMASTER_TEAM.",
-            pattern=rf"^({TEAM_PATTERN})?$",
-        ),
-    ] = ""
+    user_id: PayingUser = ""
+    team: PayingTeam = ""
     serverless: Annotated[
         Serverless | None,
         Field(title="Serverless", description="Paid by use; instance type and count are then of no account."),
@@ -334,22 +338,8 @@ class RollbackRequest(BaseModel):
             pattern=r"^([a-zA-Z0-9](-?[a-zA-Z0-9]){0,62})?$",
         ),
     ] = ""
-    user_id: Annotated[
-        str,
-        Field(
-            title="User",
-            description="Whose budget pays its hours (a UUID); empty for TRAINMASTER_USER_ID.",
-            pattern=rf"^({UUID_PATTERN})?$",
-        ),
-    ] = ""
-    team: Annotated[
-        str,
-        Field(
-            title="Team",
-            description="Whose budget pays as well; empty for TRAINMASTER_TEAM.",
-            pattern=rf"^({TEAM_PATTERN})?$",
-        ),
-    ] = ""
+    user_id: PayingUser = ""
+    team: PayingTeam = ""
     dry_run: Annotated[bool, Field(title="Dry run", description="Only say what would be done.")] = False
 
     def payer(self, otherwise: Payer) -> Payer:
