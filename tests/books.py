@@ -29,6 +29,16 @@ class Clock:
         return self.moment
 
 
+class Still(Clock):
+    """Stands still unless it is moved."""
+
+    def __call__(self) -> datetime:
+        return self.moment
+
+    def pass_(self, **time: float) -> None:
+        self.moment += timedelta(**time)
+
+
 def database_at(place: Place) -> Database:
     return open_database(place.url, place.state_dir)
 

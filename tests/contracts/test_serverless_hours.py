@@ -11,7 +11,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from books import Clock
+from books import Still
 from desks import desk_at
 from hosting import Hosting
 
@@ -25,16 +25,6 @@ from trainmaster.training.desk import Desk
 MEMORY_GB = 2
 MOST = Decimal("0.288")  # two places of 2 GB all of an hour
 GB_SECOND = Decimal("0.00002")
-
-
-class Still(Clock):
-    """Stands still unless it is moved."""
-
-    def __call__(self) -> datetime:
-        return self.moment
-
-    def pass_(self, **time: float) -> None:
-        self.moment += timedelta(**time)
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from books import Clock
+from books import Still
 from botocore.exceptions import ClientError
 from desks import desk_at
 from hosting import Hosting
@@ -27,16 +27,6 @@ from trainmaster.training.desk import Desk
 
 HOURLY = Decimal("0.115")
 NOON = datetime(2026, 11, 21, 12, tzinfo=UTC)
-
-
-class Still(Clock):
-    """Stands still unless it is moved."""
-
-    def __call__(self) -> datetime:
-        return self.moment
-
-    def pass_(self, **time: float) -> None:
-        self.moment += timedelta(**time)
 
 
 @pytest.fixture

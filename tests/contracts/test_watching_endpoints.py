@@ -13,7 +13,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from books import Clock, user
+from books import Still, user
 from desks import desk_at
 from hosting import Hosting
 
@@ -26,16 +26,6 @@ from trainmaster.endpoints.watching import StopIdleRequest, watch_endpoints
 from trainmaster.training.desk import Desk
 
 ANNA = UUID(int=1)
-
-
-class Still(Clock):
-    """Stands still unless it is moved."""
-
-    def __call__(self) -> datetime:
-        return self.moment
-
-    def pass_(self, **time: float) -> None:
-        self.moment += timedelta(**time)
 
 
 @pytest.fixture
