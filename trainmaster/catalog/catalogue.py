@@ -16,6 +16,7 @@ from trainmaster.catalog.installation import installation_of
 from trainmaster.catalog.log_positions import LogPositions
 from trainmaster.catalog.migrations import Migrations
 from trainmaster.catalog.pending import PendingObjects
+from trainmaster.catalog.workspaces import Workspaces
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,7 @@ class Catalogue:
     configs: Configs
     log_positions: LogPositions
     migrations: Migrations
+    workspaces: Workspaces
 
     @property
     def installation(self) -> UUID:
@@ -51,4 +53,5 @@ def open_catalogue(url: str | SecretStr | None, state_dir: Path) -> Catalogue:
         Configs(database),
         LogPositions(database),
         Migrations(database),
+        Workspaces(database),
     )

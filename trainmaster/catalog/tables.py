@@ -320,6 +320,36 @@ budget_readings = Table(
 )
 """How much of the most that it can cost an hour runs from a moment on, in US dollars, and in words of what."""
 
+workspaces = Table(
+    "workspaces",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("user_id", Uuid),
+    Column("name", Text, nullable=False),
+    Column("template", Text, nullable=False),
+    Column("service_type", Text, nullable=False),
+    Column("connection_type", Text, nullable=False),
+    Column("account", Text, nullable=False),
+    Column("region", Text, nullable=False),
+    Column("team", Text, nullable=False),
+    Column("instance_type", Text, nullable=False),
+    Column("volume_gb", Integer, nullable=False),
+    Column("hourly_cost", Amount, nullable=False),
+    Column("storage_hourly_cost", Amount, nullable=False),
+    Column("fingerprint", Text, nullable=False),
+    Column("status", Text, nullable=False),
+    Column("created_at", Moment, nullable=False),
+    Column("spec", Json, nullable=False),
+    Column("resources", Json, nullable=False),
+    Column("incarnation", Integer, nullable=False),
+    Column("auto_stop_minutes", Integer),
+    Column("keep_until", Moment),
+    Column("seen_at", Moment),
+    Column("detail", Text, nullable=False),
+)
+"""Workspaces of users, deleted ones included: a name that is opened again goes on in the row it had."""
+workspaces_place = Index("workspaces_place_idx", workspaces.c.account, workspaces.c.region, workspaces.c.name)
+
 for _books in (
     budget_entries, budget_limits, budget_crossings, budget_allowances, budget_sightings, budget_readings, dataset_moves,
 ):  # fmt: skip
