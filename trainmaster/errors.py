@@ -27,6 +27,7 @@ TrainmasterError
 ├── TrainingFailedError          the job ended without a model
 ├── NoCapacityError              AWS had no machines for a job; later may do
 ├── DeploymentFailedError        the endpoint does not serve what was asked; what served before still does
+├── WorkspaceFailedError         a workspace could not be opened or closed; what was made of it is kept, and the same again goes on
 ├── JobsLeftError                some jobs or endpoints could not be looked after; all the others were
 └── WaitTimedOutError            it took longer than it may
 """
@@ -233,6 +234,10 @@ class DeploymentFailedError(TrainmasterError):
     def __init__(self, message: str, *, blames_it: bool = True) -> None:
         self.blames_it = blames_it
         super().__init__(message)
+
+
+class WorkspaceFailedError(TrainmasterError):
+    """Raised when AWS could not open or close a workspace; the message says why, and what is left. The same again goes on from there."""
 
 
 class JobsLeftError(TrainmasterError):

@@ -111,6 +111,16 @@ class Settings(BaseSettings):
     deploy_timeout_seconds: Annotated[
         float, Field(gt=0, description="How long an endpoint may take to come into service.")
     ] = 3600.0
+    studio_domain: Annotated[
+        str,
+        Field(
+            pattern=r"^[a-zA-Z0-9](-*[a-zA-Z0-9]){0,62}$",
+            description="Name of the Studio domain of workspaces whose template names none; made when it is not there.",
+        ),
+    ] = "trainmaster"
+    workspace_timeout_seconds: Annotated[
+        float, Field(gt=0, description="How long a workspace may take to start, stop or go.")
+    ] = 1800.0
     state_dir: Annotated[Path, Field(description="Where the embedded services keep their state.")] = Path(
         ".trainmaster"
     )

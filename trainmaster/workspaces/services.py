@@ -1,0 +1,22 @@
+"""Which code acts for which service: the one place that knows all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from trainmaster.workspaces.canvas import Canvas
+from trainmaster.workspaces.kinds import Kind
+from trainmaster.workspaces.studio import Studio
+from trainmaster.workspaces.studio_lab import StudioLab
+from trainmaster.workspaces.workspace import ServiceType
+
+KINDS: Mapping[ServiceType, Kind] = {
+    "sagemaker_studio": Studio(),
+    "sagemaker_canvas": Canvas(),
+    "sagemaker_lab": StudioLab(),
+}
+
+
+def kind_of(service_type: ServiceType) -> Kind:
+    """What can be done with a workspace of that service."""
+    return KINDS[service_type]
