@@ -18,6 +18,7 @@ from embedded_aws import EmbeddedAws
 
 from trainmaster.budget.prices import COLUMNS, USES, known_prices, prices_in, shipped_prices
 from trainmaster.cli import main
+from trainmaster.datasets.showing.wording import counted
 
 HEAD = ",".join(COLUMNS)
 
@@ -123,7 +124,7 @@ class TestRefresh:
         assert (done.code, done.err) == (0, "")
         for use in USES:
             total = len(shipped_prices().of(use, "us-east-1"))
-            assert f"us-east-1 {use}: {total} prices, {total} as known." in done.out
+            assert f"us-east-1 {use}: {counted(total, 'price')}, {total} as known." in done.out
         [price] = json.loads(run("show", "ml.p5.48xlarge", "--use", "training", "--json").out)["prices"]
         assert price["source"] == f"AWS Price List API, AmazonSageMaker, {embedded.environment['AWS_ENDPOINT_URL']}"
         assert price["as_of"] == datetime.now(UTC).date().isoformat()

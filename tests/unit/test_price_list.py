@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from trainmaster.budget.price_list import Offered, Offers, queries
-from trainmaster.budget.prices import STORAGE, Use
+from trainmaster.budget.prices import SESSION, STORAGE, Use
 
 
 def product(usagetype: str, *usd: str, unit: str = "Hrs", currency: str = "USD", **attributes: str) -> str:
@@ -23,7 +23,7 @@ def product(usagetype: str, *usd: str, unit: str = "Hrs", currency: str = "USD",
 
 def offered(*documents: str, use: Use = "training", region: str = "us-east-1", storage: bool = False) -> Offered:
     offers = Offers(use, region)
-    offers.read(queries(use, region)[storage], documents)
+    offers.read(queries(use, region)[-1 if storage else 0], documents)
     return offers.offered("2026-11-21", "AWS")
 
 
@@ -111,12 +111,23 @@ def test_a_product_without_on_demand_terms_has_no_price() -> None:
     ("use", "usagetype"),
     [
         ("training", "USE1-Train:VolumeUsage.gp2"), ("hosting", "EU-Host:VolumeUsage.gp2"),
-        ("studio", "APS3-Studio:VolumeUsage.gp3"), ("ec2", "EBS:VolumeUsage.gp3"),
+        ("studio", "APS3-Studio:VolumeUsage.gp3"), ("ec2", "EBS:VolumeUsage.gp3"), ("efs", "EU-TimedStorage-ByteHrs"),
     ],
 )  # fmt: skip
 def test_a_volume_is_priced_by_gigabyte_and_month(use: Use, usagetype: str) -> None:
     found = offered(product(usagetype, "0.14", unit="GB-Mo"), use=use, storage=True)
     assert [(price.item, price.usd) for price in found.prices] == [(STORAGE, Decimal("0.14"))]
+
+
+def test_an_hour_of_canvas_is_a_session_and_no_model_that_is_built_in_it() -> None:
+    built = product("USE1-Canvas:CreateModelRequest-Tier0", "30", unit="Hrs")
+    found = offered(product("USE1-Canvas:Session-Hrs", "1.9"), built, use="canvas")
+    assert [(price.item, price.usd) for price in found.prices] == [(SESSION, Decimal("1.9"))]
+
+
+@pytest.mark.parametrize("usagetype", ["USE1-IATimedStorage-ByteHrs", "USE1-TimedStorage-Z-ByteHrs"])
+def test_a_colder_class_is_not_taken_for_a_file_systems_own(usagetype: str) -> None:
+    assert offered(product(usagetype, "0.016", unit="GB-Mo"), use="efs", storage=True) == Offered([], {})
 
 
 def test_ec2_is_asked_for_plain_shared_linux_and_sagemaker_for_the_component() -> None:

@@ -13,8 +13,8 @@ import pytest
 from trainmaster.budget.hardware import hardware_of
 from trainmaster.budget.prices import (
     HOURS_PER_MONTH,
+    SESSION,
     STORAGE,
-    USES,
     Price,
     PriceList,
     Use,
@@ -27,7 +27,8 @@ from trainmaster.errors import NotConfiguredError, UnknownPriceError
 HEAD = "region,use,item,usd,as_of,source"
 ROW = "us-east-1,training,ml.m5.large,0.115,2026-11-21,a table"
 EC2 = {price.item: price for price in shipped_prices().of("ec2", "us-east-1") if price.item != STORAGE}
-SAGEMAKER = [price for price in shipped_prices() if price.use != "ec2" and price.item != STORAGE]
+SAGEMAKER = [price for price in shipped_prices() if price.item.startswith("ml.")]
+BY_INSTANCE: list[Use] = ["training", "hosting", "studio", "ec2"]
 
 
 def listed(*rows: str) -> PriceList:
@@ -35,9 +36,20 @@ def listed(*rows: str) -> PriceList:
 
 
 class TestShippedPrices:
-    @pytest.mark.parametrize("use", USES)
-    def test_every_use_has_prices_for_people_to_choose_from(self, use: Use) -> None:
+    @pytest.mark.parametrize("use", BY_INSTANCE)
+    def test_every_use_of_instances_has_prices_for_people_to_choose_from(self, use: Use) -> None:
         assert len(shipped_prices().instance_types(use, "us-east-1")) > 40
+
+    def test_canvas_costs_by_the_hour_somebody_is_logged_in_and_a_shared_file_system_by_what_it_holds(self) -> None:
+        assert shipped_prices().instance(SESSION, "canvas", "us-east-1").usd == Decimal("1.90")
+        assert shipped_prices().storage_hour(672, "us-east-1", "efs") == Decimal("0.30")
+
+    @pytest.mark.parametrize("region", ["eu-west-1", "mars-1"])
+    def test_neither_has_a_price_where_nobody_said_one(self, region: str) -> None:
+        with pytest.raises(UnknownPriceError, match=f"canvas.*{region}"):
+            shipped_prices().instance(SESSION, "canvas", region)
+        with pytest.raises(UnknownPriceError, match=f"efs.*{region}"):
+            shipped_prices().storage_hour(1, region, "efs")
 
     def test_each_price_has_a_source_and_a_date_that_has_been(self) -> None:
         today = datetime.now(UTC).date()
@@ -50,7 +62,7 @@ class TestShippedPrices:
 
     def test_each_type_is_one_whose_hardware_is_known_and_named_as_its_service_names_it(self) -> None:
         for price in shipped_prices():
-            if price.item != STORAGE:
+            if price.item not in {STORAGE, SESSION}:
                 assert hardware_of(price.item), price
                 assert price.item.startswith("ml.") == (price.use != "ec2"), price
 

@@ -36,9 +36,11 @@ def price_list_client() -> Any:
 def products(client: Any, query: Query) -> Iterator[str]:
     """The JSON of each product, a page of 100 in memory at a time. Raises botocore's errors once its retries are used up,
     and WaitTimedOutError when the pages do not end."""
+    filters = [{"Type": "TERM_MATCH", "Field": field, "Value": value} for field, value in query.filters.items()]
+    filters += [{"Type": "CONTAINS", "Field": "usagetype", "Value": query.part}] if query.part else []
     pages = client.get_paginator("get_products").paginate(
         ServiceCode=query.service,
-        Filters=[{"Type": "TERM_MATCH", "Field": field, "Value": value} for field, value in query.filters.items()],
+        Filters=filters,
         FormatVersion="aws_v1",
         PaginationConfig={"PageSize": 100},
     )

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
-from trainmaster.budget.prices import STORAGE, Price, Use
+from trainmaster.budget.prices import SESSION, STORAGE, Price, Use
 
 _INSTANCE = r"[a-z0-9-]+\.[a-z0-9-]+"
 _PLACE = r"(?:[A-Z0-9]+-)?"  # such as USE1-; EC2 in us-east-1 has none
@@ -18,7 +18,8 @@ _HOURS, _GB_MONTHS = {"hrs", "hours", "hour"}, {"gb-mo", "gb-month", "gbmonth"}
 
 @dataclass(frozen=True)
 class Query:
-    """One GetProducts: the filters are TERM_MATCH, and `usage_type` matches exactly the products that are meant.
+    """One GetProducts: the filters are TERM_MATCH, and `usage_type` matches exactly the products that are meant. `part` is, where the
+    filters alone leave thousands, what their usage type contains.
 
     AWS prices free hours, spot, capacity reservations and training plans under types of their own, some with the same
     attributes as the plain instance; the usage type tells them apart. Its group 1 is the instance type.
@@ -28,9 +29,10 @@ class Query:
     filters: Mapping[str, str]
     usage_type: re.Pattern[str]
     units: frozenset[str]
+    part: str = ""
 
     def item(self, usage_type: str) -> str | None:
-        """The instance type, or STORAGE, that a product of this usage type prices; None for one that is not meant."""
+        """The instance type, SESSION or STORAGE, that a product of this usage type prices; None for one that is not meant."""
         found = self.usage_type.fullmatch(usage_type)
         return (found[1] if found.re.groups else STORAGE) if found else None
 
@@ -43,9 +45,13 @@ _SAGEMAKER: dict[Use, tuple[str, str, str]] = {
 """By use: `platoinstancetype`, what comes before the instance in the usage type, and that of the volume."""
 
 
-def queries(use: Use, region: str) -> tuple[Query, Query]:
-    """Those for the instances and for the storage of a use."""
+def queries(use: Use, region: str) -> tuple[Query, ...]:
+    """Those for the instances, or sessions, and for the storage of a use, as far as it has them."""
     place = {"regionCode": region}
+    if use == "canvas":
+        return (_query("AmazonSageMaker", place, f"Canvas:({SESSION})", _HOURS, f"Canvas:{SESSION}"),)
+    if use == "efs":
+        return (_query("AmazonEFS", place | {"productFamily": "Storage"}, "TimedStorage-ByteHrs", _GB_MONTHS),)
     if use == "ec2":
         plain = {"tenancy": "Shared", "operatingSystem": "Linux", "preInstalledSw": "NA", "capacitystatus": "Used"}
         return (
@@ -60,8 +66,8 @@ def queries(use: Use, region: str) -> tuple[Query, Query]:
     )
 
 
-def _query(service: str, filters: Mapping[str, str], usage_type: str, units: set[str]) -> Query:
-    return Query(service, filters, re.compile(_PLACE + usage_type), frozenset(units))
+def _query(service: str, filters: Mapping[str, str], usage_type: str, units: set[str], part: str = "") -> Query:
+    return Query(service, filters, re.compile(_PLACE + usage_type), frozenset(units), part)
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""What an hour of an instance costs. Prices are data: dated files, each row with its source; the newer file wins."""
+"""What an hour of an instance, of a session or of storage costs. Prices are data: dated files, each row with its source; the newer file wins."""
 
 from __future__ import annotations
 
@@ -14,9 +14,11 @@ from typing import Literal, get_args
 
 from trainmaster.errors import NotConfiguredError, UnknownPriceError
 
-Use = Literal["training", "hosting", "studio", "ec2"]
+Use = Literal["training", "hosting", "studio", "ec2", "canvas", "efs"]
 USES: tuple[Use, ...] = get_args(Use)
 STORAGE = "storage-gb-month"
+SESSION = "Session-Hrs"
+"""As AWS calls an hour in which somebody is logged into Canvas, which has no instance types."""
 COLUMNS = ("region", "use", "item", "usd", "as_of", "source")
 HOURS_PER_MONTH = Decimal(672)
 """Of the shortest month. AWS divides a monthly price by the month at hand, so an hour never costs more than this says:
@@ -25,7 +27,7 @@ https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/ebs-volume-types.html and EB
 
 @dataclass(frozen=True)
 class Price:
-    """US dollars per hour of one instance (of STORAGE: per GB and month), as of an ISO date, by the source named."""
+    """US dollars per hour of one instance or SESSION (of STORAGE: per GB and month), as of an ISO date, by the source named."""
 
     region: str
     use: Use
@@ -82,11 +84,11 @@ class PriceList:
             raise UnknownPriceError(instance_type, use, region, self.instance_types(use, region))
         return price
 
-    def storage_hour(self, gigabytes: int, region: str) -> Decimal:
-        """US dollars per hour, at most, for a training volume of so many GB; raises UnknownPriceError."""
-        price = self._prices.get((region, "training", STORAGE))
+    def storage_hour(self, gigabytes: int, region: str, use: Use = "training") -> Decimal:
+        """US dollars per hour, at most, for a volume of so many GB, of training or another use; raises UnknownPriceError."""
+        price = self._prices.get((region, use, STORAGE))
         if price is None:
-            raise UnknownPriceError(STORAGE, "training", region, [])
+            raise UnknownPriceError(STORAGE, use, region, self.instance_types(use, region))
         return price.usd * gigabytes / HOURS_PER_MONTH
 
     def instance_types(self, use: Use, region: str) -> list[str]:

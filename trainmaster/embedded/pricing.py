@@ -24,7 +24,7 @@ from trainmaster.errors import NotConfiguredError
 
 OWN_LIST = "price-list.csv"
 """In the state folder, with the columns of the shipped prices: what this AWS charges from now on."""
-SERVICES = ("AmazonEC2", "AmazonSageMaker")
+SERVICES = ("AmazonEC2", "AmazonEFS", "AmazonSageMaker")
 _FORMAT = "aws_v1"
 _TERM, _RATE = "JRTCKXETXF", "6YS6EN2CT7"  # AWS's own codes for on-demand, and for its one rate
 _SAGEMAKER: dict[Use, tuple[str, str, str]] = {
@@ -120,9 +120,15 @@ def _attributes(price: Price) -> tuple[dict[str, str], str]:
             "licenseModel": "No License required", "marketoption": "OnDemand",
         }  # fmt: skip
         return {**where, **service, **machine, **_inside(price.item)}, "Compute Instance"
-    component, before, volume_usage = _SAGEMAKER[price.use]
-    service = {"servicecode": "AmazonSageMaker", "servicename": "Amazon SageMaker"}
     place = f"{_place(price.region)}-"
+    if price.use == "efs":
+        service = {"servicecode": "AmazonEFS", "servicename": "Amazon Elastic File System"}
+        volume = {"usagetype": f"{place}TimedStorage-ByteHrs", "operation": "", "storageClass": "General Purpose"}
+        return {**where, **service, **volume}, "Storage"
+    service = {"servicecode": "AmazonSageMaker", "servicename": "Amazon SageMaker"}
+    if price.use == "canvas":
+        return {**where, **service, "usagetype": f"{place}Canvas:{price.item}", "operation": ""}, "ML Canvas"
+    component, before, volume_usage = _SAGEMAKER[price.use]
     if price.item == STORAGE:
         classified = volume_usage.rpartition(".")[0]
         volume = {"usagetype": f"{place}{volume_usage}", "operation": "", "platoclassificationtype": classified}
