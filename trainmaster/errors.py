@@ -11,6 +11,7 @@ TrainmasterError
 │   ├── DatasetMissingError      this user has no such dataset
 │   ├── UnknownChoiceError       there is nothing of that name to choose
 │   ├── TrainingRefusedError     a request to train has problems, all of them listed
+│   ├── TemplatesRefusedError    workspace templates have problems, all of them listed
 │   ├── ModelRefusedError        the artifact cannot be served
 │   └── NotApprovedError         nobody has approved this version of the model for deployment
 ├── ObjectMissingError           a catalogued object is not where it should be
@@ -42,6 +43,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from trainmaster.training.causes import Cause
     from trainmaster.training.problems import Problem
+    from trainmaster.workspaces.templates import FileProblem
 
 _NAMED = 8  # of the instance types a refusal lists
 _LISTED = 20  # of the jobs that could not be looked after
@@ -119,6 +121,15 @@ class TrainingRefusedError(RefusedError):
         else:
             said = "".join(f"\n  {number}. {problem.sentence()}" for number, problem in enumerate(problems, 1))
         super().__init__(f"{subject} was not {not_done}.{said}")
+
+
+class TemplatesRefusedError(RefusedError):
+    """Raised when workspace templates have problems; `problems` are all of them, each with its file, line and key."""
+
+    def __init__(self, subject: str, problems: Sequence[FileProblem]) -> None:
+        self.subject, self.problems = subject, tuple(problems)
+        said = "".join(f"\n  {one.sentence()}" for one in problems)
+        super().__init__(f"{subject} cannot be used before this is put right:{said}")
 
 
 class ModelRefusedError(RefusedError):

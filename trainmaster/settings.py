@@ -14,6 +14,8 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from trainmaster.budget.budgets import TEAM_PATTERN
 from trainmaster.errors import NotConfiguredError
 
+_DEPLOYMENTS = Path(__file__).parents[1] / "deployments"
+
 
 class Settings(BaseSettings):
     """The settings of one process. Environment variables: `TRAINMASTER_*` and the standard `AWS_REGION`,
@@ -121,6 +123,9 @@ class Settings(BaseSettings):
     workspace_timeout_seconds: Annotated[
         float, Field(gt=0, description="How long a workspace may take to start, stop or go.")
     ] = 1800.0
+    workspace_templates: Annotated[
+        Path, Field(description="The folder of the templates that workspaces are opened from.")
+    ] = _DEPLOYMENTS / "workspaces"
     state_dir: Annotated[Path, Field(description="Where the embedded services keep their state.")] = Path(
         ".trainmaster"
     )
