@@ -346,6 +346,8 @@ workspaces = Table(
     Column("keep_until", Moment),
     Column("seen_at", Moment),
     Column("detail", Text, nullable=False),
+    Column("used_at", Moment),
+    Column("warned", Text, nullable=False),
 )
 """Workspaces of users, deleted ones included: a name that is opened again goes on in the row it had."""
 workspaces_place = Index("workspaces_place_idx", workspaces.c.account, workspaces.c.region, workspaces.c.name)

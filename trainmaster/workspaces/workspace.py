@@ -67,6 +67,10 @@ class Workspace:
     seen_at: datetime | None = None
     detail: str = ""
     """Why it failed or differs, in words."""
+    used_at: datetime | None = None
+    """When it was last seen in use; None where nobody can say."""
+    warned: str = ""
+    """What people were told last before it is stopped, and when."""
 
     @property
     def payer(self) -> Payer:

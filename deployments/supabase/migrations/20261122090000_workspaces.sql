@@ -25,7 +25,9 @@ create table if not exists public.workspaces (
   auto_stop_minutes integer,
   keep_until timestamptz,
   seen_at timestamptz,
-  detail text not null
+  detail text not null,
+  used_at timestamptz,
+  warned text not null
 );
 
 create index if not exists workspaces_place_idx on public.workspaces (account, region, name);
