@@ -84,6 +84,12 @@ def _endpoints(commands: Subparsers, _asked: Sequence[str]) -> None:
     endpoints.add_parser(commands)
 
 
+def _workspaces(commands: Subparsers, _asked: Sequence[str]) -> None:
+    from trainmaster.commands import workspaces  # noqa: PLC0415
+
+    workspaces.add_parsers(commands)
+
+
 def _budget(commands: Subparsers, _asked: Sequence[str]) -> None:
     from trainmaster.commands import budget  # noqa: PLC0415
 
@@ -100,6 +106,7 @@ _ADD = {
     "configs": _configs,
     "train": _train,
     "endpoints": _endpoints,
+    **dict.fromkeys(("launch", "list", "info", "connect", "stop", "start", "delete"), _workspaces),
 }
 
 

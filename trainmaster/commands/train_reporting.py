@@ -1,4 +1,4 @@
-"""How the commands of `trainmaster train`, `configs` and `endpoints` begin and end: the desk they work at, exit codes, errors for people and machines."""
+"""How the commands of `trainmaster train`, `configs`, `endpoints` and those on workspaces begin and end: the desk they work at, exit codes, errors for people and machines."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ from trainmaster.errors import (
     TrainingFailedError,
     TrainingRefusedError,
     TrainmasterError,
+    WorkspaceFailedError,
 )
 from trainmaster.settings import Settings
 from trainmaster.training.desk import Desk, open_desk
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 
 DONE, REFUSED, FAILED, INTERRUPTED = 0, 1, 2, 130
 Run = Callable[[argparse.Namespace, Settings], int]
+_NOT_DONE = RefusedError | TrainingFailedError | DeploymentFailedError | WorkspaceFailedError
 _NOTHING_SET = "On a laptop, `trainmaster embedded --print-env` starts AWS here and says what to set."
 
 
@@ -68,7 +70,7 @@ def say_json(value: Any) -> None:
 
 
 def _exit_code(run: Run, args: argparse.Namespace) -> int:
-    """0 when done, 1 when refused or the job or deployment failed, 2 when it was asked wrongly or cannot be done now."""
+    """0 when done, 1 when refused or the job, deployment or workspace failed, 2 when it was asked wrongly or cannot be done now."""
     if hasattr(sys.stdout, "reconfigure"):
         sys.stdout.reconfigure(errors="backslashreplace")
     before = signal.signal(signal.SIGTERM, _terminate)
@@ -83,7 +85,7 @@ def _exit_code(run: Run, args: argparse.Namespace) -> int:
         note(_said(error))
         if args.json:
             say_json(_facts(error))
-        return REFUSED if isinstance(error, RefusedError | TrainingFailedError | DeploymentFailedError) else FAILED
+        return REFUSED if isinstance(error, _NOT_DONE) else FAILED
     finally:
         signal.signal(signal.SIGTERM, before)
 

@@ -1,0 +1,156 @@
+"""Workspaces in words and in JSON, as `trainmaster list` and its companions print them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+from pydantic_core import to_jsonable_python
+
+from trainmaster.budget.budgets import Budget, Payer, Standing
+from trainmaster.budget.money import shown, shown_left
+from trainmaster.commands.train_showing import table
+from trainmaster.datasets.showing.wording import counted, printable
+from trainmaster.workspaces.kinds import Seen, Step
+from trainmaster.workspaces.workspace import BILLABLE, ServiceType, Workspace
+
+SERVICES: Mapping[ServiceType, str] = {
+    "ec2": "EC2",
+    "sagemaker_studio": "Studio",
+    "sagemaker_lab": "Studio Lab",
+    "sagemaker_canvas": "Canvas",
+}
+"""As AWS calls them."""
+_SHORT = 8  # of a user's id
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A workspace, how it stands at `now`, and what is left of the budgets that pay for it (None: no limit)."""
+
+    workspace: Workspace
+    seen: Seen
+    now: datetime
+    left: Decimal | None
+
+    @property
+    def hourly(self) -> Decimal:
+        """What it costs an hour as it stands: its machine while there is one, and its storage."""
+        machine = self.workspace.hourly_cost if self.seen.status in BILLABLE else Decimal(0)
+        return machine + self.workspace.storage_hourly_cost
+
+    @property
+    def idle_for(self) -> timedelta | None:
+        """Since when nobody has used it, while it runs; None where that is not known."""
+        if self.seen.status != "running" or self.seen.last_used_at is None:
+            return None
+        return max(self.now - self.seen.last_used_at, timedelta(0))
+
+
+def least_left(payer: Payer, standings: Mapping[Budget, Standing]) -> Decimal | None:
+    """What can still be reserved of all the budgets of a payer; None where none of them has a limit."""
+    known = [standings[budget].left for budget in payer.budgets() if budget in standings]
+    return min((left for left in known if left is not None), default=None)
+
+
+def listed(workspaces: Iterable[Shown]) -> Iterator[str]:
+    """One table for all kinds, and a line for each that is not as it should be."""
+    told = list(workspaces)
+    head = ("NAME", "TYPE", "STATUS", "ACCESS", "AN HOUR", "OWNER", "IDLE FOR", "BUDGET LEFT")
+    yield from table([head, *map(_row, told)], frozenset({4, 6, 7}))
+    for one in told:
+        if said := troubles(one.seen):
+            yield f"{printable(one.workspace.name)}: {said}"
+
+
+def troubles(seen: Seen) -> str:
+    """In words, what is not as it should be; "" when all is."""
+    why = seen.detail if seen.status in ("failed", "missing", "unknown") else ""
+    return printable("; ".join(filter(None, (why, *seen.drift))))
+
+
+def span(length: timedelta | None) -> str:
+    """For people: `12 min`, `3 h 20 min`, `4 days`."""
+    if length is None:
+        return ""
+    minutes = int(length.total_seconds()) // 60
+    if minutes >= 60 * 48:
+        return counted(minutes // (60 * 24), "day")
+    hours, rest = divmod(minutes, 60)
+    return f"{hours} h {rest} min" if hours and rest else f"{hours} h" if hours else f"{rest} min"
+
+
+def at(moment: datetime | None) -> str:
+    """For people."""
+    return f"{moment:%Y-%m-%d %H:%M:%S} UTC" if moment else ""
+
+
+def steps_of(steps: Iterable[Step]) -> str:
+    """For people, in a sentence."""
+    return ", ".join(printable(step.sentence()) for step in steps)
+
+
+def facts(one: Shown) -> dict[str, Any]:
+    """Of a workspace as it stands, for machines. Money is text, with every digit; nothing in it lets anybody in."""
+    idle = one.idle_for
+    told = {
+        "status": one.seen.status,
+        "since": one.seen.since,
+        "detail": one.seen.detail,
+        "drift": one.seen.drift,
+        "hourly_cost_now": exact(one.hourly),
+        "idle_seconds": None if idle is None else int(idle.total_seconds()),
+        "last_used_at": one.seen.last_used_at,
+        "budget_left": exact(one.left),
+    }
+    found: dict[str, Any] = to_jsonable_python(told)
+    return {**facts_of_row(one.workspace), **found}
+
+
+def facts_of_row(row: Workspace) -> dict[str, Any]:
+    """Of a workspace as it is written down, for machines."""
+    told = {
+        "name": row.name,
+        "id": row.id,
+        "user_id": row.user_id,
+        "team": row.team,
+        "template": row.template,
+        "service_type": row.service_type,
+        "connection_type": row.connection_type,
+        "account": row.account,
+        "region": row.region,
+        "status": row.status,
+        "detail": row.detail,
+        "instance_type": row.instance_type,
+        "volume_gb": row.volume_gb,
+        "hourly_cost_running": exact(row.hourly_cost + row.storage_hourly_cost),
+        "storage_hourly_cost": exact(row.storage_hourly_cost),
+        "auto_stop_minutes": row.auto_stop_minutes,
+        "keep_until": row.keep_until,
+        "created_at": row.created_at,
+        "resources": dict(row.resources),
+    }
+    found: dict[str, Any] = to_jsonable_python(told)
+    return found
+
+
+def exact(amount: Decimal | None) -> str | None:
+    """For machines: every digit, never an exponent."""
+    return None if amount is None else f"{amount:f}"
+
+
+def _row(one: Shown) -> tuple[str, ...]:
+    row = one.workspace
+    return (
+        printable(row.name),
+        SERVICES[row.service_type],
+        f"{one.seen.status}{'*' if one.seen.drift else ''}",
+        row.connection_type,
+        shown(one.hourly),
+        f"{str(row.user_id)[:_SHORT]}…" if row.user_id else "nobody",
+        span(one.idle_for),
+        "no limit" if one.left is None else shown_left(one.left),
+    )
