@@ -18,7 +18,7 @@ from botocore.config import Config
 from trainmaster.embedded import processes
 from trainmaster.embedded.state import State
 
-HEALTHY_WITHIN = 60.0
+HEALTHY_WITHIN = 120.0
 FOREIGN = {
     "AWS_PROFILE": "not-there",
     "AWS_ENDPOINT_URL_IAM": "http://127.0.0.1:9",
@@ -43,7 +43,9 @@ class Served:
             region_name=environment["AWS_REGION"],
             aws_access_key_id=environment["AWS_ACCESS_KEY_ID"],
             aws_secret_access_key=environment["AWS_SECRET_ACCESS_KEY"],
-            config=Config(**{"retries": {"total_max_attempts": 1}, "connect_timeout": 5, "read_timeout": 70, **config}),
+            config=Config(
+                **{"retries": {"total_max_attempts": 1}, "connect_timeout": 60, "read_timeout": 70, **config}
+            ),
         )
 
     def control(self, method: str, path: str, body: Any = None) -> Any:
@@ -55,7 +57,7 @@ class Served:
             headers={"Content-Type": "application/json"},
         )
         try:
-            with urllib.request.urlopen(request, timeout=30) as answer:
+            with urllib.request.urlopen(request, timeout=90) as answer:
                 return json.load(answer)
         except urllib.error.HTTPError as refusal:
             return json.load(refusal)
@@ -84,11 +86,11 @@ class EmbeddedAws(Served):
     def kill(self) -> None:
         """SIGKILL to the embedded AWS's own process, as an out-of-memory killer would."""
         os.kill(self.pid, signal.SIGKILL)
-        self._child.wait(10)
+        self._child.wait(90)
 
     def stop(self) -> int:
         """SIGTERM; the exit code."""
-        return self._child.stop(20)
+        return self._child.stop(60)
 
     def _wait(self, state: Path) -> dict[str, str]:
         deadline = time.monotonic() + HEALTHY_WITHIN

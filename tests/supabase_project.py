@@ -47,4 +47,4 @@ class SupabaseProject:
         """Of Storage's API, with the service key unless another token, or an empty one, is given."""
         bearer = self.service_role_key if token is None else token
         headers = {"Authorization": f"Bearer {bearer}", "apikey": self.service_role_key} if bearer else {}
-        return httpx.Client(base_url=f"{self.url}/storage/v1", headers=headers, timeout=30, **settings)
+        return httpx.Client(base_url=f"{self.url}/storage/v1", headers=headers, timeout=90, **settings)

@@ -24,7 +24,7 @@ from storage_between import StorageBetween
 
 from trainmaster.migration.request import MigrateDatasetsRequest
 
-FINISH_WITHIN = 60.0
+FINISH_WITHIN = 120.0
 KILLED_WITHIN = 90.0
 GROUP = "/aws/sagemaker/TrainingJobs"
 

@@ -16,7 +16,7 @@ from uuid import uuid4
 from botocore.exceptions import ClientError
 
 IMAGE = "683313688378.dkr.ecr.us-east-1.amazonaws.com/sagemaker-scikit-learn:1.4-2-cpu-py3"
-WITHIN = 30.0
+WITHIN = 90.0
 
 SCRIPT = '''
 """Does what a request asks for; its answer names the model's version and the process that answers."""

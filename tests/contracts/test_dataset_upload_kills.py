@@ -19,7 +19,7 @@ from trainmaster.storage.store import StorageProvider
 from trainmaster.storage.uploading import NewDataset, upload
 
 MOST_STEPS = 200
-WITHIN = 60.0
+WITHIN = 90.0
 
 
 @pytest.fixture

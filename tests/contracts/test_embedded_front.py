@@ -70,7 +70,7 @@ class TestFront:
         )
         assert error_of(other.list_buckets)[:2] == (403, "SignatureDoesNotMatch")
         place = {"Bucket": embedded.environment["TRAINMASTER_BUCKET"], "Key": "secret"}
-        assert urllib.request.urlopen(s3.generate_presigned_url("get_object", place), timeout=10).read() == b"x"
+        assert urllib.request.urlopen(s3.generate_presigned_url("get_object", place), timeout=90).read() == b"x"
         address = s3.generate_presigned_url("get_object", place, ExpiresIn=1)
         until(lambda: status_of(address) == 403)
 
@@ -401,7 +401,7 @@ class TestControl:
 
 def status_of(address: str, body: bytes | None = None, **headers: str) -> int:
     try:
-        with urllib.request.urlopen(urllib.request.Request(address, body, headers), timeout=10) as answer:
+        with urllib.request.urlopen(urllib.request.Request(address, body, headers), timeout=90) as answer:
             return int(answer.status)
     except urllib.error.HTTPError as refused:
         return refused.code

@@ -99,7 +99,7 @@ def killed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Killed]:
     with project.client() as client:
         client.post(f"/object/{DATASETS}/a/whole", content=BYTES).raise_for_status()
     sleeping_job(aws)
-    with socket.create_connection(("127.0.0.1", ports[2]), timeout=10) as upload:
+    with socket.create_connection(("127.0.0.1", ports[2]), timeout=90) as upload:
         head = f"POST /storage/v1/object/{DATASETS}/a/half HTTP/1.1\r\nHost: localhost\r\nContent-Length: {2 * len(BYTES)}\r\n"
         upload.sendall(f"{head}Authorization: Bearer {project.service_role_key}\r\n\r\n".encode() + BYTES)
         aws.kill()
@@ -213,7 +213,7 @@ print(boto3.client("sts").get_caller_identity()["Account"], boto3.client("s3").l
             kill %1; wait %1
         """
         done = subprocess.run(
-            ["bash", "-c", script], cwd=tmp_path, env=no_aws(), capture_output=True, text=True, timeout=60, check=False
+            ["bash", "-c", script], cwd=tmp_path, env=no_aws(), capture_output=True, text=True, timeout=150, check=False
         )
         assert (done.returncode, done.stdout) == (0, "123456789012 sagemaker-us-east-1-123456789012\n"), done.stderr
         assert all(line.startswith("export ") for line in (tmp_path / "env").read_text().splitlines())
@@ -248,7 +248,7 @@ print(boto3.client("sts").get_caller_identity()["Account"], boto3.client("s3").l
             for method in ("GET", "PUT", "POST", "DELETE"):
                 request = urllib.request.Request(f"http://127.0.0.1:{ports[name]}{path}", b"x", method=method)
                 with pytest.raises(urllib.error.HTTPError) as refused:
-                    urllib.request.urlopen(request, timeout=10)
+                    urllib.request.urlopen(request, timeout=90)
                 assert refused.value.code in (401, 404, 405), (name, path, method)
         assert s3.get_object(Bucket=bucket, Key="unsigned")["Body"].read() == BYTES
 
@@ -269,7 +269,7 @@ class TestLaunch:
         def run(_: int) -> dict[str, str]:
             with launch.running(tmp_path / "state", stop_grace=1) as environment:
                 pids.add(health(environment)["pid"])
-                both.wait(30)
+                both.wait(90)
             return environment
 
         both, pids = threading.Barrier(2), set[int]()
@@ -292,7 +292,7 @@ class TestLaunch:
 def command(*options: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "trainmaster.embedded.command", *options],
-        env=no_aws(), capture_output=True, text=True, timeout=60, check=False,
+        env=no_aws(), capture_output=True, text=True, timeout=150, check=False,
     )  # fmt: skip
 
 
@@ -308,5 +308,5 @@ def descendants(pid: int) -> list[int]:
 
 
 def health(environment: dict[str, str]) -> Any:
-    with urllib.request.urlopen(f"{environment['AWS_ENDPOINT_URL']}/_trainmaster/health", timeout=10) as answer:
+    with urllib.request.urlopen(f"{environment['AWS_ENDPOINT_URL']}/_trainmaster/health", timeout=90) as answer:
         return json.load(answer)

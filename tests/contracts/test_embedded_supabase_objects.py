@@ -14,7 +14,7 @@ import httpx
 import pytest
 from supabase_project import SupabaseProject
 
-WITHIN = 15.0
+WITHIN = 90.0
 
 
 @pytest.fixture(scope="module")

@@ -181,7 +181,7 @@ class TestStrictness:
 
     def test_a_body_shorter_than_announced_is_no_object(self, project: SupabaseProject, key: str) -> None:
         address = urlsplit(project.url)
-        with socket.create_connection((str(address.hostname), address.port or 80), timeout=10) as connection:
+        with socket.create_connection((str(address.hostname), address.port or 80), timeout=90) as connection:
             head = f"POST /storage/v1/object/{BUCKET}/{key} HTTP/1.1\r\nHost: {address.netloc}\r\nContent-Length: 1000000\r\n"
             connection.sendall(
                 f"{head}Authorization: Bearer {project.service_role_key}\r\n\r\n".encode() + bytes(900_000)

@@ -126,7 +126,7 @@ def test_alarms_and_scaling_are_there_after_a_restart_but_not_those_of_endpoints
         )  # fmt: skip
     hosting.sagemaker.delete_endpoint(EndpointName=gone)
     hosting.sagemaker.get_waiter("endpoint_deleted").wait(
-        EndpointName=gone, WaiterConfig={"Delay": 0.05, "MaxAttempts": 400}
+        EndpointName=gone, WaiterConfig={"Delay": 0.05, "MaxAttempts": 1800}
     )
 
     embedded.kill()

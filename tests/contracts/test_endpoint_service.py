@@ -64,7 +64,7 @@ def created(account: Account, service: EndpointService, artifact: str, **variant
 
 def ended(service: EndpointService, name: str) -> dict[str, Any]:
     """Its description once no change is under way."""
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 90
     while True:
         described = service.operations["DescribeEndpoint"]({"EndpointName": name})
         if described["EndpointStatus"] not in ("Creating", "Updating", "RollingBack"):

@@ -51,7 +51,7 @@ def test_an_endpoint_comes_into_service_answers_and_goes_but_its_artifact_stays(
 
     hosting.sagemaker.delete_endpoint(EndpointName=name)
     hosting.sagemaker.get_waiter("endpoint_deleted").wait(
-        EndpointName=name, WaiterConfig={"Delay": 0.05, "MaxAttempts": 200}
+        EndpointName=name, WaiterConfig={"Delay": 0.05, "MaxAttempts": 1800}
     )
     hosting.sagemaker.delete_endpoint_config(EndpointConfigName=config)
     hosting.sagemaker.delete_model(ModelName=model)

@@ -14,7 +14,7 @@ import pytest
 
 from trainmaster.embedded import processes
 
-ENDS_WITHIN = 10.0
+ENDS_WITHIN = 90.0
 
 FAMILY = """
 import os, subprocess, sys, time

@@ -153,7 +153,7 @@ class TestObjectStore:
         key, data = folder() + "a.jsonl.gz", gzip.compress(content(1000))
         put(store, key, data)
 
-        with urllib.request.urlopen(store.sign(key, timedelta(hours=2)), timeout=10) as answer:
+        with urllib.request.urlopen(store.sign(key, timedelta(hours=2)), timeout=90) as answer:
             assert answer.read() == data
 
     @pytest.mark.parametrize("name", ["cats.jsonl.gz", 'my "best" cats, 100 %; ü.jsonl.gz'])
@@ -161,7 +161,7 @@ class TestObjectStore:
         key = folder() + "a.jsonl.gz"
         put(store, key, b"cats")
 
-        with urllib.request.urlopen(store.sign(key, timedelta(hours=2), download_as=name), timeout=10) as answer:
+        with urllib.request.urlopen(store.sign(key, timedelta(hours=2), download_as=name), timeout=90) as answer:
             disposition = answer.headers["Content-Disposition"]
 
         assert disposition.startswith("attachment; filename=")
@@ -261,7 +261,7 @@ class TestObjectStore:
             child = subprocess.Popen(server.child(proxy.url, key, LARGE))
             assert proxy.held.wait(60)
             child.kill()
-            child.wait(10)
+            child.wait(90)
 
         store = server.store()
         assert store.stat(key) is None

@@ -208,7 +208,7 @@ class TestParts:
             child = subprocess.Popen(server.child(proxy.url, key, LARGE))
             assert proxy.held.wait(60)
             child.kill()
-            child.wait(10)
+            child.wait(90)
         assert len(uploads(server, key)) == 1
         other = server.client().create_multipart_upload(Bucket=server.bucket, Key=f"{key}.not-ours")["UploadId"]
 

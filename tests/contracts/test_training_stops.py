@@ -50,7 +50,7 @@ def put_back(state: Path, job: str, *, hours: float) -> None:
 
 
 def until(condition: Any) -> None:
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 90
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.05)

@@ -15,7 +15,7 @@ TRUST = json.dumps(
         ],
     }
 )
-ENDS_WITHIN = 15.0
+ENDS_WITHIN = 90.0
 
 
 def until(condition: Callable[[], object]) -> None:

@@ -7,7 +7,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-ANSWERED_WITHIN = 60.0
+ANSWERED_WITHIN = 120.0
 
 
 class RefusedError(Exception):

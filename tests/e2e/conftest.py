@@ -12,7 +12,7 @@ import pytest
 from aws_cli import AwsCli
 from embedded_aws import EmbeddedAws
 
-SETTLED_WITHIN = 60.0
+SETTLED_WITHIN = 90.0
 IN_PROGRESS = {"InProgress", "Stopping", "Creating", "Updating", "Deleting"}
 
 

@@ -16,7 +16,7 @@ import pytest
 from tokenizers import Tokenizer, models, pre_tokenizers
 
 COMMAND = [sys.executable, "-m", "trainmaster.cli", "datasets", "check"]
-WITHIN = 60.0
+WITHIN = 90.0
 GOOD = b'{"messages": [{"role": "user", "content": "Hi %d"}, {"role": "assistant", "content": "Hello there %d"}]}\n'
 BAD = b'{"messages": [{"role": "nobody", "content": "Hi"}]}\n'
 

@@ -75,7 +75,7 @@ def test_from_a_file_to_a_link_and_back_to_nothing_in_processes_of_their_own(
             cwd=tmp_path,
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=150,
             check=False,
         )
 
@@ -87,7 +87,7 @@ def test_from_a_file_to_a_link_and_back_to_nothing_in_processes_of_their_own(
     assert f"trainmaster datasets url {dataset_id}" in uploaded.stdout
     link = run("url", dataset_id)
     assert "my chats.jsonl.gz from supabase, until 20" in link.stderr
-    with urllib.request.urlopen(link.stdout.strip(), timeout=10) as answer:
+    with urllib.request.urlopen(link.stdout.strip(), timeout=90) as answer:
         assert len(gzip.decompress(answer.read()).splitlines()) == 12
     assert run("delete", dataset_id, "--yes").stdout == f"Deleted my chats ({dataset_id}) and 2 objects.\n"
     gone = run("delete", dataset_id, "--yes")

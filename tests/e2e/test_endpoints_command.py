@@ -18,7 +18,7 @@ from train_shell import PATIENCE, Said
 
 from trainmaster import cli
 
-WITHIN = 60.0
+WITHIN = 90.0
 HOUSE = '{"bedrooms": 3, "bathrooms": 2, "sqft": 1800, "year_built": 1990}'
 
 

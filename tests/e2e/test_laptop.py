@@ -84,7 +84,7 @@ def test_a_run_that_is_killed_leaves_no_process_and_the_next_one_goes_on(tmp_pat
     seen = next(line for line in killed.stdout if "launched" in line)
     job = seen.split("Training job ")[1].split()[0]
     os.kill(killed.pid, signal.SIGKILL)
-    killed.wait(10)
+    killed.wait(WITHIN)
     killed.stdout.close()
     until(lambda: not processes_of(tmp_path), why="a process outlived the run")
 
@@ -191,7 +191,7 @@ def test_up_serves_every_deployment_and_a_run_started_there_works(tmp_path: Path
             assert runs[0]["auto_scheduled"]
     finally:
         up.send_signal(signal.SIGINT)
-        code = up.wait(30)
+        code = up.wait(90)
         assert up.stdout
         up.stdout.close()
     assert code == 0
@@ -213,7 +213,7 @@ def asked_over_http(folder: Path) -> dict[str, Any]:
     assert published["steps"] == []
     headers = {"Content-Type": "application/json", "x-api-key": endpoints("key", "house-prices").strip()}
     request = urllib.request.Request(published["url"], data=published["example"].encode(), headers=headers)
-    with urllib.request.urlopen(request, timeout=30) as answer:
+    with urllib.request.urlopen(request, timeout=90) as answer:
         said: dict[str, Any] = json.load(answer)
         return said
 
@@ -231,7 +231,7 @@ def call(url: str, body: dict[str, Any] | None = None) -> Any:
 
     def answered() -> tuple[Any] | None:
         try:
-            with urllib.request.urlopen(request, timeout=30) as answer:
+            with urllib.request.urlopen(request, timeout=90) as answer:
                 return (json.load(answer),)
         except urllib.error.HTTPError as error:
             if error.code != HTTPStatus.SERVICE_UNAVAILABLE:

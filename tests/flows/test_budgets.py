@@ -63,9 +63,9 @@ def events(stack: Any, budget: Budget) -> list[dict[str, Any]]:
     """Those of a budget that the Prefect server has, once it has any."""
     EventsWorker.drain_all(timeout=10)
     wanted = {"filter": {"resource": {"id": [f"trainmaster.budget.{budget.code}"]}}}
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 90
     while True:
-        answer = httpx.post(f"{stack.prefect.api_url}/events/filter", json=wanted, timeout=30).raise_for_status()
+        answer = httpx.post(f"{stack.prefect.api_url}/events/filter", json=wanted, timeout=90).raise_for_status()
         found: list[dict[str, Any]] = answer.json()["events"]
         if found or time.monotonic() > deadline:
             return found

@@ -23,7 +23,7 @@ from trainmaster.endpoints.plan import ENDPOINT_TAG, VARIANT
 from trainmaster.errors import JobsLeftError
 from trainmaster.training.image import sklearn_image_uri
 
-WITHIN = 60.0
+WITHIN = 90.0
 HOUSE = {"bedrooms": 3, "bathrooms": 2, "sqft": 1800, "year_built": 1990}
 PALACE = {"bedrooms": 3, "bathrooms": 2, "sqft": 19_000, "year_built": 1990}
 

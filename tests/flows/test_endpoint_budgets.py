@@ -69,7 +69,7 @@ def events(stack: Any, resource: str, at_least: int) -> list[dict[str, Any]]:
     wanted = {"filter": {"resource": {"id": [resource]}}}
     deadline = time.monotonic() + 90
     while True:
-        answer = httpx.post(f"{stack.prefect.api_url}/events/filter", json=wanted, timeout=30).raise_for_status()
+        answer = httpx.post(f"{stack.prefect.api_url}/events/filter", json=wanted, timeout=90).raise_for_status()
         found: list[dict[str, Any]] = answer.json()["events"]
         if len(found) >= at_least or time.monotonic() > deadline:
             return found

@@ -58,7 +58,7 @@ def test_a_flow_killed_while_its_job_trains_finds_the_same_job_again(stack: Any)
     first = start(stack, "killed")
     [job] = until(lambda: jobs(stack, "killed"))
     os.kill(first.pid, signal.SIGKILL)
-    assert first.wait(10) == -signal.SIGKILL
+    assert first.wait(WITHIN) == -signal.SIGKILL
     assert job["TrainingJobStatus"] == "InProgress"
 
     second = start(stack, "killed")

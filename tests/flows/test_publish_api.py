@@ -68,7 +68,7 @@ def serve(stack: Any, accepted: list[float] | None, *, endpoint: str = NAME, tag
     else:
         sagemaker.create_endpoint(EndpointName=endpoint, EndpointConfigName=name, Tags=tags)
     sagemaker.get_waiter("endpoint_in_service").wait(
-        EndpointName=endpoint, WaiterConfig={"Delay": 1, "MaxAttempts": 30}
+        EndpointName=endpoint, WaiterConfig={"Delay": 0.1, "MaxAttempts": 900}
     )
 
 
@@ -79,7 +79,7 @@ def endpoint(stack: Any) -> Iterator[None]:
     withdraw_api(WithdrawRequest(endpoint_name=NAME, dry_run=False))
     stack.client("sagemaker").delete_endpoint(EndpointName=NAME)
     stack.client("sagemaker").get_waiter("endpoint_deleted").wait(
-        EndpointName=NAME, WaiterConfig={"Delay": 1, "MaxAttempts": 30}
+        EndpointName=NAME, WaiterConfig={"Delay": 0.1, "MaxAttempts": 900}
     )
 
 

@@ -30,7 +30,7 @@ from trainmaster.settings import Settings
 from trainmaster.training.reconciling import ReconcileRequest
 
 NAME = "unwanted"
-WITHIN = 60.0
+WITHIN = 90.0
 
 
 @pytest.fixture(autouse=True)
@@ -56,7 +56,7 @@ def until(condition: Any) -> Any:
 def told(stack: Any) -> set[str]:
     EventsWorker.drain_all(timeout=10)
     wanted = {"filter": {"resource": {"id": [f"trainmaster.endpoint.{NAME}"]}}}
-    answer = httpx.post(f"{stack.prefect.api_url}/events/filter", json=wanted, timeout=30).raise_for_status()
+    answer = httpx.post(f"{stack.prefect.api_url}/events/filter", json=wanted, timeout=90).raise_for_status()
     return {one["event"] for one in answer.json()["events"]}
 
 

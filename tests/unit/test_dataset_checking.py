@@ -234,7 +234,7 @@ def test_a_full_disk_is_an_error_and_not_a_wait_without_end(tmp_path: Path) -> N
     """
     done = subprocess.run(
         [sys.executable, "-c", textwrap.dedent(script), str(tmp_path / "good.gz")],
-        capture_output=True, text=True, timeout=60, check=True,
+        capture_output=True, text=True, timeout=150, check=True,
     )  # fmt: skip
     assert done.stdout == "File too large\n"
     assert list(tmp_path.iterdir()) == []

@@ -310,4 +310,4 @@ from trainmaster.datasets.statistics import Tally
 assert picture(Tally().result(), "nothing").startswith(b"\\x89PNG")
 assert "matplotlib.pyplot" not in sys.modules
 """
-    subprocess.run([sys.executable, "-c", program], check=True, timeout=60)
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=150)

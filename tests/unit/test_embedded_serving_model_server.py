@@ -24,7 +24,7 @@ def model_fn(folder): return "model"
 
 def input_fn(body, content_type, context):
     if body == "both":
-        together.wait(20)
+        together.wait(90)
     return context.get_request_header(0, "X-Amzn-SageMaker-Custom-Attributes")
 
 def predict_fn(given, model): return given
@@ -41,12 +41,12 @@ Post = Callable[..., tuple[int, http.client.HTTPMessage, bytes]]
 
 class Connection(http.client.HTTPConnection):
     def __init__(self, path: Path) -> None:
-        super().__init__("localhost", timeout=30)
+        super().__init__("localhost", timeout=90)
         self._path = path
 
     def connect(self) -> None:
         self.sock = socket.socket(socket.AF_UNIX)
-        self.sock.settimeout(30)
+        self.sock.settimeout(90)
         self.sock.connect(str(self._path))
 
 
@@ -136,5 +136,5 @@ def test_sigterm_ends_it_once_it_is_up(tmp_path: Path) -> None:
 
     child.terminate()
 
-    assert child.wait(10) == 143
+    assert child.wait(90) == 143
     connection.close()

@@ -81,7 +81,7 @@ def test_a_job_reaches_an_index_by_the_machines_proxy_and_this_aws_without(
 def test_a_jobs_python_has_our_packages_but_not_our_own_code(host: Host) -> None:
     python = host.folder / "python/bin/python"
     script = "import sys, sklearn; print(sys.prefix)\ntry: import trainmaster\nexcept ImportError: print('not ours')"
-    answer = subprocess.run([python, "-c", script], capture_output=True, text=True, check=True, cwd="/", timeout=60)
+    answer = subprocess.run([python, "-c", script], capture_output=True, text=True, check=True, cwd="/", timeout=150)
     assert answer.stdout.split("\n")[:2] == [str(host.folder / "python"), "not ours"]
 
 
@@ -98,7 +98,7 @@ def test_what_pip_installs_for_a_job_leaves_our_environment_as_it_is(host: Host,
 
     def version(python: Path) -> str:
         command = [python, "-c", "import six; print(six.__version__)"]
-        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout.strip()
+        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=150).stdout.strip()
 
     assert version(host.folder / "python/bin/python") == "0.0.1"
     assert version(Path(sys.executable)) != "0.0.1"

@@ -71,7 +71,7 @@ def model(monkeypatch: pytest.MonkeyPatch, answer: bytes | None) -> Iterator[Non
             with connection:
                 connection.recv(1 << 16)
                 if answer is None:
-                    over.wait(30)
+                    over.wait(90)
                 else:
                     connection.sendall(answer)
 
@@ -79,7 +79,7 @@ def model(monkeypatch: pytest.MonkeyPatch, answer: bytes | None) -> Iterator[Non
         thread.start()
         yield
         over.set()
-        thread.join(10)
+        thread.join(90)
 
 
 def http(body: bytes, status: str = "200 OK") -> bytes:

@@ -50,11 +50,11 @@ def test_what_a_killed_process_left_goes_with_the_next_and_what_a_living_one_use
 
     (killed, left), (living, used) = start(), start()
     os.kill(killed.pid, signal.SIGKILL)
-    killed.communicate(timeout=10)
+    killed.communicate(timeout=90)
     assert (left / "large").exists()
     with working_folder(tmp_path) as folder:
         assert sorted(folders(tmp_path)) == sorted([used, folder])
-    living.communicate("", timeout=10)
+    living.communicate("", timeout=90)
     assert folders(tmp_path) == []
 
 
