@@ -12,6 +12,7 @@ TrainmasterError
 │   ├── UnknownChoiceError       there is nothing of that name to choose
 │   ├── TrainingRefusedError     a request to train has problems, all of them listed
 │   ├── TemplatesRefusedError    workspace templates have problems, all of them listed
+│   ├── PolicyRefusedError       the policy does not give it to the role of whoever asked
 │   ├── ModelRefusedError        the artifact cannot be served
 │   └── NotApprovedError         nobody has approved this version of the model for deployment
 ├── ObjectMissingError           a catalogued object is not where it should be
@@ -43,6 +44,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from trainmaster.training.causes import Cause
     from trainmaster.training.problems import Problem
+    from trainmaster.workspaces.policy import Violation
     from trainmaster.workspaces.templates import FileProblem
 
 _NAMED = 8  # of the instance types a refusal lists
@@ -130,6 +132,19 @@ class TemplatesRefusedError(RefusedError):
         self.subject, self.problems = subject, tuple(problems)
         said = "".join(f"\n  {one.sentence()}" for one in problems)
         super().__init__(f"{subject} cannot be used before this is put right:{said}")
+
+
+class PolicyRefusedError(RefusedError):
+    """Raised when somebody asks for what the policy does not give their role; `violations` are all of them, each with what to do."""
+
+    def __init__(self, subject: str, violations: Sequence[Violation]) -> None:
+        self.subject, self.violations = subject, tuple(violations)
+        said = "".join(f"\n  {number}. {one.sentence()}" for number, one in enumerate(violations, 1))
+        super().__init__(
+            f"{subject} is refused by the policy. {violations[0].sentence()}"
+            if len(violations) == 1
+            else f"{subject} is refused by the policy, for {len(violations)} reasons:{said}"
+        )
 
 
 class ModelRefusedError(RefusedError):

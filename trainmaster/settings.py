@@ -126,6 +126,10 @@ class Settings(BaseSettings):
     workspace_templates: Annotated[
         Path, Field(description="The folder of the templates that workspaces are opened from.")
     ] = _DEPLOYMENTS / "workspaces"
+    policy_file: Annotated[
+        Path | None,
+        Field(description="What says who may open, train and serve what; deployments/policy.yaml without it."),
+    ] = None
     state_dir: Annotated[Path, Field(description="Where the embedded services keep their state.")] = Path(
         ".trainmaster"
     )

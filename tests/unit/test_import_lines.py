@@ -34,6 +34,10 @@ LINES = [
         for part in ("request", "plan", "window", "deadline", "result", "showing")
     ),
     *(
+        (f"trainmaster/workspaces/{part}.py", {"boto3", "botocore", "trainmaster.settings", "trainmaster.aws"})
+        for part in ("policy", "nearest", "lined_yaml")
+    ),
+    *(
         (f"trainmaster/{room}", {"trainmaster.embedded"})
         for room in ("aws", "budget", "catalog", "datasets", "endpoints", "migration", "storage", "training")
     ),

@@ -34,6 +34,11 @@ def hardware_of(instance_type: str) -> Hardware | None:
     return _known().get(instance_type.removeprefix("ml."))
 
 
+def known_types() -> list[str]:
+    """The instance types whose hardware is known, as EC2 names them."""
+    return list(_known())
+
+
 def has_own_disks(instance_type: str) -> bool:
     """Whether a type trains on disks of its own: those are encrypted by themselves, and take no KMS key."""
     return instance_type.removeprefix("ml.").partition(".")[0] in _WITH_DISKS

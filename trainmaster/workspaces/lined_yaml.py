@@ -10,8 +10,10 @@ from typing import Any
 
 import yaml
 from pydantic import ValidationError
+from pydantic_core import PydanticCustomError
 
 KeyPath = tuple[str | int, ...]
+_AT = "wrong_at"
 _TAG = "tag:yaml.org,2002:"
 _WHOLE = re.compile(r"[-+]?(0|[1-9][0-9]*)")
 
@@ -57,12 +59,22 @@ class Document:
     def _wrongs(self, error: ValidationError) -> Iterator[Wrong]:
         for one in error.errors(include_url=False):
             loc = tuple(part for part in one["loc"] if part != "[key]")
+            if one["type"] == _AT:
+                for path, what in one["ctx"]["wrongs"].items():
+                    yield Wrong(self.line_of((*loc, *path)), key_of((*loc, *path)), what)
+                continue
             what = str(one["msg"]).removeprefix("Value error, ")
             if one["type"] == "extra_forbidden":
                 what = "there is no such key"
             elif not isinstance(one["input"], Mapping | list | tuple) and one["type"] != "missing":
                 what = f"{one['input']!s:.80} cannot be taken: {what[:1].lower()}{what[1:]}"
             yield Wrong(self.line_of(loc), key_of(loc), what)
+
+
+def wrong_at(wrongs: Mapping[KeyPath, str]) -> PydanticCustomError:
+    """For a validator to raise that looks at several keys together: what is wrong, each at its own path below."""
+    said = "; ".join(f"{key_of(path)}: {what}" for path, what in wrongs.items())
+    return PydanticCustomError(_AT, "{said}", {"said": said, "wrongs": dict(wrongs)})
 
 
 def key_of(path: KeyPath) -> str:

@@ -1,0 +1,100 @@
+"""The file of the policy: what is wrong with it is said by line and key, all at once; without one nothing is allowed."""
+
+from pathlib import Path
+
+import pytest
+
+from trainmaster.errors import NotConfiguredError
+from trainmaster.settings import Settings
+from trainmaster.workspaces.policy import SERVICES, Asked, Policy, check
+from trainmaster.workspaces.policy_file import SHIPPED, load_policy, read_policy
+
+
+def read(text: str) -> Policy:
+    return read_policy(text, Path("policy.yaml"))
+
+
+def refused(text: str) -> list[str]:
+    with pytest.raises(NotConfiguredError) as error:
+        read(text)
+    lines = str(error.value).splitlines()
+    assert lines[0].startswith("The policy policy.yaml cannot be used")
+    return [line.strip() for line in lines[1:-1]]
+
+
+def test_the_shipped_policy_can_be_read_and_lets_everybody_train_and_serve() -> None:
+    shipped = load_policy(Settings())
+    for service in ("training", "endpoint"):
+        assert check(shipped, Asked(service, instance_types=("ml.p5.48xlarge",))) == []
+    assert set(shipped.roles) == {"researcher", "student", "owner"}
+
+
+def test_the_shipped_default_role_has_every_service() -> None:
+    shipped = load_policy(Settings())
+    role = shipped.roles[shipped.default_role]
+    assert role.services is None or set(role.services) == set(SERVICES)
+
+
+def test_another_file_takes_the_place_of_the_shipped_one(tmp_path: Path) -> None:
+    file = tmp_path / "ours.yaml"
+    file.write_text("default_role: nobody\nroles:\n  nobody:\n    services: []\n")
+    found = load_policy(Settings(policy_file=file))
+    assert [one.rule for one in check(found, Asked("training"))] == ["services"]
+
+
+def test_without_a_policy_nothing_is_allowed(tmp_path: Path) -> None:
+    with pytest.raises(NotConfiguredError, match=r"absent\.yaml cannot be read"):
+        load_policy(Settings(policy_file=tmp_path / "absent.yaml"))
+
+
+def test_an_empty_policy_is_none() -> None:
+    assert refused("") == ["line 1, default_role: Field required", "line 1, roles: Field required"]
+
+
+def test_unknown_keys_and_bad_values_are_refused_with_line_and_key_all_at_once() -> None:
+    text = """default_role: researcher
+roles:
+  researcher:
+    max_hourly_csot: 5
+    auto_stop: 30
+    services: [ec2, sagemaker]
+    per_service:
+      ec2:
+        services: [ec2]
+      traning: {}
+colour: red
+"""
+    assert [line.partition(": ")[0] for line in refused(text)] == [
+        "line 4, roles.researcher.max_hourly_csot",
+        "line 5, roles.researcher.auto_stop",
+        "line 6, roles.researcher.services[2]",
+        "line 9, roles.researcher.per_service.ec2.services",
+        "line 10, roles.researcher.per_service.traning",
+        "line 11, colour",
+    ]
+
+
+def test_a_role_that_is_not_there_is_refused_wherever_it_is_named() -> None:
+    text = f"""default_role: reseacher
+roles:
+  researcher: {{}}
+teams:
+  vision: gpu
+users:
+  {"1B3C5D7E-0000-4000-8000-000000000001"}: researcher
+  {"1b3c5d7e-0000-4000-8000-000000000001"}: researcher
+"""
+    assert refused(text) == [
+        "line 1, default_role: there is no role reseacher; there are researcher",
+        "line 5, teams.vision: there is no role gpu; there are researcher",
+        "line 7, users.1B3C5D7E-0000-4000-8000-000000000001: it is there as 1b3c5d7e-0000-4000-8000-000000000001 too",
+    ]
+
+
+def test_an_amount_is_exactly_what_is_written() -> None:
+    text = "default_role: a\nroles:\n  a:\n    max_hourly_cost: 0.1000000000000000055\n"
+    assert str(read(text).roles["a"].max_hourly_cost) == "0.1000000000000000055"
+
+
+def test_the_shipped_policy_is_a_file_of_the_repository() -> None:
+    assert SHIPPED.is_file()
