@@ -1,32 +1,22 @@
-"""Canvas: an app of the user profile, without code; billed by the session until it is logged out of."""
+"""Canvas: one app of the user profile, without code and without a space; billed by the session until it is logged out of."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from uuid import UUID
-
-from trainmaster.training.desk import Desk
-from trainmaster.workspaces.kinds import Access, Seen, Step
+from trainmaster.workspaces.plan import APP_NAME, CANVAS, profile_name
+from trainmaster.workspaces.studio import Studio
 from trainmaster.workspaces.workspace import Workspace
 
 
-class Canvas:
-    """The Canvas app of a user profile."""
+class Canvas(Studio):
+    """As Studio, with an app that is the user's rather than a space's: a user has one in a domain, and its files are in S3."""
 
-    def look(self, desk: Desk, workspaces: Sequence[Workspace]) -> Mapping[UUID, Seen]:
-        raise NotImplementedError
+    def _app_type(self, workspace: Workspace) -> str:  # noqa: ARG002 - Studio's depends on it
+        return CANVAS
 
-    def plan_open(self, desk: Desk, workspace: Workspace) -> list[Step]:
-        raise NotImplementedError
-
-    def open(self, desk: Desk, workspace: Workspace) -> Workspace:
-        raise NotImplementedError
-
-    def stop(self, desk: Desk, workspace: Workspace) -> None:
-        raise NotImplementedError
-
-    def delete(self, desk: Desk, workspace: Workspace) -> None:
-        raise NotImplementedError
-
-    def access(self, desk: Desk, workspace: Workspace) -> Access:
-        raise NotImplementedError
+    def _app_names(self, workspace: Workspace) -> dict[str, str]:
+        return {
+            "DomainId": workspace.resources["domain_id"],
+            "UserProfileName": profile_name(workspace),
+            "AppType": CANVAS,
+            "AppName": APP_NAME,
+        }

@@ -2,31 +2,183 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
 from uuid import UUID
 
+from botocore.exceptions import ClientError
+
+from trainmaster.aws.failures import is_taken
+from trainmaster.errors import RefusedError, WorkspaceFailedError
 from trainmaster.training.desk import Desk
+from trainmaster.workspaces import studio_parts
+from trainmaster.workspaces.domains import (
+    ensure_domain,
+    ensure_profile,
+    find_domain,
+    find_profile,
+    role_of,
+    wanted_domain,
+)
 from trainmaster.workspaces.kinds import Access, Seen, Step
+from trainmaster.workspaces.plan import APP_NAME, CANVAS, Described, Desired, Found, desired, plan, profile_name, stands
+from trainmaster.workspaces.spec import spec_of
+from trainmaster.workspaces.studio_parts import Part, ensured, removed, settled
 from trainmaster.workspaces.workspace import Workspace
+
+ASKED_SINGLY = 2
+"""So many workspaces are described one by one, which tells more of each; more of them are listed by domain."""
+LINK_SECONDS, SESSION_SECONDS = 300, 43_200
 
 
 class Studio:
-    """Spaces and their apps; the domain and the user profile are shared with others."""
+    """Spaces and their apps; the domain and the user profile are shared with others and stay."""
 
     def look(self, desk: Desk, workspaces: Sequence[Workspace]) -> Mapping[UUID, Seen]:
-        raise NotImplementedError
+        placed = [one for one in workspaces if "domain_id" in one.resources]
+        if len(placed) <= ASKED_SINGLY:
+            described = {one.id: self._described(desk, one) for one in placed}
+        else:
+            described = dict(_listed(desk, placed))
+        return {one.id: stands(one, described.get(one.id, Described())) for one in workspaces}
 
     def plan_open(self, desk: Desk, workspace: Workspace) -> list[Step]:
-        raise NotImplementedError
+        domain = find_domain(desk, workspace)
+        if domain is None:
+            return plan(self._desired(desk, workspace, wanted_domain(desk, workspace)), Described())
+        placed = _placed(workspace, domain)
+        wanted = self._desired(desk, placed, {"DomainName": domain["DomainName"]})
+        there = self._described(desk, placed)
+        return plan(wanted, Described(domain, find_profile(desk, placed), there.space, there.app))
 
     def open(self, desk: Desk, workspace: Workspace) -> Workspace:
-        raise NotImplementedError
+        workspace, _ = ensure_profile(desk, ensure_domain(desk, workspace))
+        note = desk.catalogue.workspaces.note_resources
+        if workspace.service_type == "sagemaker_studio":
+            self._ensure_space(desk, workspace)
+            workspace = note(workspace, space=workspace.slug)
+        self._ensure_app(desk, workspace)
+        return note(workspace, app_type=self._app_type(workspace), app_name=APP_NAME)
 
     def stop(self, desk: Desk, workspace: Workspace) -> None:
-        raise NotImplementedError
+        if "domain_id" not in workspace.resources:
+            return
+        removed(desk, self._app(desk, workspace), lambda: self._delete_app(desk, workspace))
 
     def delete(self, desk: Desk, workspace: Workspace) -> None:
-        raise NotImplementedError
+        self.stop(desk, workspace)
+        if "domain_id" not in workspace.resources or workspace.service_type != "sagemaker_studio":
+            return
+        names = {"DomainId": workspace.resources["domain_id"], "SpaceName": workspace.slug}
+        sagemaker = desk.client("sagemaker")
+        removed(desk, _space(desk, workspace), lambda: sagemaker.delete_space(**names))
 
     def access(self, desk: Desk, workspace: Workspace) -> Access:
-        raise NotImplementedError
+        app = self._find_app(desk, workspace) if "domain_id" in workspace.resources else None
+        if app is None or app["Status"] != "InService":
+            raise RefusedError(f"Workspace {workspace.name} does not run. Start it: trainmaster start {workspace.name}")
+        of = {"SpaceName": workspace.slug} if workspace.service_type == "sagemaker_studio" else {}
+        answer = desk.client("sagemaker").create_presigned_domain_url(
+            DomainId=workspace.resources["domain_id"],
+            UserProfileName=profile_name(workspace),
+            ExpiresInSeconds=LINK_SECONDS,
+            SessionExpirationDurationInSeconds=SESSION_SECONDS,
+            LandingUri=f"app:{self._app_type(workspace)}:",
+            **of,
+        )
+        return Access(url=answer["AuthorizedUrl"], secret=True, note=f"Good for {LINK_SECONDS // 60} minutes.")
+
+    def _app_type(self, workspace: Workspace) -> str:
+        return spec_of(workspace).template.service_config.app
+
+    def _app_names(self, workspace: Workspace) -> dict[str, str]:
+        return {
+            "DomainId": workspace.resources["domain_id"],
+            "SpaceName": workspace.slug,
+            "AppType": self._app_type(workspace),
+            "AppName": APP_NAME,
+        }
+
+    def _desired(self, desk: Desk, workspace: Workspace, domain: Mapping[str, Any]) -> Desired:
+        spec = spec_of(workspace)
+        return desired(workspace, spec, domain=domain, role=role_of(desk), now=desk.ledger.now())
+
+    def _described(self, desk: Desk, workspace: Workspace) -> Described:
+        is_space = workspace.service_type == "sagemaker_studio"
+        space = _find_space(desk, workspace) if is_space else None
+        return Described(space=space, app=self._find_app(desk, workspace) if space or not is_space else None)
+
+    def _find_app(self, desk: Desk, workspace: Workspace) -> Found:
+        return studio_parts.found(desk.client("sagemaker").describe_app, **self._app_names(workspace))
+
+    def _app(self, desk: Desk, workspace: Workspace) -> Part:
+        return Part(self._app_type(workspace), f"of {workspace.name}", lambda: self._find_app(desk, workspace))
+
+    def _delete_app(self, desk: Desk, workspace: Workspace) -> None:
+        desk.client("sagemaker").delete_app(**self._app_names(workspace))
+
+    def _ensure_space(self, desk: Desk, workspace: Workspace) -> None:
+        sagemaker, domain_id = desk.client("sagemaker"), workspace.resources["domain_id"]
+        wanted = self._desired(desk, workspace, {})
+        request: Mapping[str, Any] = wanted.space or {}
+        part = _space(desk, workspace)
+        ensured(desk, part, lambda: sagemaker.create_space(DomainId=domain_id, **request))
+        there = self._described(desk, workspace)
+        for step in plan(wanted, Described({}, {}, there.space, there.app)):
+            if (step.verb, step.noun) == ("update", "space"):
+                sagemaker.update_space(DomainId=domain_id, **step.request)
+                settled(desk, part)
+
+    def _ensure_app(self, desk: Desk, workspace: Workspace) -> None:
+        """One that failed is made anew: AWS never mends it."""
+        sagemaker, part = desk.client("sagemaker"), self._app(desk, workspace)
+        request = self._desired(desk, workspace, {}).app
+        there = settled(desk, part)
+        if there is not None and there["Status"] == "Failed":
+            removed(desk, part, lambda: self._delete_app(desk, workspace))
+        try:
+            ensured(desk, part, lambda: sagemaker.create_app(DomainId=workspace.resources["domain_id"], **request))
+        except ClientError as error:
+            if is_taken(error):
+                raise WorkspaceFailedError(f"The {part} changes at this moment: {error}. Try again.") from error
+            raise
+
+
+def _space(desk: Desk, workspace: Workspace) -> Part:
+    return Part("space", workspace.slug, lambda: _find_space(desk, workspace))
+
+
+def _find_space(desk: Desk, workspace: Workspace) -> Found:
+    names = {"DomainId": workspace.resources["domain_id"], "SpaceName": workspace.slug}
+    return studio_parts.found(desk.client("sagemaker").describe_space, **names)
+
+
+def _placed(workspace: Workspace, domain: Mapping[str, Any]) -> Workspace:
+    return replace(workspace, resources={**workspace.resources, "domain_id": domain["DomainId"]})
+
+
+def _listed(desk: Desk, workspaces: Sequence[Workspace]) -> Iterator[tuple[UUID, Described]]:
+    """From a list of spaces and one of apps for each domain, a hundred to a call."""
+    sagemaker = desk.client("sagemaker")
+    by_domain: dict[str, list[Workspace]] = defaultdict(list)
+    for one in workspaces:
+        by_domain[one.resources["domain_id"]].append(one)
+    for domain_id, there in by_domain.items():
+        spaces = {one["SpaceName"]: one for one in _pages(sagemaker, "list_spaces", "Spaces", domain_id)}
+        apps = {
+            one.get("SpaceName") or one["UserProfileName"]: one
+            for one in _pages(sagemaker, "list_apps", "Apps", domain_id)
+            if one["Status"] != "Deleted" and one["AppType"] in (CANVAS, "JupyterLab", "CodeEditor")
+        }
+        for one in there:
+            is_canvas = one.service_type == "sagemaker_canvas"
+            name = profile_name(one) if is_canvas else one.slug
+            yield one.id, Described(space=None if is_canvas else spaces.get(name), app=apps.get(name))
+
+
+def _pages(sagemaker: Any, operation: str, member: str, domain_id: str) -> Iterator[Mapping[str, Any]]:
+    pages = sagemaker.get_paginator(operation).paginate(DomainIdEquals=domain_id, PaginationConfig={"PageSize": 100})
+    for page in pages:
+        yield from page[member]

@@ -1,0 +1,225 @@
+"""What a workspace of Studio or Canvas lacks until it runs, by what AWS describes, and how it stands. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from trainmaster.workspaces.kinds import Seen, Step
+from trainmaster.workspaces.spec import Spec
+from trainmaster.workspaces.tags import owner_of, tag_list, tags_of
+from trainmaster.workspaces.workspace import Status, Workspace
+
+APP_NAME = "default"
+CANVAS = "Canvas"
+IDLE_MINUTES = 120
+"""After which the domain stops an idle app whose space says nothing else, such as one that somebody made by hand."""
+LONGEST_IDLE_MINUTES = 525_600
+"""What AWS allows at most: a space without auto-stop is given this, or its domain's would hold."""
+SETTLING = frozenset({"Pending", "Updating", "Deleting"})
+_APP_STATUSES: dict[str, Status] = {
+    "Pending": "starting",
+    "InService": "running",
+    "Deleting": "stopping",
+    "Deleted": "stopped",
+    "Failed": "failed",
+}
+_SPACE_STATUSES: dict[str, Status] = {
+    "Pending": "starting",
+    "Deleting": "deleting",
+    "Failed": "failed",
+    "Delete_Failed": "failed",
+}
+Found = Mapping[str, Any] | None
+
+
+@dataclass(frozen=True)
+class Desired:
+    """The requests AWS would be asked with, but for the id of the domain, which is known once it is there. Canvas has no space."""
+
+    domain: Mapping[str, Any]
+    profile: Mapping[str, Any]
+    app: Mapping[str, Any]
+    space: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True)
+class Described:
+    """What AWS answered; None for what is not there. An app that is listed as deleted is not."""
+
+    domain: Found = None
+    profile: Found = None
+    space: Found = None
+    app: Found = None
+
+
+def profile_name(workspace: Workspace) -> str:
+    """Of the research user: the same in every domain."""
+    return f"user-{owner_of(workspace)}" if workspace.user_id else owner_of(workspace)
+
+
+def desired(workspace: Workspace, spec: Spec, *, domain: Mapping[str, Any], role: str, now: datetime) -> Desired:
+    """What is wanted of AWS for a workspace of Studio or Canvas."""
+    config = spec.template.service_config
+    ours = tag_list({key: value for key, value in tags_of(workspace).items() if key in _SHARED_TAGS})
+    settings: dict[str, Any] = {
+        "ExecutionRole": role,
+        "AutoMountHomeEFS": "Enabled" if config.shared_efs else "Disabled",
+    }
+    profile = {"UserProfileName": profile_name(workspace), "UserSettings": settings, "Tags": ours}
+    if workspace.service_type == "sagemaker_canvas":
+        settings["CanvasAppSettings"] = {
+            "TimeSeriesForecastingSettings": {"Status": _enabled("time-series" in config.model_types)},
+            "ModelRegisterSettings": {"Status": "ENABLED"},
+        }
+        return Desired(domain, profile, _app(workspace, CANVAS, {"UserProfileName": profile_name(workspace)}, {}))
+    resources = {"InstanceType": workspace.instance_type, **_image(workspace)}
+    space = {
+        "SpaceName": workspace.slug,
+        "SpaceDisplayName": workspace.name,
+        "OwnershipSettings": {"OwnerUserProfileName": profile_name(workspace)},
+        "SpaceSharingSettings": {"SharingType": "Private"},
+        "SpaceSettings": {
+            "AppType": config.app,
+            "SpaceStorageSettings": {"EbsStorageSettings": {"EbsVolumeSizeInGb": workspace.volume_gb}},
+            f"{config.app}AppSettings": {
+                "DefaultResourceSpec": resources,
+                "AppLifecycleManagement": {"IdleSettings": {"IdleTimeoutInMinutes": idle_minutes(workspace, now)}},
+            },
+        },
+        "Tags": tag_list(tags_of(workspace)),
+    }
+    return Desired(domain, profile, _app(workspace, config.app, {"SpaceName": workspace.slug}, resources), space)
+
+
+def domain_request(name: str, role: str, vpc_id: str, subnet_ids: tuple[str, ...]) -> dict[str, Any]:
+    """A domain for the workspaces of all users: signed in to by IAM, its apps stopped when idle, its files encrypted by AWS."""
+    idle = {
+        "LifecycleManagement": "ENABLED",
+        "IdleTimeoutInMinutes": IDLE_MINUTES,
+        "MinIdleTimeoutInMinutes": 60,
+        "MaxIdleTimeoutInMinutes": LONGEST_IDLE_MINUTES,
+    }
+    app = {"AppLifecycleManagement": {"IdleSettings": idle}}
+    settings = {"ExecutionRole": role, "JupyterLabAppSettings": app}
+    return {
+        "DomainName": name,
+        "AuthMode": "IAM",
+        "DefaultUserSettings": {**settings, "CodeEditorAppSettings": app, "StudioWebPortal": "ENABLED"},
+        "DefaultSpaceSettings": settings,
+        "AppNetworkAccessType": "PublicInternetOnly",
+        "VpcId": vpc_id,
+        "SubnetIds": list(subnet_ids),
+        "Tags": tag_list({"trainmaster:domain": name}),
+    }
+
+
+def idle_minutes(workspace: Workspace, now: datetime) -> int:
+    """After how long AWS itself stops the app: never before the owner wants it kept until."""
+    kept = 0
+    if workspace.keep_until and workspace.keep_until > now:
+        kept = 1 + (workspace.keep_until - now) // timedelta(minutes=1)
+    return min(max(workspace.auto_stop_minutes or LONGEST_IDLE_MINUTES, kept), LONGEST_IDLE_MINUTES)
+
+
+def plan(wanted: Desired, described: Described) -> list[Step]:
+    """What is done, in order, until the app runs; empty when it does. A running app is left as it is, whatever its space should be."""
+    steps = []
+    if described.domain is None:
+        steps.append(Step("create", "domain", wanted.domain["DomainName"], wanted.domain))
+    if described.profile is None:
+        steps.append(Step("create", "user profile", wanted.profile["UserProfileName"], wanted.profile))
+    app = described.app["Status"] if described.app else "Deleted"
+    if app in ("InService", "Pending"):
+        return [*steps, *([Step("await", "app", _app_title(wanted))] if app == "Pending" else [])]
+    if wanted.space is not None:
+        steps += _space_steps(wanted.space, described.space)
+    if app == "Failed":
+        steps.append(Step("delete", "app", _app_title(wanted)))
+    return [*steps, Step("create", "app", _app_title(wanted), wanted.app)]
+
+
+def stands(workspace: Workspace, described: Described) -> Seen:
+    """In the one vocabulary of all services, with what differs from its row."""
+    space, app = described.space, described.app
+    has_space = workspace.service_type == "sagemaker_studio"
+    if has_space and space is None:
+        known = "space" in workspace.resources
+        return Seen("missing" if known else "pending", "AWS has no such space any more" if known else "")
+    if space is not None and space["Status"] in _SPACE_STATUSES:
+        return Seen(_SPACE_STATUSES[space["Status"]], space.get("FailureReason", ""), described=_parts(described))
+    if app is None:
+        made = has_space or "app_name" in workspace.resources
+        return Seen("stopped" if made else "pending", volume_gb=_volume(space), described=_parts(described))
+    return Seen(
+        _APP_STATUSES[app["Status"]],
+        app.get("FailureReason", ""),
+        instance_type=app.get("ResourceSpec", {}).get("InstanceType", ""),
+        volume_gb=_volume(space),
+        since=app.get("CreationTime"),
+        last_used_at=app.get("LastUserActivityTimestamp"),
+        drift=tuple(_drift(workspace, space, app)),
+        described=_parts(described),
+    )
+
+
+def _space_steps(wanted: Mapping[str, Any], found: Found) -> list[Step]:
+    if found is None or found["Status"] == "Deleting":
+        return [Step("create", "space", wanted["SpaceName"], wanted)]
+    now, then = found.get("SpaceSettings", {}), wanted["SpaceSettings"]
+    changed = {key: value for key, value in then.items() if key != "AppType" and now.get(key) != value}
+    if not changed:
+        return []
+    return [Step("update", "space", wanted["SpaceName"], {"SpaceName": wanted["SpaceName"], "SpaceSettings": changed})]
+
+
+def _drift(workspace: Workspace, space: Found, app: Mapping[str, Any]) -> list[str]:
+    differs = []
+    runs_on = app.get("ResourceSpec", {}).get("InstanceType", "")
+    if (
+        workspace.instance_type
+        and app["Status"] in ("Pending", "InService")
+        and runs_on not in ("", workspace.instance_type)
+    ):
+        differs.append(f"it runs on {runs_on}, and was opened on {workspace.instance_type}")
+    if (volume := _volume(space)) and volume != workspace.volume_gb:
+        differs.append(f"its volume has {volume} GB, and was made with {workspace.volume_gb} GB")
+    return differs
+
+
+def _volume(space: Found) -> int | None:
+    settings = (space or {}).get("SpaceSettings") or (space or {}).get("SpaceSettingsSummary") or {}
+    found = settings.get("SpaceStorageSettings", {}).get("EbsStorageSettings", {}).get("EbsVolumeSizeInGb")
+    return int(found) if found else None
+
+
+def _app(workspace: Workspace, app_type: str, of: Mapping[str, str], resources: Mapping[str, str]) -> dict[str, Any]:
+    spec = {"ResourceSpec": dict(resources)} if resources else {}
+    return {"AppType": app_type, "AppName": APP_NAME, **of, **spec, "Tags": tag_list(tags_of(workspace))}
+
+
+def _image(workspace: Workspace) -> dict[str, str]:
+    version = workspace.resources.get("image_version_arn", "")
+    if not version:
+        return {}
+    image = version.replace(":image-version/", ":image/").rpartition("/")[0]
+    return {"SageMakerImageArn": image, "SageMakerImageVersionArn": version}
+
+
+def _app_title(wanted: Desired) -> str:
+    return f"{wanted.app['AppType']} of {wanted.app.get('SpaceName') or wanted.app['UserProfileName']}"
+
+
+def _parts(described: Described) -> dict[str, Any]:
+    both = {"space": described.space, "app": described.app}
+    return {name: dict(part) for name, part in both.items() if part}
+
+
+def _enabled(wanted: bool) -> str:
+    return "ENABLED" if wanted else "DISABLED"
+
+
+_SHARED_TAGS = frozenset({"trainmaster:owner", "trainmaster:team"})
+"""On what a user's workspaces have in common."""
