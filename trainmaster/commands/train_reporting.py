@@ -20,6 +20,7 @@ from trainmaster.commands.train_options import BadRequestError
 from trainmaster.errors import (
     DeploymentFailedError,
     NotConfiguredError,
+    PolicyRefusedError,
     RefusedError,
     TrainingFailedError,
     TrainingRefusedError,
@@ -113,8 +114,13 @@ def _of_field(wrong: Any) -> str:
 
 
 def _facts(error: Exception) -> dict[str, Any]:
-    problems = error.problems if isinstance(error, TrainingRefusedError) else ()
-    listed = [{"kind": one.kind, "message": one.message, "remedy": one.remedy} for one in problems]
+    match error:
+        case TrainingRefusedError():
+            listed = [{"kind": one.kind, "message": one.message, "remedy": one.remedy} for one in error.problems]
+        case PolicyRefusedError():
+            listed = [{"kind": one.rule, "message": one.message, "remedy": one.remedy} for one in error.violations]
+        case _:
+            listed = []
     return {"error": type(error).__name__, "message": _said(error), "problems": listed}
 
 

@@ -45,9 +45,14 @@ class Shown:
     @property
     def idle_for(self) -> timedelta | None:
         """Since when nobody has used it, while it runs; None where that is not known."""
-        if self.seen.status != "running" or self.seen.last_used_at is None:
+        if self.seen.status != "running" or self.used_at is None:
             return None
-        return max(self.now - self.seen.last_used_at, timedelta(0))
+        return max(self.now - self.used_at, timedelta(0))
+
+    @property
+    def used_at(self) -> datetime | None:
+        """When it was last in use, as its service tells or as we have seen; None where nobody can say."""
+        return max(filter(None, (self.seen.last_used_at, self.workspace.used_at)), default=None)
 
 
 def least_left(payer: Payer, standings: Mapping[Budget, Standing]) -> Decimal | None:
@@ -103,7 +108,7 @@ def facts(one: Shown) -> dict[str, Any]:
         "drift": one.seen.drift,
         "hourly_cost_now": exact(one.hourly),
         "idle_seconds": None if idle is None else int(idle.total_seconds()),
-        "last_used_at": one.seen.last_used_at,
+        "used_at": one.used_at,
         "budget_left": exact(one.left),
     }
     found: dict[str, Any] = to_jsonable_python(told)
