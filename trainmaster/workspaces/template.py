@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from trainmaster.budget.money import Dollars
+from trainmaster.workspaces.pins import PINNED, base_fault, package_faults
 from trainmaster.workspaces.workspace import ConnectionType, ServiceType
 
 NAME_PATTERN = r"^[a-z0-9](-?[a-z0-9])*$"
@@ -185,6 +186,8 @@ def _faults(template: Template) -> Iterator[Fault]:
         if service not in users and getattr(config, field) != getattr(_UNSET, field):
             yield ("service_config", field), f"{service} has no use for it; {' and '.join(users)} may"
     yield from _machine_faults(template)
+    if template.image:
+        yield from _image_faults(template.image)
     if service == "sagemaker_lab" and not config.project_url:
         yield (
             ("service_config", "project_url"),
@@ -193,6 +196,14 @@ def _faults(template: Template) -> Iterator[Fault]:
     for tag in template.policy.tags:
         if tag.lower().startswith(("aws:", OUR_TAGS)):
             yield ("policy", "tags", tag), "Tags that begin so are AWS's, or Trainmaster's own"
+
+
+def _image_faults(image: Image) -> Iterator[Fault]:
+    if image.base and (said := base_fault(image.base)):
+        yield ("image", "base"), said
+    for installer in PINNED:
+        for at, said in package_faults(installer, getattr(image.packages, installer)):
+            yield ("image", "packages", installer, at), said
 
 
 def _machine_faults(template: Template) -> Iterator[Fault]:
