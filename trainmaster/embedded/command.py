@@ -64,6 +64,10 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
         "--stop-grace", type=float, default=120.0, metavar="SECONDS",
         help="between SIGTERM and SIGKILL when a training job is stopped (default: AWS's 120)",
     )  # fmt: skip
+    parser.add_argument(
+        "--jupyterlab", choices=("real", "none"), default="real",
+        help="whether a JupyterLab app of Studio is a JupyterLab here, or runs in name only (default: real)",
+    )  # fmt: skip
 
 
 def _port(text: str) -> int:
@@ -92,7 +96,7 @@ def _serve(args: argparse.Namespace, state: State, stdout: TextIO) -> None:
 
         host = Host(
             state, credentials, seaweed.url, port=args.port, supabase_port=args.supabase_port, region=args.region,
-            stop_grace=args.stop_grace,
+            stop_grace=args.stop_grace, real_labs=args.jupyterlab == "real",
         )  # fmt: skip
         running.callback(host.close)
         seaweed.wait_until_healthy(deadline)

@@ -28,6 +28,7 @@ from trainmaster.embedded.sagemaker.account import Account
 from trainmaster.embedded.sagemaker.api import SageMakerApi
 from trainmaster.embedded.sagemaker.records import Records
 from trainmaster.embedded.sagemaker.serving.service import EndpointService
+from trainmaster.embedded.sagemaker.studio.service import StudioService
 from trainmaster.embedded.sagemaker.training.service import TrainingService
 from trainmaster.embedded.sagemaker.wire import AwsError
 from trainmaster.embedded.service_quotas import Quotas, ServiceQuotasApi
@@ -80,6 +81,7 @@ class Host:
         supabase_port: int | None,
         region: str,
         stop_grace: float,
+        real_labs: bool = True,
     ) -> None:
         folder = state.folder.resolve()
         _log_to(folder / "embedded.log")
@@ -110,12 +112,14 @@ class Host:
         """How jobs are kept apart from this machine."""
         self._training = TrainingService(self.account, faults, isolation, quotas.value)
         self._endpoints = EndpointService(self.account, faults, isolation)
+        self._studio = StudioService(self.account, faults, real_labs=real_labs)
         self._public_apis = PublicApis(self.account, others)
         front = Front(
             account=self.account,
             sagemaker=SageMakerApi(
                 self._training.operations,
                 self._endpoints.operations,
+                self._studio.operations,
                 resources.operations(self.account),
                 experiments.operations(self.account),
                 model_registry.operations(self.account),
@@ -160,6 +164,7 @@ class Host:
                 time.sleep(0.05)
         self._training.recover()
         self._endpoints.recover()
+        self._studio.recover()
         self._public_apis.replay()
         self._recovered.set()
 
@@ -187,6 +192,7 @@ class Host:
         """End every job and endpoint process, then stop answering."""
         self._training.close()
         self._endpoints.close()
+        self._studio.close()
         self._public_apis.close()
         self._front.close()
         self._storage.close()

@@ -71,6 +71,10 @@ class Account:
         return self._session.client("ec2", endpoint_url=self.inside_url or self.endpoint_url, config=self._config)
 
     @cached_property
+    def efs(self) -> Any:
+        return self._session.client("efs", endpoint_url=self.inside_url or self.endpoint_url, config=self._config)
+
+    @cached_property
     def kms(self) -> Any:
         return self._session.client("kms", endpoint_url=self.inside_url or self.endpoint_url, config=self._config)
 

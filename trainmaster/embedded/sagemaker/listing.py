@@ -10,6 +10,7 @@ from typing import Any
 from trainmaster.embedded.sagemaker.wire import Json, invalid
 
 _DEFAULT_SIZE = 10
+_MOMENTS = ("CreationTime", "LastModifiedTime")
 _OLDEST_FIRST = frozenset({"TrainingJobSummaries"})
 """Lists AWS documents as ascending by default; all others are descending."""
 
@@ -22,7 +23,7 @@ def page(records: list[Json], request: Json, *, name: str, summaries: str, statu
     """
     if unknown := sorted(member for member in request if member.endswith("Equals") and member != "StatusEquals"):
         raise invalid(f"The embedded AWS does not filter by {unknown[0]}.")
-    members = {"Name": name, "CreationTime": "CreationTime", "Status": status or name}
+    members = {"Name": name, "Status": status or name, **{moment: moment for moment in _MOMENTS}}
     by = request.get("SortBy", "CreationTime")
     order = request.get("SortOrder", "Ascending" if summaries in _OLDEST_FIRST else "Descending")
 
@@ -61,7 +62,7 @@ def _asked_for(record: Json, request: Json, name: str, status: str | None) -> bo
         return False
     if status and request.get("StatusEquals", record[status]) != record[status]:
         return False
-    for member in ("CreationTime", "LastModifiedTime"):
+    for member in _MOMENTS:
         after, before = request.get(f"{member}After"), request.get(f"{member}Before")
         if after is not None and record[member] < seconds(after):
             return False
@@ -81,6 +82,6 @@ def _place_in(token: str, by: str, order: str) -> tuple[Any, str]:
         token_by = None
     if token_by is None or (token_by, token_order) != (by, order):
         raise invalid("The NextToken is not valid: pass the one of the page before, with the same order.")
-    if not isinstance(name, str) or not isinstance(value, (int, float) if by == "CreationTime" else str):
+    if not isinstance(name, str) or not isinstance(value, (int, float) if by in _MOMENTS else str):
         raise invalid("The NextToken is not valid.")
     return value, name

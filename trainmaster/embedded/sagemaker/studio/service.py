@@ -1,0 +1,43 @@
+"""Studio as a whole: its operations, and what becomes of it between two starts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from trainmaster.embedded.faults import Faults
+from trainmaster.embedded.sagemaker.account import Account
+from trainmaster.embedded.sagemaker.studio.apps import Apps
+from trainmaster.embedded.sagemaker.studio.domains import Domains
+from trainmaster.embedded.sagemaker.studio.jupyterlab import Labs
+from trainmaster.embedded.sagemaker.studio.parts import Parts
+from trainmaster.embedded.sagemaker.studio.settling import Settling
+from trainmaster.embedded.sagemaker.studio.spaces import Spaces
+
+if TYPE_CHECKING:
+    from trainmaster.embedded.sagemaker.api import Operation
+
+
+class StudioService:
+    """With `real_labs` a JupyterLab app is a JupyterLab; without, apps run in name only."""
+
+    def __init__(self, account: Account, faults: Faults, *, real_labs: bool = True) -> None:
+        self._settling = Settling()
+        parts = Parts(account, self._settling)
+        self._domains, self._spaces = Domains(parts), Spaces(parts)
+        self._apps = Apps(parts, self._spaces, Labs(account, real=real_labs), faults)
+
+    @property
+    def operations(self) -> Mapping[str, Operation]:
+        return {**self._domains.operations, **self._spaces.operations, **self._apps.operations}
+
+    def recover(self) -> None:
+        """Take up what an earlier process left behind."""
+        self._domains.recover()
+        self._spaces.recover()
+        self._apps.recover()
+
+    def close(self) -> None:
+        """End what runs; the records stay for the next `recover`."""
+        self._apps.close()
+        self._settling.close()
