@@ -6,6 +6,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+STUDIO := $(VENV)/.studio
 AWSCLI := $(VENV)/awscli
 SDK := $(VENV)/sagemaker-train
 PEERS := $(VENV)/validation-peers
@@ -14,7 +15,7 @@ SERVERS := $(VENV)/serving-peers
 LOCK := $(BIN)/uv pip compile --upgrade --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
   --no-annotate --no-header --quiet
 
-.PHONY: help run up test e2e-sdk check lint types bench bench-validation bench-migration bench-serving bench-scale-out bench-sweep soak soak-migration soak-serving fuzz lock clean
+.PHONY: help run up studio test e2e-sdk check lint types bench bench-validation bench-migration bench-serving bench-scale-out bench-sweep soak soak-migration soak-serving fuzz lock clean
 
 help:  ## what there is
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
@@ -25,7 +26,9 @@ run: $(INSTALLED)  ## dataset to answering endpoint on the embedded AWS; DATA=fi
 up: $(INSTALLED)  ## Prefect server and UI, embedded AWS, all deployments served, until Ctrl-C
 	@$(BIN)/trainmaster up
 
-test: $(INSTALLED) $(AWSCLI)/.installed  ## the tests
+studio: $(STUDIO)  ## JupyterLab (60 packages) beside the embedded AWS, so that its Studio spaces really open
+
+test: $(INSTALLED) $(STUDIO) $(AWSCLI)/.installed  ## the tests
 	@$(BIN)/pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 e2e-sdk: $(INSTALLED)  ## the SageMaker SDK's ModelTrainer, newest release (700 MB), trains on the embedded AWS
@@ -79,7 +82,8 @@ fuzz: $(INSTALLED)  ## damaged datasets for MINUTES=30, until one brings the che
 	@PYTHONPATH=tests/unit $(BIN)/python tests/unit/test_dataset_fuzz.py $(or $(MINUTES),30)
 
 lock: $(INSTALLED)  ## all locks anew: requirements.lock from pyproject.toml, that of the AWS CLI
-	@$(LOCK) --all-extras --output-file requirements.lock pyproject.toml
+	@$(LOCK) --extra tokenizers --extra dask --extra embedded --extra dev --output-file requirements.lock pyproject.toml
+	@echo 'jupyterlab' | $(LOCK) --constraints requirements.lock --output-file requirements-studio.lock -
 	@echo 'awscli<2' | $(LOCK) --output-file tests/e2e/awscli.lock -
 
 clean:  ## remove the environment, the state and the caches
@@ -101,6 +105,10 @@ $(INSTALLED): requirements.lock pyproject.toml
 	@$(BIN)/python -m pip install -qq --disable-pip-version-check --require-hashes -r $(VENV)/uv.lock
 	$(call install,$(VENV),requirements.lock)
 	@$(BIN)/python -m pip install -qq --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+$(STUDIO): requirements-studio.lock | $(INSTALLED)
+	$(call install,$(VENV),$<)
 	@touch $@
 
 # The AWS CLI has an environment of its own, so that neither its pins nor ours decide the other's versions.
