@@ -96,6 +96,12 @@ class Shelves:
         with self.catalogue.database.reading() as connection:
             return int(connection.execute(select(func.count()).select_from(pending_objects)).scalar_one())
 
+    def leases(self) -> list[datetime]:
+        """When the user's claims run out."""
+        until = select(pending_objects.c.lease_until).where(pending_objects.c.user_id == self.user_id)
+        with self.catalogue.database.reading() as connection:
+            return sorted(connection.execute(until).scalars())
+
     def run_out(self) -> None:
         """Let all claims have run out, so long ago that nobody will go on with what is there."""
         with self.catalogue.database.writing() as connection:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import socket
 import tarfile
 import threading
 import time
@@ -50,6 +51,9 @@ def predict_fn(request, model):
         print(request["print"])
     if request.get("touch"):
         open(request["touch"], "w").close()
+    if request.get("held_by"):
+        import socket
+        socket.create_connection(("127.0.0.1", request["held_by"])).recv(1)
     time.sleep(request.get("seconds", 0))
     answer = {"version": model, "instance": INSTANCE, "content_type": request["content_type"]}
     if request.get("read"):
@@ -161,6 +165,30 @@ class Hosting:
             except ClientError as error:
                 if "Could not find endpoint" not in str(error):
                     raise
+
+
+class Holding:
+    """Whatever connects to its `port` is held until the block ends, or it is let go."""
+
+    def __enter__(self) -> Holding:
+        self._listening = socket.create_server(("127.0.0.1", 0))
+        self._listening.settimeout(WITHIN)
+        self._held: list[socket.socket] = []
+        self.port: int = self._listening.getsockname()[1]
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.let_go()
+        self._listening.close()
+
+    def wait_for(self, many: int) -> None:
+        """Until so many are held."""
+        while len(self._held) < many:
+            self._held.append(self._listening.accept()[0])
+
+    def let_go(self) -> None:
+        while self._held:
+            self._held.pop().close()
 
 
 class Load:

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
-from hosting import Hosting
+from hosting import Holding, Hosting
 
 
 @pytest.fixture
@@ -168,25 +168,31 @@ def test_a_serverless_variant_throttles_what_is_beyond_its_concurrency(hosting: 
     name = hosting.serve({"VariantName": "AllTraffic", "ModelName": hosting.model(), "ServerlessConfig": serverless})
     impatient = hosting.embedded.client("sagemaker-runtime", retries={"total_max_attempts": 1})
 
-    def invoke(_: int) -> int:
+    def invoke(port: int) -> int:
         try:
             answer = impatient.invoke_endpoint(
-                EndpointName=name, Body=b'{"seconds": 2}', ContentType="application/json"
+                EndpointName=name, Body=json.dumps({"held_by": port}), ContentType="application/json"
             )
             return int(answer["ResponseMetadata"]["HTTPStatusCode"])
         except ClientError as error:
             said = error.response
             return said["ResponseMetadata"]["HTTPStatusCode"] if said["Error"]["Code"] == "ThrottlingException" else 0
 
-    with ThreadPoolExecutor(3) as pool:
-        statuses = sorted(pool.map(invoke, range(3)))
-
-    assert statuses == [200, 429, 429]
+    with ThreadPoolExecutor(1) as pool, Holding() as holding:
+        served = pool.submit(invoke, holding.port)
+        holding.wait_for(1)
+        assert [invoke(holding.port), invoke(holding.port)] == [429, 429]
+        holding.let_go()
+        assert served.result() == 200
     hosting.sagemaker.update_endpoint_weights_and_capacities(
         EndpointName=name,
         DesiredWeightsAndCapacities=[{"VariantName": "AllTraffic", "ServerlessUpdateConfig": {"MaxConcurrency": 3}}],
     )
     [variant] = hosting.settled(name)["ProductionVariants"]
     assert variant["CurrentServerlessConfig"]["MaxConcurrency"] == 3
-    with ThreadPoolExecutor(3) as pool:
-        assert list(pool.map(invoke, range(3))) == [200, 200, 200]
+    with ThreadPoolExecutor(3) as pool, Holding() as holding:
+        statuses = pool.map(invoke, [holding.port] * 3)
+        holding.wait_for(3)
+        assert invoke(holding.port) == 429
+        holding.let_go()
+        assert list(statuses) == [200, 200, 200]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -41,7 +42,7 @@ def account(embedded: Any, tmp_path: Path) -> Iterator[Account]:
 
 @pytest.fixture
 def service(account: Account) -> Iterator[EndpointService]:
-    service = EndpointService(account, Faults(), namespaces.detect(), model_seconds=0.3)
+    service = EndpointService(account, Faults(), namespaces.detect(), model_seconds=1)
     yield service
     service.close()
 
@@ -73,6 +74,15 @@ def ended(service: EndpointService, name: str) -> dict[str, Any]:
         time.sleep(0.02)
 
 
+def assert_serves(service: EndpointService, name: str) -> None:
+    """Its first version, however long a busy machine takes: a second is all that a model has here."""
+    deadline, answer = time.monotonic() + 90, b""
+    while not answer and time.monotonic() < deadline:
+        with suppress(AwsError):
+            answer = service.invoke(name, Invocation(b"{}", "application/json")).body
+    assert b'"version": "v1"' in answer
+
+
 def test_an_invocation_that_takes_too_long_is_a_model_error_and_the_instance_serves_on(
     embedded: Any, account: Account, service: EndpointService
 ) -> None:
@@ -80,11 +90,11 @@ def test_an_invocation_that_takes_too_long_is_a_model_error_and_the_instance_ser
     name = created(account, service, artifact)["EndpointName"]
 
     with pytest.raises(AwsError, match="Your invocation timed out while waiting for a response") as caught:
-        service.invoke(name, Invocation(b'{"seconds": 1}', "application/json"))
+        service.invoke(name, Invocation(b'{"seconds": 600}', "application/json"))
 
     assert (caught.value.code, caught.value.status) == ("ModelError", 424)
     assert caught.value.extra["OriginalStatusCode"] == 0
-    assert b'"version": "v1"' in service.invoke(name, Invocation(b"{}", "application/json")).body
+    assert_serves(service, name)
 
 
 def test_a_model_that_does_not_come_up_in_its_time_fails_the_endpoint_and_leaves_no_files(
@@ -116,7 +126,7 @@ def test_an_update_that_takes_longer_than_it_may_is_taken_back(
 
     assert (described["EndpointStatus"], described["EndpointConfigName"]) == ("InService", "c")
     assert described["FailureReason"] == "The deployment did not complete within 1 seconds."
-    assert b'"version": "v1"' in service.invoke(name, Invocation(b"{}", "application/json")).body
+    assert_serves(service, name)
 
 
 def test_a_request_whose_fleet_is_replaced_before_it_takes_it_goes_to_the_new_one(

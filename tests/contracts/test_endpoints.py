@@ -6,12 +6,11 @@ import io
 import tarfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
-from hosting import Hosting, Load, archive
+from hosting import Holding, Hosting, Load, archive
 
 PING = "did not pass the ping health check. Please check CloudWatch logs for this endpoint."
 
@@ -233,20 +232,14 @@ def test_a_new_model_that_fails_leaves_the_old_serving_without_one_failed_reques
 def test_a_request_under_way_is_finished_by_the_fleet_that_took_it(hosting: Hosting) -> None:
     name = hosting.serve()
     config = hosting.config(hosting.variant(hosting.model("v2")))
-    touched = "/opt/ml/model/touched"
 
-    def begun() -> bool:
-        with suppress(ClientError):  # until there is such a file
-            hosting.invoke(name, read=touched)
-            return True
-        return False
-
-    with ThreadPoolExecutor(1) as pool:
-        slow = pool.submit(hosting.invoke, name, touch=touched, seconds=6)
-        hosting.wait_until(begun)
+    with ThreadPoolExecutor(1) as pool, Holding() as holding:
+        slow = pool.submit(hosting.invoke, name, held_by=holding.port)
+        holding.wait_for(1)
         hosting.sagemaker.update_endpoint(EndpointName=name, EndpointConfigName=config)
         hosting.wait_until(lambda: hosting.invoke(name)["version"] == "v2")
         assert not slow.done()
+        holding.let_go()
 
         assert slow.result()["version"] == "v1"
     assert hosting.settled(name)["EndpointConfigName"] == config

@@ -25,7 +25,7 @@ def handler(event, context):
     if event.get("hold"):
         held = bytearray(event["hold"] << 20)
         held[::4096] = b"x" * len(held[::4096])
-        time.sleep(5)
+        time.sleep(600)
     if event.get("object"):
         return object()
     print("at work")
@@ -50,7 +50,7 @@ class Functions:
             Runtime="python3.12",
             Handler="code_of_it.handler",
             Code={"ZipFile": zipped(code)},
-            **{"Timeout": 10, "MemorySize": 256, **given},
+            **{"Timeout": 600, "MemorySize": 256, **given},
         )
         self.made.append(name)
         return name
@@ -60,6 +60,9 @@ class Functions:
         answer = self.client.invoke(FunctionName=name, Payload=json.dumps(event))
         assert "FunctionError" not in answer, answer["Payload"].read()
         return json.load(answer["Payload"])
+
+    def serves(self, name: str) -> bool:
+        return "FunctionError" not in self.client.invoke(FunctionName=name, Payload=b"{}")
 
     def failure(self, name: str, **event: Any) -> dict[str, Any]:
         answer = self.client.invoke(FunctionName=name, Payload=json.dumps(event))
@@ -97,7 +100,7 @@ def test_a_function_finds_what_lambda_gives_it_around_itself(functions: Function
     assert given["AWS_ENDPOINT_URL"] == embedded.environment["AWS_ENDPOINT_URL"]
     assert (given["_HANDLER"], given["ENDPOINT_NAME"]) == ("code_of_it.handler", "mine")
     assert given["LAMBDA_TASK_ROOT"] == said["cwd"]
-    assert 5000 < said["left"] <= 10_000
+    assert 300_000 < said["left"] <= 600_000
     assert not any(variable.startswith(("TRAINMASTER", "SUPABASE", "PREFECT", "DATABASE")) for variable in given)
 
 
@@ -131,7 +134,7 @@ def test_every_invocation_is_reported_in_its_log_group(functions: Functions) -> 
         ({"raise": "not today"}, "ValueError", "not today"),
         ({"object": True}, "TypeError", "Object of type object is not JSON serializable"),
         ({"exit": True}, "Runtime.ExitError", "Runtime exited with error"),
-        ({"sleep": 8}, "Sandbox.Timedout", "Task timed out after 1.00 seconds"),
+        ({"sleep": 600}, "Sandbox.Timedout", "Task timed out after 1.00 seconds"),
         ({"hold": 400}, "Runtime.ExitError", "signal: killed"),
     ],
     ids=["raises", "no json", "exits", "too long", "too large"],
@@ -139,11 +142,11 @@ def test_every_invocation_is_reported_in_its_log_group(functions: Functions) -> 
 def test_whatever_ends_an_invocation_the_next_one_is_served(
     functions: Functions, event: dict[str, Any], kind: str, message: str
 ) -> None:
-    name = functions.make(Timeout=4 if "hold" in event else 1)
+    name = functions.make(**({"Timeout": 1} if "sleep" in event else {}))
     failed = functions.failure(name, **event)
     assert failed["errorType"] == kind
     assert message in failed["errorMessage"]
-    assert functions.invoke(name)["name"] == name
+    functions.hosting.wait_until(lambda: functions.serves(name))  # a second may be too short for it, too
     functions.hosting.wait_until(lambda: any(message in line for line in functions.lines(name)))
 
 
