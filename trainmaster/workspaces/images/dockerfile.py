@@ -21,7 +21,7 @@ _JUPYTER = [
     "--ServerApp.token=", "--ServerApp.allow_origin=*",
 ]  # fmt: skip
 _CODE_EDITOR = [
-    "sagemaker-code-editor", "--host", "0.0.0.0", "--port", "8888", "--without-connection-token",
+    "sagemaker-code-editor", "--host", "0.0.0.0", "--port", "8888", "--without-connection-token",  # noqa: S104 - the only way into its container
     "--base-path", "/CodeEditor/default",
 ]  # fmt: skip
 
