@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 
 from trainmaster.training.desk import Desk
-from trainmaster.workspaces.kinds import Step
+from trainmaster.workspaces import metering
+from trainmaster.workspaces.kinds import Seen, Step
 from trainmaster.workspaces.request import CloseWorkspaceRequest
-from trainmaster.workspaces.workspace import Workspace
+from trainmaster.workspaces.seeing import see_workspace
+from trainmaster.workspaces.services import kind_of
+from trainmaster.workspaces.workspace import BILLABLE, Workspace
+
+_PARTS = {
+    "app_name": "app",
+    "instance_id": "instance",
+    "space": "space with its files",
+    "volume_id": "volume with its files",
+}
+"""What goes with a workspace, by what its row calls it; what other workspaces share stays."""
 
 
 @dataclass(frozen=True)
@@ -21,14 +33,44 @@ class ClosedWorkspace:
 
 def close_workspace(desk: Desk, request: CloseWorkspaceRequest) -> ClosedWorkspace:
     """As the request says; what is closed already stays so. Raises UnknownChoiceError where there is no such workspace."""
-    raise NotImplementedError
+    workspace = desk.catalogue.workspaces.get(request.owner(desk.settings.user_id), request.name)
+    seen = see_workspace(desk, workspace)
+    steps = tuple(_deletions(workspace, seen) if request.action == "delete" else _stops(workspace, seen))
+    if request.only_says:
+        return ClosedWorkspace(replace(workspace, status=seen.status), steps, dry_run=True)
+    close = delete_workspace if request.action == "delete" else stop_workspace
+    return ClosedWorkspace(close(desk, workspace), steps)
 
 
 def stop_workspace(desk: Desk, workspace: Workspace) -> Workspace:
-    """Its machine gone and billed, its files kept and paid for; safe to repeat."""
-    raise NotImplementedError
+    """Its machine gone and billed, its files kept and paid for; safe to repeat. Raises botocore's errors, WorkspaceFailedError,
+    WaitTimedOutError."""
+    rows = desk.catalogue.workspaces
+    seen = see_workspace(desk, workspace)
+    if seen.status in BILLABLE or seen.status in ("failed", "unknown"):
+        workspace = rows.change(workspace, status="stopping")
+        kind_of(workspace.service_type).stop(desk, workspace)
+        seen = see_workspace(desk, workspace)
+    metering.see(desk, workspace, seen)
+    return replace(workspace, status=seen.status, detail=seen.detail)
 
 
 def delete_workspace(desk: Desk, workspace: Workspace) -> Workspace:
-    """All of it gone and billed; its row stays, as deleted. Safe to repeat."""
-    raise NotImplementedError
+    """All of it gone and billed; its row stays, as deleted. Safe to repeat. Raises as `stop_workspace`."""
+    rows = desk.catalogue.workspaces
+    workspace = rows.change(workspace, status="deleting")
+    kind_of(workspace.service_type).delete(desk, workspace)
+    metering.end(desk, workspace, storage=True)
+    return rows.change(workspace, status="deleted", detail="")
+
+
+def _stops(workspace: Workspace, seen: Seen) -> Iterator[Step]:
+    if seen.status in BILLABLE:
+        yield Step("stop", "workspace", workspace.name)
+
+
+def _deletions(workspace: Workspace, seen: Seen) -> Iterator[Step]:
+    yield from _stops(workspace, seen)
+    for key, noun in _PARTS.items():
+        if key in workspace.resources:
+            yield Step("delete", noun, workspace.resources[key])

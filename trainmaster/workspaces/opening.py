@@ -2,14 +2,31 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import logging
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from decimal import Decimal
+from typing import Any
 from uuid import UUID
 
+from botocore.exceptions import BotoCoreError, ClientError
+
 from trainmaster.budget.budgets import Standing
+from trainmaster.budget.charge import Charge
+from trainmaster.budget.entries import over_budget
+from trainmaster.budget.metering import TRANCHE
+from trainmaster.errors import RefusedError, TrainmasterError, WorkspaceFailedError
 from trainmaster.training.desk import Desk
-from trainmaster.workspaces.kinds import Step
+from trainmaster.workspaces import metering
+from trainmaster.workspaces.closing import stop_workspace
+from trainmaster.workspaces.deciding import Decision, decide, decide_start, recheck
+from trainmaster.workspaces.kinds import Seen, Step
 from trainmaster.workspaces.request import OpenWorkspaceRequest
-from trainmaster.workspaces.workspace import Workspace
+from trainmaster.workspaces.seeing import see_workspace
+from trainmaster.workspaces.services import kind_of
+from trainmaster.workspaces.workspace import BILLABLE, Workspace
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -34,7 +51,19 @@ class OpenedWorkspace:
 
 def planned(desk: Desk, request: OpenWorkspaceRequest) -> PlannedWorkspace:
     """What opening would do and cost. Raises RefusedError where nobody can say."""
-    raise NotImplementedError
+    decision = decide(desk, request)
+    workspace = decision.wanted
+    seen = _seen_as_it_is(desk, decision)
+    _require_openable(decision, seen)
+    steps = kind_of(workspace.service_type).plan_open(desk, workspace)
+    with desk.ledger.reading() as entries:
+        standings = entries.standings(workspace.payer.budgets(), entries.month)
+    return PlannedWorkspace(
+        replace(workspace, status=seen.status if seen else "pending"),
+        tuple(steps),
+        tuple(one.sentence() for one in decision.violations),
+        tuple(standings),
+    )
 
 
 def open_workspace(desk: Desk, request: OpenWorkspaceRequest) -> OpenedWorkspace:
@@ -43,7 +72,10 @@ def open_workspace(desk: Desk, request: OpenWorkspaceRequest) -> OpenedWorkspace
     Raises RefusedError before anything is made: PolicyRefusedError with all violations, UnknownPriceError, OverBudgetError,
     NameConflictError, NotConfiguredError, UnknownChoiceError. Raises WorkspaceFailedError where AWS could not make it.
     """
-    raise NotImplementedError
+    decision = decide(desk, request)
+    wanted = decision.approved()
+    _require_openable(decision, _seen_as_it_is(desk, decision))
+    return _bring_up(desk, decision, desk.catalogue.workspaces.begin(wanted))
 
 
 def start_workspace(desk: Desk, user_id: UUID | None, name: str, *, instance_type: str = "") -> OpenedWorkspace:
@@ -51,4 +83,121 @@ def start_workspace(desk: Desk, user_id: UUID | None, name: str, *, instance_typ
 
     Raises as `open_workspace`.
     """
-    raise NotImplementedError
+    found = desk.catalogue.workspaces.get(user_id, name)
+    decision = decide_start(desk, found, instance_type)
+    decision.approved()
+    seen = see_workspace(desk, found)
+    if seen.status in BILLABLE and decision.wanted.instance_type != found.instance_type:
+        _require_fitting(desk, decision)
+        stop_workspace(desk, found)
+        seen = see_workspace(desk, found)
+    _require_openable(decision, seen)
+    return _bring_up(desk, decision, found)
+
+
+def _bring_up(desk: Desk, decision: Decision, row: Workspace) -> OpenedWorkspace:
+    """From the row that is there: reserved, made, seen and counted."""
+    rows, is_new = desk.catalogue.workspaces, decision.found is None
+    changes = {name: value for name, value in decision.changes().items() if getattr(row, name) != value}
+    before = {name: getattr(row, name) for name in changes}
+    workspace = rows.change(row, **changes) if changes else row
+    try:
+        recheck(desk, replace(decision, wanted=workspace)).approved()
+        metering.reserve(desk, workspace)
+    except RefusedError:
+        _take_back(desk, workspace, before, is_new=is_new)
+        raise
+    kind = kind_of(workspace.service_type)
+    steps = kind.plan_open(desk, workspace)
+    if steps:
+        workspace = rows.change(workspace, status="starting", detail="")
+        workspace = _made(desk, workspace)
+    seen = see_workspace(desk, workspace)
+    metering.see(desk, workspace, seen)
+    if seen.status != "running":
+        raise WorkspaceFailedError(_not_running(workspace, seen))
+    return OpenedWorkspace(replace(workspace, status=seen.status, detail=seen.detail), tuple(steps))
+
+
+def _made(desk: Desk, workspace: Workspace) -> Workspace:
+    """By its service. What fails is written down, and billed for as much of it as is there."""
+    try:
+        return kind_of(workspace.service_type).open(desk, workspace)
+    except (ClientError, BotoCoreError, TrainmasterError) as error:
+        _note_failure(desk, workspace, error)
+        if isinstance(error, ClientError):
+            raise WorkspaceFailedError(
+                f"Workspace {workspace.name} could not be opened: {error}. What was made of it is kept; the same again goes on,"
+                f" and `trainmaster delete {workspace.name}` removes it."
+            ) from error
+        raise
+
+
+def _note_failure(desk: Desk, workspace: Workspace, error: Exception) -> None:
+    """The row says why; its hours are those of what AWS has made all the same, or none."""
+    row = desk.catalogue.workspaces.get(workspace.user_id, workspace.name)
+    try:
+        seen = kind_of(row.service_type).look(desk, [row])[row.id]
+    except (ClientError, BotoCoreError) as unseen:
+        _log.warning("workspace %s failed, and could not be looked at: %s", row.name, unseen)
+        return  # it stays reserved for until somebody can say
+    if seen.status == "pending":
+        metering.end(desk, row, storage=True)
+    else:
+        metering.see(desk, row, seen)
+    desk.catalogue.workspaces.note_seen({row.id: ("failed", str(error))})
+
+
+def _take_back(desk: Desk, workspace: Workspace, before: dict[str, Any], *, is_new: bool) -> None:
+    """A row that was written for what is refused goes; one that was there is as before."""
+    if is_new and not workspace.resources:
+        desk.catalogue.workspaces.change(workspace, status="deleted")
+    elif before:
+        desk.catalogue.workspaces.change(workspace, **before)
+
+
+def _seen_as_it_is(desk: Desk, decision: Decision) -> Seen | None:
+    return see_workspace(desk, decision.found) if decision.found else None
+
+
+def _require_openable(decision: Decision, seen: Seen | None) -> None:
+    """Nothing is made in place of what is being deleted, was deleted by others, or runs as something else."""
+    name = decision.wanted.name
+    if seen is None:
+        return
+    if seen.status == "missing":
+        raise RefusedError(
+            f"Workspace {name} was deleted by other means than Trainmaster's, and its files with it: {seen.detail}. Delete it here as"
+            f" well, and open it anew: trainmaster delete {name} --yes"
+        )
+    if seen.status == "deleting":
+        raise RefusedError(f"Workspace {name} is being deleted. Wait until it is gone, or choose another name.")
+    if seen.status == "unknown":
+        raise RefusedError(f"Nobody can say how workspace {name} stands: {seen.detail}. Try again.")
+    was, will = decision.found and decision.found.instance_type, decision.wanted.instance_type
+    if seen.status in BILLABLE and was != will:
+        raise RefusedError(
+            f"Workspace {name} is {seen.status} on {was}; it is not stopped for {will} without being asked. Do it: trainmaster start"
+            f" {name} --instance-type {will}"
+        )
+
+
+def _require_fitting(desk: Desk, decision: Decision) -> None:
+    """What the other type costs more fits in every budget: checked while it still runs, and reserved once it has stopped."""
+    more = decision.wanted.hourly_cost - (decision.found.hourly_cost if decision.found else 0)
+    if more <= 0:
+        return
+    hours = Decimal(TRANCHE // timedelta(seconds=1)) / 3600
+    wanted = decision.wanted
+    charge = Charge(f"{wanted.slug} on {wanted.instance_type}", more * hours, more, wanted.resource, wanted.payer)
+    with desk.ledger.reading() as entries:
+        if short := entries.short(charge):
+            raise over_budget(charge, short, subject=f"Workspace {wanted.name} on {wanted.instance_type}")
+
+
+def _not_running(workspace: Workspace, seen: Seen) -> str:
+    why = f": {seen.detail}" if seen.detail else ""
+    return (
+        f"Workspace {workspace.name} is {seen.status}, and was to run{why}. Somebody may have stopped it meanwhile; start it again:"
+        f" trainmaster start {workspace.name}"
+    )

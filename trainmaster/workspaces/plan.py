@@ -76,6 +76,7 @@ def desired(workspace: Workspace, spec: Spec, *, domain: Mapping[str, Any], role
         }
         return Desired(domain, profile, _app(workspace, CANVAS, {"UserProfileName": profile_name(workspace)}, {}))
     resources = {"InstanceType": workspace.instance_type, **_image(workspace)}
+    idle = _idle(workspace, domain, config.app, now)
     space = {
         "SpaceName": workspace.slug,
         "SpaceDisplayName": workspace.name,
@@ -86,7 +87,7 @@ def desired(workspace: Workspace, spec: Spec, *, domain: Mapping[str, Any], role
             "SpaceStorageSettings": {"EbsStorageSettings": {"EbsVolumeSizeInGb": workspace.volume_gb}},
             f"{config.app}AppSettings": {
                 "DefaultResourceSpec": resources,
-                "AppLifecycleManagement": {"IdleSettings": {"IdleTimeoutInMinutes": idle_minutes(workspace, now)}},
+                **idle,
             },
         },
         "Tags": tag_list(tags_of(workspace)),
@@ -131,13 +132,11 @@ def plan(wanted: Desired, described: Described) -> list[Step]:
         steps.append(Step("create", "domain", wanted.domain["DomainName"], wanted.domain))
     if described.profile is None:
         steps.append(Step("create", "user profile", wanted.profile["UserProfileName"], wanted.profile))
-    app = described.app["Status"] if described.app else "Deleted"
+    app = described.app["Status"] if described.app else "Deleted"  # one that failed AWS has deleted by itself
     if app in ("InService", "Pending"):
         return [*steps, *([Step("await", "app", _app_title(wanted))] if app == "Pending" else [])]
     if wanted.space is not None:
         steps += _space_steps(wanted.space, described.space)
-    if app == "Failed":
-        steps.append(Step("delete", "app", _app_title(wanted)))
     return [*steps, Step("create", "app", _app_title(wanted), wanted.app)]
 
 
@@ -173,6 +172,17 @@ def _space_steps(wanted: Mapping[str, Any], found: Found) -> list[Step]:
     if not changed:
         return []
     return [Step("update", "space", wanted["SpaceName"], {"SpaceName": wanted["SpaceName"], "SpaceSettings": changed})]
+
+
+def _idle(workspace: Workspace, domain: Mapping[str, Any], app: str, now: datetime) -> dict[str, Any]:
+    """What the space says of idleness, within its domain's bounds; nothing in a domain that does not stop what is idle."""
+    of_app = domain.get("DefaultUserSettings", {}).get(f"{app}AppSettings", {})
+    bounds = of_app.get("AppLifecycleManagement", {}).get("IdleSettings", {})
+    if bounds.get("LifecycleManagement") != "ENABLED":
+        return {}
+    longest = bounds.get("MaxIdleTimeoutInMinutes", LONGEST_IDLE_MINUTES)
+    minutes = max(bounds.get("MinIdleTimeoutInMinutes", 60), min(idle_minutes(workspace, now), longest))
+    return {"AppLifecycleManagement": {"IdleSettings": {"IdleTimeoutInMinutes": minutes}}}
 
 
 def _drift(workspace: Workspace, space: Found, app: Mapping[str, Any]) -> list[str]:

@@ -8,10 +8,7 @@ from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
-from botocore.exceptions import ClientError
-
-from trainmaster.aws.failures import is_taken
-from trainmaster.errors import RefusedError, WorkspaceFailedError
+from trainmaster.errors import RefusedError
 from trainmaster.training.desk import Desk
 from trainmaster.workspaces import studio_parts
 from trainmaster.workspaces.domains import (
@@ -30,6 +27,8 @@ from trainmaster.workspaces.workspace import Workspace
 
 ASKED_SINGLY = 2
 """So many workspaces are described one by one, which tells more of each; more of them are listed by domain."""
+ENDED = frozenset({"Failed"})
+"""Statuses of an app that AWS has taken away by itself."""
 LINK_SECONDS, SESSION_SECONDS = 300, 43_200
 
 
@@ -49,7 +48,7 @@ class Studio:
         if domain is None:
             return plan(self._desired(desk, workspace, wanted_domain(desk, workspace)), Described())
         placed = _placed(workspace, domain)
-        wanted = self._desired(desk, placed, {"DomainName": domain["DomainName"]})
+        wanted = self._desired(desk, placed, domain)
         there = self._described(desk, placed)
         return plan(wanted, Described(domain, find_profile(desk, placed), there.space, there.app))
 
@@ -65,7 +64,8 @@ class Studio:
     def stop(self, desk: Desk, workspace: Workspace) -> None:
         if "domain_id" not in workspace.resources:
             return
-        removed(desk, self._app(desk, workspace), lambda: self._delete_app(desk, workspace))
+        sagemaker, names = desk.client("sagemaker"), self._app_names(workspace)
+        removed(desk, self._app(desk, workspace), lambda: sagemaker.delete_app(**names), nothing=ENDED)
 
     def delete(self, desk: Desk, workspace: Workspace) -> None:
         self.stop(desk, workspace)
@@ -116,12 +116,9 @@ class Studio:
     def _app(self, desk: Desk, workspace: Workspace) -> Part:
         return Part(self._app_type(workspace), f"of {workspace.name}", lambda: self._find_app(desk, workspace))
 
-    def _delete_app(self, desk: Desk, workspace: Workspace) -> None:
-        desk.client("sagemaker").delete_app(**self._app_names(workspace))
-
     def _ensure_space(self, desk: Desk, workspace: Workspace) -> None:
         sagemaker, domain_id = desk.client("sagemaker"), workspace.resources["domain_id"]
-        wanted = self._desired(desk, workspace, {})
+        wanted = self._desired(desk, workspace, find_domain(desk, workspace) or {})
         request: Mapping[str, Any] = wanted.space or {}
         part = _space(desk, workspace)
         ensured(desk, part, lambda: sagemaker.create_space(DomainId=domain_id, **request))
@@ -132,18 +129,10 @@ class Studio:
                 settled(desk, part)
 
     def _ensure_app(self, desk: Desk, workspace: Workspace) -> None:
-        """One that failed is made anew: AWS never mends it."""
         sagemaker, part = desk.client("sagemaker"), self._app(desk, workspace)
         request = self._desired(desk, workspace, {}).app
-        there = settled(desk, part)
-        if there is not None and there["Status"] == "Failed":
-            removed(desk, part, lambda: self._delete_app(desk, workspace))
-        try:
-            ensured(desk, part, lambda: sagemaker.create_app(DomainId=workspace.resources["domain_id"], **request))
-        except ClientError as error:
-            if is_taken(error):
-                raise WorkspaceFailedError(f"The {part} changes at this moment: {error}. Try again.") from error
-            raise
+        domain_id = workspace.resources["domain_id"]
+        ensured(desk, part, lambda: sagemaker.create_app(DomainId=domain_id, **request), anew=ENDED)
 
 
 def _space(desk: Desk, workspace: Workspace) -> Part:

@@ -61,5 +61,6 @@ def project_url(workspace: Workspace) -> str:
 
 
 def _status(workspace: Workspace) -> Status:
-    known = bool(workspace.resources.get("project_url"))
-    return workspace.status if workspace.status in ("stopped", "deleted") else "running" if known else "pending"
+    if workspace.status in ("stopping", "stopped"):
+        return "stopped"
+    return "running" if workspace.resources.get("project_url") else "pending"

@@ -47,10 +47,15 @@ def is_gone(error: ClientError) -> bool:
     return code_of(error) in ("ResourceNotFound", "ResourceNotFoundException")
 
 
-def ensured(desk: Desk, part: Part, create: Callable[[], Any]) -> Mapping[str, Any]:
-    """In service, made when it was not there; of many that make it at once, one does. Raises WorkspaceFailedError."""
+def ensured(
+    desk: Desk, part: Part, create: Callable[[], Any], *, anew: frozenset[str] = frozenset()
+) -> Mapping[str, Any]:
+    """In service, made when it was not there, or in a status of `anew`; of many that make it at once, one does.
+
+    Raises WorkspaceFailedError, WaitTimedOutError.
+    """
     there = settled(desk, part)
-    if there is None:
+    if there is None or there["Status"] in anew:
         try:
             create()
         except ClientError as error:
@@ -78,10 +83,10 @@ def settled(desk: Desk, part: Part, *, just_made: bool = False) -> Found:
     raise WaitTimedOutError(f"The {part} was still changing after {desk.settings.workspace_timeout_seconds:g} s.")
 
 
-def removed(desk: Desk, part: Part, delete: Callable[[], Any]) -> None:
-    """Gone, and AWS has said so. Raises WorkspaceFailedError where it could not, WaitTimedOutError."""
+def removed(desk: Desk, part: Part, delete: Callable[[], Any], *, nothing: frozenset[str] = frozenset()) -> None:
+    """Gone, or in a status of `nothing`, and AWS has said so. Raises WorkspaceFailedError where it could not, WaitTimedOutError."""
     there = settled(desk, part)
-    if there is None:
+    if there is None or there["Status"] in nothing:
         return
     try:
         delete()
