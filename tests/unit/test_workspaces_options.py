@@ -6,15 +6,30 @@ import argparse
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from pathlib import Path
 
 import pytest
 
 from trainmaster.commands.train_options import BadRequestError
-from trainmaster.commands.workspaces_options import POSITIONS, add_request_options, moment, options, read_opening
+from trainmaster.commands.workspaces_options import (
+    POSITIONS,
+    add_request_options,
+    help_of,
+    moment,
+    options,
+    read_opening,
+)
 from trainmaster.workspaces.request import OpenWorkspaceRequest
 
+DOCS = Path(__file__).parents[2] / "docs" / "workspaces.md"
 OPENED = ("python-ml", "mine")
 USER = "11111111-2222-4333-8444-555555555555"
+
+
+def options_table() -> str:
+    """The options of `launch` as docs/workspaces.md lists them. `python tests/unit/test_workspaces_options.py` prints it."""
+    rows = [f"| `{one.spelled}` | `{one.name}` | {help_of(one)} |" for one in options()]
+    return "\n".join(["| option | field | what |", "| --- | --- | --- |", *rows])
 
 
 @pytest.fixture
@@ -23,6 +38,10 @@ def read() -> Callable[..., OpenWorkspaceRequest]:
     parser = argparse.ArgumentParser()
     add_request_options(parser)
     return lambda *typed: read_opening(parser.parse_args(list(typed)))
+
+
+def test_the_documentation_lists_the_options_there_are() -> None:
+    assert options_table() in DOCS.read_text()
 
 
 def test_every_field_is_typed_one_way() -> None:
@@ -83,3 +102,7 @@ def test_what_is_wrong_is_said_by_the_option_it_was_given_with(
     lines = str(error.value).splitlines()
     assert len(lines) == len(said)
     assert all(part in line for part, line in zip(said, lines, strict=True)), lines
+
+
+if __name__ == "__main__":
+    print(options_table())

@@ -66,7 +66,11 @@ def add_request_options(parser: argparse.ArgumentParser) -> None:
         parser.add_argument(_FIELD + name, metavar=metavar, help=field.description)
     group = parser.add_argument_group("the workspace")
     for option in options():
-        how: dict[str, Any] = {"dest": _FIELD + option.name, "default": argparse.SUPPRESS, "help": _help(option)}
+        how: dict[str, Any] = {
+            "dest": _FIELD + option.name,
+            "default": argparse.SUPPRESS,
+            "help": help_of(option).replace("%", "%%"),
+        }
         if _kind(option.field) is bool:
             how["action"] = "store_true"
         else:
@@ -128,17 +132,17 @@ def moment(text: str) -> datetime:
         raise argparse.ArgumentTypeError(f"{text!r} is no time; {_TIME}") from None
 
 
+def help_of(option: Option) -> str:
+    """What an option is for, in sentences."""
+    bounds = bounds_of(option.field) if _kind(option.field) is int else ""
+    told = {"keep_until": _TIME, "tags": "may be given several times"}.get(option.name, "")
+    sentences = filter(None, [(option.field.description or "").removesuffix("."), told, bounds])
+    return " ".join(f"{one[:1].upper()}{one[1:]}." for one in sentences)
+
+
 def _kind(field: FieldInfo) -> Any:
     kinds = get_args(field.annotation)
     return next(one for one in kinds if one is not NoneType) if NoneType in kinds else field.annotation
-
-
-def _help(option: Option) -> str:
-    bounds = bounds_of(option.field) if _kind(option.field) is int else ""
-    told = {"keep_until": _TIME, "tags": "may be given several times"}.get(option.name, "")
-    described = (option.field.description or "").removesuffix(".")
-    sentences = filter(None, [described, told, bounds])
-    return " ".join(f"{one[:1].upper()}{one[1:]}." for one in sentences).replace("%", "%%")
 
 
 def _said(wrong: Any) -> str:
