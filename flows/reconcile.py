@@ -1,4 +1,4 @@
-"""Bring jobs, endpoints, rows and ledger together: settle what ended unseen, stop jobs that must not go on, give up what was never launched.
+"""Bring jobs, endpoints, workspaces, rows and ledger together: settle what ended unseen, stop jobs that must not go on, give up what was never launched.
 Started every few minutes by its schedule; any number may run at once, and again.
 Leaves the books right, an event for each threshold a budget has reached, and a table of what it did and found.
 """
@@ -7,6 +7,7 @@ from prefect import flow
 
 from tasks.endpoint_hours import meter_all_endpoints
 from tasks.jobs import reconcile_jobs, report_reconciliation, require_all_tended
+from tasks.workspace_watch import meter_all_workspaces
 from trainmaster.settings import Settings
 from trainmaster.training.reconciling import ReconcileRequest, Reconciliation
 
@@ -15,7 +16,7 @@ from trainmaster.training.reconciling import ReconcileRequest, Reconciliation
 def reconcile(request: ReconcileRequest) -> Reconciliation:
     settings = Settings()
     result = reconcile_jobs(request, settings)
-    result.changed.extend(meter_all_endpoints(settings))
+    result.changed.extend([*meter_all_endpoints(settings), *meter_all_workspaces(settings)])
     report_reconciliation(result, return_state=True)  # a report that fails spoils no books
     require_all_tended(result.failures)
     return result

@@ -30,7 +30,9 @@ TrainmasterError
 ├── NoCapacityError              AWS had no machines for a job; later may do
 ├── DeploymentFailedError        the endpoint does not serve what was asked; what served before still does
 ├── WorkspaceFailedError         a workspace could not be opened or closed; what was made of it is kept, and the same again goes on
-├── JobsLeftError                some jobs or endpoints could not be looked after; all the others were
+├── ImageFailedError             an image for workspaces could not be made
+├── JupyterUnreachableError      a workspace's JupyterLab does not say when it was last in use, which counts as in use
+├── JobsLeftError                some jobs, endpoints or workspaces could not be looked after; all the others were
 └── WaitTimedOutError            it took longer than it may
 """
 
@@ -266,8 +268,16 @@ class WorkspaceFailedError(TrainmasterError):
     """Raised when AWS could not open or close a workspace; the message says why, and what is left. The same again goes on from there."""
 
 
+class JupyterUnreachableError(TrainmasterError):
+    """Raised when a JupyterLab cannot be asked when it was last in use; never with its address, which lets anybody in."""
+
+
+class ImageFailedError(TrainmasterError):
+    """Raised when AWS could not make an image for workspaces; the message says why. The same again goes on from there."""
+
+
 class JobsLeftError(TrainmasterError):
-    """Raised when some of many jobs or endpoints could not be looked after; `failures` say which and why. All the others were."""
+    """Raised when some of many jobs, endpoints or workspaces could not be looked after; `failures` say which and why. All the others were."""
 
     def __init__(self, failures: Sequence[str], things: str = "jobs") -> None:
         self.failures = tuple(failures)

@@ -240,22 +240,24 @@ class Meters:
                     return found
         return None
 
-    def end(self, meter: Meter, *, measured: Measured | None = None) -> Looked | None:
-        """It is gone: bill the time it was there, until now, and release what was reserved beyond. None when it was ended before.
+    def end(self, meter: Meter, *, measured: Measured | None = None, gone_at: datetime | None = None) -> Looked | None:
+        """It is gone: bill the time it was there, and release what was reserved beyond. None when it was ended before.
 
-        What was never seen there costs nothing. `measured` is what was used in the tranches that have begun, of what is paid by use.
+        What was never seen there costs nothing. `measured` is what was used in the tranches that have begun, of what is paid by use;
+        `gone_at` is since when it is gone, where somebody knows that better than that it is by now.
         """
         with self._ledger.writing() as entries:
             found = _still_running(entries, meter)
             if found is None:
                 return None
-            unreserved = range(max(found.open) + 1, found.number_at(entries.now) + 1) if found.seen_at else ()
+            until = min(entries.now, gone_at) if gone_at else entries.now
+            unreserved = range(max(found.open) + 1, found.number_at(until) + 1) if found.seen_at else ()
             for number in unreserved:
                 _book(entries, found, number)
             settled, released = list[Reservation](), list[Reservation]()
             for number in sorted({*found.open, *unreserved}):
-                if found.seen_at and found.begins(number) < entries.now:
-                    settled.append(_settle(entries, found, number, entries.now, measured))
+                if found.seen_at and found.begins(number) < until:
+                    settled.append(_settle(entries, found, number, until, measured))
                 else:
                     released.append(_release(entries, found, number))
             return Looked(found, tuple(settled), (), tuple(released), ended=True)

@@ -1,11 +1,11 @@
-"""What CloudWatch has of endpoints: many series in one call, each with what is known of it."""
+"""What CloudWatch has of endpoints, and of anything else: many series in one call, each with what is known of it."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from trainmaster.errors import WaitTimedOutError
 
@@ -42,18 +42,27 @@ class Series:
         }
 
 
+class Queried(Protocol):
+    """A series of anything: hashable, and told apart from others by what it is asked with."""
+
+    def query(self, number: int) -> dict[str, Any]:
+        """A MetricDataQuery with the id `m` and the number."""
+        ...
+
+
+S = TypeVar("S", bound=Queried)
 Points = Sequence[tuple[datetime, float]]
 """Each the beginning of a period and its value; a period without one has none."""
 
 
 def datapoints(
-    cloudwatch: CloudWatchClient, wanted: Sequence[Series], begins: datetime, ends: datetime
-) -> Mapping[Series, Points]:
+    cloudwatch: CloudWatchClient, wanted: Sequence[S], begins: datetime, ends: datetime
+) -> Mapping[S, Points]:
     """Of each series what CloudWatch has between two moments, oldest first. One it could not read is absent: unknown, not none.
 
     Raises botocore's errors, and WaitTimedOutError when an answer does not end.
     """
-    found: dict[Series, Points] = {}
+    found: dict[S, Points] = {}
     begins = begins.replace(second=0, microsecond=0)  # as CloudWatch does: what began with the minute is of it
     for start in range(0, len(wanted), AT_ONCE):
         found |= _read(cloudwatch, wanted[start : start + AT_ONCE], begins, ends)
@@ -70,9 +79,7 @@ def kept_period(age: timedelta) -> int:
     return 60 if age <= timedelta(days=14) else 300 if age <= timedelta(days=62) else 3600
 
 
-def _read(
-    cloudwatch: CloudWatchClient, batch: Sequence[Series], begins: datetime, ends: datetime
-) -> dict[Series, Points]:
+def _read(cloudwatch: CloudWatchClient, batch: Sequence[S], begins: datetime, ends: datetime) -> dict[S, Points]:
     points: dict[str, list[tuple[datetime, float]]] = {}
     unread: set[str] = set()
     queries: Any = [series.query(number) for number, series in enumerate(batch)]

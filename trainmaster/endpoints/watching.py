@@ -60,7 +60,7 @@ class StopIdleRequest(BaseModel):
         int,
         Field(
             title="Notice (minutes)",
-            description="Between the warning and what is done about an endpoint.",
+            description="Between the warning and what is done about an endpoint or a workspace.",
             ge=0,
             le=7 * 24 * 60,
         ),

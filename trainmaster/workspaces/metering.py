@@ -6,16 +6,53 @@ no meter.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Literal, get_args
 
-from trainmaster.budget.metering import Meter, Metered, Meters
+from botocore.exceptions import BotoCoreError, ClientError
+
+from trainmaster.budget.charge import Reservation
+from trainmaster.budget.metering import Looked, Meter, Metered, Meters, Reading
+from trainmaster.budget.money import shown
+from trainmaster.errors import TrainmasterError, UnknownPriceError
 from trainmaster.training.desk import Desk
 from trainmaster.workspaces.kinds import Seen
+from trainmaster.workspaces.rates import Rates, rates_of
+from trainmaster.workspaces.seeing import see_workspaces
 from trainmaster.workspaces.workspace import BILLABLE, Workspace
 
 Part = Literal["machine", "storage"]
 PARTS: tuple[Part, ...] = get_args(Part)
+Finding = Literal["metered", "reserved", "settled", "adopted", "ended", "released", "exhausted", "waiting", "failed"]
+"""Reserved, settled: its next or last hours, just now. Adopted: it is there and nobody had reserved hours for it. Ended: it is gone, and
+billed until now. Released: it never came to be. Waiting: it may be about to. Failed: could not be looked at."""
+UNEVENTFUL: frozenset[Finding] = frozenset({"metered", "waiting"})
+GIVE_UP = timedelta(minutes=30)
+"""After so long a workspace that hours were reserved for and nothing was made of is not being made any more."""
+_ALL = Decimal(1)
+
+
+@dataclass(frozen=True)
+class WorkspaceHours:
+    """What was found of the hours of a part of a workspace, and the newest of what was booked for it just now."""
+
+    workspace: str
+    part: str
+    finding: Finding
+    booked: Reservation | None = None
+    why: str = ""
+    wanted: str = ""
+    """Of hours no budget has money for: their key."""
+
+    def row(self) -> dict[str, str]:
+        """For a table of what was reconciled."""
+        amount = shown(self.booked.charge.amount) if self.booked else ""
+        billed = shown(self.booked.bill) if self.booked and self.booked.bill is not None else ""
+        job = f"workspace {self.workspace} ({self.part})"
+        return {"job": job, "what": self.finding, "why": self.why, "reserved": amount, "billed": billed}
 
 
 def reserve(desk: Desk, workspace: Workspace) -> None:
@@ -36,34 +73,122 @@ def reserve(desk: Desk, workspace: Workspace) -> None:
         raise
 
 
-def see(desk: Desk, workspace: Workspace, seen: Seen) -> None:
-    """Bring its hours to what AWS says of it now: from the first sighting on it is billed, what was taken away is billed until now.
+def see(desk: Desk, workspace: Workspace, seen: Seen) -> list[WorkspaceHours]:
+    """Bring its hours to what AWS says of it now: from the first sighting on it is billed, what was taken away is billed until then.
 
     Where AWS could not be asked, or nothing is made yet, nothing changes. What runs and nobody reserved hours for is counted
-    all the same.
+    all the same, and what runs on another machine than it was reserved for at what that costs.
     """
-    if seen.status in {"unknown", "pending"}:
-        return
-    if seen.status in {"deleted", "missing"}:
-        end(desk, workspace, storage=True)
-        return
-    there: set[Part] = {"machine", "storage"} if seen.status in BILLABLE else {"storage"}
-    if "machine" not in there:
-        end(desk, workspace, storage=False)
-    books = Meters(desk.ledger)
-    for part in PARTS:
-        if part in there and (metered := _metered(workspace, part)):
-            books.look(books.start(metered, whatever=True), metered.hourly)
+    if seen.status == "unknown":
+        return [WorkspaceHours(workspace.name, "all", "failed", why=seen.detail)]
+    there = _there(seen)
+    running = Meters(desk.ledger).running(workspace.resource)
+    gone = [_gone(desk, workspace, meter, seen) for meter in running if meter.part not in there]
+    return [*gone, *(hours for part in there for hours in _seen(desk, workspace, seen, part))]
 
 
-def end(desk: Desk, workspace: Workspace, *, storage: bool) -> None:
+def end(desk: Desk, workspace: Workspace, *, storage: bool) -> list[WorkspaceHours]:
     """Its machine is gone, and with `storage` all of it: bill it until now, and release what was reserved beyond."""
+    running = Meters(desk.ledger).running(workspace.resource)
+    return [_ended(desk, meter) for meter in running if storage or meter.part != "storage"]
+
+
+def meter_workspaces(desk: Desk) -> Iterator[WorkspaceHours]:
+    """The hours of every workspace of the desk's account and region, as AWS describes them now.
+
+    Any number of these may run at once. What fails for one workspace is a finding, and the others are looked at all the same.
+    """
+    meters = [meter for meter in Meters(desk.ledger).running() if meter.resource.startswith(_here(desk))]
+    rows = desk.catalogue.workspaces.all(account=desk.account, region=desk.settings.region)
+    known = {workspace.resource for workspace in rows}
+    # Its row is written before its meter is started, so what has a meter and no row has been deleted.
+    yield from (_ended(desk, meter) for meter in meters if meter.resource not in known)
+    seen = see_workspaces(desk, rows)
+    for workspace in rows:
+        try:
+            yield from see(desk, workspace, seen[workspace.id])
+        except (ClientError, BotoCoreError, TrainmasterError) as error:
+            yield WorkspaceHours(workspace.name, "all", "failed", why=str(error))
+
+
+def regions_with_workspaces(desk: Desk) -> list[str]:
+    """Where workspaces are that are not deleted, or that hours are still reserved for."""
+    paid = {meter.resource.split(":")[3] for meter in Meters(desk.ledger).running() if ":workspace/" in meter.resource}
+    return sorted(paid | {workspace.region for workspace in desk.catalogue.workspaces.all()})
+
+
+def _there(seen: Seen) -> tuple[Part, ...]:
+    """What of it is paid for."""
+    if seen.status in BILLABLE:
+        return PARTS
+    return () if seen.status in {"pending", "deleted", "missing"} else ("storage",)
+
+
+def _gone(desk: Desk, workspace: Workspace, meter: Meter, seen: Seen) -> WorkspaceHours:
+    """Somebody who reserved hours just now is about to make what they are for: those are waited for, and released in the end."""
+    if meter.seen_at is None and meter.since >= desk.ledger.now() - GIVE_UP:
+        return WorkspaceHours(workspace.name, meter.part, "waiting")
+    return _ended(desk, meter, seen.since)
+
+
+def _seen(desk: Desk, workspace: Workspace, seen: Seen, part: Part) -> Iterator[WorkspaceHours]:
+    """What is there of it: a machine that was exchanged for another begins a stay of its own."""
+    kind = (seen.instance_type or workspace.instance_type) if part == "machine" else ""
+    hourly = _hourly_now(desk, workspace, part, kind)
+    metered = _metered(workspace, part, hourly)
+    if metered is None:
+        return
     books = Meters(desk.ledger)
-    for meter in books.running(workspace.resource):
-        if storage or meter.part != "storage":
-            books.end(meter)
+    running = [meter for meter in books.running(workspace.resource) if meter.part == part]
+    for meter in running:
+        if part == "machine" and meter.readings and meter.readings[-1][1].what != kind:
+            yield _ended(desk, meter)
+            running = []
+    meter = books.start(metered, whatever=True)
+    looked = books.look(meter, hourly, reading=Reading(_ALL, _ALL, kind))
+    if not running:
+        yield WorkspaceHours(workspace.name, part, "adopted", meter.first, "nobody had reserved hours for it")
+    elif looked:
+        yield _told(workspace.name, looked)
 
 
-def _metered(workspace: Workspace, part: Part) -> Metered | None:
-    hourly: Decimal = workspace.hourly_cost if part == "machine" else workspace.storage_hourly_cost
-    return Metered(workspace.resource, hourly, part, workspace.payer) if hourly else None
+def _hourly_now(desk: Desk, workspace: Workspace, part: Part, instance_type: str) -> Decimal | None:
+    """What an hour of a part costs by now; None where nobody can say any more."""
+    try:
+        rates: Rates = rates_of(desk.prices, workspace, workspace.region, instance_type=instance_type)
+    except UnknownPriceError:
+        return None
+    return rates.running if part == "machine" else rates.storage
+
+
+def _metered(workspace: Workspace, part: Part, hourly: Decimal | None = None) -> Metered | None:
+    """At its row's price where no other is known; None for what costs nothing."""
+    agreed = workspace.hourly_cost if part == "machine" else workspace.storage_hourly_cost
+    price = agreed if hourly is None else hourly
+    return Metered(workspace.resource, price, part, workspace.payer) if price else None
+
+
+def _ended(desk: Desk, meter: Meter, gone_at: datetime | None = None) -> WorkspaceHours:
+    looked = Meters(desk.ledger).end(meter, gone_at=gone_at)
+    return _told(_name(meter), looked) if looked else WorkspaceHours(_name(meter), meter.part, "metered")
+
+
+def _told(name: str, looked: Looked) -> WorkspaceHours:
+    part = looked.meter.part
+    if looked.exhausted:
+        booked = (looked.reserved or looked.settled or (None,))[-1]
+        return WorkspaceHours(name, part, "exhausted", booked, str(looked.exhausted), looked.wanted)
+    if looked.settled:
+        return WorkspaceHours(name, part, "ended" if looked.ended else "settled", looked.settled[-1])
+    if looked.released:
+        return WorkspaceHours(name, part, "released", looked.released[-1], "it never came to be")
+    return WorkspaceHours(name, part, "reserved" if looked.reserved else "metered", (looked.reserved or (None,))[-1])
+
+
+def _here(desk: Desk) -> str:
+    return f"arn:aws:trainmaster:{desk.settings.region}:{desk.account}:workspace/"
+
+
+def _name(meter: Meter) -> str:
+    """Of its slug."""
+    return meter.resource.rsplit("/", 1)[1].rpartition("-")[0]
