@@ -16,12 +16,13 @@ from urllib.parse import urlsplit
 from waitress.channel import ClientDisconnected
 from werkzeug.wrappers import Request, Response
 
-from trainmaster.embedded import autoscaling, log_searches, metric_data, policies
+from trainmaster.embedded import autoscaling, instances, log_searches, machine_images, metric_data, policies
 from trainmaster.embedded.autoscaling import Autoscaling
 from trainmaster.embedded.calls import Call
 from trainmaster.embedded.cloudwatch import Alarms
 from trainmaster.embedded.control import Control
 from trainmaster.embedded.faults import Fault, Faults
+from trainmaster.embedded.instances import Instances
 from trainmaster.embedded.journal import Journal
 from trainmaster.embedded.other_services import OtherServices
 from trainmaster.embedded.pricing import PriceListApi
@@ -29,6 +30,8 @@ from trainmaster.embedded.public_api.service import PublicApis
 from trainmaster.embedded.sagemaker.account import Account
 from trainmaster.embedded.sagemaker.api import SageMakerApi
 from trainmaster.embedded.sagemaker.serving.invocation import Invocation, InvocationAnswer
+from trainmaster.embedded.sagemaker.studio import entrance
+from trainmaster.embedded.sagemaker.studio.entrance import Entrance
 from trainmaster.embedded.sagemaker.wire import AwsError
 from trainmaster.embedded.service_quotas import ServiceQuotasApi
 from trainmaster.embedded.signatures import Signatures
@@ -56,6 +59,7 @@ class Front:
     invoke: Invoke
     alarms: Alarms
     autoscaling: Autoscaling
+    instances: Instances
     others: OtherServices
     journal: Journal
     quotas: ServiceQuotasApi
@@ -64,6 +68,7 @@ class Front:
     tally: Tally
     signatures: Signatures
     public_apis: PublicApis
+    entrance: Entrance
     recovered: threading.Event
     """Until it is set nothing that needs S3, jobs or endpoints is done: recovery would undo it."""
     _invocations: threading.BoundedSemaphore = field(default_factory=lambda: threading.BoundedSemaphore(INVOCATIONS))
@@ -79,6 +84,8 @@ class Front:
             return Call.of(request).refused(error)(environ, start_response)
         if request.path.startswith("/_trainmaster/"):
             return self.control.answer(request)(environ, start_response)
+        if request.path.startswith(entrance.PREFIX):
+            return self.entrance.answer(request)(environ, start_response)
         if self.public_apis.is_published(request):
             self.recovered.wait(RECOVERED_WITHIN)
             return self.public_apis.asked(request)(environ, start_response)
@@ -129,6 +136,10 @@ class Front:
             return self.public_apis.answer(call)
         if call.service == autoscaling.SERVICE:
             return self.autoscaling.answer(call, self._passed_on)
+        if call.service == instances.SERVICE:
+            return self.instances.answer(call, self._passed_on)
+        if call.service == machine_images.SERVICE and (named := machine_images.answered(self.account, call)):
+            return named
         if call.service == "monitoring" and call.operation.startswith("DescribeAlarms"):
             self.alarms.evaluate()
         if call.service == "monitoring" and (known := metric_data.answered(self.alarms.metrics, call)):

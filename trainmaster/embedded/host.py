@@ -20,6 +20,7 @@ from trainmaster.embedded.calls import Call
 from trainmaster.embedded.control import Control
 from trainmaster.embedded.faults import Faults
 from trainmaster.embedded.front import INVOCATIONS, Front
+from trainmaster.embedded.instances import Instances
 from trainmaster.embedded.journal import Journal
 from trainmaster.embedded.other_services import OtherServices
 from trainmaster.embedded.public_api.service import PublicApis
@@ -128,6 +129,7 @@ class Host:
             invoke=self._endpoints.invoke,
             alarms=self._endpoints.alarms,
             autoscaling=self._endpoints.autoscaling,
+            instances=Instances(self.account),
             others=others,
             journal=journal,
             quotas=ServiceQuotasApi(quotas, region, self.account.account_id),
@@ -136,6 +138,7 @@ class Host:
             tally=tally,
             signatures=signatures,
             public_apis=self._public_apis,
+            entrance=self._studio.entrance,
             recovered=self._recovered,
         )
         self._front = _Server(front, listening["front"], threads=THREADS)

@@ -88,6 +88,11 @@ class Apps:
             body = self._parts.begin(APP, app["Key"], DELETING, "delete")
         self._in_background(self._end, body)
 
+    def visited(self, app: Json) -> None:
+        """Somebody opened an app that runs in name only."""
+        with self._parts.changing(APP, app["Key"]) as body:
+            body["Visited"] = self._parts.account.now()
+
     def fail(self, app: Json, reason: str) -> None:
         """It ended by itself."""
         with self._parts.together():

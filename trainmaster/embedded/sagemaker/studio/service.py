@@ -9,6 +9,7 @@ from trainmaster.embedded.faults import Faults
 from trainmaster.embedded.sagemaker.account import Account
 from trainmaster.embedded.sagemaker.studio.apps import Apps
 from trainmaster.embedded.sagemaker.studio.domains import Domains
+from trainmaster.embedded.sagemaker.studio.entrance import Entrance
 from trainmaster.embedded.sagemaker.studio.jupyterlab import Labs
 from trainmaster.embedded.sagemaker.studio.parts import Parts
 from trainmaster.embedded.sagemaker.studio.settling import Settling
@@ -26,10 +27,13 @@ class StudioService:
         parts = Parts(account, self._settling)
         self._domains, self._spaces = Domains(parts), Spaces(parts)
         self._apps = Apps(parts, self._spaces, Labs(account, real=real_labs), faults)
+        self.entrance = Entrance(parts, self._apps)
+        """Answers presigned addresses."""
 
     @property
     def operations(self) -> Mapping[str, Operation]:
-        return {**self._domains.operations, **self._spaces.operations, **self._apps.operations}
+        parts = (self._domains, self._spaces, self._apps, self.entrance)
+        return {name: operation for part in parts for name, operation in part.operations.items()}
 
     def recover(self) -> None:
         """Take up what an earlier process left behind."""
