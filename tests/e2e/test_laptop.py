@@ -162,6 +162,8 @@ def test_up_serves_every_deployment_and_a_run_started_there_works(tmp_path: Path
             "publish-api",
             "withdraw-api",
             "approve-model",
+            "open-workspace",
+            "close-workspace",
             "stop-idle",
             "report-endpoints",
             "check-drift",

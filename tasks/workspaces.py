@@ -1,0 +1,59 @@
+"""Steps that open and close workspaces, and show what came of it. None logs or keeps an address that lets anybody in."""
+
+from __future__ import annotations
+
+from prefect import get_run_logger
+from prefect.artifacts import create_table_artifact
+
+from tasks.aws import desk_of, step
+from tasks.budget import tell_standing
+from tasks.jobs import in_region
+from trainmaster.budget.metering import Meters
+from trainmaster.settings import Settings
+from trainmaster.training.desk import Desk
+from trainmaster.workspaces import closing, opening
+from trainmaster.workspaces.request import CloseWorkspaceRequest, OpenWorkspaceRequest
+from trainmaster.workspaces.results import WorkspaceResult, closed_result, opened_result, planned_result
+from trainmaster.workspaces.workspace import Workspace
+
+
+@step(task_run_name="plan workspace {request.name}")
+def plan_workspace(request: OpenWorkspaceRequest, settings: Settings) -> WorkspaceResult:
+    """What would be made, what that costs an hour, and all that the policy has against it."""
+    with desk_of(settings) as desk:
+        planned = planned_result(opening.planned(desk, request))
+    get_run_logger().info("%s Steps: %s.", planned.sentence(), "; ".join(planned.steps) or "none")
+    for violation in planned.violations:
+        get_run_logger().warning("%s", violation)
+    return planned
+
+
+@step(task_run_name="bring up workspace {request.name}")
+def bring_up_workspace(request: OpenWorkspaceRequest, settings: Settings) -> WorkspaceResult:
+    """Its first hours reserved, made or started, and running; refused before anything is made."""
+    with desk_of(settings) as desk:
+        opened = opening.open_workspace(desk, request)
+        _tell_standings(desk, opened.workspace)
+    return opened_result(opened)
+
+
+@step(task_run_name="{request.action} workspace {request.name}")
+def take_down_workspace(request: CloseWorkspaceRequest, settings: Settings) -> WorkspaceResult:
+    """Stopped with its files kept, or deleted with them, in the region it is in; billed until AWS has confirmed it."""
+    with desk_of(settings) as desk:
+        region = desk.catalogue.workspaces.get(request.owner(settings.user_id), request.name).region
+    with desk_of(in_region(settings, region)) as desk:
+        return closed_result(closing.close_workspace(desk, request))
+
+
+@step(task_run_name="report on workspace {result.name}")
+def report_workspace(result: WorkspaceResult) -> None:
+    """A table of what it is, what it costs and what was done; how to get in `trainmaster connect` says."""
+    get_run_logger().info("%s", result.sentence())
+    key = "workspace-plan" if result.dry_run else "workspace"
+    create_table_artifact(key=key, table=result.table(), description=result.sentence())
+
+
+def _tell_standings(desk: Desk, workspace: Workspace) -> None:
+    for meter in Meters(desk.ledger).running(workspace.resource):
+        tell_standing(desk.ledger, meter.last.key)

@@ -1,0 +1,97 @@
+"""What came of opening or closing a workspace, for people and for what runs next. No address that lets anybody in is part of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from decimal import Decimal
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+from trainmaster.budget.money import shown
+from trainmaster.workspaces.closing import ClosedWorkspace
+from trainmaster.workspaces.opening import OpenedWorkspace, PlannedWorkspace
+from trainmaster.workspaces.workspace import Workspace
+
+
+class WorkspaceResult(BaseModel):
+    """A workspace as it is, or of a dry run as it would be. Amounts are US dollars an hour."""
+
+    model_config = ConfigDict(frozen=True)
+
+    name: str
+    template: str
+    service_type: str
+    status: str
+    instance_type: str
+    region: str
+    owner: str
+    hourly_cost: Decimal
+    storage_hourly_cost: Decimal
+    steps: list[str]
+    violations: list[str] = []
+    budgets: list[str] = []
+    dry_run: bool = False
+
+    def sentence(self) -> str:
+        on = f" on {self.instance_type}" if self.instance_type else ""
+        running, kept = shown(self.hourly_cost), shown(self.storage_hourly_cost)
+        costs = f"{running} an hour while it runs, {kept} an hour for its files"
+        if self.dry_run:
+            return f"Workspace {self.name} ({self.template}{on}) would cost {costs}. Nothing was done."
+        return f"Workspace {self.name} ({self.template}{on}) is {self.status}: {costs}."
+
+    def table(self) -> list[dict[str, Any]]:
+        """A row for each thing there is to know."""
+        return [{"what": what, "value": value} for what, value in self._facts() if value]
+
+    def _facts(self) -> Iterator[tuple[str, str]]:
+        yield "workspace", self.name
+        yield "template", f"{self.template} ({self.service_type})"
+        yield "status", self.status
+        yield "instance type", self.instance_type
+        yield "region", self.region
+        yield "owner", self.owner
+        yield "an hour while it runs", shown(self.hourly_cost)
+        yield "an hour for its files", shown(self.storage_hourly_cost)
+        yield "steps" if self.dry_run else "done", "; ".join(self.steps) or "nothing"
+        for number, violation in enumerate(self.violations, 1):
+            yield f"against the policy, {number}", violation
+        for budget in self.budgets:
+            yield "budget", budget
+
+
+def planned_result(plan: PlannedWorkspace) -> WorkspaceResult:
+    """Of what would be opened."""
+    return WorkspaceResult(
+        **_about(plan.workspace),
+        steps=[step.sentence() for step in plan.steps],
+        violations=list(plan.violations),
+        budgets=[standing.sentence() for standing in plan.standings],
+        dry_run=True,
+    )
+
+
+def opened_result(opened: OpenedWorkspace) -> WorkspaceResult:
+    """Of what runs."""
+    return WorkspaceResult(**_about(opened.workspace), steps=[step.sentence() for step in opened.steps])
+
+
+def closed_result(closed: ClosedWorkspace) -> WorkspaceResult:
+    """Of what was closed, or would be."""
+    steps = [step.sentence() for step in closed.steps]
+    return WorkspaceResult(**_about(closed.workspace), steps=steps, dry_run=closed.dry_run)
+
+
+def _about(workspace: Workspace) -> dict[str, Any]:
+    return {
+        "name": workspace.name,
+        "template": workspace.template,
+        "service_type": workspace.service_type,
+        "status": workspace.status,
+        "instance_type": workspace.instance_type,
+        "region": workspace.region,
+        "owner": str(workspace.user_id or "nobody"),
+        "hourly_cost": workspace.hourly_cost,
+        "storage_hourly_cost": workspace.storage_hourly_cost,
+    }
