@@ -13,8 +13,10 @@ from trainmaster.settings import Settings
 
 @flow(name="check-drift", flow_run_name="check drift")
 def check_drift(request: CheckDriftRequest) -> DriftCheck:
-    settings, check = Settings(), DriftCheck()
-    for region, name in find_captured(request, settings):
+    settings = Settings()
+    captured = find_captured(request, settings)
+    check = DriftCheck(failures=captured.failures)
+    for region, name in captured.endpoints:
         # What fails is said at the end: no endpoint keeps another from being checked.
         state = check_endpoint(name, region, request, settings, return_state=True)
         if report := checked_in(check, state, name):

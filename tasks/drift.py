@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from dataclasses import dataclass, field
 from uuid import UUID, uuid5
 
 from prefect import State, get_run_logger
@@ -16,22 +17,38 @@ from trainmaster.endpoints import checking_drift
 from trainmaster.endpoints.drift import CheckDriftRequest, DriftCheck, DriftReport
 from trainmaster.endpoints.metering import regions_with_endpoints
 from trainmaster.endpoints.pictures import picture
+from trainmaster.endpoints.watching import PASSING
 from trainmaster.settings import Settings
 
 DRIFTED = "trainmaster.drift"
 _TOLD = UUID("7b6de2ac-2f35-4d7c-8a52-3f6f1c9d5e21")
 
 
+@dataclass(frozen=True)
+class Captured:
+    """Region and name of each endpoint that captures what it is asked; and why those of a region are not known."""
+
+    endpoints: list[tuple[str, str]] = field(default_factory=list)
+    failures: list[str] = field(default_factory=list)
+
+
 @step(task_run_name="find endpoints that capture what they are asked")
-def find_captured(request: CheckDriftRequest, settings: Settings) -> list[tuple[str, str]]:
-    """Region and name of each, wherever there are endpoints; one that is asked for is looked for in the settings' region."""
+def find_captured(request: CheckDriftRequest, settings: Settings) -> Captured:
+    """Those of all regions where there are endpoints; one that is asked for is looked for in the settings' region.
+
+    A region that AWS refuses or that does not answer keeps no other from being looked at.
+    """
     with desk_of(settings) as desk:
         regions = {settings.region} if request.endpoint_name else {settings.region, *regions_with_endpoints(desk)}
-    found = []
+    found = Captured()
     for region in sorted(regions):
-        with desk_of(in_region(settings, region)) as desk:
-            found += [(region, name) for name in checking_drift.captured_endpoints(desk, request)]
-    get_run_logger().info("To be checked: %s.", ", ".join(name for _, name in found) or "no endpoint captures anything")
+        try:
+            with desk_of(in_region(settings, region)) as desk:
+                found.endpoints.extend((region, name) for name in checking_drift.captured_endpoints(desk, request))
+        except PASSING as error:
+            found.failures.append(f"endpoints in {region}: {error}")
+    names = ", ".join(name for _, name in found.endpoints)
+    get_run_logger().info("To be checked: %s.", names or "no endpoint captures anything")
     return found
 
 

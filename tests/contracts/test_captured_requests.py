@@ -24,8 +24,8 @@ class Capture:
         self.s3, self.bucket = embedded.client("s3"), embedded.environment["TRAINMASTER_BUCKET"]
         self.key = f"captured/of-a-test-{uuid4().hex[:8]}/all-traffic"
 
-    def file(self, *lines: str, at: datetime = NOW) -> None:
-        key = f"{self.key}/{at:%Y/%m/%d/%H}/{at:%M-%S}-000-{uuid4()}.jsonl"
+    def file(self, *lines: str, at: datetime = NOW, folder: str = "%Y/%m/%d/%H") -> None:
+        key = f"{self.key}/{at.strftime(folder)}/{at:%M-%S}-000-{uuid4()}.jsonl"
         self.s3.put_object(Bucket=self.bucket, Key=key, Body="".join(f"{line}\n" for line in lines).encode())
 
     def read(self, days: float = 7) -> list[CapturedRequest]:
@@ -79,6 +79,15 @@ def test_every_way_a_request_may_have_been_written(
 def test_a_line_that_is_no_record_spoils_no_other(capture: Capture) -> None:
     capture.file("not a record", line(json.dumps(HOUSE)), '{"captureData": {}}', "", "[]")
     assert [one.rows for one in capture.read()] == [None, [HOUSE], None, None]
+
+
+@pytest.mark.parametrize("folder", ["%Y/%m/%d", "%Y/%m/%d/kept", "%Y/%m/%d/12/kept", "%Y/%m/%d/77"])
+def test_a_file_outside_the_folder_of_an_hour_is_read_and_what_is_no_record_there_is_of_its_day(
+    capture: Capture, folder: str
+) -> None:
+    capture.file(line(json.dumps(HOUSE)), "not a record", folder=folder)
+    midnight = NOW.replace(hour=0, minute=0)
+    assert [(one.at, one.rows) for one in capture.read()] == [(NOW, [HOUSE]), (midnight, None)]
 
 
 def test_what_proved_the_endpoint_is_not_what_anybody_asked_for(capture: Capture) -> None:

@@ -9,11 +9,13 @@ from uuid import uuid4
 
 import pytest
 
+from flows.check_drift import check_drift
 from flows.reconcile import reconcile
 from flows.stop_idle import stop_idle
 from trainmaster.budget.budgets import Payer
 from trainmaster.budget.ledger import Ledger, open_ledger
 from trainmaster.budget.metering import Metered, Meters
+from trainmaster.endpoints.drift import CheckDriftRequest
 from trainmaster.endpoints.watching import StopIdleRequest
 from trainmaster.errors import JobsLeftError
 from trainmaster.settings import Settings
@@ -54,6 +56,11 @@ def test_a_region_that_is_refused_keeps_no_other_from_being_counted_and_the_run_
         reconcile(ReconcileRequest())
     [left] = [one for one in Meters(ledger).running() if one.resource.endswith(metered)]
     assert NOBODYS in left.resource
+
+
+def test_a_region_that_is_refused_keeps_no_other_from_being_checked_for_drift_and_the_run_fails(metered: str) -> None:
+    with pytest.raises(JobsLeftError, match=rf"(?s)endpoints in {NOBODYS}: .*"):
+        check_drift(CheckDriftRequest())
 
 
 def test_a_region_that_is_refused_keeps_no_other_from_being_watched_and_the_run_fails(metered: str) -> None:

@@ -7,6 +7,7 @@ import binascii
 import csv
 import io
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
 Row = Mapping[str, Any]
+_HOUR = re.compile(r"/\d{4}/\d\d/\d\d/([01]\d|2[0-3])/[^/]+$")
 
 
 @dataclass(frozen=True)
@@ -44,15 +46,15 @@ def captured_requests(
         for page in pages.paginate(Bucket=address.bucket, Prefix=f"{address.key.rstrip('/')}/{day:%Y/%m/%d}/"):
             for found in page.get("Contents", []):
                 if found["Key"].endswith(".jsonl"):
-                    for one in _requests(s3, address.bucket, found["Key"], columns):
+                    for one in _requests(s3, address.bucket, found["Key"], columns, day):
                         if since <= one.at <= until:
                             yield one
         day -= timedelta(days=1)
 
 
-def _requests(s3: S3Client, bucket: str, key: str, columns: Sequence[str]) -> Iterator[CapturedRequest]:
+def _requests(s3: S3Client, bucket: str, key: str, columns: Sequence[str], day: datetime) -> Iterator[CapturedRequest]:
     body = s3.get_object(Bucket=bucket, Key=key)["Body"]
-    written = _hour_of(key)
+    written = _hour_of(key, day)
     try:
         for line in body.iter_lines():
             if line.strip() and (found := _request(line, columns, written)):
@@ -106,7 +108,7 @@ def _cell(text: str) -> float | str:
         return text
 
 
-def _hour_of(key: str) -> datetime:
-    """The hour a file is filed under, which AWS puts into its key."""
-    year, month, day, hour = key.split("/")[-5:-1]
-    return datetime(int(year), int(month), int(day), int(hour), tzinfo=UTC)
+def _hour_of(key: str, day: datetime) -> datetime:
+    """The hour a file is filed under, which AWS puts into its key; the day where somebody else put it there."""
+    hour = _HOUR.search(key)
+    return day.replace(hour=int(hour[1])) if hour else day
