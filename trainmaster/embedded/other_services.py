@@ -12,6 +12,7 @@ from moto.moto_server.werkzeug_app import (
 )
 from werkzeug.wrappers import Response
 
+from trainmaster.embedded import managed_policies
 from trainmaster.embedded.calls import Call
 from trainmaster.embedded.sagemaker.wire import AwsError
 
@@ -32,6 +33,8 @@ class OtherServices:
         environ["wsgi.input"] = io.BytesIO(call.request.get_data())
         if call.service and self._lacks(call):
             raise _lacking(f"the service {call.service}")
+        if call.service == "iam" and call.operation.startswith("Attach"):
+            managed_policies.make_known(call)
         try:
             response = Response.from_app(self._moto, environ, buffered=True)
         except NotImplementedError:

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from trainmaster.workspaces.canvas import Canvas
+from trainmaster.workspaces.ec2 import Ec2
 from trainmaster.workspaces.kinds import Kind
 from trainmaster.workspaces.studio import Studio
 from trainmaster.workspaces.studio_lab import StudioLab
 from trainmaster.workspaces.workspace import ServiceType
 
 KINDS: Mapping[ServiceType, Kind] = {
+    "ec2": Ec2(),
     "sagemaker_studio": Studio(),
     "sagemaker_canvas": Canvas(),
     "sagemaker_lab": StudioLab(),

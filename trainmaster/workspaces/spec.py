@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 from pydantic import Field
 
 from trainmaster.budget.money import Dollars
@@ -16,6 +18,7 @@ class Spec(Part):
     tags: dict[str, str] = Field(default_factory=dict)
     data_classification: str = ""
     max_hourly_cost: Dollars | None = None
+    address: Annotated[str, Field(description="The one that reaches it, where its template opens a port.")] = ""
 
 
 def spec_of(workspace: Workspace) -> Spec:
