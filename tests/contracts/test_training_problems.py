@@ -402,3 +402,21 @@ def test_a_job_with_a_warm_pool_is_settled_when_the_pool_is_over_and_with_it(des
     assert settled.deployment.has_ended
     assert settled.deployment.actual_cost == settled.reservation.bill
     assert not list(desk.deployments.open_jobs())
+
+
+# The policy
+
+
+def test_what_the_policy_does_not_give_is_refused_and_what_it_gives_is_launched(
+    at: Callable[..., Desk], tmp_path: Path
+) -> None:
+    file = tmp_path / "policy.yaml"
+    file.write_text(
+        "default_role: small\nroles:\n  small:\n    instance_types: [ml.m5.*]\n    required_tags: [project]\n"
+    )
+    desk = at(policy_file=file)
+    with pytest.raises(TrainingRefusedError) as refused:
+        prepare_training(desk, request(desk, instance_type="ml.c5.xlarge"))
+    assert [problem.kind for problem in refused.value.problems] == ["policy", "policy"]
+    assert "Nearest allowed: ml.m5.xlarge." in str(refused.value)
+    assert prepare_training(desk, request(desk, tags={"project": "cats"})).job_name

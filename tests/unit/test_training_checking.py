@@ -20,6 +20,7 @@ from trainmaster.training.checking import Bucket, Circumstances, Role, Room, Ver
 from trainmaster.training.problems import Problem
 from trainmaster.training.request import TrainingRequest
 from trainmaster.training.sizing import MemoryNeed
+from trainmaster.workspaces.policy import Policy
 
 USER = UUID("7153111e-0000-4000-8000-000000000001")
 ROLE = "arn:aws:iam::123456789012:role/Trainer"
@@ -433,3 +434,49 @@ def test_a_type_too_small_for_the_model_is_a_note() -> None:
     assert not verdict.problems
     assert "Llama-70B (70 billion parameters, all its parameters)" in verdict.notes[0]
     assert "1 × ml.g5.xlarge has 24 GB" in verdict.notes[0]
+
+
+class TestPolicy:
+    POLICY = Policy.model_validate(
+        {
+            "default_role": "researcher",
+            "roles": {
+                "researcher": {
+                    "instance_types": ["ml.m5.*"],
+                    "max_hourly_cost": "0.20",
+                    "data_classifications": ["public"],
+                    "required_tags": ["project"],
+                },
+                "owner": {},
+            },
+            "teams": {"board": "owner"},
+        }
+    )
+
+    def judged(self, around: Circumstances = FINE, **choices: Any) -> Verdict:
+        return judge(request(**choices), around, shipped_prices(), policy=self.POLICY)
+
+    def test_what_the_role_does_not_have_is_said_with_all_the_other_problems(self) -> None:
+        verdict = self.judged(instance_type="ml.g4dn.xlarge", user_id="", data_classification="secret")
+        assert [problem.kind for problem in verdict.problems] == ["request", *["policy"] * 4]
+        said = [problem.message.partition(":")[0] for problem in verdict.problems[1:]]
+        assert said == ["instance_types", "max_hourly_cost", "data_classifications", "required_tags"]
+
+    def test_what_the_role_has_is_no_problem(self) -> None:
+        assert not self.judged(data_classification="public", tags={"project": "cats"}).problems
+
+    def test_another_role_of_the_team_is_held_back_by_its_own_rules_alone(self) -> None:
+        assert not self.judged(instance_type="ml.g4dn.xlarge", team="board").problems
+
+    def test_fallbacks_are_held_against_it_too(self) -> None:
+        allowed = {"data_classification": "public", "tags": {"project": "cats"}}
+        problems = self.judged(instance_types=["ml.g4dn.xlarge"], **allowed).problems
+        assert [problem.message.partition(":")[0] for problem in problems] == ["instance_types", "max_hourly_cost"]
+        assert "Nearest allowed: ml.m5." in problems[0].remedy
+
+    def test_that_nobody_knows_a_price_is_said_once(self) -> None:
+        problems = self.judged(instance_type="ml.m5.huge", data_classification="public", tags={"project": "x"}).problems
+        assert [problem.kind for problem in problems] == ["instance_type"]
+
+    def test_a_job_that_was_launched_is_followed_whatever_the_policy_says_now(self) -> None:
+        assert not self.judged(replace(FINE, launched=True), instance_type="ml.g4dn.xlarge").problems

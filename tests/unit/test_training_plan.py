@@ -40,7 +40,8 @@ def test_the_same_request_gives_the_same_plan() -> None:
 
 
 OTHER: dict[str, Any] = {
-    "attempt": 2, "budget_limit": Decimal("2.00"), "checkpoint_s3_uri": "s3://bucket-1/kept/", "data_uri": "s3://bucket-1/other/",
+    "attempt": 2, "budget_limit": Decimal("2.00"), "checkpoint_s3_uri": "s3://bucket-1/kept/",
+    "data_classification": "public", "data_uri": "s3://bucket-1/other/",
     "dry_run": True, "enable_profiler": True, "enable_tensorboard": True, "environment": {"A": "1"}, "experiment": "e",
     "fall_back_to_on_demand": True, "hyperparameters": {"seed": 1}, "instance_count": 2, "instance_type": "ml.m5.xlarge",
     "instance_types": ["ml.m5.xlarge"], "max_runtime_seconds": 60, "max_wait_seconds": 90000, "migrate_missing": True,
@@ -51,8 +52,11 @@ OTHER: dict[str, Any] = {
     "warm_pool_seconds": 60,
 }  # fmt: skip
 """Another value than the default of every field."""
-WAYS = {"attempt", "dry_run", "wait", "migrate_missing", "on_over_budget", "instance_types", "fall_back_to_on_demand"}
-"""Fields that decide when, how often and by which way a job is launched, and nothing of the job itself."""
+WAYS = {
+    "attempt", "dry_run", "wait", "migrate_missing", "on_over_budget", "instance_types", "fall_back_to_on_demand",
+    "data_classification",
+}  # fmt: skip
+"""Fields that decide whether, when, how often and by which way a job is launched, and nothing of the job itself."""
 
 
 def test_whatever_decides_the_result_or_the_cost_changes_the_fingerprint_and_nothing_else_does() -> None:

@@ -82,6 +82,7 @@ SENT: list[tuple[dict[str, Any], str, Any]] = [
     ({}, "ExperimentConfig.ExperimentName", "cats"),
     ({}, "ExperimentConfig.RunName", "{job}"),
     ({"tags": {"team": "vision"}}, "Tags.team", "vision"),
+    ({"data_classification": "public"}, "Tags.trainmaster:data-classification", "public"),
     ({"tags": {FINGERPRINT_TAG: "forged"}}, f"Tags.{FINGERPRINT_TAG}", "{fingerprint}"),
 ]  # fmt: skip
 

@@ -36,6 +36,7 @@ _PATTERNS: Mapping[str, str] = {
     "training_config_id": f"{_UUID}; `trainmaster configs list` shows yours",
     "user_id": _UUID,
     "team": "letters, digits, dots, dashes, at most 63",
+    "data_classification": "lower-case letters, digits and hyphens",
     "data_uri": _S3,
     "checkpoint_s3_uri": _S3,
     "model_name": _NAME,

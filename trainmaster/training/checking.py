@@ -18,9 +18,11 @@ from trainmaster.budget.hardware import hardware_of, has_own_disks
 from trainmaster.budget.money import micro_up, shown
 from trainmaster.budget.prices import PriceList
 from trainmaster.errors import OverBudgetError, UnknownPriceError
+from trainmaster.training.allowed import policy_problems
 from trainmaster.training.problems import Problem
 from trainmaster.training.request import TrainingRequest
 from trainmaster.training.sizing import MemoryNeed, can_hold, gpu_memory_gb
+from trainmaster.workspaces.policy import Policy
 
 LONG_SECONDS = 3600
 """A spot job that may run for longer has to keep checkpoints, or an interruption costs more than spot saves."""
@@ -100,8 +102,10 @@ def judge(
     *,
     checkpoints: bool = True,
     need: MemoryNeed | None = None,
+    policy: Policy | None = None,
 ) -> Verdict:
-    """Every problem at once. `checkpoints`: whether the trainer goes on from them; `need`: what its model takes, if that is known."""
+    """Every problem at once. `checkpoints`: whether the trainer goes on from them; `need`: what its model takes, if that is known;
+    `policy`: what the role of whoever asks has, where there is one to hold it against."""
     region = circumstances.region
     elsewhere = list(_platform(request, prices, region))
     approval, unpayable = (None, []) if _is_lambda(request.instance_type) else _approve(request, prices, region, need)
@@ -116,6 +120,7 @@ def judge(
             *_keys(request, circumstances),
             *_spot(request, approval, checkpoints=checkpoints),
             *_quotas(request, circumstances, approval),
+            *(policy_problems(policy, request, prices, region, priced=approval is not None) if policy else ()),
         ]
     notes = [*circumstances.notes]
     if approval and not circumstances.launched:

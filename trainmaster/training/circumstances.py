@@ -19,6 +19,7 @@ from trainmaster.training.checking import Bucket, Circumstances, Role, Room, Ver
 from trainmaster.training.desk import Desk
 from trainmaster.training.request import TrainingRequest
 from trainmaster.training.sizing import MemoryNeed
+from trainmaster.workspaces.policy_file import load_policy
 
 _ROLE_ARN = re.compile(r"arn:aws[a-z-]*:iam::\d{12}:role/[\w+=,.@/-]+")
 _TRUSTED = "sagemaker.amazonaws.com"
@@ -40,7 +41,8 @@ def find_problems(
     botocore's errors when AWS does not answer; what it denies us to see is a note.
     """
     around = look_around(desk, request, job_name)
-    return judge(request, around, desk.prices, checkpoints=checkpoints, need=need)
+    policy = load_policy(desk.settings)
+    return judge(request, around, desk.prices, checkpoints=checkpoints, need=need, policy=policy)
 
 
 def look_around(desk: Desk, request: TrainingRequest, job_name: str = "") -> Circumstances:

@@ -18,7 +18,10 @@ from trainmaster.training.trainers import Trainer
 FINGERPRINT_TAG = "trainmaster:fingerprint"
 INSTALLATION_TAG = "trainmaster:installation"
 """By which reconciling knows the jobs that are its own to stop."""
-OUR_TAGS = (FINGERPRINT_TAG, "trainmaster:model", "trainmaster:attempt", "trainmaster:budget-usd", INSTALLATION_TAG)
+DATA_TAG = "trainmaster:data-classification"
+OUR_TAGS = (
+    FINGERPRINT_TAG, "trainmaster:model", "trainmaster:attempt", "trainmaster:budget-usd", INSTALLATION_TAG, DATA_TAG,
+)  # fmt: skip
 OUR_VARIABLES = {"PIP_QUIET": "1"}
 """The toolkit installs requirements.txt: errors are news, what is there is not."""
 CODE_CHANNEL = "code"
@@ -195,6 +198,7 @@ def _tags(request: TrainingRequest, inputs: TrainingInputs, fingerprint: str, pl
         "trainmaster:attempt": str(request.attempt),
         "trainmaster:budget-usd": str(request.budget_limit),
         INSTALLATION_TAG: place.installation,
+        **_given(**{DATA_TAG: request.data_classification}),
     }
 
 

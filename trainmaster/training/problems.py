@@ -7,7 +7,7 @@ from typing import Literal
 
 Kind = Literal[
     "platform", "config", "datasets", "instance_type", "hyperparameters", "secret", "role", "bucket", "network", "spot",
-    "quota", "price", "budget", "request",
+    "quota", "price", "budget", "policy", "request",
 ]  # fmt: skip
 
 

@@ -95,6 +95,16 @@ class JobChoices(BaseModel):
         ),
     ] = ""
 
+    data_classification: Annotated[
+        str,
+        Field(
+            title="Data classification",
+            description="Of what is trained on, as the policy names them: such as public or confidential.",
+            pattern=r"^[a-z0-9-]{0,60}$",
+        ),
+    ] = ""
+    tags: Annotated[dict[str, str], Field(title="Tags", description="Of the job, in addition to Trainmaster's.")] = {}
+
     def paid_by(self, payer: Payer) -> Self:
         """The same request with nobody left out who pays: those it names, else `payer`."""
         user_id = self.user_id or str(payer.user_id or "")
@@ -142,6 +152,7 @@ _FORM = (
     "training_config_id", "data_uri", "model_name", "budget_limit", "on_over_budget", "instance_type", "instance_count",
     "max_runtime_seconds", "use_spot_instances", "max_wait_seconds", "instance_types", "fall_back_to_on_demand",
     "volume_size_gb", "hyperparameters", "migrate_missing", "dry_run", "wait", "attempt", "user_id", "team",
+    "data_classification", "tags",
 )  # fmt: skip
 """What people are asked first: pydantic would begin with the fields every way of starting a run has."""
 
@@ -263,7 +274,6 @@ class TrainingRequest(JobChoices):
         dict[str, str],
         Field(title="Environment", description="Variables of the container; no secrets, give their references."),
     ] = {}
-    tags: Annotated[dict[str, str], Field(title="Tags", description="Of the job, in addition to Trainmaster's.")] = {}
     experiment: Annotated[
         str,
         Field(
@@ -350,6 +360,7 @@ def decides(request: TrainingRequest) -> dict[str, Any]:
         "dry_run",
         "wait",
         "migrate_missing",
+        "data_classification",
         "on_over_budget",
         "instance_types",
         "fall_back_to_on_demand",
