@@ -131,7 +131,7 @@ def test_an_unknown_field_matches_nothing(pricing: Any) -> None:
 
 def test_services_tell_their_attributes_and_those_their_values(pricing: Any) -> None:
     services = {each["ServiceCode"]: each["AttributeNames"] for each in pricing.describe_services()["Services"]}
-    assert set(services) == {"AmazonEC2", "AmazonEFS", "AmazonSageMaker"}
+    assert set(services) == {"AmazonEC2", "AmazonEFS", "AmazonSageMaker", "CodeBuild"}
     assert "platoinstancetype" in services["AmazonSageMaker"]
     assert "platoinstancetype" not in services["AmazonEC2"]
     pages = pricing.get_paginator("get_attribute_values").paginate(

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from trainmaster.budget.price_list import Offered, Offers, queries
-from trainmaster.budget.prices import SESSION, STORAGE, Use
+from trainmaster.budget.prices import BUILDER, SESSION, STORAGE, Use
 
 
 def product(usagetype: str, *usd: str, unit: str = "Hrs", currency: str = "USD", **attributes: str) -> str:
@@ -123,6 +123,12 @@ def test_an_hour_of_canvas_is_a_session_and_no_model_that_is_built_in_it() -> No
     built = product("USE1-Canvas:CreateModelRequest-Tier0", "30", unit="Hrs")
     found = offered(product("USE1-Canvas:Session-Hrs", "1.9"), built, use="canvas")
     assert [(price.item, price.usd) for price in found.prices] == [(SESSION, Decimal("1.9"))]
+
+
+def test_a_build_is_priced_by_the_minute_and_kept_by_the_hour() -> None:
+    others = [product(f"USE1-Build-Min:{kind}", "0.01", unit="minutes") for kind in ("ARM:g1.large", "Linux:g1.small")]
+    found = offered(product("USE1-Build-Min:Linux:g1.large", "0.02", unit="minutes"), *others, use="build")
+    assert [(price.item, price.usd) for price in found.prices] == [(BUILDER, Decimal("1.20"))]
 
 
 @pytest.mark.parametrize("usagetype", ["USE1-IATimedStorage-ByteHrs", "USE1-TimedStorage-Z-ByteHrs"])

@@ -12,6 +12,7 @@ import pytest
 
 from trainmaster.budget.hardware import hardware_of
 from trainmaster.budget.prices import (
+    BUILDER,
     HOURS_PER_MONTH,
     SESSION,
     STORAGE,
@@ -44,6 +45,9 @@ class TestShippedPrices:
         assert shipped_prices().instance(SESSION, "canvas", "us-east-1").usd == Decimal("1.90")
         assert shipped_prices().storage_hour(672, "us-east-1", "efs") == Decimal("0.30")
 
+    def test_the_machine_that_makes_images_costs_by_the_hour_of_its_minutes(self) -> None:
+        assert shipped_prices().instance(BUILDER, "build", "us-east-1").usd == Decimal("1.20")
+
     @pytest.mark.parametrize("region", ["eu-west-1", "mars-1"])
     def test_neither_has_a_price_where_nobody_said_one(self, region: str) -> None:
         with pytest.raises(UnknownPriceError, match=f"canvas.*{region}"):
@@ -62,7 +66,7 @@ class TestShippedPrices:
 
     def test_each_type_is_one_whose_hardware_is_known_and_named_as_its_service_names_it(self) -> None:
         for price in shipped_prices():
-            if price.item not in {STORAGE, SESSION}:
+            if price.item not in {STORAGE, SESSION, BUILDER}:
                 assert hardware_of(price.item), price
                 assert price.item.startswith("ml.") == (price.use != "ec2"), price
 

@@ -5,15 +5,16 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
-from trainmaster.budget.prices import SESSION, STORAGE, Price, Use
+from trainmaster.budget.prices import BUILDER, SESSION, STORAGE, Price, Use
 
 _INSTANCE = r"[a-z0-9-]+\.[a-z0-9-]+"
 _PLACE = r"(?:[A-Z0-9]+-)?"  # such as USE1-; EC2 in us-east-1 has none
 _HOURS, _GB_MONTHS = {"hrs", "hours", "hour"}, {"gb-mo", "gb-month", "gbmonth"}
+_MINUTES = {"minutes", "minute", "mins"}
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,8 @@ class Query:
     usage_type: re.Pattern[str]
     units: frozenset[str]
     part: str = ""
+    times: int = 1
+    """How many of AWS's units are one of ours: 60 where it prices minutes."""
 
     def item(self, usage_type: str) -> str | None:
         """The instance type, SESSION or STORAGE, that a product of this usage type prices; None for one that is not meant."""
@@ -50,6 +53,9 @@ def queries(use: Use, region: str) -> tuple[Query, ...]:
     place = {"regionCode": region}
     if use == "canvas":
         return (_query("AmazonSageMaker", place, f"Canvas:({SESSION})", _HOURS, f"Canvas:{SESSION}"),)
+    if use == "build":
+        builds = _query("CodeBuild", place, rf"Build-Min:Linux:({re.escape(BUILDER)})", _MINUTES, "Build-Min:Linux:g1")
+        return (replace(builds, times=60),)
     if use == "efs":
         return (_query("AmazonEFS", place | {"productFamily": "Storage"}, "TimedStorage-ByteHrs", _GB_MONTHS),)
     if use == "ec2":
@@ -95,7 +101,7 @@ class Offers:
             if item is None or attributes.get("regionCode", self._region) != self._region:
                 continue
             try:
-                amounts = {amount for amount in _amounts(product, query.units) if amount}
+                amounts = {amount * query.times for amount in _amounts(product, query.units) if amount}
             except ValueError as error:
                 self._wrong.setdefault(item, str(error))
             except KeyError as lacking:

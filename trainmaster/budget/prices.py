@@ -14,11 +14,13 @@ from typing import Literal, get_args
 
 from trainmaster.errors import NotConfiguredError, UnknownPriceError
 
-Use = Literal["training", "hosting", "studio", "ec2", "canvas", "efs"]
+Use = Literal["training", "hosting", "studio", "ec2", "canvas", "efs", "build"]
 USES: tuple[Use, ...] = get_args(Use)
 STORAGE = "storage-gb-month"
 SESSION = "Session-Hrs"
 """As AWS calls an hour in which somebody is logged into Canvas, which has no instance types."""
+BUILDER = "g1.large"
+"""As AWS calls the machine of CodeBuild that container images are made on; AWS prices its minutes, we keep the hour of them."""
 COLUMNS = ("region", "use", "item", "usd", "as_of", "source")
 HOURS_PER_MONTH = Decimal(672)
 """Of the shortest month. AWS divides a monthly price by the month at hand, so an hour never costs more than this says:
@@ -27,7 +29,7 @@ https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/ebs-volume-types.html and EB
 
 @dataclass(frozen=True)
 class Price:
-    """US dollars per hour of one instance or SESSION (of STORAGE: per GB and month), as of an ISO date, by the source named."""
+    """US dollars per hour of one instance, SESSION or BUILDER (of STORAGE: per GB and month), as of an ISO date, by the source named."""
 
     region: str
     use: Use

@@ -24,13 +24,18 @@ from trainmaster.errors import NotConfiguredError
 
 OWN_LIST = "price-list.csv"
 """In the state folder, with the columns of the shipped prices: what this AWS charges from now on."""
-SERVICES = ("AmazonEC2", "AmazonEFS", "AmazonSageMaker")
+SERVICES = ("AmazonEC2", "AmazonEFS", "AmazonSageMaker", "CodeBuild")
 _FORMAT = "aws_v1"
 _TERM, _RATE = "JRTCKXETXF", "6YS6EN2CT7"  # AWS's own codes for on-demand, and for its one rate
 _SAGEMAKER: dict[Use, tuple[str, str, str]] = {
     "training": ("Training", "Train:", "Train:VolumeUsage.gp2"),
     "hosting": ("Hosting", "Host:", "Host:VolumeUsage.gp2"),
     "studio": ("Studio-JupyterLab", "Studio:JupyterLab-", "Studio:VolumeUsage.gp3"),
+}
+_BY_USE: dict[Use, tuple[str, str, str, str]] = {
+    "efs": ("AmazonEFS", "Amazon Elastic File System", "TimedStorage-ByteHrs", "Storage"),
+    "canvas": ("AmazonSageMaker", "Amazon SageMaker", "Canvas:{item}", "ML Canvas"),
+    "build": ("CodeBuild", "AWS CodeBuild", "Build-Min:Linux:{item}", "Compute"),
 }
 _PLACES = {
     "us-east-1": "USE1", "us-east-2": "USE2", "us-west-1": "USW1", "us-west-2": "USW2", "ca-central-1": "CAN1",
@@ -97,9 +102,14 @@ def _listed(prices: PriceList) -> list[Product]:
 def _offered(price: Price) -> Iterator[Product]:
     """The price's product, and where AWS has one, the free tier's beside it."""
     attributes, family = _attributes(price)
-    yield _product(price, family, attributes, f"{price.usd:.10f}")
+    yield _product(price, family, attributes, f"{price.usd / _units(price):.10f}")
     if price.use == "training" and price.item == "ml.m5.xlarge":
         yield _product(price, family, attributes, "0.0000000000")
+
+
+def _units(price: Price) -> int:
+    """How many of the units AWS prices are one of ours."""
+    return 60 if price.use == "build" else 1
 
 
 def _attributes(price: Price) -> tuple[dict[str, str], str]:
@@ -121,13 +131,13 @@ def _attributes(price: Price) -> tuple[dict[str, str], str]:
         }  # fmt: skip
         return {**where, **service, **machine, **_inside(price.item)}, "Compute Instance"
     place = f"{_place(price.region)}-"
-    if price.use == "efs":
-        service = {"servicecode": "AmazonEFS", "servicename": "Amazon Elastic File System"}
-        volume = {"usagetype": f"{place}TimedStorage-ByteHrs", "operation": "", "storageClass": "General Purpose"}
-        return {**where, **service, **volume}, "Storage"
+    if price.use in _BY_USE:
+        servicecode, name, usage, family = _BY_USE[price.use]
+        service = {"servicecode": servicecode, "servicename": name}
+        storage = {"storageClass": "General Purpose"} if price.item == STORAGE else {}
+        usage = usage.format(item=price.item)
+        return {**where, **service, "usagetype": f"{place}{usage}", "operation": "", **storage}, family
     service = {"servicecode": "AmazonSageMaker", "servicename": "Amazon SageMaker"}
-    if price.use == "canvas":
-        return {**where, **service, "usagetype": f"{place}Canvas:{price.item}", "operation": ""}, "ML Canvas"
     component, before, volume_usage = _SAGEMAKER[price.use]
     if price.item == STORAGE:
         classified = volume_usage.rpartition(".")[0]
@@ -155,6 +165,8 @@ def _product(price: Price, family: str, attributes: dict[str, str], usd: str) ->
     said = "\n".join((price.region, price.use, price.item, "free" if float(usd) == 0 else ""))
     sku = base64.b32encode(hashlib.sha256(said.encode()).digest()).decode()[:16]
     unit, thing = ("GB-Mo", "GB-month") if price.item == STORAGE else ("Hrs", "hour")
+    if _units(price) != 1:
+        unit, thing = "minutes", "minute"
     rate = {
         "rateCode": f"{sku}.{_TERM}.{_RATE}",
         "unit": unit,
