@@ -20,7 +20,6 @@ BUILDER_ROLE = "trainmaster-image-builder"
 REPOSITORIES = "trainmaster-workspaces"
 FOLDER = "workspaces/images"
 """In the bucket, where the Dockerfiles are kept."""
-BUILD_MACHINE = "general1.large"
 BUILD_MINUTES, QUEUED_MINUTES = 60, 30
 """At most: CodeBuild itself ends a build then."""
 IMAGE_FINGERPRINT_TAG = "trainmaster:image-fingerprint"
@@ -116,7 +115,7 @@ class Wanted:
             "environment": {
                 "type": "LINUX_CONTAINER",
                 "image": "aws/codebuild/standard:7.0",
-                "computeType": f"BUILD_{BUILD_MACHINE.upper().replace('.', '_')}",
+                "computeType": "BUILD_GENERAL1_LARGE",
                 "privilegedMode": True,
             },
             "serviceRole": self.role_arn,
