@@ -178,6 +178,21 @@ def test_what_was_rejected_is_refused_with_the_reason(another: tuple[str, regist
         registry.resolve(jobs.sagemaker, group, 1)
 
 
+def test_the_same_decision_again_without_a_reason_keeps_the_one_that_was_given(
+    another: tuple[str, registry.Registered], jobs: Any
+) -> None:
+    group, version = another
+    for decision, why, kept in (
+        ("Approved", "looked good", "looked good"),
+        ("Approved", "", "looked good"),
+        ("Approved", "and measured", "and measured"),
+        ("Rejected", "prices villas too low", "prices villas too low"),
+        ("Approved", "", ""),  # what spoke against it does not speak for it
+    ):
+        found = registry.describe_version(jobs.sagemaker, group, version.version)
+        assert registry.decide(jobs.sagemaker, found, decision, why).why == kept  # type: ignore[arg-type]
+
+
 def test_a_group_or_version_that_is_not_there_is_refused_with_those_that_are(
     another: tuple[str, registry.Registered], jobs: Any
 ) -> None:

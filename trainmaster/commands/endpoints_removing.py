@@ -28,9 +28,9 @@ def add_commands(subcommands: Subparsers) -> None:
         "remove all that costs money: endpoints, public APIs, what was made for them",
         _teardown,
     )
-    teardown_.add_argument(
-        "endpoints", nargs="*", metavar="ENDPOINT", help="only these; all in this region without any"
-    )
+    which = teardown_.add_mutually_exclusive_group(required=True)
+    which.add_argument("endpoints", nargs="*", default=[], metavar="ENDPOINT", help="these")
+    which.add_argument("--all", action="store_true", help="every one of Trainmaster's in this account and region")
     for parser in (remove_, teardown_):
         parser.add_argument(
             "--yes", action="store_true", help="really do it; without it, only say what would be removed"
@@ -72,6 +72,6 @@ def _teardown(args: argparse.Namespace, settings: Settings) -> int:
     elif not torn:
         say("There is nothing of Trainmaster's endpoints in this account and region.")
     elif not args.yes:
-        named = "".join(f" {name}" for name in args.endpoints)
-        note(f"Nothing was removed. Do it: trainmaster endpoints teardown{named} --yes")
+        named = " ".join(args.endpoints) or "--all"
+        note(f"Nothing was removed. Do it: trainmaster endpoints teardown {named} --yes")
     return FAILED if any(one.failure for one in torn) else DONE

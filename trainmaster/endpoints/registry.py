@@ -129,7 +129,9 @@ def describe_arn(sagemaker: SageMakerClient, arn: str) -> Registered | None:
 
 
 def decide(sagemaker: SageMakerClient, found: Registered, decision: Decision, why: str) -> Registered:
-    """Approve or reject a version, with the reason for those who ask later. Safe to repeat."""
+    """Approve or reject a version, with the reason for those who ask later: the same again without one keeps the one there is."""
+    if found.status == decision:
+        why = why or found.why
     if (found.status, found.why) != (decision, why):
         sagemaker.update_model_package(
             ModelPackageArn=found.arn, ModelApprovalStatus=decision, ApprovalDescription=why[:1024]
