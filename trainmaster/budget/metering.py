@@ -264,11 +264,14 @@ class Meters:
 
 
 def tranche_title(key: str) -> str:
-    """For people, what a tranche's key stands for: *endpoint house-prices, hours 6 to 12*; any other key as it is."""
+    """For people, what a tranche's key stands for: *endpoint house-prices, hours 6 to 12* or *storage of workspace notes-1b3c5d7e, hours
+    0 to 6*; any other key as it is."""
     named = _KEY.fullmatch(key)
     if not named:
         return key
-    thing = named["name"].split("@")[0].rsplit(":", 1)[-1].replace("/", " ", 1)
+    resource, _, part = named["name"].partition("@")
+    thing = resource.rsplit(":", 1)[-1].replace("/", " ", 1)
+    thing = f"{part} of {thing}" if thing.startswith("workspace ") else thing
     hours, number = TRANCHE // timedelta(hours=1), int(named["number"])
     return f"{thing}, hours {number * hours} to {(number + 1) * hours}"
 

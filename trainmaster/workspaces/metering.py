@@ -128,7 +128,7 @@ def _gone(desk: Desk, workspace: Workspace, meter: Meter, seen: Seen) -> Workspa
     """Somebody who reserved hours just now is about to make what they are for: those are waited for, and released in the end."""
     if meter.seen_at is None and meter.since >= desk.ledger.now() - GIVE_UP:
         return WorkspaceHours(workspace.name, meter.part, "waiting")
-    return _ended(desk, meter, seen.since)
+    return _ended(desk, meter, seen.since if seen.status == "stopped" else None)
 
 
 def _seen(desk: Desk, workspace: Workspace, seen: Seen, part: Part) -> Iterator[WorkspaceHours]:
