@@ -26,11 +26,13 @@ from waiting import ENDS_WITHIN, IMAGE, until
 from werkzeug.test import Client as WsgiClient
 
 from trainmaster.embedded.autoscaling import Autoscaling
+from trainmaster.embedded.builds import Builds
 from trainmaster.embedded.cloudwatch import Alarms
 from trainmaster.embedded.control import Control
 from trainmaster.embedded.faults import Faults
 from trainmaster.embedded.front import INVOCATIONS, Front
 from trainmaster.embedded.host import THREADS
+from trainmaster.embedded.instances import Instances
 from trainmaster.embedded.journal import Journal
 from trainmaster.embedded.other_services import OtherServices
 from trainmaster.embedded.public_api.service import PublicApis
@@ -89,7 +91,7 @@ class TestFront:
     @pytest.mark.parametrize(
         ("service", "operation", "request_"),
         [
-            ("sagemaker", "list_domains", {}),
+            ("sagemaker", "list_hubs", {}),
             ("sagemaker-runtime", "invoke_endpoint_async", {"EndpointName": "x", "InputLocation": "s3://x/y"}),
             ("sagemaker-runtime", "invoke_endpoint_with_response_stream", {"EndpointName": "x", "Body": b""}),
             ("sagemaker-runtime", "invoke_endpoint", {"EndpointName": "x", "Body": b"", "TargetModel": "a.tar.gz"}),
@@ -437,6 +439,8 @@ def front_of(
         invoke=invoke,
         alarms=Alarms(account, InvocationMetrics()),
         autoscaling=Autoscaling(account, InvocationMetrics(), invoke, invoke),
+        builds=Builds(account),
+        instances=Instances(account),
         others=OtherServices(),
         journal=Journal(folder / "roles.jsonl"),
         faults=faults,
@@ -445,6 +449,7 @@ def front_of(
         tally=tally,
         signatures=Signatures(account),
         public_apis=PublicApis(account, OtherServices()),
+        entrance=invoke,
         recovered=begun,
     )
 

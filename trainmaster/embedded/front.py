@@ -16,8 +16,9 @@ from urllib.parse import urlsplit
 from waitress.channel import ClientDisconnected
 from werkzeug.wrappers import Request, Response
 
-from trainmaster.embedded import autoscaling, instances, log_searches, machine_images, metric_data, policies
+from trainmaster.embedded import autoscaling, builds, instances, log_searches, machine_images, metric_data, policies
 from trainmaster.embedded.autoscaling import Autoscaling
+from trainmaster.embedded.builds import Builds
 from trainmaster.embedded.calls import Call
 from trainmaster.embedded.cloudwatch import Alarms
 from trainmaster.embedded.control import Control
@@ -59,6 +60,7 @@ class Front:
     invoke: Invoke
     alarms: Alarms
     autoscaling: Autoscaling
+    builds: Builds
     instances: Instances
     others: OtherServices
     journal: Journal
@@ -134,10 +136,13 @@ class Front:
         if self.public_apis.concerns(call):
             self._wait_until_recovered()
             return self.public_apis.answer(call)
-        if call.service == autoscaling.SERVICE:
-            return self.autoscaling.answer(call, self._passed_on)
-        if call.service == instances.SERVICE:
-            return self.instances.answer(call, self._passed_on)
+        over_moto = {
+            autoscaling.SERVICE: self.autoscaling.answer,
+            builds.SERVICE: self.builds.answer,
+            instances.SERVICE: self.instances.answer,
+        }
+        if call.service in over_moto:
+            return over_moto[call.service](call, self._passed_on)
         if call.service == machine_images.SERVICE and (named := machine_images.answered(self.account, call)):
             return named
         if call.service == "monitoring" and call.operation.startswith("DescribeAlarms"):

@@ -16,6 +16,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from werkzeug.wrappers import Request
 
 from trainmaster.embedded import policies
+from trainmaster.embedded.builds import Builds
 from trainmaster.embedded.calls import Call
 from trainmaster.embedded.control import Control
 from trainmaster.embedded.faults import Faults
@@ -129,6 +130,7 @@ class Host:
             invoke=self._endpoints.invoke,
             alarms=self._endpoints.alarms,
             autoscaling=self._endpoints.autoscaling,
+            builds=Builds(self.account),
             instances=Instances(self.account),
             others=others,
             journal=journal,
