@@ -1,4 +1,4 @@
-"""What an instance starts from: an AMI of AWS's or Canonical's by the SSM parameter that names its newest."""
+"""What an instance starts from: an AMI of ours that was compiled, else one of AWS's or Canonical's by the SSM parameter that names its newest."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from typing import Any
 from botocore.exceptions import ClientError
 
 from trainmaster.aws.failures import code_of
-from trainmaster.errors import NotConfiguredError, RefusedError, UnknownChoiceError
+from trainmaster.errors import RefusedError, UnknownChoiceError
 from trainmaster.training.desk import Desk
+from trainmaster.workspaces.images.current import image_of
 from trainmaster.workspaces.spec import spec_of
 from trainmaster.workspaces.workspace import Workspace
 
@@ -46,9 +47,10 @@ def ami_of(desk: Desk, workspace: Workspace) -> Ami:
 
 
 def _newest(desk: Desk, workspace: Workspace) -> str:
-    parameter = spec_of(workspace).template.service_config.ami_parameter
-    if not parameter:
-        raise NotConfiguredError(f"Template {workspace.template} names no ami_parameter to start an instance from.")
+    template = spec_of(workspace).template
+    if compiled := image_of(desk, template):
+        return compiled.ami_id
+    parameter = template.service_config.ami_parameter
     try:
         return str(desk.client("ssm").get_parameter(Name=parameter)["Parameter"]["Value"])
     except ClientError as error:

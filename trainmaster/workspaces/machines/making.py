@@ -166,6 +166,8 @@ def _run(desk: Desk, workspace: Workspace, step: Step) -> Workspace:
     except ClientError as error:
         if code_of(error) == "IdempotentInstanceTerminated":
             return _note(desk, workspace, {"launch": str(launch_of(workspace) + 1), "instance_id": ""})
+        if code_of(error) == "IdempotentParameterMismatch":
+            return workspace  # the template changed since; what was launched then will be seen, or was ended
         if code_of(error) == _UNKNOWN_PROFILE:
             _be_patient_with_iam(desk, error)
             return workspace
