@@ -75,6 +75,10 @@ class Account:
         return self._session.client("efs", endpoint_url=self.inside_url or self.endpoint_url, config=self._config)
 
     @cached_property
+    def ecr(self) -> Any:
+        return self._session.client("ecr", endpoint_url=self.inside_url or self.endpoint_url, config=self._config)
+
+    @cached_property
     def kms(self) -> Any:
         return self._session.client("kms", endpoint_url=self.inside_url or self.endpoint_url, config=self._config)
 
