@@ -20,6 +20,7 @@ from trainmaster.budget.metering import Meters
 from trainmaster.budget.money import rounded
 from trainmaster.errors import OverBudgetError
 from trainmaster.training.desk import Desk
+from trainmaster.workspaces.costs import costs_of
 from trainmaster.workspaces.kinds import Seen
 from trainmaster.workspaces.metering import PARTS, end, regions_with_workspaces, reserve, see
 from trainmaster.workspaces.workspace import BILLABLE, STATUSES, Status, Workspace
@@ -218,3 +219,24 @@ def test_one_workspaces_hours_are_none_of_anothers(desk: Desk, clock: Still) -> 
     end(desk, ours, storage=True)
     assert parts(desk, others) == set(PARTS)
     assert desk.ledger.standing(user(others.user_id or uuid4())).settled == 0
+
+
+def test_what_it_came_to_is_known_while_it_runs_when_it_is_stopped_and_in_the_next_month_no_more(
+    desk: Desk, clock: Still
+) -> None:
+    ours = workspace()
+    assert costs_of(desk, ours).spent_this_month == 0
+    reserve(desk, ours)
+    see(desk, ours, RUNNING)
+    clock.pass_(hours=7)
+    see(desk, ours, RUNNING)
+    running = costs_of(desk, ours)
+    assert running.hourly.total == MACHINE + STORAGE
+    assert running.spent_this_month == pytest.approx(7 * (MACHINE + STORAGE), abs=Decimal("0.000005"))
+    assert running.reserved == pytest.approx(5 * (MACHINE + STORAGE), abs=Decimal("0.000005"))
+    end(desk, ours, storage=True)
+    ended = costs_of(desk, ours)
+    assert (ended.spent_this_month, ended.reserved) == (spent(desk)[0], NOTHING)
+    assert ended.spent_this_month == pytest.approx(running.spent_this_month, abs=Decimal("0.000002"))
+    clock.pass_(days=20)
+    assert costs_of(desk, ours).spent_this_month == 0
