@@ -7,7 +7,7 @@ from prefect import flow
 
 from tasks.endpoint_hours import meter_hours
 from tasks.endpoints import (
-    approve_endpoint_cost,
+    approve_endpoint,
     bring_up,
     choose_models,
     desire_endpoint,
@@ -29,7 +29,7 @@ from trainmaster.settings import Settings
 @flow(name="deploy-endpoint", flow_run_name="deploy {request.endpoint_name}")
 def deploy_endpoint(request: EndpointRequest) -> ServedModel | PlannedDeployment:
     settings = Settings()
-    approve_endpoint_cost(request, settings)
+    approve_endpoint(request, settings)
     models = choose_models(request, settings)
     desired = desire_endpoint(request, models, settings)
     plan = plan_endpoint(desired, settings)

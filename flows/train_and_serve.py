@@ -10,7 +10,7 @@ from flows.publish_api import publish_api
 from flows.train_model import train_model
 from tasks.cancelling import stop_jobs_of_cancelled
 from tasks.data import check_data, upload_data
-from tasks.endpoints import approve_endpoint_cost
+from tasks.endpoints import approve_endpoint
 from tasks.reports import summarise
 from trainmaster.endpoints.public_api import PlannedApi
 from trainmaster.endpoints.request import EndpointRequest
@@ -26,11 +26,11 @@ from trainmaster.settings import Settings
 )
 def train_and_serve(request: TrainAndServeRequest) -> TrainedAndServed:
     settings = Settings()
-    approve_endpoint_cost(request.endpoint, settings)  # before training is paid for
+    endpoint = request.serving()
+    approve_endpoint(endpoint, settings)  # before training is paid for
     checked = check_data(request.data, request.training.validation_fraction)
     table = upload_data(request.data, checked, request.training.model_name, settings)
     training = train_model(request.training.request(table.uri)).completed
-    endpoint = request.endpoint.paid_like(request.training.user_id, request.training.team)
     served = deploy_endpoint(EndpointRequest(model_uri=training.model_uri, **endpoint.model_dump()))
     assert isinstance(served, ServedModel)  # noqa: S101 - no dry run was asked for
     published = publish_api(request.publishing()) if request.public else None

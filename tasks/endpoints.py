@@ -16,7 +16,7 @@ from trainmaster.aws.clients import Clients
 from trainmaster.budget.budgets import Payer
 from trainmaster.budget.prices import known_prices
 from trainmaster.endpoints import deployment, rehearsing, removing, rolling_back
-from trainmaster.endpoints.desired import ChosenModels, approve_hosting
+from trainmaster.endpoints.desired import ChosenModels
 from trainmaster.endpoints.metering import meter_endpoint
 from trainmaster.endpoints.plan import Desired, Plan
 from trainmaster.endpoints.rehearsing import rehearsal_of
@@ -28,10 +28,10 @@ from trainmaster.errors import DeploymentFailedError
 from trainmaster.settings import Settings
 
 
-@step(task_run_name="approve cost of {choices.endpoint_name}", retries=0)
-def approve_endpoint_cost(choices: EndpointChoices, settings: Settings) -> None:
-    """Refused when an hour of serving costs more than was approved."""
-    hourly = approve_hosting(choices, known_prices(settings.refreshed_prices), settings.region)
+@step(task_run_name="approve {choices.endpoint_name}", retries=0)
+def approve_endpoint(choices: EndpointChoices, settings: Settings) -> None:
+    """Refused when an hour of serving costs more than was approved, or the policy does not give it to whoever asks."""
+    hourly = deployment.approve(choices, known_prices(settings.refreshed_prices), settings)
     get_run_logger().info("%s will cost $%s an hour until it is removed.", choices.endpoint_name, hourly)
 
 

@@ -37,6 +37,15 @@ class TrainAndServeRequest(BaseModel):
         ),
     ] = False
 
+    def serving(self) -> EndpointChoices:
+        """What it is served on: whoever pays for training pays, and what was said of its data holds, where it says nothing itself.
+
+        Raises pydantic's ValidationError for tags that an endpoint cannot have.
+        """
+        training = self.training
+        serving = self.endpoint.paid_like(training.user_id, training.team)
+        return serving.told_like(training.data_classification, training.tags)
+
     def publishing(self) -> PublishRequest:
         """How the endpoint is published: with publish-api's own choices."""
         return PublishRequest(endpoint_name=self.endpoint.endpoint_name)

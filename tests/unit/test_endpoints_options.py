@@ -26,7 +26,7 @@ def fields_table() -> str:
     for option in options():
         bounds, default = bounds_of(option.field), option.field.default
         what = f"{option.field.description}{f' {bounds[0].upper()}{bounds[1:]}.' if bounds else ''}"
-        has_none = option.field.is_required() or default in (None, "") or isinstance(default, BaseModel)
+        has_none = option.field.is_required() or default in (None, "", {}) or isinstance(default, BaseModel)
         shown = "" if has_none else "no" if default is False else f"`{default}`"
         rows.append(f"| `{option.spelled}` | `{option.path}` | {what} | {shown} |")
     return "\n".join(rows)

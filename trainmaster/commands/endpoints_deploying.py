@@ -14,7 +14,7 @@ from trainmaster.commands.train_following import StatusLine
 from trainmaster.commands.train_reporting import note
 from trainmaster.commands.train_showing import labelled
 from trainmaster.endpoints import deployment, publishing, rolling_back
-from trainmaster.endpoints.desired import ChosenModels, approve_hosting
+from trainmaster.endpoints.desired import ChosenModels
 from trainmaster.endpoints.metering import meter_endpoint
 from trainmaster.endpoints.plan import Desired, Plan
 from trainmaster.endpoints.rehearsing import rehearsal_of, rehearse
@@ -65,7 +65,7 @@ class Planned:
 
 def planned(desk: Desk, request: EndpointRequest) -> Planned:
     """What the request comes to, once the endpoint has settled. Raises RefusedError of whatever kind, and botocore's errors."""
-    approve_hosting(request, desk.prices, desk.settings.region)
+    deployment.approve(request, desk.prices, desk.settings)
     models = deployment.choose_models(desk, request)
     desired = deployment.desire(desk, request, models)
     with _status_line(desired) as on_status:

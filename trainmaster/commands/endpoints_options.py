@@ -12,7 +12,7 @@ from typing import Any, Literal, get_args, get_origin
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
-from trainmaster.commands.train_options import BadRequestError, bounds_of, plainly, read_object
+from trainmaster.commands.train_options import BadRequestError, bounds_of, plainly, read_object, read_pair
 from trainmaster.endpoints.request import EndpointRequest
 
 OF_THE_COMMAND = frozenset({"dry_run"})
@@ -31,6 +31,7 @@ _PATTERNS: Mapping[str, str] = {
     "instance_type": "give a SageMaker type, such as ml.m5.large",
     "user_id": "give an id, a UUID",
     "team": "letters, digits, dots, dashes, at most 63",
+    "data_classification": "lower-case letters, digits and hyphens",
 }
 """What a field whose pattern is a regular expression has to be, for people."""
 
@@ -79,6 +80,8 @@ def add_request_options(parser: argparse.ArgumentParser) -> None:
         elif get_origin(option.kind) is Literal:
             choices = get_args(option.kind)
             how |= {"choices": choices, "type": type(choices[0])}
+        elif get_origin(option.kind) is dict:
+            how |= {"action": "append", "metavar": "KEY=VALUE", "type": read_pair}
         else:
             how["metavar"] = _METAVARS.get(option.kind, "USD" if option.path == "max_hourly_cost" else "TEXT")
         group.add_argument(option.spelled, **how)
@@ -91,7 +94,8 @@ def read_request(args: argparse.Namespace, **otherwise: Any) -> EndpointRequest:
         name, _, inner = path.partition(".")
         before = request.get(name)
         nested = dict(before) if isinstance(before, dict) else {}
-        request[name] = {**nested, inner: value} if inner else {**nested, **value} if value == {} else value
+        given = dict(value) if isinstance(value, list) else value
+        request[name] = {**nested, inner: given} if inner else {**nested, **given} if isinstance(given, dict) else given
     try:
         return EndpointRequest.model_validate({**request, **otherwise})
     except ValidationError as error:
@@ -117,7 +121,7 @@ def _is_model(kind: Any) -> bool:
 
 def _help(option: Option) -> str:
     bounds, default = bounds_of(option.field), option.field.default
-    is_shown = not option.field.is_required() and not (default in (None, "", False) or _is_model(option.kind))
+    is_shown = not option.field.is_required() and not (default in (None, "", False, {}) or _is_model(option.kind))
     notes = "; ".join(filter(None, [bounds, f"default {default}" if is_shown else ""]))
     return f"{option.field.description}{f' ({notes})' if notes else ''}".replace("%", "%%")
 

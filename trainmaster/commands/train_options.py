@@ -131,7 +131,7 @@ def _add(group: argparse._ArgumentGroup, name: str, field: FieldInfo) -> None:
         how |= {
             "action": "append",
             "metavar": "KEY=VALUE",
-            "type": _json_pair if kind.__args__[1] is JsonValue else _pair,
+            "type": _json_pair if kind.__args__[1] is JsonValue else read_pair,
         }
     else:
         how["metavar"] = _METAVARS.get(kind, "TEXT")
@@ -208,7 +208,8 @@ def _plainly(name: str, wrong: Any) -> str:
     return plainly(TrainingRequest.model_fields.get(name), wrong, **words)
 
 
-def _pair(text: str) -> tuple[str, str]:
+def read_pair(text: str) -> tuple[str, str]:
+    """KEY=VALUE. Raises argparse.ArgumentTypeError."""
     key, equals, value = text.partition("=")
     if not (key and equals):
         raise argparse.ArgumentTypeError(f"{text.partition('=')[0]!r} is not KEY=VALUE")
@@ -217,7 +218,7 @@ def _pair(text: str) -> tuple[str, str]:
 
 def _json_pair(text: str) -> tuple[str, Any]:
     """A value that is JSON is what it says; anything else is text."""
-    key, value = _pair(text)
+    key, value = read_pair(text)
     try:
         return key, json.loads(value, parse_constant=_refuse)
     except ValueError:

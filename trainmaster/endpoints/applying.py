@@ -116,7 +116,7 @@ class _Doing:
 
     def create_endpoint(self) -> None:
         name, config = self.desired.endpoint_name, self.desired.config_name
-        tags = {ENDPOINT_TAG: name, **lifetime_tags(self.desired), **self._expires()}
+        tags = {**self.desired.tags, ENDPOINT_TAG: name, **lifetime_tags(self.desired), **self._expires()}
         _create(
             lambda: self.sagemaker.create_endpoint(EndpointName=name, EndpointConfigName=config, Tags=tag_list(tags)),
             lambda: find_endpoint(self.sagemaker, name) is not None,
@@ -150,6 +150,10 @@ class _Doing:
         if over:
             self.sagemaker.delete_tags(ResourceArn=arn, TagKeys=over)
 
+    def set_tags(self) -> None:
+        arn = self.sagemaker.describe_endpoint(EndpointName=self.desired.endpoint_name)["EndpointArn"]
+        self.sagemaker.add_tags(ResourceArn=arn, Tags=tag_list(self.desired.tags))
+
     def _expires(self) -> dict[str, str]:
         hours = self.desired.lifetime.hours
         over = datetime.now(UTC) + timedelta(hours=hours or 0)
@@ -167,6 +171,7 @@ _STEPS: dict[Kind, Callable[[_Doing], None]] = {
     "update-endpoint": _Doing.update_endpoint,
     "scale": _Doing.scale,
     "set-lifetime": _Doing.set_lifetime,
+    "set-tags": _Doing.set_tags,
     "delete-alarm": _Doing.delete_alarm,
 }
 

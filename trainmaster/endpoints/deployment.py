@@ -6,14 +6,17 @@ Each is safe to repeat. All raise RefusedError of some kind for what is not done
 from __future__ import annotations
 
 from collections.abc import Callable
+from decimal import Decimal
 
 from trainmaster.aws.polling import Patience
 from trainmaster.budget.budgets import Payer
 from trainmaster.budget.metering import Meter
+from trainmaster.budget.prices import PriceList
+from trainmaster.endpoints.allowed import asked_of, require_allowed
 from trainmaster.endpoints.applying import apply_plan
 from trainmaster.endpoints.deploying import note_proof, require_serving, settle
 from trainmaster.endpoints.described import describe_endpoint
-from trainmaster.endpoints.desired import ChosenModels, Place, desired_endpoint
+from trainmaster.endpoints.desired import ChosenModels, Place, approve_hosting, desired_endpoint
 from trainmaster.endpoints.lineage import version_of_artifact
 from trainmaster.endpoints.metering import reserve_hours, see_hours
 from trainmaster.endpoints.package import inspect_model
@@ -30,15 +33,26 @@ from trainmaster.endpoints.plan import (
 from trainmaster.endpoints.pruning import prune_versions
 from trainmaster.endpoints.registry import require_not_rejected, resolve
 from trainmaster.endpoints.removing import Belongings
-from trainmaster.endpoints.request import EndpointRequest
+from trainmaster.endpoints.request import EndpointChoices, EndpointRequest
 from trainmaster.endpoints.smoke import SmokeTest, smoke_test
 from trainmaster.endpoints.undoing import undo_deployment
 from trainmaster.errors import DeploymentFailedError, UnknownPriceError
 from trainmaster.settings import Settings
 from trainmaster.training.desk import Desk
 from trainmaster.training.image import sklearn_image_uri
+from trainmaster.workspaces.policy_file import load_policy
 
 OnStatus = Callable[[str], None]
+
+
+def approve(choices: EndpointChoices, prices: PriceList, settings: Settings) -> Decimal:
+    """US dollars an hour at most. Raises UnknownPriceError, OverBudgetError when that is more than was approved, and PolicyRefusedError
+    with all that the policy does not give whoever pays."""
+    hourly = approve_hosting(choices, prices, settings.region)
+    payer = choices.payer(Payer(settings.user_id, settings.team))
+    asked = asked_of(choices, payer, prices, settings.region)
+    require_allowed(load_policy(settings), choices.endpoint_name, asked)
+    return hourly
 
 
 def choose_models(desk: Desk, request: EndpointRequest) -> ChosenModels:
@@ -63,8 +77,9 @@ def choose_models(desk: Desk, request: EndpointRequest) -> ChosenModels:
 
 
 def desire(desk: Desk, request: EndpointRequest, models: ChosenModels) -> Desired:
-    """The endpoint as it should be; refused when an hour of it costs more than was approved."""
+    """The endpoint as it should be; refused as `approve` refuses it."""
     settings = desk.settings
+    approve(request, desk.prices, settings)
     place = Place(
         sklearn_image_uri(settings.region),
         settings.required("execution_role_arn"),

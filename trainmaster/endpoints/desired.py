@@ -16,6 +16,7 @@ from trainmaster.endpoints.alarms import desired_alarms
 from trainmaster.endpoints.package import ModelPackage
 from trainmaster.endpoints.plan import (
     CHALLENGER,
+    DATA_TAG,
     ENDPOINT_TAG,
     MODEL_URI_TAG,
     PACKAGE_TAG,
@@ -60,7 +61,7 @@ def desired_endpoint(request: EndpointRequest, models: ChosenModels, place: Plac
     """Raises UnknownPriceError, and OverBudgetError when an hour costs more than was approved."""
     hourly = approve_hosting(request, prices, place.region)
     name = request.endpoint_name
-    tags = [{"Key": ENDPOINT_TAG, "Value": name}]
+    tags = [{"Key": key, "Value": value} for key, value in {**request.tags, ENDPOINT_TAG: name}.items()]
     main = _model(name, models.main, place, tags)
     beside = {
         variant: _model(name, package, place, tags)
@@ -94,6 +95,7 @@ def desired_endpoint(request: EndpointRequest, models: ChosenModels, place: Plac
         rollout=request.rollout,
         scaling=request.scaling,
         lifetime=request.lifetime,
+        tags=request.tags,
         keep_versions=request.keep_versions,
         force=request.force,
     )
@@ -201,6 +203,7 @@ def _origin(request: EndpointRequest, models: ChosenModels) -> list[dict[str, st
         MODEL_URI_TAG: models.main.uri,
         SHA256_TAG: models.main.sha256,
         PACKAGE_TAG: models.arn,
+        DATA_TAG: request.data_classification,
         SCALING_TAG: scaling_tag(request.scaling) if request.scaling else "",
     }
     return [{"Key": key, "Value": value} for key, value in told.items() if value and _TAG.fullmatch(value)]

@@ -23,6 +23,8 @@ PROOF_TAG = "trainmaster:proof"
 """
 MODEL_URI_TAG = "trainmaster:model-uri"
 SHA256_TAG = "trainmaster:sha256"
+DATA_TAG = "trainmaster:data-classification"
+"""On a configuration: of what data the model is, as whoever deployed it said; absent where nobody did."""
 PACKAGE_TAG = "trainmaster:model-package"
 """On a configuration: the ARN of the registry's version; absent where the artifact came from elsewhere."""
 DEPLOYED_TAG = "trainmaster:deployed-at"
@@ -51,14 +53,14 @@ HOPELESS = {
 
 Kind = Literal[
     "create-model", "create-config", "put-alarm", "stop-scaling", "remember", "delete-endpoint", "create-endpoint",
-    "update-endpoint", "scale", "set-lifetime", "delete-alarm", "rehearse",
+    "update-endpoint", "scale", "set-lifetime", "set-tags", "delete-alarm", "rehearse",
 ]  # fmt: skip
 LAUNCHES: frozenset[Kind] = frozenset({"create-endpoint", "update-endpoint"})
 REHEARSAL: Kind = "rehearse"
 """The step that is taken on an endpoint of its own, before the one that serves is touched."""
 REHEARSAL_SUFFIX = "--rehearsal"
 """Of that endpoint's name. With two hyphens, which no name has that somebody can ask for: it is taken away, and must be nobody's."""
-AFTERWARDS: frozenset[Kind] = frozenset({"scale", "set-lifetime", "delete-alarm"})
+AFTERWARDS: frozenset[Kind] = frozenset({"scale", "set-lifetime", "set-tags", "delete-alarm"})
 """Steps that take an endpoint in service, so they follow the wait for it."""
 
 
@@ -94,6 +96,8 @@ class Desired:
     rollout: Rollout = field(default_factory=Rollout)
     scaling: Scaling | None = None
     lifetime: Lifetime = field(default_factory=Lifetime)
+    tags: Mapping[str, str] = field(default_factory=dict)
+    """That were asked for, besides ours."""
     keep_versions: int = 3
     force: bool = False
     earlier: bool = False
@@ -262,6 +266,8 @@ def _following(desired: Desired, described: Described, *, created: bool) -> list
         return steps
     if not created and _lifetime_differs(desired, described.tags):
         steps.append(Step("set-lifetime", desired.endpoint_name))
+    if not created and any(described.tags.get(key) != value for key, value in desired.tags.items()):
+        steps.append(Step("set-tags", desired.endpoint_name))
     wanted = {alarm.name for alarm in desired.alarms}
     return [*steps, *(Step("delete-alarm", name) for name in sorted({one.name for one in described.alarms} - wanted))]
 

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from decimal import Decimal
 from typing import Annotated, Any, Literal, Self
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, model_validator
 
 from trainmaster.budget.budgets import TEAM_PATTERN, Payer
 from trainmaster.budget.money import Dollars
 from trainmaster.budget.prices import shipped_prices
 from trainmaster.storage.address import S3Uri
+from trainmaster.training.limits import tag_problems
 
 SMALLEST_LINEAR_STEP = 10
 """Percent of a variant's instances, by AWS's rule."""
 LONGEST_WAITING = 28_800 - 3_600
 """Seconds of a rollout: what AWS gives it at most, less what starting and stopping instances may take."""
+OURS = "trainmaster:"
+"""What our own tags begin with."""
 UUID_PATTERN = "[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}"
 EndpointName = Annotated[
     str,
@@ -55,6 +59,27 @@ PayingTeam = Annotated[
         pattern=rf"^({TEAM_PATTERN})?$",
     ),
 ]
+
+
+MOST_AN_HOUR = 100_000
+HourlyLimit = Annotated[
+    Dollars,
+    Field(
+        title="Hourly cost limit (USD)",
+        description="An endpoint is billed until it is removed; a dearer one is refused.",
+        gt=0,
+        le=MOST_AN_HOUR,
+        decimal_places=2,
+    ),
+]
+
+
+def _settable(tags: dict[str, str]) -> dict[str, str]:
+    wrong = [problem.sentence() for problem in tag_problems(tags)]
+    wrong += [f"Tag {key} begins with {OURS}, which is Trainmaster's." for key in tags if key.lower().startswith(OURS)]
+    if wrong:
+        raise ValueError(" ".join(wrong).rstrip("."))
+    return tags
 
 
 class Choices(BaseModel):
@@ -221,16 +246,7 @@ class EndpointChoices(Choices):
         ),
     ] = "ml.m5.large"
     instance_count: Annotated[int, Field(title="Instances", description="How many serve.", ge=1, le=20)] = 1
-    max_hourly_cost: Annotated[
-        Dollars,
-        Field(
-            title="Hourly cost limit (USD)",
-            description="An endpoint is billed until it is removed; a dearer one is refused.",
-            gt=0,
-            le=100_000,
-            decimal_places=2,
-        ),
-    ] = Decimal("0.50")
+    max_hourly_cost: HourlyLimit = Decimal("0.50")
     user_id: PayingUser = ""
     team: PayingTeam = ""
     serverless: Annotated[
@@ -253,6 +269,19 @@ class EndpointChoices(Choices):
         int, Field(title="Kept versions", description="Earlier proven ones that can be rolled back to.", ge=1, le=20)
     ] = 3
     force: Annotated[bool, Field(title="Force", description="Deploy again what has just failed here.")] = False
+    data_classification: Annotated[
+        str,
+        Field(
+            title="Data classification",
+            description="Of what the model was trained on, as the policy names them: such as public or confidential.",
+            pattern=r"^[a-z0-9-]{0,60}$",
+        ),
+    ] = ""
+    tags: Annotated[
+        dict[str, str],
+        Field(title="Tags", description="Of all AWS makes for it, besides Trainmaster's.", max_length=30),
+        AfterValidator(_settable),
+    ] = {}
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -267,6 +296,12 @@ class EndpointChoices(Choices):
     def paid_like(self, user_id: str, team: str) -> Self:
         """The same with those who pay for something else, where it names nobody."""
         return self.model_copy(update={"user_id": self.user_id or user_id, "team": self.team or team})
+
+    def told_like(self, data_classification: str, tags: Mapping[str, str]) -> Self:
+        """The same with what was said of something else, where it does not say it itself. Raises pydantic's ValidationError."""
+        classified = self.data_classification or data_classification
+        told = {**self.model_dump(), "data_classification": classified, "tags": {**tags, **self.tags}}
+        return type(self).model_validate(told)
 
     def payer(self, otherwise: Payer) -> Payer:
         """Who pays its hours: those it names, else `otherwise`."""
@@ -340,6 +375,9 @@ class RollbackRequest(BaseModel):
     ] = ""
     user_id: PayingUser = ""
     team: PayingTeam = ""
+    max_hourly_cost: Annotated[
+        HourlyLimit, Field(description="A version that costs more is refused, unless what serves now costs as much.")
+    ] = Decimal("0.50")
     dry_run: Annotated[bool, Field(title="Dry run", description="Only say what would be done.")] = False
 
     def payer(self, otherwise: Payer) -> Payer:

@@ -1,0 +1,41 @@
+"""The policy's word counts where endpoints are deployed, and the tags it asks for are where AWS counts them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from desks import desk_at
+from model_deployer import Deployer
+
+from trainmaster.endpoints.deploying import tags_of
+from trainmaster.errors import PolicyRefusedError
+
+POLICY = "default_role: small\nroles:\n  small:\n    instance_types: [ml.m5.large]\n    required_tags: [project]\n"
+
+
+@pytest.fixture
+def deployer(embedded: Any, tmp_path: Path) -> Iterator[Deployer]:
+    file = tmp_path / "policy.yaml"
+    file.write_text(POLICY)
+    with desk_at(tmp_path, embedded.environment, poll_seconds=0.05, policy_file=file) as desk:
+        made = Deployer(desk)
+        yield made
+        made.remove()
+
+
+def test_what_the_policy_gives_is_deployed_with_its_tags_and_nothing_else_is(deployer: Deployer) -> None:
+    model = deployer.model("v1")
+    with pytest.raises(PolicyRefusedError) as refused:
+        deployer.deploy(model, instance_type="ml.m5.xlarge")
+    assert [one.rule for one in refused.value.violations] == ["instance_types", "required_tags"]
+    assert deployer.standing() == (set(), set()), "nothing was made"
+
+    deployer.deploy(model, tags={"project": "cats"})
+    again, _, plan = deployer.planned(model, tags={"project": "dogs"})
+    assert [step.kind for step in plan.steps] == ["set-tags"]
+    deployer.deploy(model, tags={"project": "dogs"})
+    assert tags_of(deployer.sagemaker, deployer.described()["EndpointArn"])["project"] == "dogs"
+    assert again.tags == {"project": "dogs"}
