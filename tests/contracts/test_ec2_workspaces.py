@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -9,6 +10,7 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
+import yaml
 from desks import desk_at
 from ec2_workspaces import again, groups, instances, living, row, volumes
 from ended_calls import MOMENTS, EndedError, Moment, ending
@@ -26,7 +28,8 @@ EC2 = Ec2()
 
 @pytest.fixture(scope="module")
 def desk(embedded: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desk]:
-    with desk_at(tmp_path_factory.mktemp("desk"), embedded.environment, poll_seconds=0.05) as desk:
+    name = f"machines-{uuid4().hex[:8]}"
+    with desk_at(tmp_path_factory.mktemp("desk"), embedded.environment, poll_seconds=0.05, studio_domain=name) as desk:
         make_profile(desk)
         yield desk
 
@@ -277,3 +280,32 @@ def test_the_profile_of_all_is_made_whatever_of_it_is_there(desk: Desk) -> None:
     assert [one["PolicyName"] for one in attached] == ["AmazonSSMManagedInstanceCore"]
     (machine,) = instances(desk, workspace)
     assert machine["IamInstanceProfile"]["Arn"].endswith(f"/{PROFILE}")
+
+
+def test_it_has_the_home_that_the_same_user_has_in_studio(desk: Desk) -> None:
+    workspace = row(desk, service={"shared_efs": True})
+    assert EC2.plan_open(desk, workspace)[0].sentence() == f"share home folder of domain {desk.settings.studio_domain}"
+    opened = EC2.open(desk, workspace)
+    sagemaker, known = desk.client("sagemaker"), opened.resources
+    domain = sagemaker.describe_domain(DomainId=known["domain_id"])
+    profile = sagemaker.describe_user_profile(DomainId=known["domain_id"], UserProfileName=known["user_profile"])
+    uid = profile["HomeEfsFileSystemUid"]
+    (machine,) = instances(desk, workspace)
+    script = user_data_of(desk, machine["InstanceId"])["write_files"][0]["content"]
+    assert f"{domain['HomeEfsFileSystemId']}.efs.us-east-1.amazonaws.com" in script
+    assert f'"$from:/{uid} /home/sagemaker-user/user-default-efs' in script
+    (user,) = [one for one in user_data_of(desk, machine["InstanceId"])["users"] if one != "default"]
+    assert (user["name"], str(user["uid"])) == ("sagemaker-user", uid)
+    in_groups = {one["GroupName"] for card in machine["NetworkInterfaces"] for one in card["Groups"]}
+    reached = desk.client("ec2").describe_security_groups(GroupIds=[known["nfs_group_id"]])["SecurityGroups"][0]
+    assert reached["GroupName"] == f"security-group-for-outbound-nfs-{known['domain_id']}"
+    assert len(in_groups) == 2
+    assert EC2.look(desk, [opened])[opened.id].drift == ()
+    other = EC2.open(desk, row(desk, user_id=workspace.user_id, service={"shared_efs": True}))
+    assert other.resources["efs_uid"] == uid
+
+
+def user_data_of(desk: Desk, instance_id: str) -> dict[str, Any]:
+    told = desk.client("ec2").describe_instance_attribute(InstanceId=instance_id, Attribute="userData")
+    read: dict[str, Any] = yaml.safe_load(base64.b64decode(told["UserData"]["Value"]))
+    return read

@@ -91,6 +91,7 @@ class Domains:
                 request.get("Tags"),
             )
         home = self._home(domain, arn)
+        self._let_in_homes(domain, request.get("VpcId"))
         self._parts.settle(DOMAIN, domain, HomeEfsFileSystemId=home)
         return {"DomainArn": arn, "DomainId": domain, "Url": f"{self._account.endpoint_url}/_studio/{domain}"}
 
@@ -196,6 +197,20 @@ class Domains:
         tags = [{"Key": "ManagedByAmazonSageMakerResource", "Value": arn}]
         made: Any = self._account.efs.create_file_system(CreationToken=domain, Encrypted=True, Tags=tags)
         return str(made["FileSystemId"])
+
+    def _let_in_homes(self, domain: str, vpc: str | None) -> None:
+        """The two security groups by which SageMaker, and whoever else is in the second, reaches the homes; they outlive the domain."""
+        ec2 = self._account.ec2
+        inbound, outbound = (
+            ec2.create_security_group(
+                GroupName=f"security-group-for-{side}-nfs-{domain}",
+                Description=f"{side.capitalize()} NFS of domain {domain}",
+                **({"VpcId": vpc} if vpc else {}),
+            )["GroupId"]
+            for side in ("inbound", "outbound")
+        )
+        nfs = {"IpProtocol": "tcp", "FromPort": 2049, "ToPort": 2049, "UserIdGroupPairs": [{"GroupId": outbound}]}
+        ec2.authorize_security_group_ingress(GroupId=inbound, IpPermissions=[nfs])
 
 
 def _profile_key(request: Json) -> str:
