@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any, ParamSpec, TypeVar
 
 from botocore.config import Config
+from botocore.loaders import create_loader
 from prefect import State, Task, task
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import TaskRun
@@ -33,6 +34,8 @@ _MAY_PASS = (
     UploadUnderWayError,
     LeaseLostError,
 )
+_DESCRIPTIONS = create_loader()
+"""What botocore knows of AWS's services, read once: each session of its own takes a tenth of a second for that, and a flow makes dozens."""
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -50,7 +53,9 @@ def client(settings: Settings, service: str) -> Any:
     parameters = credentials.aws_client_parameters.get_params_override()
     config = client_config().merge(parameters.pop("config", None) or Config())
     region = {"region_name": settings.region}  # which ARNs are made of and looked for in, whatever the block says
-    return credentials.get_boto3_session().client(service, config=config, **region, **parameters)  # type: ignore[call-overload]
+    session = credentials.get_boto3_session()
+    session._session.register_component("data_loader", _DESCRIPTIONS)
+    return session.client(service, config=config, **region, **parameters)  # type: ignore[call-overload]
 
 
 @contextmanager

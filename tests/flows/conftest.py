@@ -10,7 +10,12 @@ from typing import Any
 import pytest
 from prefect.events.worker import EventsWorker
 from prefect.logging.handlers import APILogWorker
-from prefect.settings import PREFECT_API_URL, PREFECT_HOME, temporary_settings
+from prefect.settings import (
+    PREFECT_API_URL,
+    PREFECT_FLOWS_HEARTBEAT_FREQUENCY,
+    PREFECT_HOME,
+    temporary_settings,
+)
 
 from trainmaster.prefect_server import PrefectServer
 
@@ -43,7 +48,10 @@ def stack(embedded: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[S
         with pytest.MonkeyPatch.context() as patch:
             for name, value in embedded.environment.items():
                 patch.setenv(name, value)
-            with temporary_settings({PREFECT_API_URL: server.api_url, PREFECT_HOME: Path(server.home)}):
+            here = {PREFECT_API_URL: server.api_url, PREFECT_HOME: Path(server.home)}
+            # Each run of a flow would wait a second for the thread that sends them to look whether it is over.
+            silent = {PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}
+            with temporary_settings(here | silent):
                 yield Stack(embedded, server)
                 APILogWorker.drain_all(timeout=10)
                 EventsWorker.drain_all(timeout=10)
