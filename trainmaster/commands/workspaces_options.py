@@ -28,6 +28,7 @@ _FIELD = "field "
 _METAVARS: Mapping[str, str] = {
     "instance_type": "TYPE", "volume_gb": "GB", "max_hourly_cost": "USD", "auto_stop_minutes": "N", "keep_until": "TIME",
     "tags": "KEY=VALUE", "user_id": "UUID", "team": "TEAM", "data_classification": "TEXT",
+    "address": "IPV4",
 }  # fmt: skip
 _NAME = "lower-case letters, digits and single hyphens"
 _PATTERNS: Mapping[str, str] = {
@@ -37,6 +38,7 @@ _PATTERNS: Mapping[str, str] = {
     "data_classification": f"{_NAME}, at most 60 characters",
     "user_id": "give an id, a UUID",
     "team": "letters, digits, dots, dashes, at most 63",
+    "address": "four numbers of 0 to 255 with dots between them, such as 203.0.113.7",
 }
 """What a field whose pattern is a regular expression has to be, for people."""
 _SPAN = re.compile(r"([0-9]{1,6})(h|d)")

@@ -15,6 +15,7 @@ from trainmaster.budget.money import shown
 from trainmaster.budget.prices import Use
 from trainmaster.errors import NameConflictError, OverBudgetError, PolicyRefusedError, RefusedError, UnknownChoiceError
 from trainmaster.training.desk import Desk
+from trainmaster.workspaces.machines.wanted import reached_from
 from trainmaster.workspaces.policy import Asked, Violation, check
 from trainmaster.workspaces.policy_file import load_policy
 from trainmaster.workspaces.rates import rates_of
@@ -185,6 +186,7 @@ def _spec(request: OpenWorkspaceRequest, template: Template, found: Workspace | 
         or (before.data_classification if before else "")
         or template.policy.data_classification,
         max_hourly_cost=request.max_hourly_cost or (before.max_hourly_cost if before else None),
+        address=reached_from(template, request.address or (before.address if before else "")),
     )
 
 

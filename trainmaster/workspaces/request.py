@@ -95,6 +95,15 @@ class OpenWorkspaceRequest(_Request):
             pattern=r"^[a-z0-9-]{0,60}$",
         ),
     ] = ""
+    address: Annotated[
+        str,
+        Field(
+            title="Your address",
+            description="The one IPv4 address that may reach it, of a template with direct access; `curl"
+            " https://checkip.amazonaws.com` shows yours.",
+            pattern=r"^((25[0-5]|2[0-4][0-9]|1?[0-9]?[0-9])(\.(25[0-5]|2[0-4][0-9]|1?[0-9]?[0-9])){3})?$",
+        ),
+    ] = ""
     tags: Annotated[
         dict[str, str], Field(title="Tags", description="On all AWS makes for it, besides ours.", max_length=30)
     ] = Field(default_factory=dict)

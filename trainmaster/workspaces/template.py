@@ -39,6 +39,7 @@ _USED_BY: dict[str, tuple[ServiceType, ...]] = {
     "subnet_ids": _BILLED,
     "ami_parameter": ("ec2",),
     "packages": ("ec2",),
+    "direct_access": ("ec2",),
     "auto_stop_minutes": _BILLED,
     "max_hourly_cost": _BILLED,
     "data_sources": ("sagemaker_canvas",),
@@ -98,6 +99,9 @@ class ServiceConfig(Part):
         tuple[Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9+.-]+(=\S+)?$")], ...],
         Field(description="apt packages installed at first start; EC2 only."),
     ] = ()
+    direct_access: Annotated[
+        bool, Field(description="Reached by its address instead of Session Manager, from one address alone; EC2 only.")
+    ] = False
     auto_stop_minutes: Annotated[int | None, Field(ge=60, le=525_600)] = None
     max_hourly_cost: Annotated[Dollars | None, Field(gt=0, le=100_000)] = None
     data_sources: Annotated[

@@ -2,13 +2,37 @@
 
 from __future__ import annotations
 
+from ipaddress import IPv4Address
+
+from trainmaster.errors import RefusedError
 from trainmaster.workspaces.machines.parts import Rule
 from trainmaster.workspaces.machines.plan import Wanted
 from trainmaster.workspaces.machines.user_data import DCV_PORT
 from trainmaster.workspaces.spec import spec_of
+from trainmaster.workspaces.template import Template
 from trainmaster.workspaces.workspace import Workspace
 
 SSH_PORT = 22
+
+
+def reached_from(template: Template, address: str) -> str:
+    """The one address that is let in; none where Session Manager leads in. Raises RefusedError where that does not fit the template."""
+    if not template.service_config.direct_access:
+        if address:
+            raise RefusedError(
+                f"Template {template.name} opens no port, so {address} cannot be let in. Leave the address out: `trainmaster connect`"
+                " leads in without one."
+            )
+        return ""
+    if not address:
+        raise RefusedError(
+            f"Template {template.name} opens a port to one address alone. Say which: --address with what `curl"
+            " https://checkip.amazonaws.com` shows."
+        )
+    parsed = IPv4Address(address)
+    if parsed.is_unspecified or parsed.is_loopback or parsed.is_link_local or parsed.is_multicast or parsed.is_reserved:
+        raise RefusedError(f"{address} is no address anybody comes from. `curl https://checkip.amazonaws.com` shows yours.")
+    return address
 
 
 def wanted(workspace: Workspace) -> Wanted:
