@@ -115,6 +115,7 @@ def _decide(desk: Desk, request: OpenWorkspaceRequest, template: Template, found
         keep_until=_keep_until(request, found, now),
     )
     _require_same(wanted, found)
+    _require_only_canvas(desk, wanted)
     _require_affordable(wanted, request, template, rates.total)
     return Decision(wanted, found, tuple(check(load_policy(settings), _asked(desk, wanted, template, now))))
 
@@ -227,6 +228,23 @@ def _require_affordable(wanted: Workspace, request: OpenWorkspaceRequest, templa
             )
 
 
+def _require_only_canvas(desk: Desk, wanted: Workspace) -> None:
+    """A user has one Canvas in a domain, whatever it is called. Raises NameConflictError."""
+    if wanted.service_type != "sagemaker_canvas":
+        return
+    for one in desk.catalogue.workspaces.of(wanted.user_id):
+        if _place(desk, one) == _place(desk, wanted) and _comes_before(one, wanted):
+            raise NameConflictError(
+                f"You have Canvas in this domain already, as workspace {one.name}: AWS gives each user one. Open that one, or delete"
+                f" it first: trainmaster delete {one.name} --yes"
+            )
+
+
+def _place(desk: Desk, workspace: Workspace) -> tuple[str, ...]:
+    domain = spec_of(workspace).template.service_config.domain or desk.settings.studio_domain
+    return workspace.service_type, workspace.account, workspace.region, domain
+
+
 def _asked(desk: Desk, wanted: Workspace, template: Template, now: datetime) -> Asked:
     spec = spec_of(wanted)
     of_user = desk.catalogue.workspaces.of(wanted.user_id)
@@ -264,5 +282,6 @@ def _choices(desk: Desk, wanted: Workspace, template: Template) -> Iterator[tupl
 def recheck(desk: Desk, decision: Decision) -> Decision:
     """The same by what is there now that its row is: of many opened at once none goes beyond what the policy allows together."""
     wanted, policy = decision.wanted, load_policy(desk.settings)
+    _require_only_canvas(desk, wanted)
     asked = _asked(desk, wanted, spec_of(wanted).template, desk.ledger.now())
     return replace(decision, violations=tuple(check(policy, asked)))

@@ -5,14 +5,15 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from trainmaster.errors import NotConfiguredError
 from trainmaster.training.desk import Desk
 from trainmaster.workspaces import studio_parts
-from trainmaster.workspaces.plan import Found, desired, domain_request, profile_name
+from trainmaster.workspaces.plan import Found, desired, domain_request, profile_changes, profile_name
 from trainmaster.workspaces.spec import spec_of
-from trainmaster.workspaces.studio_parts import Part, ensured
+from trainmaster.workspaces.studio_parts import Part, ensured, updated
 from trainmaster.workspaces.workspace import Workspace
 
 _log = logging.getLogger(__name__)
@@ -44,6 +45,11 @@ def find_domain(desk: Desk, workspace: Workspace) -> Found:
     return domain_named(desk, domain_name(desk, workspace))
 
 
+def domain_part(desk: Desk, workspace: Workspace) -> Part:
+    """To wait for."""
+    return Part("domain", domain_name(desk, workspace), lambda: find_domain(desk, workspace))
+
+
 def domain_named(desk: Desk, name: str) -> Found:
     """The oldest of that name, which everybody takes: AWS itself knows domains by their ids alone."""
     sagemaker = desk.client("sagemaker")
@@ -59,12 +65,8 @@ def domain_named(desk: Desk, name: str) -> Found:
 
 def ensure_domain(desk: Desk, workspace: Workspace) -> Workspace:
     """In service, made when there is none; its id and file system are written down."""
-    sagemaker, name = desk.client("sagemaker"), domain_name(desk, workspace)
-    domain = ensured(
-        desk,
-        Part("domain", name, lambda: find_domain(desk, workspace)),
-        lambda: sagemaker.create_domain(**wanted_domain(desk, workspace)),
-    )
+    sagemaker, part = desk.client("sagemaker"), domain_part(desk, workspace)
+    domain = ensured(desk, part, lambda: sagemaker.create_domain(**wanted_domain(desk, workspace)))
     ids = {"domain_id": domain["DomainId"], "efs_id": domain.get("HomeEfsFileSystemId", "")}
     return desk.catalogue.workspaces.note_resources(workspace, **{key: value for key, value in ids.items() if value})
 
@@ -72,13 +74,14 @@ def ensure_domain(desk: Desk, workspace: Workspace) -> Workspace:
 def ensure_profile(desk: Desk, workspace: Workspace) -> tuple[Workspace, Mapping[str, Any]]:
     """Of the user, in the workspace's domain, which is there; written down, and as AWS describes it."""
     sagemaker, domain_id = desk.client("sagemaker"), workspace.resources["domain_id"]
-    request = desired(workspace, spec_of(workspace), domain={}, role=role_of(desk), now=desk.ledger.now()).profile
-    profile = ensured(
-        desk,
-        Part("user profile", request["UserProfileName"], lambda: find_profile(desk, workspace)),
-        lambda: sagemaker.create_user_profile(DomainId=domain_id, **request),
-    )
-    return desk.catalogue.workspaces.note_resources(workspace, user_profile=request["UserProfileName"]), profile
+    wanted = desired(workspace, spec_of(workspace), domain={}, role=role_of(desk), now=desk.ledger.now())
+    name = wanted.profile["UserProfileName"]
+    part = Part("user profile", name, lambda: find_profile(desk, workspace))
+    profile = ensured(desk, part, lambda: sagemaker.create_user_profile(DomainId=domain_id, **wanted.profile))
+    if changes := profile_changes(wanted, profile):
+        changed = partial(sagemaker.update_user_profile, DomainId=domain_id, UserProfileName=name, UserSettings=changes)
+        profile = updated(desk, part, changed)
+    return desk.catalogue.workspaces.note_resources(workspace, user_profile=name), profile
 
 
 def find_profile(desk: Desk, workspace: Workspace) -> Found:

@@ -11,11 +11,12 @@ from uuid import UUID
 
 from botocore.exceptions import BotoCoreError, ClientError
 
+from trainmaster.aws.failures import is_passing
 from trainmaster.budget.budgets import Standing
 from trainmaster.budget.charge import Charge
 from trainmaster.budget.entries import over_budget
 from trainmaster.budget.metering import TRANCHE
-from trainmaster.errors import RefusedError, TrainmasterError, WorkspaceFailedError
+from trainmaster.errors import NameConflictError, RefusedError, TrainmasterError, WorkspaceFailedError
 from trainmaster.training.desk import Desk
 from trainmaster.workspaces import metering
 from trainmaster.workspaces.closing import stop_workspace
@@ -75,7 +76,14 @@ def open_workspace(desk: Desk, request: OpenWorkspaceRequest) -> OpenedWorkspace
     decision = decide(desk, request)
     wanted = decision.approved()
     _require_openable(decision, _seen_as_it_is(desk, decision))
-    return _bring_up(desk, decision, desk.catalogue.workspaces.begin(wanted))
+    steps = kind_of(wanted.service_type).plan_open(desk, wanted)  # what this refuses leaves no row
+    row = desk.catalogue.workspaces.begin(wanted)
+    if decision.found is None and (row.instance_type, row.volume_gb) != (wanted.instance_type, wanted.volume_gb):
+        raise NameConflictError(
+            f"Somebody opens workspace {row.name} at this moment, on {row.instance_type} with {row.volume_gb} GB instead of"
+            f" {wanted.instance_type} with {wanted.volume_gb} GB. Choose another name, or ask again."
+        )
+    return _bring_up(desk, decision, row, steps)
 
 
 def start_workspace(desk: Desk, user_id: UUID | None, name: str, *, instance_type: str = "") -> OpenedWorkspace:
@@ -85,19 +93,20 @@ def start_workspace(desk: Desk, user_id: UUID | None, name: str, *, instance_typ
     """
     found = desk.catalogue.workspaces.get(user_id, name)
     decision = decide_start(desk, found, instance_type)
-    decision.approved()
-    seen = see_workspace(desk, found)
-    if seen.status in BILLABLE and decision.wanted.instance_type != found.instance_type:
+    wanted, kind = decision.approved(), kind_of(found.service_type)
+    seen, steps = see_workspace(desk, found), kind.plan_open(desk, wanted)
+    if seen.status in BILLABLE and wanted.instance_type != found.instance_type:
         _require_fitting(desk, decision)
         stop_workspace(desk, found)
-        seen = see_workspace(desk, found)
+        seen, steps = see_workspace(desk, found), [_stop_of(found), *kind.plan_open(desk, wanted)]
     _require_openable(decision, seen)
-    return _bring_up(desk, decision, found)
+    return _bring_up(desk, decision, found, steps)
 
 
-def _bring_up(desk: Desk, decision: Decision, row: Workspace) -> OpenedWorkspace:
+def _bring_up(desk: Desk, decision: Decision, row: Workspace, steps: list[Step]) -> OpenedWorkspace:
     """From the row that is there: reserved, made, seen and counted."""
-    rows, is_new = desk.catalogue.workspaces, decision.found is None
+    rows = desk.catalogue.workspaces
+    is_new = decision.found is None and row.created_at == decision.wanted.created_at
     changes = {name: value for name, value in decision.changes().items() if getattr(row, name) != value}
     before = {name: getattr(row, name) for name in changes}
     workspace = rows.change(row, **changes) if changes else row
@@ -107,8 +116,6 @@ def _bring_up(desk: Desk, decision: Decision, row: Workspace) -> OpenedWorkspace
     except RefusedError:
         _take_back(desk, workspace, before, is_new=is_new)
         raise
-    kind = kind_of(workspace.service_type)
-    steps = kind.plan_open(desk, workspace)
     if steps:
         workspace = rows.change(workspace, status="starting", detail="")
         workspace = _made(desk, workspace)
@@ -125,7 +132,7 @@ def _made(desk: Desk, workspace: Workspace) -> Workspace:
         return kind_of(workspace.service_type).open(desk, workspace)
     except (ClientError, BotoCoreError, TrainmasterError) as error:
         _note_failure(desk, workspace, error)
-        if isinstance(error, ClientError):
+        if isinstance(error, ClientError) and not is_passing(error):
             raise WorkspaceFailedError(
                 f"Workspace {workspace.name} could not be opened: {error}. What was made of it is kept; the same again goes on,"
                 f" and `trainmaster delete {workspace.name}` removes it."
@@ -141,10 +148,9 @@ def _note_failure(desk: Desk, workspace: Workspace, error: Exception) -> None:
     except (ClientError, BotoCoreError) as unseen:
         _log.warning("workspace %s failed, and could not be looked at: %s", row.name, unseen)
         return  # it stays reserved for until somebody can say
-    if seen.status == "pending":
-        metering.end(desk, row, storage=True)
-    else:
-        metering.see(desk, row, seen)
+    if seen.status not in BILLABLE and seen.status != "unknown":
+        metering.end(desk, row, storage=seen.status == "pending")
+    metering.see(desk, row, seen)
     desk.catalogue.workspaces.note_seen({row.id: ("failed", str(error))})
 
 
@@ -193,6 +199,10 @@ def _require_fitting(desk: Desk, decision: Decision) -> None:
     with desk.ledger.reading() as entries:
         if short := entries.short(charge):
             raise over_budget(charge, short, subject=f"Workspace {wanted.name} on {wanted.instance_type}")
+
+
+def _stop_of(workspace: Workspace) -> Step:
+    return Step("stop", "workspace", f"{workspace.name} on {workspace.instance_type}")
 
 
 def _not_running(workspace: Workspace, seen: Seen) -> str:

@@ -132,12 +132,21 @@ def plan(wanted: Desired, described: Described) -> list[Step]:
         steps.append(Step("create", "domain", wanted.domain["DomainName"], wanted.domain))
     if described.profile is None:
         steps.append(Step("create", "user profile", wanted.profile["UserProfileName"], wanted.profile))
+    elif settings := profile_changes(wanted, described.profile):
+        steps.append(Step("update", "user profile", wanted.profile["UserProfileName"], {"UserSettings": settings}))
     app = described.app["Status"] if described.app else "Deleted"  # one that failed AWS has deleted by itself
     if app in ("InService", "Pending"):
         return [*steps, *([Step("await", "app", _app_title(wanted))] if app == "Pending" else [])]
     if wanted.space is not None:
         steps += _space_steps(wanted.space, described.space)
     return [*steps, Step("create", "app", _app_title(wanted), wanted.app)]
+
+
+def profile_changes(wanted: Desired, profile: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings a profile lacks for a workspace that shares the user's files: other workspaces of the user go on as they are."""
+    mounts = wanted.profile["UserSettings"]["AutoMountHomeEFS"]
+    has = profile.get("UserSettings", {}).get("AutoMountHomeEFS")
+    return {"AutoMountHomeEFS": mounts} if mounts == "Enabled" and has != mounts else {}
 
 
 def stands(workspace: Workspace, described: Described) -> Seen:

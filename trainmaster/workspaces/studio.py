@@ -12,6 +12,7 @@ from trainmaster.errors import RefusedError
 from trainmaster.training.desk import Desk
 from trainmaster.workspaces import studio_parts
 from trainmaster.workspaces.domains import (
+    domain_part,
     ensure_domain,
     ensure_profile,
     find_domain,
@@ -19,6 +20,7 @@ from trainmaster.workspaces.domains import (
     role_of,
     wanted_domain,
 )
+from trainmaster.workspaces.images.current import attach, image_name, image_of, is_attached
 from trainmaster.workspaces.kinds import Access, Seen, Step
 from trainmaster.workspaces.plan import APP_NAME, CANVAS, Described, Desired, Found, desired, plan, profile_name, stands
 from trainmaster.workspaces.spec import spec_of
@@ -44,17 +46,28 @@ class Studio:
         return {one.id: stands(one, described.get(one.id, Described())) for one in workspaces}
 
     def plan_open(self, desk: Desk, workspace: Workspace) -> list[Step]:
+        workspace, template = _imaged(desk, workspace), spec_of(workspace).template
         domain = find_domain(desk, workspace)
         if domain is None:
-            return plan(self._desired(desk, workspace, wanted_domain(desk, workspace)), Described())
-        placed = _placed(workspace, domain)
-        wanted = self._desired(desk, placed, domain)
-        there = self._described(desk, placed)
-        return plan(wanted, Described(domain, find_profile(desk, placed), there.space, there.app))
+            wanted, there = self._desired(desk, workspace, wanted_domain(desk, workspace)), Described()
+        else:
+            placed = _placed(workspace, domain)
+            wanted, there = self._desired(desk, placed, domain), self._described(desk, placed)
+            there = replace(there, domain=domain, profile=find_profile(desk, placed))
+        steps = plan(wanted, there)
+        if template.is_compiled and not (domain and is_attached(domain, template)):
+            steps.insert(int(domain is None), Step("attach", "image", image_name(template)))
+        return steps
 
     def open(self, desk: Desk, workspace: Workspace) -> Workspace:
-        workspace, _ = ensure_profile(desk, ensure_domain(desk, workspace))
-        note = desk.catalogue.workspaces.note_resources
+        note, template = desk.catalogue.workspaces.note_resources, spec_of(workspace).template
+        workspace = ensure_domain(desk, workspace)
+        if template.is_compiled:
+            attach(desk, workspace.resources["domain_id"], template)
+            settled(desk, domain_part(desk, workspace))
+            version = _imaged(desk, workspace).resources["image_version_arn"]
+            workspace = note(workspace, image_version_arn=version)
+        workspace, _ = ensure_profile(desk, workspace)
         if workspace.service_type == "sagemaker_studio":
             self._ensure_space(desk, workspace)
             workspace = note(workspace, space=workspace.slug)
@@ -133,6 +146,14 @@ class Studio:
         request = self._desired(desk, workspace, {}).app
         domain_id = workspace.resources["domain_id"]
         ensured(desk, part, lambda: sagemaker.create_app(DomainId=domain_id, **request), anew=ENDED)
+
+
+def _imaged(desk: Desk, workspace: Workspace) -> Workspace:
+    """With the image of ours that its template is compiled to, if it is. Raises RefusedError when that is not there yet."""
+    image = image_of(desk, spec_of(workspace).template)
+    if image is None:
+        return workspace
+    return replace(workspace, resources={**workspace.resources, "image_version_arn": image.image_version_arn})
 
 
 def _space(desk: Desk, workspace: Workspace) -> Part:

@@ -23,11 +23,11 @@ class StudioLab:
 
     def look(self, desk: Desk, workspaces: Sequence[Workspace]) -> Mapping[UUID, Seen]:  # noqa: ARG002 - Kind's
         """As last written down; one that was never opened is pending."""
-        return {one.id: Seen(_status(one), NO_API) for one in workspaces}
+        return {one.id: Seen(_status(one)) for one in workspaces}
 
     def plan_open(self, desk: Desk, workspace: Workspace) -> list[Step]:  # noqa: ARG002 - Kind's
         """Keeping its address."""
-        return [] if workspace.resources.get("project_url") else [Step("keep", "address", project_url(workspace))]
+        return [] if _status(workspace) == "running" else [Step("keep", "address", project_url(workspace))]
 
     def open(self, desk: Desk, workspace: Workspace) -> Workspace:
         """Written down as open."""

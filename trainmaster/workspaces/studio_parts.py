@@ -62,6 +62,20 @@ def ensured(
             if not is_taken(error):
                 raise
         there = settled(desk, part, just_made=True)
+    return _in_service(part, there)
+
+
+def updated(desk: Desk, part: Part, update: Callable[[], Any]) -> Mapping[str, Any]:
+    """In service again, as it was changed by us or, at the same moment, by another. Raises as `ensured`."""
+    try:
+        update()
+    except ClientError as error:
+        if not is_taken(error):
+            raise
+    return _in_service(part, settled(desk, part))
+
+
+def _in_service(part: Part, there: Found) -> Mapping[str, Any]:
     if there is None:
         raise WorkspaceFailedError(f"The {part} was deleted while it was being made. Try again.")
     if there["Status"] in ("Failed", "Delete_Failed"):
