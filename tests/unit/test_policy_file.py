@@ -91,6 +91,21 @@ users:
     ]
 
 
+def test_a_rule_that_means_nothing_to_a_service_is_refused() -> None:
+    text = """default_role: a
+roles:
+  a:
+    per_service:
+      training: {auto_stop: 60, instance_types: ["*"]}
+      ec2:
+        max_workspaces: 2
+"""
+    assert refused(text) == [
+        "line 5, roles.a.per_service.training.auto_stop: it means nothing to training; leave it out",
+        "line 7, roles.a.per_service.ec2.max_workspaces: it counts workspaces of all services; set it for the role",
+    ]
+
+
 def test_an_amount_is_exactly_what_is_written() -> None:
     text = "default_role: a\nroles:\n  a:\n    max_hourly_cost: 0.1000000000000000055\n"
     assert str(read(text).roles["a"].max_hourly_cost) == "0.1000000000000000055"

@@ -20,15 +20,19 @@ from trainmaster.workspaces.request import UUID_PATTERN
 
 Service = Literal["ec2", "sagemaker_studio", "sagemaker_lab", "sagemaker_canvas", "training", "endpoint"]
 SERVICES: tuple[Service, ...] = get_args(Service)
-WORKSPACES: frozenset[Service] = frozenset(SERVICES) - {"training", "endpoint"}
-STOPPED_BY_US: frozenset[Service] = WORKSPACES - {"sagemaker_lab"}
-"""Those that run on until somebody stops them: a job of training ends, and AWS itself ends a session of Studio Lab."""
 Rule = Literal[
     "services", "instance_types", "max_hourly_cost", "data_classifications", "required_tags", "max_workspaces",
     "auto_stop", "max_keep", "free_tier_only",
 ]  # fmt: skip
 RULES: tuple[Rule, ...] = get_args(Rule)
 _REQUIRED: frozenset[Rule] = frozenset({"required_tags", "auto_stop"})
+_OF_WORKSPACES: frozenset[Rule] = frozenset({"max_workspaces", "max_keep"})
+_WITHOUT: Mapping[Service, frozenset[Rule]] = {
+    "training": _OF_WORKSPACES | {"auto_stop"},
+    "endpoint": _OF_WORKSPACES,
+    "sagemaker_lab": frozenset({"auto_stop"}),
+}
+"""Rules that mean nothing to a service: a job of training ends by itself, and AWS ends a session of Studio Lab."""
 
 
 class _Part(BaseModel):
@@ -72,9 +76,24 @@ class Role(Rules):
         default_factory=dict
     )
 
+    @model_validator(mode="after")
+    def _meant(self) -> Self:
+        wrongs: dict[KeyPath, str] = {}
+        for service, rules in self.per_service.items():
+            for rule in sorted(rules.model_fields_set):
+                if rule == "max_workspaces":
+                    wrongs["per_service", service, rule] = "it counts workspaces of all services; set it for the role"
+                elif rule in _WITHOUT.get(service, ()):
+                    wrongs["per_service", service, rule] = f"it means nothing to {service}; leave it out"
+        if wrongs:
+            raise wrong_at(wrongs)
+        return self
+
     def rules(self, service: Service) -> Rules:
-        """Those in force for a service: its own where it has some, else the role's."""
-        own = {name: getattr(self, name) for name in Rules.model_fields}
+        """Those in force for a service: its own where it has some, else the role's, as far as they mean something to it. An endpoint has
+        to stop by itself only where that is said of endpoints."""
+        without = {*_WITHOUT.get(service, ()), *(["auto_stop"] if service == "endpoint" else [])}
+        own = {name: getattr(self, name) for name in Rules.model_fields if name not in without}
         instead = self.per_service.get(service, Rules()).model_dump(exclude_unset=True)
         return Rules.model_construct(**{**own, **instead})
 
@@ -182,10 +201,9 @@ class _Checking:
         yield from self._hourly_cost()
         yield from self._data()
         yield from self._tags()
-        if self.asked.service in WORKSPACES:
-            yield from self._count()
-            yield from self._keep()
+        yield from self._count()
         yield from self._auto_stop()
+        yield from self._keep()
         yield from self._free_tier()
 
     def _violation(self, rule: Rule, value: str, limit: str, nearest: str = "", remedy: str = "") -> Violation:
@@ -261,8 +279,7 @@ class _Checking:
 
     def _auto_stop(self) -> Iterator[Violation]:
         limit, minutes = self.rules.auto_stop, self.asked.auto_stop_minutes
-        holds = self.asked.service in STOPPED_BY_US or self._is_asked_of_service("auto_stop")
-        if limit is None or not holds or (minutes is not None and minutes <= limit):
+        if limit is None or (minutes is not None and minutes <= limit):
             return
         said = (
             "it would never be stopped as idle"
@@ -294,11 +311,6 @@ class _Checking:
             free: Service = "sagemaker_lab"
             nearest = free if self.role.services is None or free in self.role.services else ""
             yield self._violation("free_tier_only", "it is not of a free tier", "only what is free", nearest)
-
-    def _is_asked_of_service(self, rule: Rule) -> bool:
-        """Whether it is a rule of the service itself: one of the whole role is for what can have it."""
-        instead = self.role.per_service.get(self.asked.service)
-        return instead is not None and getattr(instead, rule) is not None
 
 
 def _listed(allowed: tuple[str, ...]) -> str:
