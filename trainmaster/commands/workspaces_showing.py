@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -10,10 +10,12 @@ from typing import Any
 
 from pydantic_core import to_jsonable_python
 
-from trainmaster.budget.budgets import Budget, Payer, Standing
+from trainmaster.budget.budgets import Budget, Payer, Standing, month_name
 from trainmaster.budget.money import shown, shown_left
-from trainmaster.commands.train_showing import table
+from trainmaster.commands.train_showing import labelled, table
 from trainmaster.datasets.showing.wording import counted, printable
+from trainmaster.endpoints.idle import Warned
+from trainmaster.workspaces.costs import Costs
 from trainmaster.workspaces.kinds import Seen, Step
 from trainmaster.workspaces.workspace import BILLABLE, ServiceType, Workspace
 
@@ -71,6 +73,46 @@ def listed(workspaces: Iterable[Shown]) -> Iterator[str]:
             yield f"{printable(one.workspace.name)}: {said}"
 
 
+def of_workspace(one: Shown, costs: Costs, standings: Sequence[Standing]) -> Iterator[str]:
+    """Everything worth knowing of a workspace; what nobody knows is left out."""
+    row, seen, hourly = one.workspace, one.seen, costs.hourly
+    warned = Warned.of(row.warned)
+    yield f"Workspace {row.name}: {seen.status}."
+    stops = f"stopped after {row.auto_stop_minutes:,} minutes without use" if row.auto_stop_minutes else "never stopped"
+    yield from labelled(
+        {
+            "why": seen.detail,
+            "differs": "; ".join(seen.drift),
+            "template": row.template,
+            "service": f"{SERVICES[row.service_type]}, reached by {row.connection_type}",
+            "runs on": f"{row.instance_type}, {row.volume_gb:,} GB" if row.instance_type else "",
+            "owner": row.user_id or "nobody",
+            "team": row.team,
+            "opened": at(row.created_at),
+            "since": at(seen.since),
+            "used": f"{at(one.used_at)}{f', {span(one.idle_for)} ago' if one.idle_for is not None else ''}",
+            "when idle": stops,
+            "keep until": at(row.keep_until),
+            "warned": f"{at(warned.at)}, that it is {warned.reason}" if warned else "",
+        }
+    )
+    yield "Cost an hour"
+    yield from labelled(
+        {
+            "compute": shown(hourly.machine),
+            "service": shown(hourly.service),
+            "storage": f"{shown(hourly.storage)}, stopped or not",
+            "total": f"{shown(hourly.total)} while it runs; {shown(one.hourly)} as it stands",
+            "spent": f"{shown(costs.spent_this_month)} in {month_name(standings[0].month)}",
+            "reserved": f"{shown(costs.reserved)} for hours to come" if costs.reserved else "",
+            "budget": "; ".join(standing.sentence() for standing in standings),
+        }
+    )
+    yield f"On AWS, in {row.region}"
+    yield from labelled({name.replace("_", " "): value for name, value in row.resources.items()})
+    yield f"Get in: trainmaster connect {row.name}"
+
+
 def troubles(seen: Seen) -> str:
     """In words, what is not as it should be; "" when all is."""
     why = seen.detail if seen.status in ("failed", "missing", "unknown") else ""
@@ -113,6 +155,24 @@ def facts(one: Shown) -> dict[str, Any]:
     }
     found: dict[str, Any] = to_jsonable_python(told)
     return {**facts_of_row(one.workspace), **found}
+
+
+def facts_of_costs(costs: Costs, standings: Iterable[Standing]) -> dict[str, Any]:
+    """For machines: the breakdown of an hour, what this month came to, and every budget that pays."""
+    hourly = costs.hourly
+    return {
+        "cost": {
+            "compute": exact(hourly.machine),
+            "service": exact(hourly.service),
+            "storage": exact(hourly.storage),
+            "total": exact(hourly.total),
+            "spent_this_month": exact(costs.spent_this_month),
+            "reserved": exact(costs.reserved),
+        },
+        "budgets": [
+            {"budget": one.budget.code, "limit": exact(one.limit), "left": exact(one.left)} for one in standings
+        ],
+    }
 
 
 def facts_of_row(row: Workspace) -> dict[str, Any]:

@@ -12,10 +12,18 @@ from uuid import UUID
 from trainmaster.budget.budgets import Budget, Standing
 from trainmaster.commands.train_options import BadRequestError
 from trainmaster.commands.train_reporting import DONE, add_command, desk_in, note, say, say_json
-from trainmaster.commands.workspaces_options import add_owner, owner
-from trainmaster.commands.workspaces_showing import Shown, facts, least_left, listed
+from trainmaster.commands.workspaces_options import add_name, add_owner, owner
+from trainmaster.commands.workspaces_showing import (
+    Shown,
+    facts,
+    facts_of_costs,
+    least_left,
+    listed,
+    of_workspace,
+)
 from trainmaster.settings import Settings
 from trainmaster.training.desk import Desk
+from trainmaster.workspaces.costs import costs_of
 from trainmaster.workspaces.kinds import Seen
 from trainmaster.workspaces.seeing import see_workspaces
 from trainmaster.workspaces.workspace import Workspace
@@ -29,6 +37,8 @@ def add_commands(commands: Subparsers) -> None:
     list_ = add_command(commands, "list", "your workspaces: Studio, Canvas, Studio Lab and EC2 in one table", _list)
     list_.add_argument("--all-users", action="store_true", help="everybody's")
     add_owner(list_)
+    info = add_command(commands, "info", "everything about a workspace, with what it costs", _info)
+    add_name(info)
 
 
 def _list(args: argparse.Namespace, settings: Settings) -> int:
@@ -45,6 +55,17 @@ def _list(args: argparse.Namespace, settings: Settings) -> int:
         note(
             "There are none. `trainmaster templates` lists what one can be opened from, `trainmaster launch` opens it."
         )
+    return DONE
+
+
+def _info(args: argparse.Namespace, settings: Settings) -> int:
+    with workspace_in(args, settings) as (desk, workspace):
+        [one] = shown(desk, [workspace])
+        costs, standings = costs_of(desk, workspace), list(_standings(desk, [workspace]).values())
+    if args.json:
+        say_json({**facts(one), **facts_of_costs(costs, standings), "spec": workspace.spec})
+    else:
+        say(*of_workspace(one, costs, standings))
     return DONE
 
 
