@@ -187,7 +187,7 @@ def _spec(request: OpenWorkspaceRequest, template: Template, found: Workspace | 
         or (before.data_classification if before else "")
         or template.policy.data_classification,
         max_hourly_cost=request.max_hourly_cost or (before.max_hourly_cost if before else None),
-        address=reached_from(template, request.address or (before.address if before else "")),
+        address=reached_from(template, request.address, before.address if before else ""),
     )
 
 
