@@ -1,0 +1,235 @@
+"""Makes the image of a template for EC2: a machine installs what it names and powers off, and becomes an AMI; then it is removed."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator, Mapping
+from datetime import datetime
+from typing import Any
+
+from botocore.exceptions import ClientError
+
+from trainmaster.aws.clients import renew
+from trainmaster.aws.failures import code_of
+from trainmaster.aws.polling import Patience, answers
+from trainmaster.budget.budgets import Payer
+from trainmaster.budget.charge import Reservation
+from trainmaster.errors import ImageFailedError, NotConfiguredError, WaitTimedOutError
+from trainmaster.training.desk import Desk
+from trainmaster.workspaces.images.building import Note
+from trainmaster.workspaces.images.current import ami_name, described_ami, image_name
+from trainmaster.workspaces.images.fingerprint import fingerprint_of
+from trainmaster.workspaces.images.machine_image import FAILED, MADE, MOST_MINUTES, build_script
+from trainmaster.workspaces.images.paying import Cost, reserved, settled
+from trainmaster.workspaces.images.plan import IMAGE_FINGERPRINT_TAG
+from trainmaster.workspaces.kinds import Step
+from trainmaster.workspaces.plan import Found
+from trainmaster.workspaces.tags import TEMPLATE_TAG, listed_tags, tag_list
+from trainmaster.workspaces.template import Template
+
+MACHINE, DISK_GB = "m5.large", 20
+RESERVATION_TAG = "trainmaster:reservation"
+_SLACK_MINUTES = 15
+"""Beyond what the machine takes at most, until it is removed; AWS itself has powered it off by then."""
+_IMAGE_MINUTES = 60
+_CONSOLE_SECONDS = 600.0
+_POLL = 15.0
+_STATES = ("pending", "running", "stopping", "stopped")
+
+
+def machine_cost(desk: Desk) -> Cost:
+    """Of one machine with its disk. Raises UnknownPriceError."""
+    region = desk.settings.region
+    hourly = desk.prices.instance(MACHINE, "ec2", region).usd + desk.prices.storage_hour(DISK_GB, region, "ec2")
+    return Cost(hourly, MOST_MINUTES + _SLACK_MINUTES + _IMAGE_MINUTES)
+
+
+def plan_machine_image(desk: Desk, template: Template) -> list[Step]:
+    """What is done until there is an AMI of the template as it is; empty when there is."""
+    fingerprint = fingerprint_of(template)
+    name = ami_name(template, fingerprint)
+    image, builder = described_ami(desk.client("ec2"), name), find_builder(desk, fingerprint)
+    steps = []
+    if image is None:
+        if builder is None:
+            steps.append(Step("launch", "builder", f"{image_name(template)} on {MACHINE}"))
+        if builder is None or builder["State"]["Name"] != "stopped":
+            steps.append(Step("await", "builder", image_name(template)))
+        steps.append(Step("create", "AMI", name))
+    if image is None or image["State"] != "available":
+        steps.append(Step("await", "AMI", name))
+    if builder is not None or image is None:
+        steps.append(Step("terminate", "builder", image_name(template)))
+    return steps
+
+
+def make_machine_image(desk: Desk, template: Template, payer: Payer, note: Note) -> list[Step]:
+    """Carry out what the plan says, and wait for it; the steps that were taken. `note` is told each before it begins.
+
+    Raises OverBudgetError before the machine is launched, ImageFailedError, WaitTimedOutError.
+    """
+    steps = plan_machine_image(desk, template)
+    making = _Making(desk, template, payer)
+    for step in steps:
+        note(step.sentence())
+        making.take(step)
+    return steps
+
+
+def find_builder(desk: Desk, fingerprint: str) -> Found:
+    """The machine that makes the image of this fingerprint, unless it is gone."""
+    filters = [
+        {"Name": f"tag:{IMAGE_FINGERPRINT_TAG}", "Values": [fingerprint]},
+        {"Name": "instance-state-name", "Values": list(_STATES)},
+    ]
+    found = desk.client("ec2").describe_instances(Filters=filters)["Reservations"]
+    instances = [one for reservation in found for one in reservation["Instances"]]
+    return min(instances, key=lambda one: (one["LaunchTime"], one["InstanceId"]), default=None)
+
+
+class _Making:
+    def __init__(self, desk: Desk, template: Template, payer: Payer) -> None:
+        self._desk, self._template, self._payer = desk, template, payer
+        self._ec2, self._fingerprint = desk.client("ec2"), fingerprint_of(template)
+        self._name = ami_name(template, self._fingerprint)
+
+    def take(self, step: Step) -> None:
+        actions: Mapping[tuple[str, str], Callable[[], None]] = {
+            ("launch", "builder"): self._launch,
+            ("await", "builder"): self._await_builder,
+            ("create", "AMI"): self._create,
+            ("await", "AMI"): self._await_image,
+            ("terminate", "builder"): self._terminate,
+        }
+        actions[step.verb, step.noun]()
+
+    def _launch(self) -> None:
+        """One that was reserved and launched, and that somebody else removed since, is billed in full; then there is another."""
+        try:
+            self._run(self._reserved())
+        except ClientError as error:
+            if code_of(error) != "IdempotentInstanceTerminated":
+                raise
+            gone = self._reserved()
+            settled(self._desk, gone.key, lambda: gone.charge.amount)
+            self._run(self._reserved())
+
+    def _reserved(self) -> Reservation:
+        arn = f"arn:aws:ec2:{self._desk.settings.region}:{self._desk.account}:image/{self._name}"
+        key = f"image-{self._template.name}-{self._fingerprint}"
+        return reserved(self._desk, key, arn, machine_cost(self._desk), self._payer)
+
+    def _run(self, reservation: Reservation) -> None:
+        tags = {
+            "Name": image_name(self._template),
+            TEMPLATE_TAG: self._template.name,
+            IMAGE_FINGERPRINT_TAG: self._fingerprint,
+            RESERVATION_TAG: reservation.key,
+        }
+        root = self._parent()
+        disk = {"VolumeSize": DISK_GB, "VolumeType": "gp3", "Encrypted": True, "DeleteOnTermination": True}
+        self._ec2.run_instances(
+            ImageId=root["ImageId"],
+            InstanceType=MACHINE,
+            MinCount=1,
+            MaxCount=1,
+            UserData=build_script(self._template),
+            InstanceInitiatedShutdownBehavior="stop",
+            ClientToken=hashlib.sha256(reservation.key.encode()).hexdigest(),
+            MetadataOptions={"HttpTokens": "required", "HttpEndpoint": "enabled"},
+            BlockDeviceMappings=[{"DeviceName": root["RootDeviceName"], "Ebs": disk}],
+            TagSpecifications=[{"ResourceType": kind, "Tags": tag_list(tags)} for kind in ("instance", "volume")],
+            **({"SubnetId": subnets[0]} if (subnets := self._template.service_config.subnet_ids) else {}),
+        )
+
+    def _parent(self) -> Mapping[str, Any]:
+        parameter = self._template.service_config.ami_parameter
+        try:
+            id_ = self._desk.client("ssm").get_parameter(Name=parameter)["Parameter"]["Value"]
+        except ClientError as error:
+            if code_of(error) != "ParameterNotFound":
+                raise
+            raise NotConfiguredError(
+                f"Template {self._template.name} starts from the AMI of SSM parameter {parameter}, and"
+                f" {self._desk.settings.region} has no such parameter. Name another as ami_parameter."
+            ) from error
+        parent: Mapping[str, Any] = self._ec2.describe_images(ImageIds=[id_])["Images"][0]
+        return parent
+
+    def _await_builder(self) -> None:
+        for builder in self._polled(self._find, MOST_MINUTES + _SLACK_MINUTES):
+            if builder is None:
+                raise ImageFailedError(
+                    f"The machine that makes the image of {self._template.name} is gone. Run the same again."
+                )
+            if builder["State"]["Name"] == "stopped":
+                return
+        self._terminate()
+        raise WaitTimedOutError(f"The machine that makes the image of {self._template.name} did not end in {MOST_MINUTES} minutes; it was removed.")  # fmt: skip
+
+    def _create(self) -> None:
+        """Of a machine that said it installed all; one that did not is removed."""
+        builder = self._find()
+        if builder is None:
+            raise ImageFailedError(
+                f"The machine that makes the image of {self._template.name} is gone. Run the same again."
+            )
+        said = self._console(builder["InstanceId"])
+        if MADE not in said:
+            self._terminate()
+            lines = [line.strip() for line in said.splitlines() if line.strip()]
+            shown = "".join(f"\n  | {line}" for line in lines[-10:])
+            raise ImageFailedError(
+                f"The image of {self._template.name} could not be made: its machine ended without installing all."
+                f"{' Its console:' + shown if shown else ' Its console says nothing.'}\nPut the template right, or run the same again."
+            )
+        tags = {TEMPLATE_TAG: self._template.name, IMAGE_FINGERPRINT_TAG: self._fingerprint}
+        try:
+            self._ec2.create_image(
+                InstanceId=builder["InstanceId"],
+                Name=self._name,
+                Description=self._template.description[:255],
+                TagSpecifications=[{"ResourceType": kind, "Tags": tag_list(tags)} for kind in ("image", "snapshot")],
+            )
+        except ClientError as error:
+            if code_of(error) != "InvalidAMIName.Duplicate":
+                raise
+
+    def _console(self, instance_id: str) -> str:
+        """What it said until it powered off: AWS shows it some minutes later."""
+        said = ""
+        for answer in self._polled(lambda: self._ec2.get_console_output(InstanceId=instance_id), _CONSOLE_SECONDS / 60):
+            said = answer.get("Output", "")
+            if MADE in said or FAILED in said:
+                break
+        return said
+
+    def _await_image(self) -> None:
+        for image in self._polled(lambda: described_ami(self._ec2, self._name), _IMAGE_MINUTES):
+            if image is None:
+                raise ImageFailedError(f"EC2 could not make AMI {self._name} of its machine. Run the same again.")
+            if image["State"] == "available":
+                return
+        raise WaitTimedOutError(f"AMI {self._name} was still being made after {_IMAGE_MINUTES} minutes.")
+
+    def _terminate(self) -> None:
+        """Billed first: by its tags the bill is known, and they go with it."""
+        builder = self._find()
+        if builder is None:
+            return
+        cost, key = machine_cost(self._desk), listed_tags(builder["Tags"])[RESERVATION_TAG]
+        settled(self._desk, key, lambda: cost.bill(_launched(builder), self._desk.ledger.now()))
+        self._ec2.terminate_instances(InstanceIds=[builder["InstanceId"]])
+
+    def _find(self) -> Found:
+        return find_builder(self._desk, self._fingerprint)
+
+    def _polled(self, ask: Callable[[], Any], minutes: float) -> Iterator[Any]:
+        settings = self._desk.settings
+        patience = Patience(min(settings.poll_seconds, _POLL), settings.outage_seconds, minutes * 60)
+        return answers(ask, patience, renew=lambda: renew(self._desk.client))
+
+
+def _launched(builder: Mapping[str, Any]) -> datetime:
+    launched: datetime = builder["LaunchTime"]
+    return launched
