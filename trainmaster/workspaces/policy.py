@@ -274,7 +274,7 @@ class _Checking:
         if limit is not None and would_be > limit:
             remedy = f"Delete {would_be - limit} of yours first: `trainmaster list` shows them." if limit else ""
             yield self._violation(
-                "max_workspaces", f"it would be workspace {would_be}", f"at most {limit}", str(limit), remedy
+                "max_workspaces", f"it would be workspace {would_be}", f"at most {limit}", str(limit or ""), remedy
             )
 
     def _auto_stop(self) -> Iterator[Violation]:
