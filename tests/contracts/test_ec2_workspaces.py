@@ -309,3 +309,21 @@ def user_data_of(desk: Desk, instance_id: str) -> dict[str, Any]:
     told = desk.client("ec2").describe_instance_attribute(InstanceId=instance_id, Attribute="userData")
     read: dict[str, Any] = yaml.safe_load(base64.b64decode(told["UserData"]["Value"]))
     return read
+
+
+def test_one_address_is_let_in_and_the_next_one_in_its_place(desk: Desk) -> None:
+    def let_in() -> list[str]:
+        (group,) = groups(desk, workspace)
+        return [one["CidrIp"] for rule in group["IpPermissions"] for one in rule["IpRanges"]]
+
+    workspace = EC2.open(desk, row(desk, service={"direct_access": True}, address="203.0.113.7"))
+    assert let_in() == ["203.0.113.7/32"]
+    moved = {**workspace.spec, "address": "198.51.100.9"}
+    elsewhere = desk.catalogue.workspaces.change(again(desk, workspace), spec=moved)
+    steps = [step.sentence() for step in EC2.plan_open(desk, elsewhere)]
+    assert steps == [
+        "shut out address 203.0.113.7/32 to port 22",
+        "let in address 198.51.100.9/32 to port 22",
+    ]
+    EC2.open(desk, elsewhere)
+    assert let_in() == ["198.51.100.9/32"]

@@ -15,15 +15,19 @@ from trainmaster.workspaces.workspace import Workspace
 SSH_PORT = 22
 
 
-def reached_from(template: Template, address: str) -> str:
-    """The one address that is let in; none where Session Manager leads in. Raises RefusedError where that does not fit the template."""
+def reached_from(template: Template, asked: str, before: str = "") -> str:
+    """The one address that is let in, the one `before` where nobody asks for another; none where Session Manager leads in.
+
+    Raises RefusedError where what is asked for does not fit the template.
+    """
     if not template.service_config.direct_access:
-        if address:
+        if asked:
             raise RefusedError(
-                f"Template {template.name} opens no port, so {address} cannot be let in. Leave the address out: `trainmaster connect`"
+                f"Template {template.name} opens no port, so {asked} cannot be let in. Leave the address out: `trainmaster connect`"
                 " leads in without one."
             )
         return ""
+    address = asked or before
     if not address:
         raise RefusedError(
             f"Template {template.name} opens a port to one address alone. Say which: --address with what `curl"
@@ -31,7 +35,9 @@ def reached_from(template: Template, address: str) -> str:
         )
     parsed = IPv4Address(address)
     if parsed.is_unspecified or parsed.is_loopback or parsed.is_link_local or parsed.is_multicast or parsed.is_reserved:
-        raise RefusedError(f"{address} is no address anybody comes from. `curl https://checkip.amazonaws.com` shows yours.")
+        raise RefusedError(
+            f"{address} is no address anybody comes from. `curl https://checkip.amazonaws.com` shows yours."
+        )
     return address
 
 

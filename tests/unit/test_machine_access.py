@@ -1,0 +1,115 @@
+"""Who reaches a workspace on EC2, and by which way in."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from trainmaster.errors import RefusedError
+from trainmaster.workspaces.machines.access import access
+from trainmaster.workspaces.machines.parts import Machine, Rule
+from trainmaster.workspaces.machines.wanted import reached_from, wanted
+from trainmaster.workspaces.template import Template
+from trainmaster.workspaces.workspace import Workspace
+
+MACHINE = Machine(
+    "i-0123456789abcdef0", "running", "t3.large", "token", datetime(2026, 1, 1, tzinfo=UTC), address="198.51.100.4"
+)
+
+
+def template(connection_type: str = "ssh", **service: Any) -> Template:
+    config = {"ami_parameter": "/an/ami", "default_instance_type": "t3.large", **service}
+    return Template.model_validate(
+        {
+            "name": "box",
+            "description": "A machine",
+            "service_type": "ec2",
+            "connection_type": connection_type,
+            "service_config": config,
+        }
+    )
+
+
+def workspace(connection_type: str = "ssh", address: str = "") -> Workspace:
+    made_of = template(connection_type, direct_access=bool(address))
+    return Workspace(
+        id=UUID(int=7),
+        user_id=UUID(int=8),
+        name="box",
+        template="box",
+        service_type="ec2",
+        connection_type=made_of.connection_type,
+        account="123456789012",
+        region="eu-west-1",
+        team="",
+        instance_type="t3.large",
+        volume_gb=20,
+        hourly_cost=Decimal("0.1"),
+        storage_hourly_cost=Decimal("0.01"),
+        fingerprint="f",
+        status="running",
+        created_at=datetime(2026, 1, 1, tzinfo=UTC),
+        spec={"template": made_of.model_dump(mode="json"), "address": address},
+    )
+
+
+@pytest.mark.parametrize("connection_type", ["ssh", "dcv"])
+def test_session_manager_leads_in_with_no_port_open(connection_type: str) -> None:
+    assert wanted(workspace(connection_type)).rules == frozenset()
+    way = access(workspace(connection_type), MACHINE)
+    assert way.command[:7] == ("aws", "ssm", "start-session", "--region", "eu-west-1", "--target", MACHINE.id)
+    assert not way.secret
+
+
+def test_a_shell_is_that_of_the_user_whose_home_it_is() -> None:
+    parameters = access(workspace(), MACHINE).command[-1]
+    assert json.loads(parameters) == {"command": ["sudo -iu sagemaker-user"]}
+
+
+def test_a_desktop_is_opened_on_this_machine_while_its_port_is_forwarded() -> None:
+    way = access(workspace("dcv"), MACHINE)
+    assert way.url == "https://localhost:8443/#workspace"
+    assert json.loads(way.command[-1]) == {"portNumber": ["8443"], "localPortNumber": ["8443"]}
+
+
+@pytest.mark.parametrize(("connection_type", "ports"), [("ssh", [22]), ("dcv", [22, 8443])], ids=["ssh", "dcv"])
+def test_with_direct_access_one_address_is_let_in_to_the_ports_it_needs(connection_type: str, ports: list[int]) -> None:
+    rules = wanted(workspace(connection_type, "203.0.113.7")).rules
+    assert rules == {Rule("203.0.113.7/32", port, port) for port in ports}
+
+
+def test_with_direct_access_a_key_is_made_for_each_time() -> None:
+    assert access(workspace("ssh", "203.0.113.7"), MACHINE).command == (
+        "aws", "ec2-instance-connect", "ssh", "--region", "eu-west-1", "--instance-id", MACHINE.id,
+        "--connection-type", "direct", "--os-user", "sagemaker-user",
+    )  # fmt: skip
+    desktop = access(workspace("dcv", "203.0.113.7"), MACHINE)
+    assert desktop.url == "https://198.51.100.4:8443/#workspace"
+    assert "sudo passwd sagemaker-user" in desktop.note
+
+
+@pytest.mark.parametrize(
+    ("direct_access", "address", "said"),
+    [
+        (False, "203.0.113.7", "opens no port"),
+        (True, "", "--address"),
+        (True, "0.0.0.0", "no address anybody comes from"),  # noqa: S104 - to be refused
+        (True, "127.0.0.1", "no address anybody comes from"),
+    ],
+    ids=["no port to open", "nobody named", "everybody", "the machine itself"],
+)
+def test_an_address_that_does_not_fit_is_refused(direct_access: bool, address: str, said: str) -> None:
+    with pytest.raises(RefusedError, match=said):
+        reached_from(template(direct_access=direct_access), address)
+
+
+def test_an_address_that_fits_is_taken() -> None:
+    assert reached_from(template(direct_access=True), "203.0.113.7") == "203.0.113.7"
+    assert reached_from(template(direct_access=True), "", "203.0.113.7") == "203.0.113.7"
+    assert reached_from(template(), "") == ""
+    assert reached_from(template(), "", "203.0.113.7") == ""
