@@ -167,10 +167,16 @@ def stands(workspace: Workspace, described: Described) -> Seen:
         instance_type=app.get("ResourceSpec", {}).get("InstanceType", ""),
         volume_gb=_volume(space),
         since=app.get("CreationTime"),
-        last_used_at=app.get("LastUserActivityTimestamp"),
+        last_used_at=_used_at(app),
         drift=tuple(_drift(workspace, space, app)),
         described=_parts(described),
     )
+
+
+def _used_at(app: Mapping[str, Any]) -> datetime | None:
+    """AWS moves LastUserActivityTimestamp on at its own health checks, nobody's use or not: then it says nothing."""
+    used: datetime | None = app.get("LastUserActivityTimestamp")
+    return None if used == app.get("LastHealthCheckTimestamp") else used
 
 
 def _space_steps(wanted: Mapping[str, Any], found: Found) -> list[Step]:
