@@ -20,6 +20,10 @@ LINES = [
         (f"trainmaster/training/{part}.py", {"boto3", "botocore", "trainmaster.settings", "trainmaster.aws"})
         for part in ("request", "plan", "trainers", "problems", "configs", "hyperparameters", "limits", "secrets")
     ),
+    *(
+        (f"trainmaster/workspaces/machines/{part}.py", {"boto3", "botocore", "trainmaster.settings", "trainmaster.aws"})
+        for part in ("access", "parts", "plan", "user_data", "wanted")
+    ),
     ("trainmaster/catalog", {"boto3", "botocore", "trainmaster.settings", "trainmaster.aws", "trainmaster.migration"}),
     ("trainmaster/endpoints/plan.py", {"boto3", "trainmaster.settings"}),
     *((f"trainmaster/endpoints/api_{part}.py", {"boto3", "trainmaster.settings"}) for part in ("plan", "request")),
