@@ -54,6 +54,13 @@ class Studio:
     def until_app(self, app: dict[str, str], status: str) -> dict[str, Any]:
         return self._until(status, self.sagemaker.describe_app, **app)
 
+    @staticmethod
+    def until(condition: Callable[[], object]) -> None:
+        deadline = time.monotonic() + WITHIN
+        while not condition():
+            assert time.monotonic() < deadline, "it did not come about"
+            time.sleep(0.05)
+
     def until_gone(self, describe: Callable[..., Any], **request: Any) -> None:
         deadline = time.monotonic() + WITHIN
         while True:

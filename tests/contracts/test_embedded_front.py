@@ -445,7 +445,7 @@ def front_of(
         journal=Journal(folder / "roles.jsonl"),
         faults=faults,
         quotas=ServiceQuotasApi(quotas, account.region, account.account_id),
-        control=Control(folder, faults, tally, quotas, invoke, "", begun),
+        control=Control(folder, faults, tally, quotas, invoke, invoke, "", begun),
         tally=tally,
         signatures=Signatures(account),
         public_apis=PublicApis(account, OtherServices()),

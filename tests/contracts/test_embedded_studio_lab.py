@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import http.cookiejar
 import json
+import os
+import signal
 import urllib.error
 import urllib.request
 from collections.abc import Callable
@@ -62,13 +64,13 @@ def presigned(studio: Studio, domain: str, profile: str = "ada", landing: str = 
     return url
 
 
-def jupyterlab_processes(folder: Path) -> list[str]:
-    """Those that run in the folder."""
+def jupyterlab_processes(folder: Path) -> list[int]:
+    """The ids of those that run in the folder."""
     found = []
     for process in Path("/proc").glob("[0-9]*"):
         try:
-            if (process / "cwd").resolve() == folder.resolve():
-                found.append((process / "cmdline").read_text())
+            if (process / "cwd").readlink() == folder.resolve():
+                found.append(int(process.name))
         except OSError:
             continue  # ended meanwhile, or another user's
     return found
@@ -89,25 +91,6 @@ def test_a_presigned_address_leads_into_a_real_jupyterlab_in_the_spaces_folder_a
     assert Browser().open(f"{root}api/contents")[0] == 403  # without the session
     status, _, page = browser.open(url)
     assert (status, "once" in page) == (403, True)
-
-
-def test_deleting_the_app_ends_jupyterlab_and_keeps_the_files_which_go_with_the_space(
-    studio: Studio, domain: str, embedded: Any
-) -> None:
-    studio.space(domain, "short", owner="ada")
-    app, folder = lab(domain, "short"), Path(embedded.state) / "studio" / domain / "short"
-    for _ in range(2):
-        studio.sagemaker.create_app(**app)
-        assert studio.until_app(app, "InService")["ResourceSpec"]["InstanceType"] == "ml.t3.medium"
-        assert jupyterlab_processes(folder)
-        (folder / "kept.txt").touch()
-        studio.sagemaker.delete_app(**app)
-        studio.until_app(app, "Deleted")
-        assert not jupyterlab_processes(folder)
-        assert (folder / "kept.txt").exists()
-    studio.sagemaker.delete_space(DomainId=domain, SpaceName="short")
-    studio.until_gone(studio.sagemaker.describe_space, DomainId=domain, SpaceName="short")
-    assert not folder.exists()
 
 
 def test_a_private_space_opens_to_its_owner_only(studio: Studio, domain: str) -> None:
@@ -143,13 +126,14 @@ def test_what_does_not_run_is_told_on_a_page_and_canvas_says_what_it_is_not(stud
     assert "notes" in Browser().open(presigned(studio, domain, landing="studio::"))[2]
 
 
-def test_an_app_that_cannot_be_launched_fails_with_the_reason_and_can_be_made_anew(
+def test_an_app_fails_runs_and_ends_while_the_files_of_its_space_stay_until_the_space_goes(
     studio: Studio, domain: str, embedded: Any
 ) -> None:
-    studio.space(domain, "dear", owner="ada")
-    app = lab(domain, "dear")
-    rule = {"operation": "LaunchingMLInstances:dear", "error": "CapacityError", "count": 1}
-    embedded.control("POST", "faults", rule)
+    studio.space(domain, "short", owner="ada")
+    app, folder = lab(domain, "short"), Path(embedded.state) / "studio" / domain / "short"
+    embedded.control(
+        "POST", "faults", {"operation": "LaunchingMLInstances:short", "error": "CapacityError", "count": 1}
+    )
     try:
         studio.sagemaker.create_app(**app)
         until(lambda: studio.sagemaker.describe_app(**app)["Status"] == "Failed")
@@ -158,10 +142,52 @@ def test_an_app_that_cannot_be_launched_fails_with_the_reason_and_can_be_made_an
     assert "requested ML compute capacity" in studio.sagemaker.describe_app(**app)["FailureReason"]
     with pytest.raises(ClientError, match=r"ValidationException.*previously failed and was automatically deleted"):
         studio.sagemaker.delete_app(**app)
+
     studio.sagemaker.create_app(**app)
-    studio.until_app(app, "InService")
+    assert studio.until_app(app, "InService")["ResourceSpec"]["InstanceType"] == "ml.t3.medium"
+    assert jupyterlab_processes(folder)
+    (folder / "kept.txt").touch()
+    bigger = {"JupyterLabAppSettings": {"DefaultResourceSpec": {"InstanceType": "ml.m5.large"}}}
+    with pytest.raises(ClientError, match="ResourceInUse"):
+        studio.sagemaker.update_space(DomainId=domain, SpaceName="short", SpaceSettings=bigger)
     studio.sagemaker.delete_app(**app)
     studio.until_app(app, "Deleted")
+    assert not jupyterlab_processes(folder)
+    assert (folder / "kept.txt").exists()
+
+    studio.sagemaker.update_space(DomainId=domain, SpaceName="short", SpaceSettings=bigger)
+    studio.until_space(domain, "short", "InService")
+    studio.sagemaker.delete_space(DomainId=domain, SpaceName="short")
+    studio.until_gone(studio.sagemaker.describe_space, DomainId=domain, SpaceName="short")
+    assert not folder.exists()
+
+
+def test_an_app_that_nobody_uses_for_as_long_as_its_settings_allow_is_ended(studio: Studio, embedded: Any) -> None:
+    hours = {"LifecycleManagement": "ENABLED", "IdleTimeoutInMinutes": 120, "MinIdleTimeoutInMinutes": 60}
+    domain = studio.domain(JupyterLabAppSettings={"AppLifecycleManagement": {"IdleSettings": hours}})
+    studio.profile(domain, "ada")
+    name = f"idle-{domain}"
+    studio.space(domain, name, owner="ada")
+    studio.sagemaker.create_app(**lab(domain, name))
+    first = studio.until_app(lab(domain, name), "InService")["LastUserActivityTimestamp"]
+    embedded.control("POST", "idle", {"app_of": name, "minutes": 110})
+    # AWS's own health checks move it on as well: it does not tell of users.
+    studio.until(lambda: studio.sagemaker.describe_app(**lab(domain, name))["LastUserActivityTimestamp"] > first)
+    assert studio.sagemaker.describe_app(**lab(domain, name))["Status"] == "InService"
+    embedded.control("POST", "idle", {"app_of": name, "minutes": 125})
+    studio.until(lambda: studio.sagemaker.describe_app(**lab(domain, name))["Status"] == "Deleted")
+    assert "No app of" in embedded.control("POST", "idle", {"app_of": name, "minutes": 1})["error"]
+
+
+def test_a_jupyterlab_that_ends_by_itself_has_failed(studio: Studio, domain: str, embedded: Any) -> None:
+    studio.space(domain, "dying", owner="ada")
+    app, folder = lab(domain, "dying"), Path(embedded.state) / "studio" / domain / "dying"
+    studio.sagemaker.create_app(**app)
+    studio.until_app(app, "InService")
+    for process in jupyterlab_processes(folder):
+        os.kill(process, signal.SIGKILL)
+    studio.until(lambda: studio.sagemaker.describe_app(**app)["Status"] == "Failed")
+    assert "exit code 137" in studio.sagemaker.describe_app(**app)["FailureReason"]
 
 
 def test_jupyterlab_dies_with_the_embedded_aws_and_runs_again_after_a_restart_with_all_that_was_made(

@@ -17,16 +17,23 @@ from trainmaster.embedded.sagemaker.wire import AwsError, Json
 from trainmaster.embedded.service_quotas import Quotas
 from trainmaster.embedded.tally import Tally
 
+_EXAMPLES = (
+    '{"training_job": "<name>"}, or {"app_of": "<space or user profile>", "minutes": <number>}, '
+    'or {"quota": "<name>", "value": <number>}'
+)
+
 
 @dataclass(frozen=True)
 class Control:
-    """`interrupt` commands a spot interruption of the training job it is given."""
+    """`interrupt` commands a spot interruption of the training job it is given; `leave` has nobody use the app of the space it is
+    given, or of the user profile, for so many minutes."""
 
     state: Path
     faults: Faults
     tally: Tally
     quotas: Quotas
     interrupt: Callable[[str], None]
+    leave: Callable[[str, float], None]
     isolation: str
     recovered: threading.Event
 
@@ -42,12 +49,13 @@ class Control:
                 {"error": "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())}, 400
             )
         except (ValueError, KeyError, TypeError):
-            return _said({"error": 'Post {"training_job": "<name>"}, or {"quota": "<name>", "value": <number>}.'}, 400)
+            return _said({"error": f"Post {_EXAMPLES}."}, 400)
         except AwsError as error:
             return _said({"error": error.message, "code": error.code}, error.status)
         if done is None:
             return _said(
-                {"error": "There are GET health, tally; GET, POST, DELETE faults and quotas; POST interrupt."}, 404
+                {"error": "There are GET health, tally; GET, POST, DELETE faults and quotas; POST interrupt, idle."},
+                404,
             )
         return _said(done)
 
@@ -58,10 +66,8 @@ class Control:
                 return {"status": status, "pid": os.getpid(), "state": str(self.state), "isolation": self.isolation}
             case "GET", "tally":
                 return dict(self.tally.counts())
-            case "POST", "interrupt":
-                if not self.recovered.is_set():
-                    raise AwsError("ServiceUnavailable", "The embedded AWS is starting; try again.", status=503)
-                self.interrupt(str(json.loads(request.get_data())["training_job"]))
+            case "POST", "interrupt" | "idle" as command:
+                self._command(command, json.loads(request.get_data()))
                 return {}
             case "GET" | "POST" | "DELETE" as method, "quotas":
                 if method == "POST":
@@ -78,6 +84,14 @@ class Control:
                 return {"faults": [rule.model_dump() for rule in self.faults.rules()]}
             case _:
                 return None
+
+    def _command(self, command: str, asked: Json) -> None:
+        if not self.recovered.is_set():
+            raise AwsError("ServiceUnavailable", "The embedded AWS is starting; try again.", status=503)
+        if command == "interrupt":
+            self.interrupt(str(asked["training_job"]))
+        else:
+            self.leave(str(asked["app_of"]), float(asked["minutes"]))
 
 
 def _said(content: Json, status: int = 200) -> Response:

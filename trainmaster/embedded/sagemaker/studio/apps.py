@@ -49,12 +49,13 @@ class Apps:
         self._parts, self._spaces, self._labs, self._faults = parts, spaces, labs, faults
         self._lock = threading.Lock()
         self._changes: set[threading.Thread] = set()
+        self._healthy: dict[str, float] = {}
 
     @property
     def operations(self) -> Mapping[str, Operation]:
         return {
             "CreateApp": self._create,
-            "DescribeApp": self._known,
+            "DescribeApp": self._described,
             "DeleteApp": self._delete,
             "ListApps": self._list,
         }
@@ -87,6 +88,10 @@ class Apps:
                 raise invalid(f"App [{now['AppArn']}] previously failed and was automatically deleted.")
             body = self._parts.begin(APP, app["Key"], DELETING, "delete")
         self._in_background(self._end, body)
+
+    def healthy(self, app: Json, now: float) -> None:
+        """It was looked at, and answered."""
+        self._healthy[app["Run"]] = now
 
     def visited(self, app: Json) -> None:
         """Somebody opened an app that runs in name only."""
@@ -160,6 +165,15 @@ class Apps:
             raise AwsError("ResourceNotFound", f"App [{self._parts.account.arn(APP.kind, key)}] does not exist.")
         return body
 
+    def _described(self, request: Json) -> Json:
+        """LastUserActivityTimestamp is moved on by every health check, nobody's use or not: so AWS does, too."""
+        app = self._known(request)
+        if app["Status"] == IN_SERVICE:
+            now = self._parts.account.now()
+            checked = now if self.lab(app) is None else self._healthy.get(app["Run"], app["Since"])
+            app |= {"LastHealthCheckTimestamp": checked, "LastUserActivityTimestamp": checked}
+        return app
+
     def _delete(self, request: Json) -> Json:
         self.delete(self._known(request))
         return {}
@@ -201,12 +215,11 @@ class Apps:
             self._parts.reach(APP, app["Key"], FAILED, FailureReason=str(failed)[:1024])
             return
         now = self._parts.account.now()
-        self._parts.reach(
-            APP, app["Key"], IN_SERVICE, LastHealthCheckTimestamp=now, LastUserActivityTimestamp=now, Since=now
-        )
+        self._parts.reach(APP, app["Key"], IN_SERVICE, Since=now)
 
     def _end(self, app: Json) -> None:
         self._labs.stop(app["Key"])
+        self._healthy.pop(app["Run"], None)
         self._parts.in_a_while(lambda: self._ended(app))
 
     def _ended(self, app: Json) -> None:

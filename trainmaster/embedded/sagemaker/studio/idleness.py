@@ -2,11 +2,36 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 from trainmaster.embedded.sagemaker.wire import Json, invalid
 
 _MEMBERS = {"JupyterLab": "JupyterLabAppSettings", "CodeEditor": "CodeEditorAppSettings"}
+
+
+@dataclass(frozen=True)
+class Activity:
+    """`last` is when somebody last did anything, in epoch seconds; `busy` whether a kernel computes right now."""
+
+    last: float
+    busy: bool
+
+
+@dataclass(frozen=True)
+class Absence:
+    """A rehearsal: as if what was last used before `at` had not been for so many more seconds."""
+
+    at: float = 0.0
+    seconds: float = 0.0
+
+
+def idle_seconds(activity: Activity, since: float, now: float, absence: Absence) -> float:
+    """For how long nobody has used an app that runs since then; what computes is in use."""
+    if activity.busy:
+        return 0.0
+    last = max(activity.last, since)
+    return now - last + (absence.seconds if last < absence.at else 0.0)
 
 
 def timeout_minutes(app_type: str, layers: list[Json], space: Json) -> int | None:

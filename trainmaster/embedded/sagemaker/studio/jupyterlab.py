@@ -14,7 +14,6 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -23,6 +22,7 @@ from urllib.parse import quote
 from trainmaster.embedded import processes
 from trainmaster.embedded.sagemaker import python
 from trainmaster.embedded.sagemaker.account import Account
+from trainmaster.embedded.sagemaker.studio.idleness import Activity
 from trainmaster.embedded.state import State
 
 BASE = "/jupyterlab/default/"
@@ -42,14 +42,6 @@ class LabFailedError(Exception):
 
 class LabSilentError(Exception):
     """Raised when a JupyterLab that ran does not answer."""
-
-
-@dataclass(frozen=True)
-class Activity:
-    """`last` is when somebody last did anything, in epoch seconds; `busy` whether a kernel computes right now."""
-
-    last: float
-    busy: bool
 
 
 class Lab:

@@ -16,6 +16,7 @@ from trainmaster.embedded.sagemaker.studio.jupyterlab import Labs
 from trainmaster.embedded.sagemaker.studio.parts import Parts
 from trainmaster.embedded.sagemaker.studio.settling import Settling
 from trainmaster.embedded.sagemaker.studio.spaces import Spaces
+from trainmaster.embedded.sagemaker.studio.watching import Watch
 
 if TYPE_CHECKING:
     from trainmaster.embedded.sagemaker.api import Operation
@@ -30,6 +31,8 @@ class StudioService:
         self._images = Images(account, self._settling)
         self._domains, self._spaces = Domains(parts), Spaces(parts)
         self._apps = Apps(parts, self._spaces, Labs(account, real=real_labs), faults)
+        self.watch = Watch(account, parts, self._spaces, self._apps)
+        """Ends what is idle."""
         self.entrance = Entrance(parts, self._apps)
         """Answers presigned addresses."""
 
@@ -45,8 +48,10 @@ class StudioService:
         self._domains.recover()
         self._spaces.recover()
         self._apps.recover()
+        self.watch.start()
 
     def close(self) -> None:
         """End what runs; the records stay for the next `recover`."""
+        self.watch.close()
         self._apps.close()
         self._settling.close()
