@@ -39,11 +39,21 @@ LINES = [
     ),
     *(
         (f"trainmaster/workspaces/{part}.py", {"boto3", "botocore", "trainmaster.settings", "trainmaster.aws"})
-        for part in ("policy", "nearest", "lined_yaml")
+        for part in ("policy", "nearest", "lined_yaml", "rates", "idle", "jupyter")
     ),
     *(
         (f"trainmaster/{room}", {"trainmaster.embedded"})
-        for room in ("aws", "budget", "catalog", "datasets", "endpoints", "migration", "storage", "training")
+        for room in (
+            "aws",
+            "budget",
+            "catalog",
+            "datasets",
+            "endpoints",
+            "migration",
+            "storage",
+            "training",
+            "workspaces",
+        )
     ),
 ]
 
