@@ -19,6 +19,8 @@ from trainmaster.workspaces.machines.wanted import wanted
 from trainmaster.workspaces.studio_parts import patience_of
 from trainmaster.workspaces.workspace import Workspace
 
+STEP_SECONDS = 2.0
+"""Between two steps: AWS tells everybody of most of what was made by then, and nothing breaks where it does not."""
 Progress = Callable[[], bool]
 """Asks AWS how far it is and does what is next; True once there is nothing left to do."""
 
@@ -126,6 +128,7 @@ def _confirm_kept(workspace: Workspace, machine: Machine, parts: Parts) -> None:
 def _until(desk: Desk, workspace: Workspace, progress: Progress, do: str) -> None:
     """Raises WaitTimedOutError; botocore's errors that do not pass are raised at once."""
     patience = patience_of(desk)
+    patience = replace(patience, poll_seconds=min(patience.poll_seconds, STEP_SECONDS))
     pauses = answers(
         progress,
         patience,
