@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -109,3 +112,94 @@ def test_taken_names_and_missing_parts_are_refused_by_their_codes(studio: Studio
     assert refusal(aws.create_app, **lab) == ("ValidationException", "Give either UserProfileName or SpaceName.")
     assert refusal(aws.create_app, **lab, UserProfileName="ada")[0] == "ValidationException"
     assert refusal(aws.create_user_profile, DomainId=domain, UserProfileName="a_b")[0] == "ValidationException"
+
+
+def test_of_racing_creations_one_succeeds(studio: Studio) -> None:
+    aws, request = studio.sagemaker, studio.domain_request()
+
+    def created(make: Callable[..., Any], **asked: Any) -> str:
+        try:
+            make(**asked)
+        except ClientError as error:
+            return str(error.response["Error"]["Code"])
+        return "made"
+
+    with ThreadPoolExecutor(8) as pool:
+        assert sorted(pool.map(lambda _: created(aws.create_domain, **request), range(8))) == ["ResourceInUse"] * 7 + ["made"]  # fmt: skip
+        [domain] = [each["DomainId"] for each in domains(studio) if each["DomainName"] == request["DomainName"]]
+        studio.until_domain(domain, "InService")
+        studio.profile(domain, "ada")
+        canvas = {"DomainId": domain, "UserProfileName": "ada", "AppType": "Canvas", "AppName": "default"}
+        assert sorted(pool.map(lambda _: created(aws.create_app, **canvas), range(8))) == ["ResourceInUse"] * 7 + ["made"]  # fmt: skip
+
+
+def domains(studio: Studio) -> list[dict[str, Any]]:
+    pages = studio.sagemaker.get_paginator("list_domains").paginate(PaginationConfig={"PageSize": 2})
+    return [each for page in pages for each in page["Domains"]]
+
+
+def test_lists_go_on_from_page_to_page_oldest_first_and_by_filters(studio: Studio) -> None:
+    aws, domain = studio.sagemaker, studio.domain()
+    studio.profile(domain, "ada")
+    for number in range(5):
+        studio.create_space(domain, f"space-{number}", owner="ada")
+    pages = aws.get_paginator("list_spaces").paginate(DomainIdEquals=domain, PaginationConfig={"PageSize": 2})
+    assert [each["SpaceName"] for page in pages for each in page["Spaces"]] == [f"space-{number}" for number in range(5)]  # fmt: skip
+    [found] = aws.list_spaces(DomainIdEquals=domain, SpaceNameContains="ace-3")["Spaces"]
+    assert (found["SpaceName"], found["OwnershipSettingsSummary"]) == ("space-3", {"OwnerUserProfileName": "ada"})
+    newest = aws.list_spaces(DomainIdEquals=domain, SortBy="LastModifiedTime", SortOrder="Descending", MaxResults=1)
+    assert newest["Spaces"][0]["DomainId"] == domain
+    assert refusal(aws.list_spaces, NextToken="no-token")[0] == "ValidationException"
+
+
+def test_settings_that_are_updated_leave_the_others_as_they_were(studio: Studio) -> None:
+    aws = studio.sagemaker
+    domain = studio.domain(JupyterLabAppSettings={"DefaultResourceSpec": {"InstanceType": "ml.m5.large"}})
+    studio.profile(domain, "ada")
+    idle = {"AppLifecycleManagement": {"IdleSettings": {"LifecycleManagement": "ENABLED", "IdleTimeoutInMinutes": 90}}}
+    aws.update_domain(DomainId=domain, DefaultUserSettings={"JupyterLabAppSettings": idle})
+    described = studio.until_domain(domain, "InService")["DefaultUserSettings"]["JupyterLabAppSettings"]
+    assert described == {"DefaultResourceSpec": {"InstanceType": "ml.m5.large"}, **idle}
+    studio.space(domain, "notes", owner="ada", SpaceStorageSettings={"EbsStorageSettings": {"EbsVolumeSizeInGb": 20}})
+    for size, refused in ((10, True), (30, False)):
+        volume = {"SpaceStorageSettings": {"EbsStorageSettings": {"EbsVolumeSizeInGb": size}}}
+        asked = {"DomainId": domain, "SpaceName": "notes", "SpaceSettings": volume}
+        if refused:
+            assert "cannot be decreased from 20 to 10" in refusal(aws.update_space, **asked)[1]
+        else:
+            aws.update_space(**asked)
+            space = studio.until_space(domain, "notes", "InService")
+            assert space["SpaceSettings"] == {"AppType": "JupyterLab", **volume}
+
+
+def test_parts_have_tags_that_can_be_changed(studio: Studio) -> None:
+    aws, domain = studio.sagemaker, studio.domain()
+    arn = aws.create_user_profile(DomainId=domain, UserProfileName="ada", Tags=[{"Key": "team", "Value": "a"}])["UserProfileArn"]  # fmt: skip
+    aws.add_tags(ResourceArn=arn, Tags=[{"Key": "team", "Value": "b"}])
+    assert aws.list_tags(ResourceArn=arn)["Tags"] == [{"Key": "team", "Value": "b"}]
+
+
+def test_what_was_on_its_way_when_the_embedded_aws_was_killed_arrives_after_a_restart(
+    start_embedded: Callable[..., Any],
+) -> None:
+    embedded = start_embedded(jupyterlab="none")
+    studio = Studio(embedded)
+    domain = studio.domain()
+    for name in ("ada", "bob"):
+        studio.profile(domain, name)
+    studio.space(domain, "notes", owner="ada")
+    lab = {"DomainId": domain, "SpaceName": "notes", "AppType": "JupyterLab", "AppName": "default"}
+    studio.sagemaker.create_app(**lab)  # in name only: there is no JupyterLab
+    studio.until_app(lab, "InService")
+    assert not list((Path(embedded.state) / "studio" / domain / "notes").iterdir())
+    canvas = {"DomainId": domain, "UserProfileName": "ada", "AppType": "Canvas", "AppName": "default"}
+    studio.sagemaker.delete_app(**lab)
+    studio.sagemaker.create_app(**canvas)
+    studio.sagemaker.delete_user_profile(DomainId=domain, UserProfileName="bob")
+    embedded.kill()
+
+    studio = Studio(start_embedded(jupyterlab="none"))
+    studio.until_app(lab, "Deleted")
+    studio.until_app(canvas, "InService")
+    studio.until_gone(studio.sagemaker.describe_user_profile, DomainId=domain, UserProfileName="bob")
+    assert studio.until_domain(domain, "InService")["HomeEfsFileSystemId"].startswith("fs-")

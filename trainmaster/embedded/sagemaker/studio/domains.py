@@ -59,8 +59,9 @@ class Domains:
             if body["Status"] == DELETING:
                 self._parts.forget(DOMAIN, body["Key"])
             else:
+                home = self._home(body["DomainId"], body["DomainArn"])
                 with self._parts.changing(DOMAIN, body["Key"]) as changed:
-                    changed["HomeEfsFileSystemId"] = self._home(body["DomainId"], body["DomainArn"])
+                    changed["HomeEfsFileSystemId"] = home
                 self._parts.settle(DOMAIN, body["Key"])
         for body in self._parts.all(PROFILE):
             if body["Status"] == DELETING:
