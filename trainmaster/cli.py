@@ -90,6 +90,12 @@ def _workspaces(commands: Subparsers, _asked: Sequence[str]) -> None:
     workspaces.add_parsers(commands)
 
 
+def _policy(commands: Subparsers, _asked: Sequence[str]) -> None:
+    from trainmaster.commands import policy  # noqa: PLC0415
+
+    policy.add_parser(commands)
+
+
 def _budget(commands: Subparsers, _asked: Sequence[str]) -> None:
     from trainmaster.commands import budget  # noqa: PLC0415
 
@@ -103,6 +109,7 @@ _ADD = {
     "datasets": _datasets,
     "prices": _prices,
     "budget": _budget,
+    "policy": _policy,
     "configs": _configs,
     "train": _train,
     "endpoints": _endpoints,

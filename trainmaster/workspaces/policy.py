@@ -236,6 +236,8 @@ class _Checking:
         )
         costs = f" ({shown(self.asked.choices[nearest])} an hour)" if nearest else ""
         remedy = f"Nearest allowed: {nearest}{costs}." if nearest else ""
+        if cost is None:
+            remedy = remedy or "`trainmaster prices refresh` asks AWS for its prices."
         yield self._violation("max_hourly_cost", said, f"at most {shown(limit)}", nearest, remedy)
 
     def _has_type(self, instance_type: str) -> bool:
@@ -289,7 +291,7 @@ class _Checking:
         yield self._violation(
             "auto_stop",
             said,
-            f"it after at most {limit} idle minutes",
+            f"a stop after at most {limit} idle minutes",
             str(limit),
             f"Set auto_stop_minutes to at most {limit}.",
         )
