@@ -12,6 +12,7 @@ from moto.ec2.models import ec2_backends
 from moto.ec2.models.instance_types import INSTANCE_TYPES
 from werkzeug.wrappers import Response
 
+from trainmaster.embedded import consoles
 from trainmaster.embedded.calls import Call
 from trainmaster.embedded.sagemaker.account import Account
 from trainmaster.embedded.sagemaker.wire import AwsError
@@ -50,6 +51,12 @@ class Instances:
             case "ModifyInstanceAttribute" if "InstanceType.Value" in call.parameters:
                 _check_type(call.parameters["InstanceType.Value"][0])
                 self._require(call.parameters["InstanceId"][0], {"stopped"}, "changed in type")
+            case "CreateImage":
+                return self._make_image(call, others)
+            case "DescribeInstances":
+                consoles.power_off(self._backend())
+            case "GetConsoleOutput":
+                return consoles.console(self._backend(), call) or others(call)
             case "DeleteSecurityGroup":
                 self._check_unused(call.parameters.get("GroupId", [""])[0])
             case _:
@@ -72,6 +79,13 @@ class Instances:
         if any(self._state(id_) in _GONE for id_ in before.instance_ids):
             raise AwsError("IdempotentInstanceTerminated", f"The instance of client token {token} has been terminated.")
         return Response(before.answer, content_type="text/xml;charset=UTF-8")
+
+    def _make_image(self, call: Call, others: Callable[[Call], Response]) -> Response:
+        name = call.parameters.get("Name", [""])[0]
+        with self._lock:
+            if any(one.name == name and one.owner_id == self._account.account_id for one in self._backend().amis.values()):
+                raise AwsError("InvalidAMIName.Duplicate", f"AMI name {name} is already in use by another AMI.")
+            return others(call)
 
     def _require(self, id_: str, states: set[str], done: str) -> None:
         state = self._state(id_)

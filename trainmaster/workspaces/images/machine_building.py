@@ -92,6 +92,7 @@ class _Making:
         self._desk, self._template, self._payer = desk, template, payer
         self._ec2, self._fingerprint = desk.client("ec2"), fingerprint_of(template)
         self._name = ami_name(template, self._fingerprint)
+        self._tags = {TEMPLATE_TAG: template.name, IMAGE_FINGERPRINT_TAG: self._fingerprint}
 
     def take(self, step: Step) -> None:
         actions: Mapping[tuple[str, str], Callable[[], None]] = {
@@ -121,9 +122,8 @@ class _Making:
 
     def _run(self, reservation: Reservation) -> None:
         tags = {
+            **self._tags,
             "Name": image_name(self._template),
-            TEMPLATE_TAG: self._template.name,
-            IMAGE_FINGERPRINT_TAG: self._fingerprint,
             RESERVATION_TAG: reservation.key,
         }
         root = self._parent()
@@ -159,9 +159,8 @@ class _Making:
     def _await_builder(self) -> None:
         for builder in self._polled(self._find, MOST_MINUTES + _SLACK_MINUTES):
             if builder is None:
-                raise ImageFailedError(
-                    f"The machine that makes the image of {self._template.name} is gone. Run the same again."
-                )
+                self._require_image()
+                return
             if builder["State"]["Name"] == "stopped":
                 return
         self._terminate()
@@ -171,9 +170,8 @@ class _Making:
         """Of a machine that said it installed all; one that did not is removed."""
         builder = self._find()
         if builder is None:
-            raise ImageFailedError(
-                f"The machine that makes the image of {self._template.name} is gone. Run the same again."
-            )
+            self._require_image()
+            return
         said = self._console(builder["InstanceId"])
         if MADE not in said:
             self._terminate()
@@ -183,17 +181,26 @@ class _Making:
                 f"The image of {self._template.name} could not be made: its machine ended without installing all."
                 f"{' Its console:' + shown if shown else ' Its console says nothing.'}\nPut the template right, or run the same again."
             )
-        tags = {TEMPLATE_TAG: self._template.name, IMAGE_FINGERPRINT_TAG: self._fingerprint}
         try:
             self._ec2.create_image(
                 InstanceId=builder["InstanceId"],
                 Name=self._name,
                 Description=self._template.description[:255],
-                TagSpecifications=[{"ResourceType": kind, "Tags": tag_list(tags)} for kind in ("image", "snapshot")],
+                TagSpecifications=[{"ResourceType": "image", "Tags": tag_list(self._tags)}],
             )
         except ClientError as error:
-            if code_of(error) != "InvalidAMIName.Duplicate":
+            if code_of(error) != "InvalidAMIName.Duplicate" and not self._is_made():
                 raise
+
+    def _is_made(self) -> bool:
+        return described_ami(self._ec2, self._name) is not None
+
+    def _require_image(self) -> None:
+        """Where the machine is gone another may have made the image of it."""
+        if not self._is_made():
+            raise ImageFailedError(
+                f"The machine that makes the image of {self._template.name} was removed by somebody. Run the same again."
+            )
 
     def _console(self, instance_id: str) -> str:
         """What it said until it powered off: AWS shows it some minutes later."""
@@ -209,6 +216,8 @@ class _Making:
             if image is None:
                 raise ImageFailedError(f"EC2 could not make AMI {self._name} of its machine. Run the same again.")
             if image["State"] == "available":
+                snapshots = [one["Ebs"]["SnapshotId"] for one in image["BlockDeviceMappings"] if "Ebs" in one]
+                self._ec2.create_tags(Resources=snapshots, Tags=tag_list(self._tags))
                 return
         raise WaitTimedOutError(f"AMI {self._name} was still being made after {_IMAGE_MINUTES} minutes.")
 
