@@ -13,7 +13,7 @@ from trainmaster.commands import workspaces_closing, workspaces_connecting, work
 from trainmaster.commands.train_reporting import DONE, REFUSED, add_command, desk_in, note, say, say_json
 from trainmaster.commands.train_showing import labelled
 from trainmaster.commands.workspaces_options import add_name, add_request_options, read_opening
-from trainmaster.commands.workspaces_showing import SERVICES, exact, facts_of_row, steps_of
+from trainmaster.commands.workspaces_showing import SERVICES, exact, facts_of_row, limits, steps_of
 from trainmaster.commands.workspaces_standing import workspace_in
 from trainmaster.settings import Settings
 from trainmaster.workspaces.opening import (
@@ -50,7 +50,7 @@ def _launch(args: argparse.Namespace, settings: Settings) -> int:
         if request.dry_run:
             return _show(found, args)
         if found.steps and not found.violations:
-            note(f"Opening {request.name} takes {steps_of(found.steps)}. AWS may need some minutes …")
+            note(f"Opening {request.name}, which may take AWS some minutes: {steps_of(found.steps)} …")
         return _tell(open_workspace(desk, request), args)
 
 
@@ -76,7 +76,7 @@ def _planned(found: PlannedWorkspace) -> Iterator[str]:
     todo = "to be done, in this order:" if found.steps else "nothing to do, it runs."
     yield f"Workspace {row.name} of {row.template}: {todo}"
     yield from (f"  {number}. {step.sentence()}" for number, step in enumerate(found.steps, 1))
-    yield from labelled({**_costs(row), "budget": "; ".join(one.sentence() for one in found.standings)})
+    yield from labelled({**_costs(row), "budget": limits(found.standings)})
     if found.violations:
         yield "The policy refuses it:"
         yield from (f"  {number}. {violation}" for number, violation in enumerate(found.violations, 1))

@@ -10,6 +10,7 @@ from trainmaster.commands.train_reporting import DONE, add_command, note, say, s
 from trainmaster.commands.workspaces_options import add_name, read_closing
 from trainmaster.commands.workspaces_showing import facts_of_row, steps_of
 from trainmaster.commands.workspaces_standing import workspace_in
+from trainmaster.datasets.showing.wording import printable
 from trainmaster.settings import Settings
 from trainmaster.workspaces.closing import ClosedWorkspace, close_workspace
 from trainmaster.workspaces.studio_lab import NO_API
@@ -35,10 +36,17 @@ def _stop(args: argparse.Namespace, settings: Settings) -> int:
         return DONE
     name, kept = closed.workspace.name, shown(closed.workspace.storage_hourly_cost)
     if closed.dry_run:
-        say(f"Would stop {name}: {_steps(closed)}. Its files would be kept, at {kept} an hour.")
+        if not closed.steps:
+            say(f"Workspace {name} is {closed.workspace.status}: there is nothing to stop.")
+            return DONE
+        say(f"Would stop {name}. Its files would be kept, at {kept} an hour.")
         note(f"Nothing was done. Do it: trainmaster stop {name}")
         return DONE
-    say(f"Workspace {name} is {closed.workspace.status}. Its files are kept, at {kept} an hour.")
+    if closed.workspace.status != "stopped":
+        detail = f": {printable(closed.workspace.detail)}" if closed.workspace.detail else ""
+        say(f"Workspace {name} is {closed.workspace.status}{detail}. No machine of it runs.")
+        return DONE
+    say(f"Workspace {name} is stopped. Its files are kept, at {kept} an hour.")
     note(f"Start it again: trainmaster start {name}")
     return DONE
 
@@ -50,7 +58,7 @@ def _delete(args: argparse.Namespace, settings: Settings) -> int:
         return DONE
     name = closed.workspace.name
     if closed.dry_run:
-        say(f"Would delete {name} with all files in it: {_steps(closed)}.")
+        say(f"Would delete {name} with all files in it: {steps_of(closed.steps) or 'nothing was made of it'}.")
         note(f"Nothing was deleted. Do it: trainmaster delete {name} --yes")
         return DONE
     say(f"Workspace {name} is deleted, with all files that were in it.")
@@ -66,10 +74,6 @@ def _close(
     if workspace.service_type == "sagemaker_lab":
         note(NO_API)
     return closed
-
-
-def _steps(closed: ClosedWorkspace) -> str:
-    return steps_of(closed.steps) if closed.steps else f"nothing to do, it is {closed.workspace.status}"
 
 
 def _facts(closed: ClosedWorkspace) -> dict[str, Any]:

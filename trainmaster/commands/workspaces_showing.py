@@ -78,7 +78,7 @@ def of_workspace(one: Shown, costs: Costs, standings: Sequence[Standing]) -> Ite
     row, seen, hourly = one.workspace, one.seen, costs.hourly
     warned = Warned.of(row.warned)
     yield f"Workspace {row.name}: {seen.status}."
-    stops = f"stopped after {row.auto_stop_minutes:,} minutes without use" if row.auto_stop_minutes else "never stopped"
+    stops = f"stopped after {row.auto_stop_minutes:,} minutes without use" if row.auto_stop_minutes else ""
     yield from labelled(
         {
             "why": seen.detail,
@@ -105,12 +105,13 @@ def of_workspace(one: Shown, costs: Costs, standings: Sequence[Standing]) -> Ite
             "total": f"{shown(hourly.total)} while it runs; {shown(one.hourly)} as it stands",
             "spent": f"{shown(costs.spent_this_month)} in {month_name(standings[0].month)}",
             "reserved": f"{shown(costs.reserved)} for hours to come" if costs.reserved else "",
-            "budget": "; ".join(standing.sentence() for standing in standings),
+            "budget": limits(standings),
         }
     )
     yield f"On AWS, in {row.region}"
-    yield from labelled({name.replace("_", " "): value for name, value in row.resources.items()})
-    yield f"Get in: trainmaster connect {row.name}"
+    yield from (f"  {line}" for line in table([(name, printable(value)) for name, value in row.resources.items()]))
+    is_open = seen.status in BILLABLE
+    yield f"Get in: trainmaster connect {row.name}" if is_open else f"Start it: trainmaster start {row.name}"
 
 
 def troubles(seen: Seen) -> str:
@@ -133,6 +134,11 @@ def span(length: timedelta | None) -> str:
 def at(moment: datetime | None) -> str:
     """For people."""
     return f"{moment:%Y-%m-%d %H:%M:%S} UTC" if moment else ""
+
+
+def limits(standings: Iterable[Standing]) -> str:
+    """For people, what is left of each budget that has a limit."""
+    return "; ".join(one.sentence() for one in standings if one.limit is not None) or "no limit is set"
 
 
 def steps_of(steps: Iterable[Step]) -> str:
