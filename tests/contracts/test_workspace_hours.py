@@ -97,6 +97,18 @@ def test_what_stopped_by_itself_is_billed_until_it_did_however_late_somebody_loo
     assert spent(desk)[0] == 3 * MACHINE + rounded(6 * STORAGE) * 5
 
 
+def test_what_is_said_to_have_stopped_before_it_was_seen_running_is_billed_until_it_is_seen_stopped(
+    desk: Desk, clock: Still
+) -> None:
+    ours = workspace()
+    reserve(desk, ours)
+    see(desk, ours, RUNNING)
+    before = clock.moment - timedelta(seconds=1)
+    clock.pass_(hours=1)
+    see(desk, ours, replace(STOPPED, since=before))
+    assert spent(desk)[0] == MACHINE
+
+
 def test_hours_that_do_not_fit_are_refused_whole_and_nothing_stays_reserved(desk: Desk) -> None:
     ours = workspace()
     desk.ledger.set_limit(user(ours.user_id or uuid4()), Decimal("0.31"), set_by="a test")

@@ -244,13 +244,13 @@ class Meters:
         """It is gone: bill the time it was there, and release what was reserved beyond. None when it was ended before.
 
         What was never seen there costs nothing. `measured` is what was used in the tranches that have begun, of what is paid by use;
-        `gone_at` is since when it is gone, where somebody knows that better than that it is by now.
+        `gone_at` is since when it is gone, where somebody knows that better than that it is by now; not before it was first seen.
         """
         with self._ledger.writing() as entries:
             found = _still_running(entries, meter)
             if found is None:
                 return None
-            until = min(entries.now, gone_at) if gone_at else entries.now
+            until = _gone(found, gone_at, entries.now)
             unreserved = range(max(found.open) + 1, found.number_at(until) + 1) if found.seen_at else ()
             for number in unreserved:
                 _book(entries, found, number)
@@ -324,6 +324,11 @@ def _read_off(entries: Entries, meter: Meter, reading: Reading | None) -> Meter:
         .on_conflict_do_nothing()
     )
     return _meter(entries, meter.name, meter.run)
+
+
+def _gone(meter: Meter, gone_at: datetime | None, now: datetime) -> datetime:
+    believable = gone_at and meter.seen_at and gone_at >= meter.seen_at
+    return min(now, gone_at) if gone_at and believable else now
 
 
 def _still_running(entries: Entries, meter: Meter) -> Meter | None:
