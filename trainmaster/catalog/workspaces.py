@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Row, select, update
+from sqlalchemy import Row, bindparam, select, update
 
 from trainmaster.catalog.columns import keepable
 from trainmaster.catalog.database import Database
@@ -91,11 +91,14 @@ class Workspaces:
         """Write down how they stand, in words as well, in one transaction; when that was. Deleted ones stay so."""
         with self._database.writing() as connection:
             now = self._database.now(connection)
-            for id_, (status, detail) in seen.items():
+            if seen:
+                # in one order, or two who look at the same time would wait for each other's rows for ever
+                rows = [{"of": id_, "stands": seen[id_][0], "why": seen[id_][1]} for id_ in sorted(seen)]
                 connection.execute(
                     update(workspaces)
-                    .where(workspaces.c.id == id_, workspaces.c.status != "deleted")
-                    .values(status=status, detail=detail, seen_at=now)
+                    .where(workspaces.c.id == bindparam("of"), workspaces.c.status != "deleted")
+                    .values(status=bindparam("stands"), detail=bindparam("why"), seen_at=now),
+                    rows,
                 )
         return now
 
