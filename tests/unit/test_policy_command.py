@@ -125,3 +125,16 @@ def test_what_cannot_be_meant_is_refused(run: Any, typed: list[str]) -> None:
     with pytest.raises(SystemExit) as refused:
         run("check", "--service", "training", *typed)
     assert refused.value.code == 2
+
+
+def test_the_example_of_the_documentation_is_what_is_said(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    for unset in ("TRAINMASTER_USER_ID", "TRAINMASTER_TEAM", "TRAINMASTER_PRICES_FILE", "TRAINMASTER_POLICY_FILE"):
+        monkeypatch.delenv(unset, raising=False)
+    monkeypatch.setenv("TRAINMASTER_REGION", "us-east-1")
+    monkeypatch.setenv("TRAINMASTER_STATE_DIR", str(tmp_path))
+    docs = (Path(__file__).parents[2] / "docs" / "policy.md").read_text()
+    typed, _, said = docs.partition("$ trainmaster policy check")[2].partition("```")[0].partition("\n")
+    assert cli.main(["policy", "check", *typed.split()]) == 1
+    assert capsys.readouterr().out == said

@@ -6,7 +6,7 @@ import pytest
 
 from trainmaster.errors import NotConfiguredError
 from trainmaster.settings import Settings
-from trainmaster.workspaces.policy import SERVICES, Asked, Policy, check
+from trainmaster.workspaces.policy import RULES, SERVICES, Asked, Policy, check
 from trainmaster.workspaces.policy_file import SHIPPED, load_policy, read_policy
 
 
@@ -113,3 +113,11 @@ def test_an_amount_is_exactly_what_is_written() -> None:
 
 def test_the_shipped_policy_is_a_file_of_the_repository() -> None:
     assert SHIPPED.is_file()
+
+
+def test_the_documentation_tells_of_every_rule_and_its_example_can_be_used() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "policy.md").read_text()
+    rows = [line.split("`")[1] for line in text.partition("| rule |")[2].splitlines() if line.startswith("| `")]
+    assert rows == list(RULES)
+    example = text.partition("```yaml\n")[2].partition("```")[0]
+    assert read(example).default_role == "researcher"
