@@ -65,8 +65,8 @@ class Deployer:
     def deploy(self, model_uri: str, **choices: Any) -> ServedModel:
         return carry_out(self.desk, planned(self.desk, self.request(model_uri, **choices)), Payer())
 
-    def back(self, config: str = "") -> ServedModel:
-        request = RollbackRequest(endpoint_name=self.name, config_name=config)
+    def back(self, config: str = "", **choices: Any) -> ServedModel:
+        request = RollbackRequest(endpoint_name=self.name, config_name=config, **choices)
         return carry_out(self.desk, planned_rollback(self.desk, request), Payer())
 
     def described(self) -> dict[str, Any]:

@@ -23,8 +23,11 @@ FIRST = 10
 """Steps of a first deployment: model, configuration, note, endpoint and proof, each about to be made and made."""
 UPDATE = 18
 """Calls of an update with alarms and autoscaling, each made: model, configuration, rehearsal, …, proof and pruning."""
-SCALING = {"min_instances": 1, "max_instances": 2}
-ROLLOUT = {"max_error_percent": 5}
+UPDATED = {
+    "scaling": {"min_instances": 1, "max_instances": 2},
+    "rollout": {"max_error_percent": 5},
+    "keep_versions": 1,
+}
 
 
 @pytest.fixture
@@ -35,12 +38,23 @@ def deployer(embedded: Any, tmp_path: Path) -> Iterator[Deployer]:
         made.remove()
 
 
-@pytest.fixture
-def killed(children: Any, embedded: Any, tmp_path: Path) -> Any:
-    """Whether the deployment was killed at that step, and not done before it."""
+@pytest.fixture(scope="module")
+def standing(embedded: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployer]:
+    """One that serves already."""
+    with desk_at(tmp_path_factory.mktemp("standing"), embedded.environment, poll_seconds=0.05) as desk:
+        made = Deployer(desk)
+        made.deploy(made.model("v0"))
+        yield made
+        made.remove()
 
-    def at(step: int, request: EndpointRequest, *moments: str) -> bool:
-        work = Deployment(dict(embedded.environment), tmp_path, request.model_dump_json(), step)
+
+@pytest.fixture
+def killed(children: Any, embedded: Any) -> Any:
+    """Whether the deployer's deployment was killed at that step, and not done before it."""
+
+    def at(step: int, deployer: Deployer, request: EndpointRequest, *moments: str) -> bool:
+        books = deployer.desk.settings.state_dir
+        work = Deployment(dict(embedded.environment), books, request.model_dump_json(), step)
         if moments:
             work = replace(work, moments=moments)
         child = children.Process(target=killed_deployments.do, args=(work,))
@@ -73,28 +87,29 @@ def test_a_first_deployment_killed_at_any_step_comes_to_one_endpoint(
     deployer: Deployer, killed: Any, step: int
 ) -> None:
     model = deployer.model("v1")
-    assert killed(step, deployer.request(model))
+    assert killed(step, deployer, deployer.request(model))
     deployer.deploy(model)
     assert_one_served(deployer, "v1")
 
 
 @pytest.mark.parametrize("step", range(1, UPDATE + 1))
 def test_an_update_killed_at_any_step_comes_to_the_new_version_with_its_alarms_and_scaling(
-    deployer: Deployer, killed: Any, step: int
+    standing: Deployer, killed: Any, step: int
 ) -> None:
-    oldest, old = (deployer.deploy(deployer.model(version)) for version in ("v0", "v1"))
-    choices = {"scaling": SCALING, "rollout": ROLLOUT, "keep_versions": 1}
-    model = deployer.model("v2")
-    assert killed(step, deployer.request(model, **choices), "after-call")
-    assert deployer.answer() in {"v1", "v2"}  # all the while
-    deployer.deploy(model, **choices)
-    assert_one_served(deployer, "v2", old.config_name)
-    assert oldest.config_name not in deployer.standing()[0]
-    assert deployer.planned(model, **choices)[2].steps == ()
+    """Of an endpoint that had neither before, and goes on from one step to the next."""
+    before, after = f"v{step}.1", f"v{step}.2"
+    oldest = standing.described()["EndpointConfigName"]
+    old = standing.deploy(standing.model(before), rollout={"rehearse": False})
+    model = standing.model(after)
+    assert killed(step, standing, standing.request(model, **UPDATED), "after-call")
+    assert standing.answer() in {before, after}  # all the while
+    standing.deploy(model, **UPDATED)
+    assert_one_served(standing, after, old.config_name)
+    assert oldest not in standing.standing()[0]
+    assert standing.planned(model, **UPDATED)[2].steps == ()
 
 
 def test_these_are_all_the_steps_there_are(deployer: Deployer, killed: Any) -> None:
-    assert not killed(FIRST + 1, deployer.request(deployer.model("v0")))
-    deployer.deploy(deployer.model("v1"))
-    choices = {"scaling": SCALING, "rollout": ROLLOUT, "keep_versions": 1}
-    assert not killed(UPDATE + 1, deployer.request(deployer.model("v2"), **choices), "after-call")
+    assert not killed(FIRST + 1, deployer, deployer.request(deployer.model("v0")))
+    deployer.deploy(deployer.model("v1"), rollout={"rehearse": False})
+    assert not killed(UPDATE + 1, deployer, deployer.request(deployer.model("v2"), **UPDATED), "after-call")

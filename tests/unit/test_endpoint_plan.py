@@ -13,6 +13,7 @@ from trainmaster.endpoints.package import ModelPackage
 from trainmaster.endpoints.plan import Described, Desired, plan_deployment
 from trainmaster.endpoints.rehearsing import rehearsal_of
 from trainmaster.endpoints.request import EndpointRequest, Rollout
+from trainmaster.endpoints.rolling_back import require_affordable
 from trainmaster.endpoints.smoke import implausible, sample_inputs
 from trainmaster.errors import NameConflictError, OverBudgetError, RefusedError, UnknownPriceError
 
@@ -158,6 +159,17 @@ def test_an_hour_dearer_than_approved_is_refused_with_what_would_fit() -> None:
     with pytest.raises(OverBudgetError, match=r"\$0\.69.*max_hourly_cost is \$0\.50") as refused:
         desired(REQUEST.model_copy(update={"instance_count": 6}))
     assert refused.value.approved == Decimal("0.50")
+
+
+@pytest.mark.parametrize(("now", "limit"), [("0", "0.11"), ("0.11", "0.01")])
+def test_going_back_to_what_costs_more_than_is_paid_and_was_approved_is_refused(now: str, limit: str) -> None:
+    wanted = desired()
+    require_affordable(wanted, wanted.hourly_cost, Decimal("0.01"))
+    require_affordable(wanted, Decimal(0), wanted.hourly_cost)
+    with pytest.raises(
+        OverBudgetError, match=rf"{wanted.config_name} would cost .*max_hourly_cost is \${limit}.*0\.12"
+    ):
+        require_affordable(wanted, Decimal(now), Decimal(limit))
 
 
 def test_an_endpoint_of_unknown_price_is_refused() -> None:

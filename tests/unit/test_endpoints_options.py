@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
+from trainmaster import cli
 from trainmaster.commands.endpoints_options import add_request_options, options, read_request
 from trainmaster.commands.train_options import BadRequestError, bounds_of
 from trainmaster.endpoints.request import EndpointRequest, Rollout
@@ -158,6 +159,26 @@ def test_a_file_with_something_else_in_it_is_refused(
     file = tmp_path / "request.json"
     file.write_text(json.dumps({"model_uri": MODEL, **given}))
     assert refused(read, "--request", str(file))[0].startswith(said)
+
+
+@pytest.mark.parametrize(
+    ("typed", "said"),
+    [
+        (["teardown"], "one of the arguments ENDPOINT --all is required"),
+        (["teardown", "--yes"], "one of the arguments ENDPOINT --all is required"),
+        (["teardown", "cats", "--all"], "not allowed with argument"),
+        (["start", "cats", "--max-hourly-cost", "lots"], "'lots' is no amount; write 0.01 to 100,000"),
+        (["rollback", "cats", "--max-hourly-cost", "1.001"], "'1.001' is no amount"),
+        (["rollback", "cats", "--max-hourly-cost", "1e99"], "'1e99' is no amount"),
+    ],
+)
+def test_what_would_cost_or_remove_more_than_was_meant_is_refused_before_anything_is_looked_at(
+    typed: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as refused:
+        cli.main(["endpoints", *typed])
+    assert refused.value.code == 2
+    assert said in capsys.readouterr().err
 
 
 if __name__ == "__main__":

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+from decimal import Decimal, InvalidOperation
 from typing import TYPE_CHECKING
 
 from trainmaster.budget.budgets import Payer
+from trainmaster.budget.money import CENT
 from trainmaster.commands import (
     endpoints_approving,
     endpoints_publishing,
@@ -18,7 +20,7 @@ from trainmaster.commands.endpoints_options import add_request_options, read_req
 from trainmaster.commands.endpoints_showing import deployed, facts_of_endpoint
 from trainmaster.commands.train_reporting import DONE, add_command, desk_in, note, say, say_json
 from trainmaster.endpoints.deploying import find_endpoint
-from trainmaster.endpoints.request import RollbackRequest
+from trainmaster.endpoints.request import MOST_AN_HOUR, RollbackRequest
 from trainmaster.endpoints.seen import see_endpoint
 from trainmaster.settings import Settings
 from trainmaster.training.desk import Desk
@@ -55,6 +57,13 @@ def add_parser(commands: Subparsers) -> None:
         )
         parser.add_argument(
             "--team", default="", metavar="TEAM", help="whose pays as well; TRAINMASTER_TEAM without it"
+        )
+        parser.add_argument(
+            "--max-hourly-cost",
+            type=_dollars,
+            default=RollbackRequest.model_fields["max_hourly_cost"].default,
+            metavar="USD",
+            help="what costs more is refused, unless what serves now costs as much (default %(default)s)",
         )
     endpoints_standing.add_commands(subcommands)
     endpoints_watching.add_commands(subcommands)
@@ -118,7 +127,23 @@ def _serve(desk: Desk, found: Planned, payer: Payer, args: argparse.Namespace) -
 
 
 def _returning(args: argparse.Namespace, to: str = "") -> RollbackRequest:
-    return RollbackRequest(endpoint_name=args.endpoint, config_name=to, user_id=args.user, team=args.team)
+    return RollbackRequest(
+        endpoint_name=args.endpoint,
+        config_name=to,
+        user_id=args.user,
+        team=args.team,
+        max_hourly_cost=args.max_hourly_cost,
+    )
+
+
+def _dollars(text: str) -> Decimal:
+    try:
+        amount = Decimal(text)
+        if 0 < amount <= MOST_AN_HOUR and amount == amount.quantize(CENT):
+            return amount
+    except InvalidOperation:
+        pass  # as said below
+    raise argparse.ArgumentTypeError(f"{text!r} is no amount; write 0.01 to {MOST_AN_HOUR:,} in dollars and cents")
 
 
 def _payer(settings: Settings) -> Payer:

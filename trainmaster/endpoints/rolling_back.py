@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from decimal import Decimal
 from typing import Any, cast
 
+from trainmaster.budget.budgets import Payer
+from trainmaster.budget.money import rounded_up
+from trainmaster.endpoints.allowed import asked_again, require_allowed
 from trainmaster.endpoints.deploying import find_config, find_model, settle, tags_of
 from trainmaster.endpoints.deployment import patience_of
 from trainmaster.endpoints.desired import ChosenModels
@@ -23,11 +27,12 @@ from trainmaster.endpoints.plan import (
     variants_rate,
 )
 from trainmaster.endpoints.registry import describe_arn, require_not_rejected
-from trainmaster.endpoints.request import Lifetime, RollbackRequest
+from trainmaster.endpoints.request import OURS, Lifetime, RollbackRequest, Scaling
 from trainmaster.endpoints.scaling import tagged_scaling
 from trainmaster.endpoints.seen import LONG_AGO, Version, versions_of
-from trainmaster.errors import RefusedError, UnknownChoiceError
+from trainmaster.errors import OverBudgetError, RefusedError, UnknownChoiceError, UnknownPriceError
 from trainmaster.training.desk import Desk
+from trainmaster.workspaces.policy_file import load_policy
 
 
 def plan_rollback(endpoint_name: str, serving: str, versions: Sequence[Version], wanted: str = "") -> Version:
@@ -64,7 +69,9 @@ def _ways(endpoint_name: str, proven: Sequence[Version]) -> str:
 def desire_earlier(desk: Desk, request: RollbackRequest) -> tuple[Desired, ChosenModels]:
     """The endpoint as it was, and the models that served then; where it was removed and its versions kept, as it was last.
 
-    Raises UnknownChoiceError where nothing is kept, RefusedError where models are gone or were rejected.
+    Raises UnknownChoiceError where nothing is kept, RefusedError where models are gone or were rejected, PolicyRefusedError where it was
+    removed and would not be given any more, OverBudgetError where an hour
+    costs more than what serves now and than was approved.
     """
     sagemaker, name = desk.client("sagemaker"), request.endpoint_name
     # what an update under way will have come to is what counts: until then AWS shows the version it began from
@@ -79,6 +86,10 @@ def desire_earlier(desk: Desk, request: RollbackRequest) -> tuple[Desired, Chose
     if registered:
         require_not_rejected(registered)
     desired = _as_it_was(desk, name, version.config, tags_of(sagemaker, endpoint["EndpointArn"]) if endpoint else {})
+    if endpoint is None:
+        payer = request.payer(Payer(desk.settings.user_id, desk.settings.team))
+        require_allowed(load_policy(desk.settings), name, asked_again(desired, _variants(desired.config), payer))
+    require_affordable(desired, _hourly_now(desk, serving) if serving else Decimal(0), request.max_hourly_cost)
     uris = {
         variant["VariantName"]: model["PrimaryContainer"]["ModelDataUrl"]
         for variant in _variants(desired.config)
@@ -91,6 +102,39 @@ def desire_earlier(desk: Desk, request: RollbackRequest) -> tuple[Desired, Chose
     return desired, ChosenModels(main, version.package, beside[CHALLENGER], beside[SHADOW])
 
 
+def require_affordable(desired: Desired, now: Decimal, limit: Decimal) -> None:
+    """Raises OverBudgetError for what costs more an hour than is paid `now` and than was approved."""
+    if desired.hourly_cost <= max(now, limit):
+        return
+    serves = f", and ${now} is paid now" if now else ""
+    raise OverBudgetError(
+        f"Endpoint {desired.endpoint_name} with {desired.config_name}",
+        f"${desired.hourly_cost} an hour",
+        limit,
+        [],
+        f"raise max_hourly_cost to at least ${rounded_up(desired.hourly_cost)}",
+        stands=f"max_hourly_cost is ${limit}{serves}",
+    )
+
+
+def _hourly_now(desk: Desk, config_name: str) -> Decimal:
+    """At most, of what serves; nothing where nobody knows its price."""
+    sagemaker = desk.client("sagemaker")
+    config: Any = find_config(sagemaker, config_name)
+    if config is None:
+        return Decimal(0)
+    scaling = tagged_scaling(tags_of(sagemaker, config["EndpointConfigArn"]).get(SCALING_TAG))
+    try:
+        return _rate(desk, config, scaling)
+    except UnknownPriceError:
+        return Decimal(0)
+
+
+def _rate(desk: Desk, config: dict[str, Any], scaling: Scaling | None) -> Decimal:
+    most = scaling.max_instances if scaling else None
+    return variants_rate(desk.prices, _variants(config), desk.settings.region, most)
+
+
 def _as_it_was(desk: Desk, endpoint_name: str, config_name: str, endpoint_tags: dict[str, str]) -> Desired:
     sagemaker = desk.client("sagemaker")
     config: Any = find_config(sagemaker, config_name)
@@ -101,19 +145,19 @@ def _as_it_was(desk: Desk, endpoint_name: str, config_name: str, endpoint_tags: 
     of_its_life = endpoint_tags or tags
     hours, idle = of_its_life.get(HOURS_TAG), of_its_life.get(IDLE_TAG)
     when_over = cast("Any", of_its_life.get(WHEN_OVER_TAG, "warn"))
-    most = scaling.max_instances if scaling else None
     return Desired(
         endpoint_name,
         names[0],
         config_name,
         models[0],
         {**config, "Tags": [{"Key": key, "Value": value} for key, value in tags.items()]},
-        variants_rate(desk.prices, _variants(config), desk.settings.region, most),
+        _rate(desk, config, scaling),
         others=tuple(models[1:]),
         scaling=scaling,
         lifetime=Lifetime(
             hours=float(hours) if hours else None, idle_minutes=int(idle) if idle else None, when_over=when_over
         ),
+        tags={key: value for key, value in tags.items() if not key.startswith((OURS, "aws:"))},
         keep_versions=int(of_its_life.get(KEEP_TAG, "3")),
         earlier=True,
     )
