@@ -15,7 +15,7 @@ SERVERS := $(VENV)/serving-peers
 LOCK := $(BIN)/uv pip compile --upgrade --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
   --no-annotate --no-header --quiet
 
-.PHONY: help run up studio test e2e-sdk check lint types bench bench-validation bench-migration bench-serving bench-scale-out bench-sweep soak soak-migration soak-serving fuzz lock clean
+.PHONY: help run up studio test e2e-sdk check lint types bench bench-validation bench-migration bench-serving bench-scale-out bench-sweep soak soak-migration soak-serving soak-workspaces fuzz lock clean
 
 help:  ## what there is
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
@@ -71,6 +71,9 @@ soak-migration: $(INSTALLED)  ## DATASETS=2000 moved to S3 by two runs at once, 
 
 soak-serving: $(INSTALLED)  ## 50 clients ask an endpoint for a minute while it is updated twice and once with a broken model; then every answer and the books are looked at
 	@$(BIN)/python -m benchmarks.soak_serving $(OPTIONS)
+
+soak-workspaces: $(INSTALLED)  ## STEPS=100 of opening, idling and closing workspaces, each by two at once, some by hand; then each bill is held to what ran, to the cent. SEED=1
+	@$(BIN)/python -m benchmarks.soak_workspaces --steps $(or $(STEPS),100) --seed $(or $(SEED),1)
 
 bench-scale-out: $(INSTALLED)  ## DATASETS=300 copied by one process, by three of Dask and by three runs: each once, and how fast; KILOBYTES=20
 	@$(BIN)/python -m benchmarks.scale_out --datasets $(or $(DATASETS),300) --kilobytes $(or $(KILOBYTES),20)
