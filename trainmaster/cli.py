@@ -90,6 +90,12 @@ def _workspaces(commands: Subparsers, _asked: Sequence[str]) -> None:
     workspaces.add_parsers(commands)
 
 
+def _workspace_templates(commands: Subparsers, _asked: Sequence[str]) -> None:
+    from trainmaster.commands import workspace_templates  # noqa: PLC0415
+
+    workspace_templates.add_parsers(commands)
+
+
 def _policy(commands: Subparsers, _asked: Sequence[str]) -> None:
     from trainmaster.commands import policy  # noqa: PLC0415
 
@@ -114,6 +120,7 @@ _ADD = {
     "train": _train,
     "endpoints": _endpoints,
     **dict.fromkeys(("launch", "list", "info", "connect", "stop", "start", "delete"), _workspaces),
+    **dict.fromkeys(("templates", "compile"), _workspace_templates),
 }
 
 

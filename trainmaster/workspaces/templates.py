@@ -76,7 +76,7 @@ def find_template(settings: Settings, name: str) -> Template:
 
 def read_templates(folder: Path) -> Templates:
     """Those that can be used, and what is wrong with those that cannot. A folder that is not there has none."""
-    found = sorted(folder.iterdir()) if folder.is_dir() else []
+    found = sorted(folder.iterdir(), key=lambda path: path.stem) if folder.is_dir() else []
     files = {path.stem: _File.read(path) for path in found if path.suffix in _SUFFIXES and path.is_file()}
     templates: dict[str, Template] = {}
     problems: dict[str, tuple[FileProblem, ...]] = {}
