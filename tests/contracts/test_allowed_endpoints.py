@@ -10,7 +10,9 @@ import pytest
 from desks import desk_at
 from model_deployer import Deployer
 
-from trainmaster.endpoints.deploying import tags_of
+from trainmaster.endpoints import deployment
+from trainmaster.endpoints.deploying import settle, tags_of
+from trainmaster.endpoints.stopping import take_away
 from trainmaster.errors import PolicyRefusedError
 
 POLICY = "default_role: small\nroles:\n  small:\n    instance_types: [ml.m5.large]\n    required_tags: [project]\n"
@@ -39,3 +41,20 @@ def test_what_the_policy_gives_is_deployed_with_its_tags_and_nothing_else_is(dep
     deployer.deploy(model, tags={"project": "dogs"})
     assert tags_of(deployer.sagemaker, deployer.described()["EndpointArn"])["project"] == "dogs"
     assert again.tags == {"project": "dogs"}
+
+
+def test_what_was_removed_is_brought_back_with_its_tags_unless_it_would_not_be_given_any_more(
+    deployer: Deployer, tmp_path: Path
+) -> None:
+    deployer.deploy(deployer.model("v1"), tags={"project": "cats"}, data_classification="internal")
+    assert take_away(deployer.sagemaker, deployer.described())
+    settle(deployer.sagemaker, deployer.name, deployment.patience_of(deployer.desk.settings))
+
+    (tmp_path / "policy.yaml").write_text(f"{POLICY}    data_classifications: [public]\n    max_hourly_cost: 0.01\n")
+    with pytest.raises(PolicyRefusedError) as refused:
+        deployer.back()
+    assert [one.rule for one in refused.value.violations] == ["max_hourly_cost", "data_classifications"]
+
+    (tmp_path / "policy.yaml").write_text(POLICY)
+    deployer.back()
+    assert tags_of(deployer.sagemaker, deployer.described()["EndpointArn"])["project"] == "cats"
