@@ -95,6 +95,9 @@ def killed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Killed]:
     iam.create_role(RoleName="MyRole", AssumeRolePolicyDocument=TRUST)
     allow = {"Version": "2012-10-17", "Statement": {"Effect": "Allow", "Action": "s3:*", "Resource": "*"}}
     iam.put_role_policy(RoleName="MyRole", PolicyName="p", PolicyDocument=json.dumps(allow))
+    iam.attach_role_policy(RoleName="MyRole", PolicyArn="arn:aws:iam::aws:policy/AmazonSSMManagedInstanceCore")
+    iam.create_instance_profile(InstanceProfileName="MyProfile")
+    iam.add_role_to_instance_profile(InstanceProfileName="MyProfile", RoleName="MyRole")
     project = SupabaseProject.embedded(state, aws.environment)
     with project.client() as client:
         client.post(f"/object/{DATASETS}/a/whole", content=BYTES).raise_for_status()
@@ -145,6 +148,10 @@ class TestKilled:
         iam = killed.after.client("iam")
         assert iam.get_role(RoleName="MyRole")["Role"]["Arn"] == "arn:aws:iam::123456789012:role/MyRole"
         assert iam.list_role_policies(RoleName="MyRole")["PolicyNames"] == ["p"]
+        attached = iam.list_attached_role_policies(RoleName="MyRole")["AttachedPolicies"]
+        assert [one["PolicyName"] for one in attached] == ["AmazonSSMManagedInstanceCore"]
+        roles = iam.get_instance_profile(InstanceProfileName="MyProfile")["InstanceProfile"]["Roles"]
+        assert [one["RoleName"] for one in roles] == ["MyRole"]
 
 
 class TestLife:
