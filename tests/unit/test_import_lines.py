@@ -39,7 +39,26 @@ LINES = [
     ),
     *(
         (f"trainmaster/workspaces/{part}.py", {"boto3", "botocore", "trainmaster.settings", "trainmaster.aws"})
-        for part in ("policy", "nearest", "lined_yaml", "rates", "idle", "jupyter")
+        for part in (
+            "workspace",
+            "request",
+            "template",
+            "spec",
+            "tags",
+            "plan",
+            "policy",
+            "nearest",
+            "lined_yaml",
+            "rates",
+            "idle",
+            "jupyter",
+            "machines/plan",
+            "machines/user_data",
+            "machines/wanted",
+            "images/plan",
+            "images/dockerfile",
+            "images/fingerprint",
+        )
     ),
     *(
         (f"trainmaster/{room}", {"trainmaster.embedded"})
