@@ -16,7 +16,8 @@ from template_folder import STUDIO, TemplateFolder
 from trainmaster.budget.budgets import ACCOUNT
 from trainmaster.errors import ImageFailedError, OverBudgetError, RefusedError, UnknownPriceError
 from trainmaster.workspaces.images.compiling import compile_image, planned_image, template_with_image
-from trainmaster.workspaces.images.current import image_of, is_attached
+from trainmaster.workspaces.images.current import image_of
+from trainmaster.workspaces.images.names import is_attached
 
 FIRST = ["create repository", "create role", "create build project", "write Dockerfile", "build container image",
          "create image", "create image version", "create app image config"]  # fmt: skip

@@ -21,6 +21,17 @@ LINES = [
         for part in ("request", "plan", "trainers", "problems", "configs", "hyperparameters", "limits", "secrets")
     ),
     *(
+        (f"trainmaster/workspaces/{part}.py", {"boto3", "botocore", "trainmaster.settings", "trainmaster.aws"})
+        for part in (
+            "pins",
+            "images/dockerfile",
+            "images/fingerprint",
+            "images/machine_image",
+            "images/names",
+            "images/plan",
+        )
+    ),
+    *(
         (f"trainmaster/workspaces/machines/{part}.py", {"boto3", "botocore", "trainmaster.settings", "trainmaster.aws"})
         for part in ("access", "parts", "plan", "user_data", "wanted")
     ),

@@ -14,7 +14,7 @@ _CONDA = re.compile(
 )
 _APT = re.compile(r"(?P<name>[a-z0-9][a-z0-9+.-]+)(:[a-z0-9]+)?=(?P<version>[0-9][A-Za-z0-9.+:~-]*)")
 _BASE = re.compile(
-    r"(?P<name>[a-z0-9]+([._:-]+[a-z0-9]+)*(/[a-z0-9]+([._-]+[a-z0-9]+)*)*?)"
+    r"(?P<name>[a-z0-9]+([._-]+[a-z0-9]+)*(:[0-9]+(?=/))?(/[a-z0-9]+([._-]+[a-z0-9]+)*)*)"
     r"(:(?P<tag>[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}))?(@(?P<digest>sha256:[0-9a-f]{64}))?"
 )
 _MOVING = {"latest", "latest-cpu", "latest-gpu", "main", "master", "nightly", "edge", "dev", "stable"}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,9 +12,10 @@ from trainmaster.aws.failures import code_of
 from trainmaster.errors import RefusedError
 from trainmaster.training.desk import Desk
 from trainmaster.workspaces.images.fingerprint import fingerprint_of
+from trainmaster.workspaces.images.names import SETTINGS, ami_name, attached_images, image_name, is_attached
 from trainmaster.workspaces.template import Template
 
-_PREFIX = "trainmaster"
+_TRIES = 5  # to keep one image attached to a domain that others change
 _ABSENT = {"ResourceNotFound", "ResourceNotFoundException"}
 
 
@@ -28,15 +29,6 @@ class ImageRef:
     image_version_arn: str = ""
     app_image_config: str = ""
     ami_id: str = ""
-
-
-def image_name(template: Template) -> str:
-    """Of the image and its app configuration in SageMaker, and what the AMI's name begins with."""
-    return f"{_PREFIX}-{template.name}"
-
-
-def ami_name(template: Template, fingerprint: str) -> str:
-    return f"{image_name(template)}-{fingerprint}"
 
 
 def image_of(desk: Desk, template: Template) -> ImageRef | None:
@@ -94,27 +86,6 @@ def described_ami(ec2: Any, name: str) -> Mapping[str, Any] | None:
     return next((one for one in found if one["State"] not in ("deregistered", "failed", "invalid", "error")), None)
 
 
-_SETTINGS: Mapping[str, str] = {"JupyterLab": "JupyterLabAppSettings", "CodeEditor": "CodeEditorAppSettings"}
-_TRIES = 5
-
-
-def attached_images(domain: Mapping[str, Any], app: str) -> Sequence[Mapping[str, Any]]:
-    """Those a domain, as described, lets applications of one kind start from."""
-    listed: Sequence[Mapping[str, Any]] = (
-        domain.get("DefaultUserSettings", {}).get(_SETTINGS[app], {}).get("CustomImages", [])
-    )
-    return listed
-
-
-def is_attached(domain: Mapping[str, Any], template: Template) -> bool:
-    """Whether a domain, as described, lets spaces start from the template's image."""
-    wanted = {"ImageName": image_name(template), "AppImageConfigName": image_name(template)}
-    return any(
-        wanted.items() <= one.items() and "ImageVersionNumber" not in one
-        for one in attached_images(domain, template.service_config.app)
-    )
-
-
 def attach(desk: Desk, domain_id: str, template: Template) -> bool:
     """Let spaces of a domain start from the template's image; False when they could already. Safe to race: what others attach stays.
 
@@ -127,8 +98,8 @@ def attach(desk: Desk, domain_id: str, template: Template) -> bool:
         if is_attached(domain, template):
             return attempt > 0
         others = [one for one in attached_images(domain, app) if one["ImageName"] != ours["ImageName"]]
-        before = domain.get("DefaultUserSettings", {}).get(_SETTINGS[app], {})
-        changed = {_SETTINGS[app]: {**before, "CustomImages": [*others, ours]}}
+        before = domain.get("DefaultUserSettings", {}).get(SETTINGS[app], {})
+        changed = {SETTINGS[app]: {**before, "CustomImages": [*others, ours]}}
         sagemaker.update_domain(DomainId=domain_id, DefaultUserSettings=changed)
     raise RefusedError(
         f"The images of domain {domain_id} are being changed by others; {image_name(template)} did not stay attached in"

@@ -17,9 +17,10 @@ from trainmaster.budget.charge import Reservation
 from trainmaster.errors import ImageFailedError, NotConfiguredError, WaitTimedOutError
 from trainmaster.training.desk import Desk
 from trainmaster.workspaces.images.building import Note
-from trainmaster.workspaces.images.current import ami_name, described_ami, image_name
+from trainmaster.workspaces.images.current import described_ami
 from trainmaster.workspaces.images.fingerprint import fingerprint_of
 from trainmaster.workspaces.images.machine_image import FAILED, MADE, MOST_MINUTES, build_script
+from trainmaster.workspaces.images.names import ami_name, image_name
 from trainmaster.workspaces.images.paying import Cost, reserved, settled
 from trainmaster.workspaces.images.plan import IMAGE_FINGERPRINT_TAG
 from trainmaster.workspaces.kinds import Step

@@ -8,9 +8,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from trainmaster.workspaces.images.current import image_name, is_attached
 from trainmaster.workspaces.images.dockerfile import GID, UID, dockerfile
 from trainmaster.workspaces.images.fingerprint import fingerprint_of
+from trainmaster.workspaces.images.names import image_name, is_attached
 from trainmaster.workspaces.kinds import Step
 from trainmaster.workspaces.plan import Found
 from trainmaster.workspaces.tags import TEMPLATE_TAG, tag_list
