@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import chain
 from uuid import UUID, uuid5
 
 from prefect import get_run_logger
@@ -21,6 +22,7 @@ from trainmaster.workspaces.metering import (
     meter_workspaces,
     regions_with_workspaces,
 )
+from trainmaster.workspaces.shared_files import meter_file_systems
 from trainmaster.workspaces.watch_results import SweptWorkspace, WorkspacesSweep
 from trainmaster.workspaces.watching import watch_workspaces
 
@@ -29,7 +31,7 @@ _WATCHED = UUID("c3a1f1de-0a4f-4f3e-8f38-6a7f0b6b5b0e")
 
 @step(task_run_name="meter all workspaces")
 def meter_all_workspaces(settings: Settings) -> list[dict[str, str]]:
-    """Bill the hours of all workspaces that are over and reserve those to come; what was done and found, in rows of a table.
+    """Bill the hours of all workspaces, and of the files they share, that are over and reserve those to come; what was done and found, in rows of a table.
 
     A workspace whose next hours no budget has money for is told of; `stop-idle` stops it. A region that AWS refuses or that does not
     answer is a row, and keeps no other from being counted.
@@ -38,7 +40,7 @@ def meter_all_workspaces(settings: Settings) -> list[dict[str, str]]:
     for region in _regions(settings):
         try:
             with desk_of(in_region(settings, region)) as desk:
-                for found in meter_workspaces(desk):
+                for found in chain(meter_workspaces(desk), meter_file_systems(desk)):
                     _tell_hours(desk, found)
                     eventful += [found.row()] if found.finding not in UNEVENTFUL else []
         except PASSING as error:

@@ -19,7 +19,9 @@ from desks import desk_at
 from ec2_workspaces import again, instances, volumes
 from ec2_workspaces import row as ec2_row
 
+from trainmaster.budget.budgets import ACCOUNT
 from trainmaster.budget.ledger import Ledger
+from trainmaster.budget.money import rounded
 from trainmaster.endpoints.watching import StopIdleRequest
 from trainmaster.training.desk import Desk
 from trainmaster.workspaces.activity import activities
@@ -29,6 +31,7 @@ from trainmaster.workspaces.opening import open_workspace
 from trainmaster.workspaces.request import CloseWorkspaceRequest, OpenWorkspaceRequest
 from trainmaster.workspaces.seeing import see_workspace
 from trainmaster.workspaces.services import kind_of
+from trainmaster.workspaces.shared_files import meter_file_systems
 from trainmaster.workspaces.watch_results import SweptWorkspace
 from trainmaster.workspaces.watching import watch_workspaces
 from trainmaster.workspaces.workspace import Workspace
@@ -260,3 +263,24 @@ def test_reconciling_counts_what_runs_and_ends_what_was_deleted_by_others(desk: 
     assert {(one.part, one.finding) for one in ended} == {("machine", "ended"), ("storage", "ended")}
     assert ended[0].row()["job"].startswith("workspace editor")
     assert json.dumps([one.row() for one in ended])
+
+
+def test_files_that_are_shared_are_paid_by_the_whole_lab_for_as_long_as_they_are_there(
+    desk: Desk, clock: Still
+) -> None:
+    efs = desk.client("efs")
+    shared = efs.create_file_system(CreationToken=uuid4().hex)["FileSystemId"]
+    row = ec2_row(desk)
+    desk.catalogue.workspaces.note_resources(row, efs_id=shared)
+
+    def found() -> list[tuple[str, str]]:
+        return [(one.workspace, one.finding) for one in meter_file_systems(desk)]
+
+    assert found() == [(shared, "metered")]
+    clock.pass_(hours=2)
+    assert found() == [(shared, "metered")]
+    efs.delete_file_system(FileSystemId=shared)
+    clock.pass_(hours=2)
+    assert found() == [(shared, "ended")]
+    standing = desk.ledger.standing(ACCOUNT)
+    assert (standing.settled, standing.reserved) == (rounded(4 * Decimal("0.30") / 672), Decimal(0))

@@ -149,7 +149,7 @@ def _seen(desk: Desk, workspace: Workspace, seen: Seen, part: Part) -> Iterator[
     if not running:
         yield WorkspaceHours(workspace.name, part, "adopted", meter.first, "nobody had reserved hours for it")
     elif looked:
-        yield _told(workspace.name, looked)
+        yield told(workspace.name, looked)
 
 
 def _hourly_now(desk: Desk, workspace: Workspace, part: Part, instance_type: str) -> Decimal | None:
@@ -170,11 +170,12 @@ def _metered(workspace: Workspace, part: Part, hourly: Decimal | None = None) ->
 
 def _ended(desk: Desk, meter: Meter, gone_at: datetime | None = None) -> WorkspaceHours:
     looked = Meters(desk.ledger).end(meter, gone_at=gone_at)
-    return _told(_name(meter), looked) if looked else WorkspaceHours(_name(meter), meter.part, "metered")
+    return told(_name(meter), looked) if looked else WorkspaceHours(_name(meter), meter.part, "metered")
 
 
-def _told(name: str, looked: Looked) -> WorkspaceHours:
-    part = looked.meter.part
+def told(name: str, looked: Looked, *, part: str = "") -> WorkspaceHours:
+    """What a look found."""
+    part = part or looked.meter.part
     if looked.exhausted:
         booked = (looked.reserved or looked.settled or (None,))[-1]
         return WorkspaceHours(name, part, "exhausted", booked, str(looked.exhausted), looked.wanted)
