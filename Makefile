@@ -15,7 +15,7 @@ SERVERS := $(VENV)/serving-peers
 LOCK := $(BIN)/uv pip compile --upgrade --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
   --no-annotate --no-header --quiet
 
-.PHONY: help run up studio test e2e-sdk check lint types bench bench-validation bench-migration bench-serving bench-scale-out bench-sweep soak soak-migration soak-serving soak-workspaces fuzz lock clean
+.PHONY: help run up studio test e2e-sdk check lint types bench bench-validation bench-migration bench-serving bench-scale-out bench-sweep bench-workspaces soak soak-migration soak-serving soak-workspaces fuzz lock clean
 
 help:  ## what there is
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
@@ -80,6 +80,9 @@ bench-scale-out: $(INSTALLED)  ## DATASETS=300 copied by one process, by three o
 
 bench-sweep: $(INSTALLED)  ## AWS calls, seconds and memory of one sweep over 100 and 1,000 jobs at work
 	@$(BIN)/python -m benchmarks.sweep
+
+bench-workspaces: $(INSTALLED)  ## seconds and AWS calls of `trainmaster list` for 50 workspaces and for 500
+	@$(BIN)/python -m benchmarks.workspaces
 
 fuzz: $(INSTALLED)  ## damaged datasets for MINUTES=30, until one brings the check down
 	@PYTHONPATH=tests/unit $(BIN)/python tests/unit/test_dataset_fuzz.py $(or $(MINUTES),30)
