@@ -19,7 +19,9 @@ _log = logging.getLogger(__name__)
 
 _FORM = "application/x-www-form-urlencoded"
 _KEPT = {
-    "iam": re.compile(r"(Add|Remove|Create|Delete|Put|Attach|Detach|Update|Set|Tag|Untag)\w*(Role|Policy|InstanceProfile)\w*"),
+    "iam": re.compile(
+        r"(Add|Remove|Create|Delete|Put|Attach|Detach|Update|Set|Tag|Untag)\w*(Role|Policy|InstanceProfile)\w*"
+    ),
     "monitoring": re.compile(r"PutMetricAlarm|DeleteAlarms"),
     "application-autoscaling": re.compile(r"(Register|Deregister|Put|Delete)(ScalableTarget|ScalingPolicy)"),
 }
