@@ -212,6 +212,8 @@ class Apps:
             if app["AppType"] == JUPYTERLAB and self._labs.are_real:
                 self._labs.start(app["Key"], self._spaces.folder(app))
         except LabFailedError as failed:
+            if self._labs.are_closed:
+                return  # it did not fail: the next start's recovery begins anew
             self._parts.reach(APP, app["Key"], FAILED, FailureReason=str(failed)[:1024])
             return
         now = self._parts.account.now()

@@ -33,6 +33,7 @@ _ANSWER_SECONDS = 5.0
 _LOOK_SECONDS = 0.1
 _ATTEMPTS = 3
 """Somebody may take a port between our choice and JupyterLab's start."""
+_PORT_TAKEN = "is not available"
 _LAST_WORDS = 700
 _NOT_NEEDED = ("jupyter_lsp", "notebook_shim")
 """Extensions that JupyterLab does without, and starts sooner."""
@@ -121,10 +122,12 @@ class Labs:
                 if lab.answers():
                     return
                 time.sleep(_LOOK_SECONDS)
+            code, why = lab.ended, said.read_text(errors="replace")[-_LAST_WORDS:].strip()
             self.stop(key)
-            if lab.ended is None or attempt == _ATTEMPTS:
-                why = said.read_text(errors="replace")[-_LAST_WORDS:].strip()
-                raise LabFailedError(f"JupyterLab did not come up in {STARTUP_SECONDS:.0f} s. It said: {why}")
+            if code is None:
+                raise LabFailedError(f"JupyterLab did not answer within {STARTUP_SECONDS:.0f} s. It said: {why}")
+            if attempt == _ATTEMPTS or _PORT_TAKEN not in why:
+                raise LabFailedError(f"JupyterLab ended with exit code {code} while it started. It said: {why}")
 
     def stop(self, key: str) -> None:
         """End it with everything it started; it may be gone already."""
@@ -184,7 +187,7 @@ def _command(port: int, folder: Path) -> list[str]:
         "ServerApp.base_url": BASE,
         "ServerApp.root_dir": folder,
         "ServerApp.allow_root": True,
-        "ServerApp.jpserver_extensions": json.dumps(dict.fromkeys(_NOT_NEEDED, False)),
+        "ServerApp.jpserver_extensions": dict.fromkeys(_NOT_NEEDED, False),  # read as Python
         "LabApp.extension_manager": "readonly",
         "LabApp.news_url": None,
         "LabApp.check_for_updates_class": "jupyterlab.NeverCheckForUpdate",

@@ -11,7 +11,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from trainmaster.embedded.sagemaker.account import Account
 from trainmaster.embedded.sagemaker.studio.apps import CANVAS, Apps
 from trainmaster.embedded.sagemaker.studio.idleness import Absence, Activity, idle_seconds, timeout_minutes
-from trainmaster.embedded.sagemaker.studio.jupyterlab import Lab, LabSilentError
+from trainmaster.embedded.sagemaker.studio.jupyterlab import LabSilentError
 from trainmaster.embedded.sagemaker.studio.parts import APP, IN_SERVICE, SPACE, Parts
 from trainmaster.embedded.sagemaker.studio.spaces import Spaces
 from trainmaster.embedded.sagemaker.wire import AwsError, Json
@@ -32,7 +32,7 @@ class Watch:
         self._account, self._parts, self._spaces, self._apps = account, parts, spaces, apps
         self._lock, self._closed = threading.Lock(), threading.Event()
         self._absences: dict[str, Absence] = {}
-        self._published = 0.0
+        self._published: dict[str, float] = {}
         self._thread = threading.Thread(target=self._run, name="studio-watch", daemon=True)
 
     def start(self) -> None:
@@ -63,24 +63,31 @@ class Watch:
     def _look(self) -> None:
         running = self._running()
         for app in running:
-            if lab := self._apps.lab(app):
-                self._look_at(app, lab)
+            activity = self._activity(app)
+            if activity is None or app["AppType"] == CANVAS:
+                continue
+            minutes = self._timeout(app)
+            if minutes is not None and self._idle_seconds(app, activity) >= minutes * 60:
+                self._end(app, minutes)
         self._publish([app for app in running if app["AppType"] == CANVAS])
 
-    def _look_at(self, app: Json, lab: Lab) -> None:
+    def _activity(self, app: Json) -> Activity | None:
+        """When it was last used; None where it ended by itself or does not say. What runs in name only can only be visited."""
+        lab = self._apps.lab(app)
+        if lab is None:
+            return _visit(app)
         if (code := lab.ended) is not None:
             self._apps.fail(app, f"JupyterLab ended with exit code {code}.")
-            return
+            return None
         try:
             activity = lab.activity()
         except LabSilentError as silent:
             _log.warning("%s: %s", app["AppArn"], silent)
-            return
-        now = self._account.now()
-        self._apps.healthy(app, now)
-        minutes = self._timeout(app)
-        if minutes is None or self._idle_seconds(app, activity, now) < minutes * 60:
-            return
+            return None
+        self._apps.healthy(app, self._account.now())
+        return activity
+
+    def _end(self, app: Json, minutes: int) -> None:
         _log.info("%s was idle for %d minutes and is ended.", app["AppArn"], minutes)
         try:
             self._apps.delete(app)
@@ -93,17 +100,17 @@ class Watch:
             return None
         return timeout_minutes(app["AppType"], self._spaces.layers(space), space["SpaceSettings"])
 
-    def _idle_seconds(self, app: Json, activity: Activity, now: float) -> float:
+    def _idle_seconds(self, app: Json, activity: Activity) -> float:
         with self._lock:
             absence = self._absences.get(app["Key"], Absence())
-        return idle_seconds(activity, app["Since"], now, absence)
+        return idle_seconds(activity, app["Since"], self._account.now(), absence)
 
     def _publish(self, canvases: list[Json]) -> None:
         """As Canvas tells CloudWatch, once a minute, for how many seconds nobody did anything."""
         now = self._account.now()
-        if not canvases or now - self._published < PUBLISH_SECONDS:
-            return
-        self._published = now
+        due = [app for app in canvases if now - self._published.get(app["Run"], 0.0) >= PUBLISH_SECONDS]
+        self._published = {run: at for run, at in self._published.items() if now - at < PUBLISH_SECONDS}
+        self._published |= {app["Run"]: now for app in due}
         data: list[Any] = [
             {
                 "MetricName": "TimeSinceLastActive",
@@ -111,10 +118,10 @@ class Watch:
                     {"Name": "DomainId", "Value": app["DomainId"]},
                     {"Name": "UserProfileName", "Value": app["UserProfileName"]},
                 ],
-                "Value": self._idle_seconds(app, Activity(app.get("Visited", 0.0), busy=False), now),
+                "Value": self._idle_seconds(app, _visit(app)),
                 "Unit": "Seconds",
             }
-            for app in canvases
+            for app in due
         ]
         for begin in range(0, len(data), _MOST_METRICS):
             try:
@@ -126,6 +133,10 @@ class Watch:
 
     def _running(self) -> list[Json]:
         return [body for body in self._parts.all(APP) if body["Status"] == IN_SERVICE]
+
+
+def _visit(app: Json) -> Activity:
+    return Activity(app.get("Visited", 0.0), busy=False)
 
 
 def _owner(app: Json) -> str:
