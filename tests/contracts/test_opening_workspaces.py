@@ -43,6 +43,10 @@ service_config:
   max_hourly_cost: 2.00
 policy: {{data_classification: internal}}
 """,
+    "tagged": """
+extends: editor
+policy: {{tags: {tags}}}
+""",
     "pictures": """
 description: Canvas
 service_type: sagemaker_canvas
@@ -81,7 +85,8 @@ def desk(embedded: Any, clients: Clients, tmp_path: Path, domain: str, user_id: 
     folder = tmp_path / "templates"
     folder.mkdir()
     for name, text in TEMPLATES.items():
-        (folder / f"{name}.yaml").write_text(text.format(domain=domain))
+        tags = "{" + ", ".join(f"of-{number}: it" for number in range(20)) + "}"
+        (folder / f"{name}.yaml").write_text(text.format(domain=domain, tags=tags))
     environment = {**embedded.environment, "TRAINMASTER_USER_ID": str(user_id)}
     with desk_at(tmp_path, environment, workspace_templates=folder, poll_seconds=0.05) as opened:
         desk = replace(opened, client=clients)
@@ -174,9 +179,7 @@ def space(desk: Desk, row: Workspace) -> Any:
 def test_a_stopped_one_keeps_its_files_and_is_started_again(desk: Desk, domain: str) -> None:
     row = open_workspace(desk, wanted()).workspace
     made = space(desk, row)
-    assert made["SpaceSettings"]["CodeEditorAppSettings"]["AppLifecycleManagement"] == {
-        "IdleSettings": {"IdleTimeoutInMinutes": 120}
-    }
+    assert idle_minutes(desk, row) == 120
     assert books(desk) == {"machine": True, "storage": True}
     assert close(desk).workspace.status == "stopped"
     assert books(desk) == {"storage": True}
@@ -186,6 +189,22 @@ def test_a_stopped_one_keeps_its_files_and_is_started_again(desk: Desk, domain: 
     assert [step.verb for step in started.steps] == ["create"]
     assert space(desk, row)["CreationTime"] == made["CreationTime"]
     assert books(desk) == {"machine": True, "storage": True}
+
+
+def test_what_its_owner_keeps_aws_stops_neither_while_it_runs_nor_when_it_is_started(desk: Desk) -> None:
+    row = open_workspace(desk, wanted()).workspace
+    kept = wanted(keep_until=datetime.now(UTC) + timedelta(days=2))
+    assert [step.sentence() for step in open_workspace(desk, kept).steps] == [f"update space {row.slug}"]
+    assert idle_minutes(desk, row) == 525_600
+    assert open_workspace(desk, kept).steps == ()
+    close(desk)
+    start_workspace(desk, row.user_id, "notes")
+    assert idle_minutes(desk, row) == 525_600
+
+
+def idle_minutes(desk: Desk, row: Workspace) -> int:
+    settings = space(desk, row)["SpaceSettings"]["CodeEditorAppSettings"]
+    return int(settings["AppLifecycleManagement"]["IdleSettings"]["IdleTimeoutInMinutes"])
 
 
 def test_a_deleted_one_is_gone_and_its_name_is_free(desk: Desk, domain: str, user_id: UUID) -> None:
@@ -234,10 +253,12 @@ def test_many_users_who_are_the_first_at_once_make_one_domain(desk: Desk, domain
         (wanted(auto_stop_minutes=600), "auto_stop: it would be stopped after 600 idle minutes"),
         (wanted(keep_until=datetime(2020, 1, 1, tzinfo=UTC)), "that is over"),
         (wanted(tags={"aws:who": "me"}), "Tag 'aws:who' cannot be set"),
+        (wanted(tags={"who": "a#b"}), "letters, digits, spaces"),
+        (wanted(tags={f"tag-{number}": "" for number in range(30)}, template="tagged"), "would have 50 tags"),
         (wanted(template="pictures", instance_type="ml.t3.medium"), "neither instance types nor volumes"),
     ],
     ids=[
-        "template", "type", "price", "own-limit", "template-limit", "policy", "past", "tag", "canvas-type",
+        "template", "type", "price", "own-limit", "template-limit", "policy", "past", "tag", "tag-sign", "tags", "canvas-type",
     ],
 )  # fmt: skip
 def test_what_cannot_be_is_refused_before_anything_is_made(
@@ -255,7 +276,7 @@ def test_all_that_the_policy_has_against_it_is_said_at_once_and_planned_too(desk
     bad = wanted(auto_stop_minutes=600, keep_until=datetime.now(UTC) + timedelta(days=30))
     with pytest.raises(PolicyRefusedError) as refused:
         open_workspace(desk, bad)
-    assert [one.rule for one in refused.value.violations] == ["max_keep", "auto_stop"]
+    assert {one.rule for one in refused.value.violations} == {"max_keep", "auto_stop"}
     plan = planned(desk, bad)
     assert plan.violations == tuple(one.sentence() for one in refused.value.violations)
 
@@ -343,7 +364,8 @@ def test_canvas_is_one_for_each_user_and_has_no_files_to_pay_for(desk: Desk, use
 
 def test_studio_lab_is_free_and_kept_as_an_address(desk: Desk, user_id: UUID) -> None:
     row = open_workspace(desk, wanted(template="lab")).workspace
-    assert (row.status, row.hourly_cost, books(desk)) == ("running", 0, {})
+    assert (row.status, row.hourly_cost) == ("running", Decimal(0))
+    assert books(desk) == {}
     access = kind_of("sagemaker_lab").access(desk, row)
     assert access.url == "https://studiolab.sagemaker.aws/import/github/aws/studio-lab-examples"
     assert "no API" in access.note

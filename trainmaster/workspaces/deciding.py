@@ -27,6 +27,8 @@ from trainmaster.workspaces.templates import find_template
 from trainmaster.workspaces.workspace import ServiceType, Workspace, workspace_id_of
 
 _MACHINES: Mapping[ServiceType, Use] = {"ec2": "ec2", "sagemaker_studio": "studio"}
+MOST_TAGS = 44
+"""AWS has room for 50 on each thing: five are ours, and EC2's name is one."""
 _CHANGED = ("spec", "instance_type", "hourly_cost", "storage_hourly_cost", "auto_stop_minutes", "keep_until")
 """What opening or starting a workspace again may change of its row."""
 
@@ -174,21 +176,36 @@ def _keep_until(request: OpenWorkspaceRequest, found: Workspace | None, now: dat
 def _spec(request: OpenWorkspaceRequest, template: Template, found: Workspace | None) -> Spec:
     before = spec_of(found) if found else None
     given = {**(before.tags if before else {}), **request.tags}
-    for key, value in request.tags.items():
-        if key.lower().startswith(RESERVED_PREFIXES) or not 0 < len(key) <= 128 or len(value) > 256:
-            raise RefusedError(
-                f"Tag {key[:60]!r} cannot be set: keys have 1 to 128 characters and do not begin with"
-                f" {' or '.join(RESERVED_PREFIXES)}, values have at most 256."
-            )
+    tags = {**template.policy.tags, **given}
+    _require_taggable(request, tags)
     return Spec(
         template=template,
-        tags={**template.policy.tags, **given},
+        tags=tags,
         data_classification=request.data_classification
         or (before.data_classification if before else "")
         or template.policy.data_classification,
         max_hourly_cost=request.max_hourly_cost or (before.max_hourly_cost if before else None),
         address=reached_from(template, request.address, before.address if before else ""),
     )
+
+
+def _require_taggable(request: OpenWorkspaceRequest, tags: Mapping[str, str]) -> None:
+    """AWS takes them all. Raises RefusedError."""
+    if len(tags) > MOST_TAGS:
+        raise RefusedError(
+            f"Workspace {request.name} would have {len(tags)} tags; AWS has room for {MOST_TAGS} besides Trainmaster's own. Give fewer."
+        )
+    for key, value in request.tags.items():
+        reserved = key.lower().startswith(RESERVED_PREFIXES)
+        if reserved or not 0 < len(key) <= 128 or len(value) > 256 or not _is_taggable(key + value):
+            raise RefusedError(
+                f"Tag {key[:60]!r} cannot be set: keys have 1 to 128 characters and do not begin with"
+                f" {' or '.join(RESERVED_PREFIXES)}, values have at most 256; both are letters, digits, spaces and _.:/=+-@."
+            )
+
+
+def _is_taggable(text: str) -> bool:
+    return all(one.isalpha() or one.isdigit() or one == " " or one in "_.:/=+-@" for one in text)
 
 
 def _fingerprint(desk: Desk, template: Template) -> str:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from trainmaster.errors import NotConfiguredError
+from trainmaster.errors import NotConfiguredError, RefusedError
 from trainmaster.training.desk import Desk
 from trainmaster.workspaces import studio_parts
 from trainmaster.workspaces.plan import Found, desired, domain_request, profile_changes, profile_name
@@ -37,12 +37,19 @@ def domain_name(desk: Desk, workspace: Workspace) -> str:
 
 
 def find_domain(desk: Desk, workspace: Workspace) -> Found:
-    """The workspace's domain, as AWS describes it; by its id where that is known."""
-    sagemaker = desk.client("sagemaker")
-    known = workspace.resources.get("domain_id")
-    if known:
-        return studio_parts.found(sagemaker.describe_domain, DomainId=known)
-    return domain_named(desk, domain_name(desk, workspace))
+    """The workspace's domain, as AWS describes it; by its id where that is known, else by its name."""
+    known, describe = workspace.resources.get("domain_id"), desk.client("sagemaker").describe_domain
+    there = studio_parts.found(describe, DomainId=known) if known else None
+    return there or domain_named(desk, domain_name(desk, workspace))
+
+
+def require_links(domain: Mapping[str, Any]) -> None:
+    """Raises RefusedError for a domain people sign in to otherwise: AWS makes links only into those of IAM."""
+    if domain.get("AuthMode") == "SSO":
+        raise RefusedError(
+            f"People sign in to domain {domain['DomainName']} by IAM Identity Center, and AWS makes no links into such a domain. Name"
+            " another in TRAINMASTER_STUDIO_DOMAIN or in the template; one that is not there is made."
+        )
 
 
 def domain_part(desk: Desk, workspace: Workspace) -> Part:
@@ -67,6 +74,7 @@ def ensure_domain(desk: Desk, workspace: Workspace) -> Workspace:
     """In service, made when there is none; its id and file system are written down."""
     sagemaker, part = desk.client("sagemaker"), domain_part(desk, workspace)
     domain = ensured(desk, part, lambda: sagemaker.create_domain(**wanted_domain(desk, workspace)))
+    require_links(domain)
     ids = {"domain_id": domain["DomainId"], "efs_id": domain.get("HomeEfsFileSystemId", "")}
     return desk.catalogue.workspaces.note_resources(workspace, **{key: value for key, value in ids.items() if value})
 

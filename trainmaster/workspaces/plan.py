@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from trainmaster.workspaces.kinds import Seen, Step
@@ -14,6 +14,7 @@ from trainmaster.workspaces.workspace import Status, Workspace
 
 APP_NAME = "default"
 CANVAS = "Canvas"
+_LIFECYCLE = "AppLifecycleManagement"
 IDLE_MINUTES = 120
 """After which the domain stops an idle app whose space says nothing else, such as one that somebody made by hand."""
 LONGEST_IDLE_MINUTES = 525_600
@@ -103,7 +104,7 @@ def domain_request(name: str, role: str, vpc_id: str, subnet_ids: tuple[str, ...
         "MinIdleTimeoutInMinutes": 60,
         "MaxIdleTimeoutInMinutes": LONGEST_IDLE_MINUTES,
     }
-    app = {"AppLifecycleManagement": {"IdleSettings": idle}}
+    app = {_LIFECYCLE: {"IdleSettings": idle}}
     settings = {"ExecutionRole": role, "JupyterLabAppSettings": app}
     return {
         "DomainName": name,
@@ -118,15 +119,13 @@ def domain_request(name: str, role: str, vpc_id: str, subnet_ids: tuple[str, ...
 
 
 def idle_minutes(workspace: Workspace, now: datetime) -> int:
-    """After how long AWS itself stops the app: never before the owner wants it kept until."""
-    kept = 0
-    if workspace.keep_until and workspace.keep_until > now:
-        kept = 1 + (workspace.keep_until - now) // timedelta(minutes=1)
-    return min(max(workspace.auto_stop_minutes or LONGEST_IDLE_MINUTES, kept), LONGEST_IDLE_MINUTES)
+    """After how long AWS itself stops the app; not while the owner wants it kept, after which `stop_idle` looks after it."""
+    is_kept = workspace.keep_until is not None and workspace.keep_until > now
+    return LONGEST_IDLE_MINUTES if is_kept else workspace.auto_stop_minutes or LONGEST_IDLE_MINUTES
 
 
 def plan(wanted: Desired, described: Described) -> list[Step]:
-    """What is done, in order, until the app runs; empty when it does. A running app is left as it is, whatever its space should be."""
+    """What is done, in order, until the app runs; empty when it does. Under a running app only its idle time is changed."""
     steps = []
     if described.domain is None:
         steps.append(Step("create", "domain", wanted.domain["DomainName"], wanted.domain))
@@ -135,10 +134,11 @@ def plan(wanted: Desired, described: Described) -> list[Step]:
     elif settings := profile_changes(wanted, described.profile):
         steps.append(Step("update", "user profile", wanted.profile["UserProfileName"], {"UserSettings": settings}))
     app = described.app["Status"] if described.app else "Deleted"  # one that failed AWS has deleted by itself
-    if app in ("InService", "Pending"):
-        return [*steps, *([Step("await", "app", _app_title(wanted))] if app == "Pending" else [])]
+    runs = app in ("InService", "Pending")
     if wanted.space is not None:
-        steps += _space_steps(wanted.space, described.space)
+        steps += _space_steps(wanted.space, described.space, runs=runs)
+    if runs:
+        return [*steps, *([Step("await", "app", _app_title(wanted))] if app == "Pending" else [])]
     return [*steps, Step("create", "app", _app_title(wanted), wanted.app)]
 
 
@@ -155,12 +155,14 @@ def stands(workspace: Workspace, described: Described) -> Seen:
     has_space = workspace.service_type == "sagemaker_studio"
     if has_space and space is None:
         known = "space" in workspace.resources
-        return Seen("missing" if known else "pending", "AWS has no such space any more" if known else "")
+        return Seen("missing", "AWS has no such space any more") if known else Seen("pending", _why(workspace))
     if space is not None and space["Status"] in _SPACE_STATUSES:
         return Seen(_SPACE_STATUSES[space["Status"]], space.get("FailureReason", ""), described=_parts(described))
     if app is None:
         made = has_space or "app_name" in workspace.resources
-        return Seen("stopped" if made else "pending", volume_gb=_volume(space), described=_parts(described))
+        if not made:
+            return Seen("pending", _why(workspace))
+        return Seen("stopped", volume_gb=_volume(space), described=_parts(described))
     return Seen(
         _APP_STATUSES[app["Status"]],
         app.get("FailureReason", ""),
@@ -179,25 +181,40 @@ def _used_at(app: Mapping[str, Any]) -> datetime | None:
     return None if used == app.get("LastHealthCheckTimestamp") else used
 
 
-def _space_steps(wanted: Mapping[str, Any], found: Found) -> list[Step]:
+def _space_steps(wanted: Mapping[str, Any], found: Found, *, runs: bool) -> list[Step]:
+    """Its volume stays as it was made: AWS takes no smaller one, and a larger one was somebody's wish."""
     if found is None or found["Status"] == "Deleting":
         return [Step("create", "space", wanted["SpaceName"], wanted)]
-    now, then = found.get("SpaceSettings", {}), wanted["SpaceSettings"]
-    changed = {key: value for key, value in then.items() if key != "AppType" and now.get(key) != value}
-    if not changed:
+    member = f"{wanted['SpaceSettings']['AppType']}AppSettings"
+    settings = {key: value for key, value in wanted["SpaceSettings"][member].items() if not runs or key == _LIFECYCLE}
+    if _has(found.get("SpaceSettings", {}).get(member, {}), settings):
         return []
-    return [Step("update", "space", wanted["SpaceName"], {"SpaceName": wanted["SpaceName"], "SpaceSettings": changed})]
+    request = {"SpaceName": wanted["SpaceName"], "SpaceSettings": {member: settings}}
+    return [Step("update", "space", wanted["SpaceName"], request)]
+
+
+def _why(workspace: Workspace) -> str:
+    """What kept it from being made, as was written down then."""
+    return workspace.detail if workspace.status in ("failed", "pending") else ""
+
+
+def _has(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
+    """Whether all that is wanted is so; AWS tells of more than it was asked for."""
+    return all(
+        _has(found.get(key, {}), value) if isinstance(value, Mapping) else found.get(key) == value
+        for key, value in wanted.items()
+    )
 
 
 def _idle(workspace: Workspace, domain: Mapping[str, Any], app: str, now: datetime) -> dict[str, Any]:
     """What the space says of idleness, within its domain's bounds; nothing in a domain that does not stop what is idle."""
     of_app = domain.get("DefaultUserSettings", {}).get(f"{app}AppSettings", {})
-    bounds = of_app.get("AppLifecycleManagement", {}).get("IdleSettings", {})
+    bounds = of_app.get(_LIFECYCLE, {}).get("IdleSettings", {})
     if bounds.get("LifecycleManagement") != "ENABLED":
         return {}
     longest = bounds.get("MaxIdleTimeoutInMinutes", LONGEST_IDLE_MINUTES)
     minutes = max(bounds.get("MinIdleTimeoutInMinutes", 60), min(idle_minutes(workspace, now), longest))
-    return {"AppLifecycleManagement": {"IdleSettings": {"IdleTimeoutInMinutes": minutes}}}
+    return {_LIFECYCLE: {"IdleSettings": {"IdleTimeoutInMinutes": minutes}}}
 
 
 def _drift(workspace: Workspace, space: Found, app: Mapping[str, Any]) -> list[str]:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
+from botocore.exceptions import ClientError
+
+from trainmaster.aws.failures import is_refusal
 from trainmaster.errors import RefusedError
 from trainmaster.training.desk import Desk
 from trainmaster.workspaces import studio_parts
@@ -17,15 +21,19 @@ from trainmaster.workspaces.domains import (
     ensure_profile,
     find_domain,
     find_profile,
+    require_links,
     role_of,
     wanted_domain,
 )
-from trainmaster.workspaces.images.current import attach, image_name, image_of, is_attached
+from trainmaster.workspaces.images.current import attach, image_of
+from trainmaster.workspaces.images.names import image_name, is_attached
 from trainmaster.workspaces.kinds import Access, Seen, Step
 from trainmaster.workspaces.plan import APP_NAME, CANVAS, Described, Desired, Found, desired, plan, profile_name, stands
 from trainmaster.workspaces.spec import spec_of
-from trainmaster.workspaces.studio_parts import Part, ensured, removed, settled
+from trainmaster.workspaces.studio_parts import Part, ensured, is_gone, removed, settled, updated
 from trainmaster.workspaces.workspace import Workspace
+
+_log = logging.getLogger(__name__)
 
 ASKED_SINGLY = 2
 """So many workspaces are described one by one, which tells more of each; more of them are listed by domain."""
@@ -51,6 +59,7 @@ class Studio:
         if domain is None:
             wanted, there = self._desired(desk, workspace, wanted_domain(desk, workspace)), Described()
         else:
+            require_links(domain)
             placed = _placed(workspace, domain)
             wanted, there = self._desired(desk, placed, domain), self._described(desk, placed)
             there = replace(there, domain=domain, profile=find_profile(desk, placed))
@@ -67,12 +76,12 @@ class Studio:
             settled(desk, domain_part(desk, workspace))
             version = _imaged(desk, workspace).resources["image_version_arn"]
             workspace = note(workspace, image_version_arn=version)
-        workspace, _ = ensure_profile(desk, workspace)
+        workspace, _ = ensure_profile(desk, note(workspace, app_type=self._app_type(workspace)))
         if workspace.service_type == "sagemaker_studio":
             self._ensure_space(desk, workspace)
             workspace = note(workspace, space=workspace.slug)
         self._ensure_app(desk, workspace)
-        return note(workspace, app_type=self._app_type(workspace), app_name=APP_NAME)
+        return note(workspace, app_name=APP_NAME)
 
     def stop(self, desk: Desk, workspace: Workspace) -> None:
         if "domain_id" not in workspace.resources:
@@ -104,7 +113,7 @@ class Studio:
         return Access(url=answer["AuthorizedUrl"], secret=True, note=f"Good for {LINK_SECONDS // 60} minutes.")
 
     def _app_type(self, workspace: Workspace) -> str:
-        return spec_of(workspace).template.service_config.app
+        return workspace.resources.get("app_type") or spec_of(workspace).template.service_config.app
 
     def _app_names(self, workspace: Workspace) -> dict[str, str]:
         return {
@@ -138,8 +147,16 @@ class Studio:
         there = self._described(desk, workspace)
         for step in plan(wanted, Described({}, {}, there.space, there.app)):
             if (step.verb, step.noun) == ("update", "space"):
-                sagemaker.update_space(DomainId=domain_id, **step.request)
-                settled(desk, part)
+                runs = there.app is not None and there.app["Status"] not in ENDED
+                self._update_space(desk, part, {"DomainId": domain_id, **step.request}, runs=runs)
+
+    def _update_space(self, desk: Desk, part: Part, request: Mapping[str, Any], *, runs: bool) -> None:
+        try:
+            updated(desk, part, lambda: desk.client("sagemaker").update_space(**request))
+        except ClientError as error:
+            if not (runs and is_refusal(error)):
+                raise
+            _log.warning("the %s is not changed while its app runs, but when that is started again: %s", part, error)
 
     def _ensure_app(self, desk: Desk, workspace: Workspace) -> None:
         sagemaker, part = desk.client("sagemaker"), self._app(desk, workspace)
@@ -190,5 +207,9 @@ def _listed(desk: Desk, workspaces: Sequence[Workspace]) -> Iterator[tuple[UUID,
 
 def _pages(sagemaker: Any, operation: str, member: str, domain_id: str) -> Iterator[Mapping[str, Any]]:
     pages = sagemaker.get_paginator(operation).paginate(DomainIdEquals=domain_id, PaginationConfig={"PageSize": 100})
-    for page in pages:
-        yield from page[member]
+    try:
+        for page in pages:
+            yield from page[member]
+    except ClientError as error:
+        if not is_gone(error):  # the domain itself was deleted: it has none
+            raise
