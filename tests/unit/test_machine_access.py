@@ -3,59 +3,16 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime
-from decimal import Decimal
-from typing import Any
-from uuid import UUID
 
 import pytest
+from machine_rows import machine, template, workspace
 
 from trainmaster.errors import RefusedError
 from trainmaster.workspaces.machines.access import access
-from trainmaster.workspaces.machines.parts import Machine, Rule
+from trainmaster.workspaces.machines.parts import Rule
 from trainmaster.workspaces.machines.wanted import reached_from, wanted
-from trainmaster.workspaces.template import Template
-from trainmaster.workspaces.workspace import Workspace
 
-MACHINE = Machine(
-    "i-0123456789abcdef0", "running", "t3.large", "token", datetime(2026, 1, 1, tzinfo=UTC), address="198.51.100.4"
-)
-
-
-def template(connection_type: str = "ssh", **service: Any) -> Template:
-    config = {"ami_parameter": "/an/ami", "default_instance_type": "t3.large", **service}
-    return Template.model_validate(
-        {
-            "name": "box",
-            "description": "A machine",
-            "service_type": "ec2",
-            "connection_type": connection_type,
-            "service_config": config,
-        }
-    )
-
-
-def workspace(connection_type: str = "ssh", address: str = "") -> Workspace:
-    made_of = template(connection_type, direct_access=bool(address))
-    return Workspace(
-        id=UUID(int=7),
-        user_id=UUID(int=8),
-        name="box",
-        template="box",
-        service_type="ec2",
-        connection_type=made_of.connection_type,
-        account="123456789012",
-        region="eu-west-1",
-        team="",
-        instance_type="t3.large",
-        volume_gb=20,
-        hourly_cost=Decimal("0.1"),
-        storage_hourly_cost=Decimal("0.01"),
-        fingerprint="f",
-        status="running",
-        created_at=datetime(2026, 1, 1, tzinfo=UTC),
-        spec={"template": made_of.model_dump(mode="json"), "address": address},
-    )
+MACHINE = machine(workspace())
 
 
 @pytest.mark.parametrize("connection_type", ["ssh", "dcv"])

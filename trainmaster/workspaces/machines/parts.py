@@ -25,8 +25,10 @@ class Rule:
     protocol: str = "tcp"
 
     def __str__(self) -> str:
+        if self.protocol == "-1":
+            return f"{self.source} to all ports"
         ports = f"{self.first_port}" if self.first_port == self.last_port else f"{self.first_port}-{self.last_port}"
-        return f"{self.source} to {'all ports' if self.protocol == '-1' else f'port {ports}'}"
+        return f"{self.source} to port {ports}{'' if self.protocol == 'tcp' else f' ({self.protocol})'}"
 
     def permission(self) -> dict[str, Any]:
         """As EC2 takes it."""
