@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -16,14 +19,15 @@ from trainmaster.budget.budgets import ACCOUNT, Payer
 from trainmaster.budget.metering import Meters
 from trainmaster.endpoints import deployment
 from trainmaster.endpoints.applying import apply_plan
-from trainmaster.endpoints.deploying import find_config, find_endpoint, settle, tags_of
+from trainmaster.endpoints.deploying import find_config, find_endpoint, settle, tag_list, tags_of
 from trainmaster.endpoints.described import describe_endpoint
 from trainmaster.endpoints.desired import ChosenModels
 from trainmaster.endpoints.plan import EXPIRES_TAG, WHEN_OVER_TAG, Desired, plan_deployment
 from trainmaster.endpoints.rehearsing import rehearsal_of, rehearse
 from trainmaster.endpoints.removing import belongings, remove
 from trainmaster.endpoints.request import EndpointRequest
-from trainmaster.errors import DeploymentFailedError, NameConflictError
+from trainmaster.endpoints.turns import Turn
+from trainmaster.errors import DeploymentFailedError, NameConflictError, WaitTimedOutError
 from trainmaster.training.desk import Desk
 
 SCRIPT = """
@@ -145,6 +149,31 @@ def test_one_that_a_dead_deployment_left_is_gone_on_with(stage: Stage) -> None:
 def test_one_that_was_left_with_another_version_makes_way(stage: Stage) -> None:
     stage.left_by_a_dead_deployment(stage.wanted("older", "3")[0])
     wanted, models = stage.wanted("good", "7")
+    assert rehearse(stage.desk, wanted, models, PAYER).answer["model_version"] == "good"
+    assert stage.rehearsal() is None
+
+
+def test_two_deployments_at_once_rehearse_one_after_the_other(stage: Stage) -> None:
+    versions = ["one", "two", "two"]
+    wanted = [stage.wanted(version, "7") for version in versions]
+    with ThreadPoolExecutor(3) as pool:
+        tested = list(pool.map(lambda one: rehearse(stage.desk, *one, PAYER), wanted))
+    assert [one.answer["model_version"] for one in tested] == versions
+    assert stage.rehearsal() is None
+    stage.require_billed()
+
+
+def test_what_somebody_is_at_is_left_alone_until_their_turn_is_over(stage: Stage) -> None:
+    arn = stage.left_by_a_dead_deployment(stage.wanted("theirs", "3")[0])
+    theirs = Turn.begun()
+    stage.hosting.sagemaker.add_tags(ResourceArn=arn, Tags=tag_list(theirs.tags()))
+    wanted, models = stage.wanted("good", "7")
+    hasty = replace(stage.desk, settings=stage.desk.settings.model_copy(update={"deploy_timeout_seconds": 1}))
+    with pytest.raises(WaitTimedOutError, match=theirs.holder):
+        rehearse(hasty, wanted, models, PAYER)
+    assert stage.rehearsal()["EndpointStatus"] == "InService"
+    over = replace(theirs, until=datetime.now(UTC) - timedelta(hours=1))
+    stage.hosting.sagemaker.add_tags(ResourceArn=arn, Tags=tag_list(over.tags()))
     assert rehearse(stage.desk, wanted, models, PAYER).answer["model_version"] == "good"
     assert stage.rehearsal() is None
 
