@@ -87,9 +87,10 @@ bench-workspaces: $(INSTALLED)  ## seconds and AWS calls of `trainmaster list` f
 fuzz: $(INSTALLED)  ## damaged datasets for MINUTES=30, until one brings the check down
 	@PYTHONPATH=tests/unit $(BIN)/python tests/unit/test_dataset_fuzz.py $(or $(MINUTES),30)
 
+# jsonschema without the extra that Jupyter wants: checking formats costs whoever imports it, Prefect too, more than a second.
 lock: $(INSTALLED)  ## all locks anew: requirements.lock from pyproject.toml, that of the AWS CLI
 	@$(LOCK) --extra tokenizers --extra dask --extra embedded --extra dev --output-file requirements.lock pyproject.toml
-	@echo 'jupyterlab' | $(LOCK) --constraints requirements.lock --output-file requirements-studio.lock -
+	@echo 'jupyterlab' | $(LOCK) --constraints requirements.lock --override <(echo jsonschema) --output-file requirements-studio.lock -
 	@echo 'awscli<2' | $(LOCK) --output-file tests/e2e/awscli.lock -
 
 clean:  ## remove the environment, the state and the caches
