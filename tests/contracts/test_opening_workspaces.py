@@ -47,6 +47,17 @@ policy: {{data_classification: internal}}
 extends: editor
 policy: {{tags: {tags}}}
 """,
+    "box": """
+description: A machine
+service_type: ec2
+connection_type: ssh
+service_config:
+  ami_parameter: /aws/service/canonical/ubuntu/server/24.04/stable/current/amd64/hvm/ebs-gp3/ami-id
+  default_instance_type: t3.medium
+  allowed_instance_types: [t3.*]
+  volume_gb: 20
+  auto_stop_minutes: 120
+""",
     "pictures": """
 description: Canvas
 service_type: sagemaker_canvas
@@ -279,6 +290,41 @@ def test_all_that_the_policy_has_against_it_is_said_at_once_and_planned_too(desk
     assert {one.rule for one in refused.value.violations} == {"max_keep", "auto_stop"}
     plan = planned(desk, bad)
     assert plan.violations == tuple(one.sentence() for one in refused.value.violations)
+
+
+def test_many_opened_at_once_are_no_more_than_the_policy_has_room_for(desk: Desk, tmp_path: Path) -> None:
+    policy = tmp_path / "policy.yaml"
+    policy.write_text("default_role: few\nroles: {few: {max_workspaces: 2}}\n")
+    strict = replace(desk, settings=desk.settings.model_copy(update={"policy_file": policy}))
+
+    def opened(name: str) -> str:
+        try:
+            return open_workspace(strict, wanted(name, template="lab")).workspace.status
+        except PolicyRefusedError:
+            return "refused"
+
+    names = [f"lab-{number}" for number in range(5)]
+    with ThreadPoolExecutor(5) as pool:
+        results = list(pool.map(opened, names))
+    assert results.count("running") <= 2
+    results = [opened(name) for name in names]
+    assert sorted(results) == ["refused"] * 3 + ["running"] * 2
+    assert len(desk.catalogue.workspaces.of(desk.settings.user_id)) == 2
+
+
+def test_a_machine_on_ec2_is_opened_changed_and_deleted_the_same_way(desk: Desk, user_id: UUID) -> None:
+    row = open_workspace(desk, wanted(template="box")).workspace
+    assert (row.status, books(desk)) == ("running", {"machine": True, "storage": True})
+    assert open_workspace(desk, wanted(template="box")).steps == ()
+    assert close(desk).workspace.status == "stopped"
+    assert books(desk) == {"storage": True}
+    started = start_workspace(desk, user_id, "notes", instance_type="t3.large").workspace
+    assert (started.status, started.instance_type) == ("running", "t3.large")
+    changed = start_workspace(desk, user_id, "notes", instance_type="t3.medium").workspace
+    [seen] = see_workspaces(desk, [changed]).values()
+    assert (seen.status, seen.instance_type, seen.drift) == ("running", "t3.medium", ())
+    assert close(desk, "delete").workspace.status == "deleted"
+    assert books(desk) == {}
 
 
 def test_what_no_budget_has_money_for_leaves_neither_row_nor_reservation(

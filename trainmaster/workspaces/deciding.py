@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -117,9 +117,8 @@ def _decide(desk: Desk, request: OpenWorkspaceRequest, template: Template, found
         keep_until=_keep_until(request, found, now),
     )
     _require_same(wanted, found)
-    _require_only_canvas(desk, wanted)
     _require_affordable(wanted, request, template, rates.total)
-    return Decision(wanted, found, tuple(check(load_policy(settings), _asked(desk, wanted, template, now))))
+    return recheck(desk, Decision(wanted, found, ()))
 
 
 def _require_sizable(request: OpenWorkspaceRequest, template: Template) -> None:
@@ -245,12 +244,12 @@ def _require_affordable(wanted: Workspace, request: OpenWorkspaceRequest, templa
             )
 
 
-def _require_only_canvas(desk: Desk, wanted: Workspace) -> None:
+def _require_only_canvas(desk: Desk, wanted: Workspace, others: Sequence[Workspace]) -> None:
     """A user has one Canvas in a domain, whatever it is called. Raises NameConflictError."""
     if wanted.service_type != "sagemaker_canvas":
         return
-    for one in desk.catalogue.workspaces.of(wanted.user_id):
-        if _place(desk, one) == _place(desk, wanted) and _comes_before(one, wanted):
+    for one in others:
+        if _place(desk, one) == _place(desk, wanted):
             raise NameConflictError(
                 f"You have Canvas in this domain already, as workspace {one.name}: AWS gives each user one. Open that one, or delete"
                 f" it first: trainmaster delete {one.name} --yes"
@@ -262,9 +261,8 @@ def _place(desk: Desk, workspace: Workspace) -> tuple[str, ...]:
     return workspace.service_type, workspace.account, workspace.region, domain
 
 
-def _asked(desk: Desk, wanted: Workspace, template: Template, now: datetime) -> Asked:
+def _asked(desk: Desk, wanted: Workspace, others: Sequence[Workspace], now: datetime) -> Asked:
     spec = spec_of(wanted)
-    of_user = desk.catalogue.workspaces.of(wanted.user_id)
     return Asked(
         service=wanted.service_type,
         user_id=wanted.user_id,
@@ -273,17 +271,19 @@ def _asked(desk: Desk, wanted: Workspace, template: Template, now: datetime) -> 
         hourly_cost=wanted.hourly_cost + wanted.storage_hourly_cost,
         data_classification=spec.data_classification,
         tags=spec.tags,
-        workspaces_open=sum(_comes_before(one, wanted) for one in of_user),
+        workspaces_open=len(others),
         auto_stop_minutes=wanted.auto_stop_minutes,
         keep_for=wanted.keep_until - now if wanted.keep_until else None,
-        free_tier=template.policy.free_tier,
-        choices=dict(_choices(desk, wanted, template)),
+        free_tier=spec.template.policy.free_tier,
+        choices=dict(_choices(desk, wanted, spec.template)),
     )
 
 
-def _comes_before(other: Workspace, wanted: Workspace) -> bool:
-    """Of many opened at once the first ones have their place, whoever counts."""
-    return other.id != wanted.id and (other.created_at, other.id) < (wanted.created_at, wanted.id)
+def _others(desk: Desk, decision: Decision) -> list[Workspace]:
+    """Those of the user that a new workspace comes on top of: all that are there. One that is there comes on top of older ones."""
+    wanted, is_new = decision.wanted, decision.found is None
+    of_user = [one for one in desk.catalogue.workspaces.of(wanted.user_id) if one.id != wanted.id]
+    return [one for one in of_user if is_new or (one.created_at, one.id) < (wanted.created_at, wanted.id)]
 
 
 def _choices(desk: Desk, wanted: Workspace, template: Template) -> Iterator[tuple[str, Decimal]]:
@@ -297,8 +297,9 @@ def _choices(desk: Desk, wanted: Workspace, template: Template) -> Iterator[tupl
 
 
 def recheck(desk: Desk, decision: Decision) -> Decision:
-    """The same by what is there now that its row is: of many opened at once none goes beyond what the policy allows together."""
-    wanted, policy = decision.wanted, load_policy(desk.settings)
-    _require_only_canvas(desk, wanted)
-    asked = _asked(desk, wanted, spec_of(wanted).template, desk.ledger.now())
-    return replace(decision, violations=tuple(check(policy, asked)))
+    """The same by what is there now. Asked again once its row is there, of many opened at once none goes beyond what the policy
+    allows together. Raises NameConflictError for a second Canvas."""
+    wanted, others = decision.wanted, _others(desk, decision)
+    _require_only_canvas(desk, wanted, others)
+    asked = _asked(desk, wanted, others, desk.ledger.now())
+    return replace(decision, violations=tuple(check(load_policy(desk.settings), asked)))
