@@ -32,8 +32,8 @@ LIMITS = CopyLimits(part_bytes=PART, first_at_once=1, most_at_once=1, tries=1, p
 
 @pytest.fixture
 def large(shelves: Shelves) -> Dataset:
-    """One of four parts, in Supabase alone."""
-    id_, now, body = uuid4(), datetime.now(UTC), gzip.compress(os.urandom(3 * PART + 1000), 0)
+    """One of two parts, in Supabase alone."""
+    id_, now, body = uuid4(), datetime.now(UTC), gzip.compress(os.urandom(PART + 1000), 0)
     path, sha256 = dataset_path(SUPABASE, shelves.user_id, id_), hashlib.sha256(body).hexdigest()
     shelves.store(SUPABASE).put(path, io.BytesIO(body), size=len(body), sha256=sha256, content_type="application/gzip")
     dataset = Dataset(id_, shelves.user_id, "theirs", "chatml", "supabase", path, now, now)
@@ -47,11 +47,11 @@ def copied(shelves: Shelves, dataset: Dataset) -> BatchResult:
 
 
 def broken_off(shelves: Shelves, dataset: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A copy of which three parts arrived."""
+    """A copy of which one part arrived."""
     real = S3Destination.put_part
 
     def put_part(self: S3Destination, key: str, upload_id: str, number: int, body: memoryview) -> Part:
-        if number == 4:
+        if number == 2:
             raise StorageUnavailableError("S3 does not answer.")
         return real(self, key, upload_id, number, body)
 
