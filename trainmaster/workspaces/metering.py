@@ -112,8 +112,9 @@ def meter_workspaces(desk: Desk) -> Iterator[WorkspaceHours]:
 
 
 def regions_with_workspaces(desk: Desk) -> list[str]:
-    """Where workspaces are that are not deleted, or that hours are still reserved for."""
-    paid = {meter.resource.split(":")[3] for meter in Meters(desk.ledger).running() if ":workspace/" in meter.resource}
+    """Where workspaces are that are not deleted, or that hours, of theirs or of files they shared, are still reserved for."""
+    resources = [meter.resource for meter in Meters(desk.ledger).running()]
+    paid = {arn.split(":")[3] for arn in resources if any(kind in arn for kind in (":workspace/", ":file-system/"))}
     return sorted(paid | {workspace.region for workspace in desk.catalogue.workspaces.all()})
 
 
