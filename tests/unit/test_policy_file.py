@@ -1,13 +1,19 @@
 """The file of the policy: what is wrong with it is said by line and key, all at once; without one nothing is allowed."""
 
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
 
+from trainmaster.budget.prices import shipped_prices
 from trainmaster.errors import NotConfiguredError
 from trainmaster.settings import Settings
 from trainmaster.workspaces.policy import RULES, SERVICES, Asked, Policy, check
 from trainmaster.workspaces.policy_file import SHIPPED, load_policy, read_policy
+from trainmaster.workspaces.rates import rates_of
+from trainmaster.workspaces.templates import load_templates
+
+SHIPPED_TEMPLATES = load_templates(SHIPPED.parent / "workspaces")
 
 
 def read(text: str) -> Policy:
@@ -121,3 +127,35 @@ def test_the_documentation_tells_of_every_rule_and_its_example_can_be_used() -> 
     assert rows == list(RULES)
     example = text.partition("```yaml\n")[2].partition("```")[0]
     assert read(example).default_role == "researcher"
+
+
+@pytest.mark.parametrize("name", sorted(SHIPPED_TEMPLATES))
+def test_the_shipped_policy_lets_everybody_open_every_shipped_template_as_it_is(name: str) -> None:
+    template = SHIPPED_TEMPLATES[name]
+    config, free = template.service_config, template.service_type == "sagemaker_lab"
+    types = (config.default_instance_type,) if config.default_instance_type else ()
+    rates = rates_of(shipped_prices(), template, "us-east-1")
+    asked = Asked(
+        template.service_type,
+        instance_types=types,
+        hourly_cost=rates.total,
+        data_classification=template.policy.data_classification,
+        tags=template.policy.tags,
+        auto_stop_minutes=config.auto_stop_minutes,
+        free_tier=template.policy.free_tier,
+    )
+    assert check(load_policy(Settings()), asked) == []
+    assert template.policy.free_tier == free
+
+
+def test_a_student_has_studio_lab_and_small_trainings_and_nothing_else() -> None:
+    policy = load_policy(Settings()).model_copy(update={"default_role": "student"})
+    lab = Asked(
+        "sagemaker_lab", hourly_cost=Decimal(0), free_tier=SHIPPED_TEMPLATES["sagemaker-studio-lab"].policy.free_tier
+    )
+    assert check(policy, lab) == []
+    small = Asked("training", instance_types=("ml.m5.large",), hourly_cost=Decimal("0.12"))
+    assert check(policy, small) == []
+    for service in SERVICES:
+        if service not in ("sagemaker_lab", "training"):
+            assert "services" in {one.rule for one in check(policy, Asked(service))}
