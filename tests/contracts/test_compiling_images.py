@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -154,3 +155,56 @@ def test_a_template_without_an_image_is_refused(folder: TemplateFolder) -> None:
     name = folder.write({key: value for key, value in STUDIO.items() if key != "image"})
     with pytest.raises(RefusedError, match="no image of its own"):
         planned_image(folder.desk, folder.request(name))
+
+
+@pytest.mark.parametrize("step", [*FIRST[2:]])
+def test_cut_off_before_any_step_the_same_again_goes_on_and_builds_once(folder: TemplateFolder, step: str) -> None:
+    name = folder.write(STUDIO)
+
+    class CutOffError(Exception):
+        """As a kill: nothing is put right on the way out."""
+
+    def until(said: str) -> None:
+        if said.startswith(step):
+            raise CutOffError
+
+    with pytest.raises(CutOffError):
+        compile_image(folder.desk, folder.request(name), until)
+    compiled = compile_image(folder.desk, folder.request(name), quiet)
+    assert image_of(folder.desk, template_with_image(folder.desk, name)) == compiled.image
+    assert len(builds(folder, name)) == 1
+    assert folder.desk.ledger.open_reservations() == []
+
+
+def test_cut_off_while_it_builds_the_same_again_waits_for_that_build_and_bills_it(folder: TemplateFolder) -> None:
+    name = folder.write(STUDIO)
+
+    class CutOffError(Exception):
+        """As a kill while the build is under way."""
+
+    class Killed:
+        """CodeBuild, of whom nothing is heard after a build began."""
+
+        def __init__(self, codebuild: Any) -> None:
+            self._codebuild = codebuild
+
+        def __getattr__(self, operation: str) -> Any:
+            if operation != "start_build":
+                return getattr(self._codebuild, operation)
+
+            def started_and_cut_off(**request: Any) -> None:
+                self._codebuild.start_build(**request)
+                raise CutOffError
+
+            return started_and_cut_off
+
+    desk = folder.desk
+    dying = replace(desk, client=lambda service: Killed(desk.client(service)) if service == "codebuild" else desk.client(service))  # fmt: skip
+    with pytest.raises(CutOffError):
+        compile_image(dying, folder.request(name), quiet)
+    [reservation] = desk.ledger.open_reservations()
+    compile_image(desk, folder.request(name), quiet)
+    assert len(builds(folder, name)) == 1
+    settled = desk.ledger.find(reservation.key)
+    assert settled is not None
+    assert settled.bill == Decimal("0.02")
