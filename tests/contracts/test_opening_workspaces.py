@@ -21,6 +21,8 @@ from trainmaster.budget.metering import Meters
 from trainmaster.errors import OverBudgetError, PolicyRefusedError, RefusedError, WorkspaceFailedError
 from trainmaster.training.desk import Desk
 from trainmaster.workspaces.closing import close_workspace
+from trainmaster.workspaces.images.compiling import compile_image
+from trainmaster.workspaces.images.request import CompileImageRequest
 from trainmaster.workspaces.opening import open_workspace, planned, start_workspace
 from trainmaster.workspaces.request import CloseWorkspaceRequest, OpenWorkspaceRequest
 from trainmaster.workspaces.seeing import see_workspaces
@@ -46,6 +48,12 @@ policy: {{data_classification: internal}}
     "tagged": """
 extends: editor
 policy: {{tags: {tags}}}
+""",
+    "own": """
+extends: editor
+image:
+  base: public.ecr.aws/sagemaker/sagemaker-distribution:3.4.2-cpu
+  packages: {{pip: [accelerate==1.10.1]}}
 """,
     "box": """
 description: A machine
@@ -325,6 +333,25 @@ def test_a_machine_on_ec2_is_opened_changed_and_deleted_the_same_way(desk: Desk,
     assert (seen.status, seen.instance_type, seen.drift) == ("running", "t3.medium", ())
     assert close(desk, "delete").workspace.status == "deleted"
     assert books(desk) == {}
+
+
+def test_one_of_a_compiled_template_is_refused_until_that_is_compiled_and_starts_from_its_image(
+    desk: Desk, domain: str, user_id: UUID
+) -> None:
+    own = f"own-{domain}"  # its image is the account's, and other tests may have compiled one
+    folder = desk.settings.workspace_templates
+    (folder / "own.yaml").rename(folder / f"{own}.yaml")
+    with pytest.raises(RefusedError, match=f"trainmaster compile {own}"):
+        open_workspace(desk, wanted(template=own))
+    assert desk.catalogue.workspaces.of(user_id) == []
+    image = compile_image(desk, CompileImageRequest(template=own, dry_run=False), lambda _: None).image
+    opened = open_workspace(desk, wanted(template=own))
+    assert f"attach image trainmaster-{own}" in [step.sentence() for step in opened.steps]
+    [seen] = see_workspaces(desk, [opened.workspace]).values()
+    assert seen.described["app"]["ResourceSpec"]["SageMakerImageVersionArn"] == image.image_version_arn
+    assert open_workspace(desk, wanted(template=own)).steps == ()
+    close(desk)
+    assert [step.noun for step in open_workspace(desk, wanted(template=own)).steps] == ["app"]
 
 
 def test_what_no_budget_has_money_for_leaves_neither_row_nor_reservation(
