@@ -48,6 +48,13 @@ def test_another_file_takes_the_place_of_the_shipped_one(tmp_path: Path) -> None
     assert [one.rule for one in check(found, Asked("training"))] == ["services"]
 
 
+def test_a_change_of_the_file_holds_at_once(tmp_path: Path) -> None:
+    file = tmp_path / "ours.yaml"
+    for services, is_allowed in (("[]", False), ("[training]", True), ("[]", False)):
+        file.write_text(f"default_role: a\nroles: {{a: {{services: {services}}}}}\n")
+        assert (check(load_policy(Settings(policy_file=file)), Asked("training")) == []) == is_allowed
+
+
 def test_without_a_policy_nothing_is_allowed(tmp_path: Path) -> None:
     with pytest.raises(NotConfiguredError, match=r"absent\.yaml cannot be read"):
         load_policy(Settings(policy_file=tmp_path / "absent.yaml"))

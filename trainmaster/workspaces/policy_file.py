@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -32,6 +33,7 @@ def load_policy(settings: Settings) -> Policy:
     return read_policy(text, path)
 
 
+@lru_cache(maxsize=8)
 def read_policy(text: str, path: Path) -> Policy:
     """The policy a text says. Raises NotConfiguredError with all that is wrong, by line and key of the file at `path`."""
     try:
