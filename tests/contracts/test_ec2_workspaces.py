@@ -85,8 +85,8 @@ def test_deleting_takes_instance_volume_and_group_away_and_may_be_repeated(desk:
     EC2.delete(desk, again(desk, workspace))
 
 
-OPENING = 2
-"""Changes that opening makes: a security group, the instance. Role and profile are there for all."""
+OPENING = 3
+"""Changes that opening makes: a security group, the instance, and that its volume outlives it. Role and profile are there for all."""
 DELETING = 3
 """Terminated, its volume and its security group deleted."""
 
@@ -193,9 +193,12 @@ def test_what_was_changed_by_hand_is_told_and_put_right_without_interrupting_any
     ec2.modify_instance_metadata_options(InstanceId=kept["instance_id"], HttpTokens="optional")
     ec2.delete_tags(Resources=[kept["instance_id"]], Tags=[{"Key": WORKSPACE_TAG}])
     ec2.modify_volume(VolumeId=kept["volume_id"], Size=40)
+    along = [{"DeviceName": "/dev/sda1", "Ebs": {"DeleteOnTermination": True}}]
+    ec2.modify_instance_attribute(InstanceId=kept["instance_id"], BlockDeviceMappings=along)
     drift = EC2.look(desk, [again(desk, workspace)])[workspace.id].drift
     assert drift == (
         "its volume has 40 GB instead of 30 GB",
+        "its volume goes when its instance is terminated",
         "its metadata answers without a token (IMDSv1)",
         f"its tags differ: {WORKSPACE_TAG}",
         "its security group lets in 0.0.0.0/0 to port 22",

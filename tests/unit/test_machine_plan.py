@@ -35,6 +35,7 @@ MACHINES = st.none() | st.builds(
     state=st.sampled_from(STATES),
     instance_type=st.sampled_from(["t3.large", "m5.large"]),
     http_tokens=st.sampled_from(["required", "optional"]),
+    takes_volume_along=st.booleans(),
     tags=st.sampled_from([names_of(BOX), {}, {**names_of(BOX), "of others": "too"}]),
     groups=st.sampled_from([(GROUP,), (GROUP, "sg-0123456789abcdef1")]),
 )
@@ -116,10 +117,16 @@ def test_files_on_the_volume_of_a_terminated_machine_are_not_passed_over() -> No
     assert plan_open(KNOWN, Wanted(), parts, has_profile=True) == []
 
 
-def test_a_volume_that_is_smaller_than_asked_for_is_grown_while_it_runs() -> None:
-    bigger = replace(KNOWN, volume_gb=100)
-    (step,) = plan_open(bigger, Wanted(), Parts(machine(bigger), volume(KNOWN), group()), has_profile=True)
-    assert (step.verb, step.noun, step.request) == ("grow", "volume", {"VolumeId": VOLUME, "Size": 100})
+def test_a_volume_outlives_its_instance_from_when_that_runs() -> None:
+    def planned(state: str) -> list[tuple[str, str]]:
+        there = machine(BOX, state=state, takes_volume_along=True)
+        return said(plan_open(BOX, Wanted(), Parts(there, volume(BOX), group()), has_profile=True))
+
+    assert planned("pending") == []
+    assert planned("running") == [("keep", "volume")]
+    assert drift_of(KNOWN, Wanted(), Parts(machine(BOX, takes_volume_along=True), volume(BOX), group())) == (
+        "its volume goes when its instance is terminated",
+    )
 
 
 def test_the_machine_of_a_name_is_none_of_what_the_name_was_before() -> None:

@@ -105,8 +105,8 @@ def _launch(desk: Desk, workspace: Workspace) -> dict[str, Any]:
 
 
 def _volume(workspace: Workspace, ami: Ami) -> dict[str, Any]:
-    """It outlives its instance: whoever terminates that by hand does not take away what somebody worked on."""
-    ebs = {"VolumeSize": workspace.volume_gb, "VolumeType": "gp3", "Encrypted": True, "DeleteOnTermination": False}
+    """It goes with an instance that never comes to run, and outlives any other: `plan` sees to that once it runs."""
+    ebs = {"VolumeSize": workspace.volume_gb, "VolumeType": "gp3", "Encrypted": True, "DeleteOnTermination": True}
     return {"DeviceName": ami.root, "Ebs": ebs}
 
 
@@ -197,11 +197,6 @@ def _change(desk: Desk, workspace: Workspace, step: Step) -> Workspace:
     return workspace
 
 
-def _grow(desk: Desk, workspace: Workspace, step: Step) -> Workspace:
-    desk.client("ec2").modify_volume(**step.request)
-    return workspace
-
-
 def _require_tokens(desk: Desk, workspace: Workspace, step: Step) -> Workspace:
     desk.client("ec2").modify_instance_metadata_options(**step.request)
     return workspace
@@ -234,7 +229,7 @@ _TAKEN: Mapping[tuple[str, str], Callable[[Desk, Workspace, Step], Workspace]] =
     ("run", "instance"): _run,
     ("start", "instance"): _start,
     ("change", "instance type"): _change,
-    ("grow", "volume"): _grow,
+    ("keep", "volume"): _change,
     ("require", "metadata tokens"): _require_tokens,
     ("tag", "instance"): _tag,
 }

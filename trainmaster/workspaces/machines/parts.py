@@ -50,7 +50,11 @@ class Machine:
     instance_type: str
     client_token: str
     launched_at: datetime
+    root: str = ""
+    """The device its volume is."""
     volume_id: str = ""
+    takes_volume_along: bool = False
+    """When it is terminated."""
     on_ebs: bool = True
     groups: tuple[str, ...] = ()
     http_tokens: str = ""
@@ -103,7 +107,9 @@ def machine_of(described: Mapping[str, Any]) -> Machine:
         instance_type=described["InstanceType"],
         client_token=described.get("ClientToken", ""),
         launched_at=described["LaunchTime"],
+        root=described["RootDeviceName"],
         volume_id=root.get("Ebs", {}).get("VolumeId", ""),
+        takes_volume_along=bool(root.get("Ebs", {}).get("DeleteOnTermination")),
         on_ebs=described.get("RootDeviceType") == "ebs",
         groups=tuple(
             group["GroupId"] for card in described.get("NetworkInterfaces", []) for group in card.get("Groups", [])

@@ -76,10 +76,6 @@ def plan_open(workspace: Workspace, wanted: Wanted, parts: Parts, *, has_profile
     if machine is None or machine.is_gone:
         return steps if "volume_id" in workspace.resources else [*steps, _run(workspace, wanted, parts)]
     steps += _put_right(workspace, machine)
-    if parts.volume and parts.volume.size_gb < workspace.volume_gb:
-        steps.append(
-            Step("grow", "volume", parts.volume.id, {"VolumeId": parts.volume.id, "Size": workspace.volume_gb})
-        )
     if machine.state == "stopped":
         if machine.instance_type != workspace.instance_type:
             changed = {"InstanceId": machine.id, "InstanceType": {"Value": workspace.instance_type}}
@@ -120,6 +116,8 @@ def drift_of(workspace: Workspace, wanted: Wanted, parts: Parts) -> tuple[str, .
         found.append("its volume is not encrypted")
     if volume and volume.attached_to != machine.id:
         found.append(f"its volume {volume.id} is not attached to it")
+    if machine.takes_volume_along and machine.state in ("running", "stopped"):
+        found.append("its volume goes when its instance is terminated")
     if machine.http_tokens != "required":
         found.append("its metadata answers without a token (IMDSv1)")
     found += _differing_tags(workspace, machine)
@@ -166,6 +164,9 @@ def _run(workspace: Workspace, wanted: Wanted, parts: Parts) -> Step:
 
 def _put_right(workspace: Workspace, machine: Machine) -> list[Step]:
     steps = []
+    if machine.takes_volume_along and machine.state in ("running", "stopped"):
+        kept = [{"DeviceName": machine.root, "Ebs": {"DeleteOnTermination": False}}]
+        steps.append(Step("keep", "volume", machine.volume_id, {"InstanceId": machine.id, "BlockDeviceMappings": kept}))
     if machine.http_tokens != "required":
         required = {"InstanceId": machine.id, "HttpTokens": "required", "HttpEndpoint": "enabled"}
         steps.append(Step("require", "metadata tokens", machine.id, required))
