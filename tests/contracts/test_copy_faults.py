@@ -31,7 +31,8 @@ from trainmaster.storage.copy import BegunUpload, Copied, CopyLimits, NotCopied,
 from trainmaster.storage.ends.obstore_clients import Timeouts
 
 LIMITS = CopyLimits(part_bytes=PART, first_at_once=4, tries=4, pause_seconds=0.01)
-IMPATIENT = replace(LIMITS, tries=2)
+IMPATIENT = replace(LIMITS, tries=4)
+"""Of what answers not within a second. A machine that stands still makes that of what answers as well: once, or twice."""
 SMALL, LARGE = 4000, PART + 4000
 PUTS = r"/\w[^/]*/[0-9a-f-]+/datasets/"
 

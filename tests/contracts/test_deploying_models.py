@@ -26,9 +26,11 @@ from trainmaster.endpoints.plan import CHALLENGER, VARIANT
 from trainmaster.endpoints.request import Scaling
 from trainmaster.endpoints.scaling import described_scaling
 from trainmaster.endpoints.stopping import take_away
-from trainmaster.errors import DeploymentFailedError, RefusedError, UnknownChoiceError
+from trainmaster.errors import DeploymentFailedError, OverBudgetError, RefusedError, UnknownChoiceError
 
 HOURLY = Decimal("0.115")  # ml.m5.large, hosting, us-east-1
+HASTY = {"rollout": {"rehearse": False}}
+"""For tests of what comes after the rehearsal, which takes as long as all the rest."""
 
 
 @pytest.fixture
@@ -114,7 +116,7 @@ def test_autoscaling_is_attached_and_keeps_its_count_over_an_update(deployer: De
     assert scaling_of(deployer) == Scaling(**scaling)
     grow(deployer, 2)
 
-    served = deployer.deploy(deployer.model("v2"), scaling=scaling)
+    served = deployer.deploy(deployer.model("v2"), scaling=scaling, **HASTY)
 
     assert served.steps[-1] == f"update endpoint {deployer.name}, keeping its instance counts"
     assert deployer.described()["ProductionVariants"][0]["CurrentInstanceCount"] == 2
@@ -136,7 +138,7 @@ def test_a_deployment_that_fails_leaves_the_old_ones_autoscaling_and_its_count(d
     deployer.deploy(deployer.model("v1"), scaling=scaling)
     grow(deployer, 2)
     with pytest.raises(DeploymentFailedError, match="is back on"):
-        deployer.deploy(deployer.model("bad", "-1"), scaling=scaling, rollout={"rehearse": False})
+        deployer.deploy(deployer.model("bad", "-1"), scaling=scaling, **HASTY)
     assert scaling_of(deployer) == Scaling(**scaling)
     assert deployer.described()["ProductionVariants"][0]["CurrentInstanceCount"] == 2
 
@@ -174,14 +176,14 @@ def test_what_failed_is_not_applied_again_unless_forced(deployer: Deployer) -> N
 
 
 def test_old_versions_are_pruned_to_those_that_were_to_be_kept(deployer: Deployer) -> None:
-    served = [deployer.deploy(deployer.model(f"v{number}"), keep_versions=2) for number in range(4)]
+    served = [deployer.deploy(deployer.model(f"v{number}"), keep_versions=2, **HASTY) for number in range(4)]
     configs, models = deployer.standing()
     assert configs == {one.config_name for one in served[1:]}
     assert models == {one.model_name for one in served[1:]}
 
 
 def test_going_back_twice_leads_further_back_and_forward_by_name(deployer: Deployer) -> None:
-    served = [deployer.deploy(deployer.model(f"v{number}")) for number in range(3)]
+    served = [deployer.deploy(deployer.model(f"v{number}"), **HASTY) for number in range(3)]
 
     assert [deployer.back().config_name for _ in range(2)] == [served[1].config_name, served[0].config_name]
     assert deployer.answer() == "v0"
@@ -189,7 +191,7 @@ def test_going_back_twice_leads_further_back_and_forward_by_name(deployer: Deplo
         deployer.back()
     with pytest.raises(UnknownChoiceError, match="has no other proven version nope"):
         deployer.back("nope")
-    deployer.back(served[2].config_name)
+    deployer.back(served[2].config_name, max_hourly_cost="0.01")  # what serves costs as much
     assert deployer.answer() == "v2"
     assert deployer.standing()[0] == {one.config_name for one in served}
 
@@ -218,6 +220,10 @@ def test_what_was_removed_when_its_time_was_over_has_as_long_again_when_it_is_br
     deployer.deploy(deployer.model("v1"), lifetime={"hours": 2.5, "when_over": "remove"})
     assert take_away(deployer.sagemaker, deployer.described())
     settle(deployer.sagemaker, deployer.name, deployment.patience_of(deployer.desk.settings))
+    with pytest.raises(
+        OverBudgetError, match=r"would cost \$0\.1\d* an hour; max_hourly_cost is \$0\.01\. Please raise"
+    ):
+        deployer.back(max_hourly_cost="0.01")
     deployer.back()
     left = datetime.fromisoformat(deployer.tags()["trainmaster:expires"]) - datetime.now(UTC)
     assert timedelta(hours=2.4) < left <= timedelta(hours=2.5)
@@ -227,20 +233,22 @@ def test_maintenance_by_aws_is_waited_out(deployer: Deployer, embedded: Any) -> 
     deployer.deploy(deployer.model("v1"))
     fault = {"operation": f"SystemUpdating:{deployer.name}", "latency": 1.0, "count": 1}
     embedded.control("POST", "faults", fault)
-    deployer.deploy(deployer.model("v2"))
+    deployer.deploy(deployer.model("v2"), **HASTY)
     assert deployer.answer() == "v2"
 
 
 def test_a_version_is_not_blamed_for_an_update_that_aws_did_not_begin(deployer: Deployer, embedded: Any) -> None:
     deployer.deploy(deployer.model("v1"))
-    uri, hasty = deployer.model("v2"), {"rollout": {"rehearse": False}}
-    desired, models, plan = deployer.planned(uri, **hasty)
-    embedded.control("POST", "faults", {"operation": f"SystemUpdating:{deployer.name}", "latency": 4.0, "count": 1})
-    assert deployer.described()["EndpointStatus"] == "SystemUpdating"
+    uri = deployer.model("v2")
+    desired, models, plan = deployer.planned(uri, **HASTY)
+    message = f'Cannot update in-progress endpoint "{deployer.name}".'  # as while AWS itself updates it
+    fault = {"operation": "UpdateEndpoint", "error": "ValidationException", "message": message}
+    embedded.control("POST", "faults", fault)
     with pytest.raises(DeploymentFailedError, match="Cannot update"):
         carry_out(deployer.desk, Planned(models, desired, plan), Payer())
+    embedded.control("DELETE", "faults")
     assert deployer.answer() == "v1"
-    deployer.deploy(uri, **hasty)
+    deployer.deploy(uri, **HASTY)
     assert deployer.answer() == "v2"
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
+from hosting import Holding
 
 TYPE = "ml.m7i.large"
 """Its default quota lets instances be kept."""
@@ -38,8 +39,10 @@ def give_back(jobs: Any, name: str) -> None:
 
 
 def test_a_pool_is_in_use_then_available_then_terminated_and_its_time_is_billed(jobs: Any) -> None:
-    name = jobs.python("import time; time.sleep(1)", **kept(2))
-    assert jobs.describe(name)["WarmPoolStatus"] == {"Status": "InUse"}
+    with Holding() as holding:
+        name = jobs.python(f"import socket; socket.create_connection(('127.0.0.1', {holding.port})).recv(1)", **kept(2))
+        holding.wait_for(1)
+        assert jobs.describe(name)["WarmPoolStatus"] == {"Status": "InUse"}
     ended = jobs.finished(name)
     assert ended["WarmPoolStatus"]["Status"] in ("Available", "Terminated")
     assert pool_of(jobs, name, "Terminated") == {"Status": "Terminated", "ResourceRetainedBillableTimeInSeconds": 2}
