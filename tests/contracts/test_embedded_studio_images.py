@@ -10,7 +10,6 @@ from uuid import uuid4
 import pytest
 from botocore.exceptions import ClientError
 from studio_parts import Studio
-from waiting import until
 
 ACCOUNT = "123456789012"
 ELSEWHERE = "763104351884.dkr.ecr.us-east-1.amazonaws.com/pytorch:2.7"
@@ -26,7 +25,7 @@ def image(studio: Studio) -> str:
     """The name of one that is there."""
     name = f"image-{uuid4().hex[:8]}"
     studio.sagemaker.create_image(ImageName=name, RoleArn=studio.role, Tags=[{"Key": "a", "Value": "b"}])
-    until(lambda: studio.sagemaker.describe_image(ImageName=name)["ImageStatus"] == "CREATED")
+    Studio.until(lambda: studio.sagemaker.describe_image(ImageName=name)["ImageStatus"] == "CREATED")
     return name
 
 
@@ -36,7 +35,7 @@ def version_of(studio: Studio, image: str, base: str = ELSEWHERE, **more: Any) -
     arn = studio.sagemaker.create_image_version(ImageName=image, BaseImage=base, ClientToken=token, **more)
     number = int(arn["ImageVersionArn"].rpartition("/")[2])
     asked = {"ImageName": image, "Version": number}
-    until(lambda: studio.sagemaker.describe_image_version(**asked)["ImageVersionStatus"] != "CREATING")
+    Studio.until(lambda: studio.sagemaker.describe_image_version(**asked)["ImageVersionStatus"] != "CREATING")
     described: dict[str, Any] = studio.sagemaker.describe_image_version(**asked)
     return described
 
@@ -60,22 +59,22 @@ def test_versions_count_up_for_ever_and_are_found_by_number_alias_and_as_the_new
     assert aws.list_aliases(ImageName=image, Version=1)["SageMakerImageVersionAliases"] == ["latest", "v1"]
     assert refusal(aws.delete_image, ImageName=image) == "ResourceInUse"
     aws.delete_image_version(ImageName=image, Alias="v2")
-    until(lambda: len(aws.list_image_versions(ImageName=image)["ImageVersions"]) == 1)
+    Studio.until(lambda: len(aws.list_image_versions(ImageName=image)["ImageVersions"]) == 1)
     assert version_of(studio, image)["Version"] == 3
     pages = [aws.list_image_versions(ImageName=image, MaxResults=1, SortBy="VERSION", SortOrder="ASCENDING")]
     pages.append(aws.list_image_versions(ImageName=image, MaxResults=1, SortBy="VERSION", SortOrder="ASCENDING", NextToken=pages[0]["NextToken"]))  # fmt: skip
     assert [page["ImageVersions"][0]["Version"] for page in pages] == [1, 3]
     for number in (1, 3):
         aws.delete_image_version(ImageName=image, Version=number)
-    until(lambda: not aws.list_image_versions(ImageName=image)["ImageVersions"])
+    Studio.until(lambda: not aws.list_image_versions(ImageName=image)["ImageVersions"])
     aws.delete_image(ImageName=image)
-    until(lambda: image not in [each["ImageName"] for each in aws.list_images(NameContains=image)["Images"]])
+    Studio.until(lambda: image not in [each["ImageName"] for each in aws.list_images(NameContains=image)["Images"]])
     assert refusal(aws.describe_image, ImageName=image) == "ResourceNotFound"
 
 
 def test_the_same_token_makes_one_version(studio: Studio, image: str) -> None:
     asked = {"ImageName": image, "BaseImage": ELSEWHERE, "ClientToken": uuid4().hex}
-    until(lambda: studio.sagemaker.describe_image(ImageName=image)["ImageStatus"] == "CREATED")
+    Studio.until(lambda: studio.sagemaker.describe_image(ImageName=image)["ImageStatus"] == "CREATED")
     once, again = (studio.sagemaker.create_image_version(**asked)["ImageVersionArn"] for _ in range(2))
     assert once == again
 

@@ -11,11 +11,11 @@ import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from botocore.exceptions import ClientError
 from studio_parts import Studio
-from waiting import until
 
 BASE = "/jupyterlab/default/"
 
@@ -24,8 +24,9 @@ class Browser:
     """Follows redirects and keeps cookies."""
 
     def __init__(self) -> None:
-        jar = urllib.request.HTTPCookieProcessor(http.cookiejar.CookieJar())
-        self._opener = urllib.request.build_opener(jar, urllib.request.ProxyHandler({}))
+        self._jar = http.cookiejar.CookieJar()
+        cookies = urllib.request.HTTPCookieProcessor(self._jar)
+        self._opener = urllib.request.build_opener(cookies, urllib.request.ProxyHandler({}))
 
     def open(self, url: str) -> tuple[int, str, str]:
         """Status, the address it ended at, the text."""
@@ -34,6 +35,14 @@ class Browser:
                 return answer.status, answer.url, answer.read().decode()
         except urllib.error.HTTPError as refused:
             return refused.code, refused.url, refused.read().decode()
+
+    def post(self, url: str, body: Any) -> Any:
+        """As JupyterLab's own page does: with the token against forged requests."""
+        [forged] = [cookie.value for cookie in self._jar if cookie.name == "_xsrf"]
+        headers = {"X-XSRFToken": forged or "", "Content-Type": "application/json"}
+        request = urllib.request.Request(url, data=json.dumps(body).encode(), headers=headers)
+        with self._opener.open(request, timeout=60) as answer:
+            return json.load(answer)
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +53,8 @@ def studio(embedded: Any) -> Studio:
 @pytest.fixture(scope="module")
 def domain(studio: Studio) -> str:
     """With the profiles ada and bob, and a space of ada's whose JupyterLab runs."""
-    domain = studio.domain()
+    idle = {"LifecycleManagement": "ENABLED", "IdleTimeoutInMinutes": 120, "MinIdleTimeoutInMinutes": 60}
+    domain = studio.domain(JupyterLabAppSettings={"AppLifecycleManagement": {"IdleSettings": idle}})
     studio.profile(domain, "ada")
     studio.profile(domain, "bob")
     studio.space(domain, "notes", owner="ada")
@@ -64,13 +74,13 @@ def presigned(studio: Studio, domain: str, profile: str = "ada", landing: str = 
     return url
 
 
-def jupyterlab_processes(folder: Path) -> list[int]:
-    """The ids of those that run in the folder."""
-    found = []
+def jupyterlab_processes(folder: Path) -> dict[int, str]:
+    """The command lines of those that run in the folder, by their ids."""
+    found = {}
     for process in Path("/proc").glob("[0-9]*"):
         try:
             if (process / "cwd").readlink() == folder.resolve():
-                found.append(int(process.name))
+                found[int(process.name)] = (process / "cmdline").read_text()
         except OSError:
             continue  # ended meanwhile, or another user's
     return found
@@ -91,6 +101,11 @@ def test_a_presigned_address_leads_into_a_real_jupyterlab_in_the_spaces_folder_a
     assert Browser().open(f"{root}api/contents")[0] == 403  # without the session
     status, _, page = browser.open(url)
     assert (status, "once" in page) == (403, True)
+    ticket, token = url.rpartition("/")[2], parse_qs(urlsplit(landed).query)["token"][0]
+    logs = [embedded.log, Path(embedded.state) / "embedded.log", *Path(embedded.state, "studio-servers").rglob("*.log")]
+    said = "".join(log.read_text() for log in logs)
+    assert "JupyterLab" in said
+    assert not {secret for secret in (ticket, token) if secret in said}
 
 
 def test_a_private_space_opens_to_its_owner_only(studio: Studio, domain: str) -> None:
@@ -114,7 +129,9 @@ def test_a_presigned_address_lasts_from_five_seconds_to_five_minutes(studio: Stu
         presigned(studio, domain, ExpiresInSeconds=seconds)
 
 
-def test_what_does_not_run_is_told_on_a_page_and_canvas_says_what_it_is_not(studio: Studio, domain: str) -> None:
+def test_what_does_not_run_is_told_on_a_page_and_canvas_says_what_it_is_not(
+    studio: Studio, domain: str, embedded: Any
+) -> None:
     studio.space(domain, "asleep", owner="ada")
     status, _, page = Browser().open(presigned(studio, domain, SpaceName="asleep"))
     assert (status, "JupyterLab is not there" in page) == (409, True)
@@ -124,19 +141,23 @@ def test_what_does_not_run_is_told_on_a_page_and_canvas_says_what_it_is_not(stud
     status, _, page = Browser().open(presigned(studio, domain, landing="app:Canvas:"))
     assert (status, "no such program" in page) == (200, True)
     assert "notes" in Browser().open(presigned(studio, domain, landing="studio::"))[2]
+    whose = [{"Name": "DomainId", "Value": domain}, {"Name": "UserProfileName", "Value": "ada"}]
+    cloudwatch, told = embedded.client("cloudwatch"), "/aws/sagemaker/Canvas/AppActivity"
+    studio.until(lambda: cloudwatch.list_metrics(Namespace=told, Dimensions=whose)["Metrics"])
 
 
-def test_an_app_fails_runs_and_ends_while_the_files_of_its_space_stay_until_the_space_goes(
+def test_an_app_fails_runs_and_is_ended_when_idle_while_the_files_of_its_space_stay_until_the_space_goes(
     studio: Studio, domain: str, embedded: Any
 ) -> None:
-    studio.space(domain, "short", owner="ada")
-    app, folder = lab(domain, "short"), Path(embedded.state) / "studio" / domain / "short"
+    name = f"short-{domain}"  # the control call knows it by this name alone
+    studio.space(domain, name, owner="ada")
+    app, folder = lab(domain, name), Path(embedded.state) / "studio" / domain / name
     embedded.control(
-        "POST", "faults", {"operation": "LaunchingMLInstances:short", "error": "CapacityError", "count": 1}
+        "POST", "faults", {"operation": f"LaunchingMLInstances:{name}", "error": "CapacityError", "count": 1}
     )
     try:
         studio.sagemaker.create_app(**app)
-        until(lambda: studio.sagemaker.describe_app(**app)["Status"] == "Failed")
+        studio.until(lambda: studio.sagemaker.describe_app(**app)["Status"] == "Failed")
     finally:
         embedded.control("DELETE", "faults")
     assert "requested ML compute capacity" in studio.sagemaker.describe_app(**app)["FailureReason"]
@@ -144,53 +165,41 @@ def test_an_app_fails_runs_and_ends_while_the_files_of_its_space_stay_until_the_
         studio.sagemaker.delete_app(**app)
 
     studio.sagemaker.create_app(**app)
-    assert studio.until_app(app, "InService")["ResourceSpec"]["InstanceType"] == "ml.t3.medium"
-    assert jupyterlab_processes(folder)
+    described = studio.until_app(app, "InService")
+    assert described["ResourceSpec"]["InstanceType"] == "ml.t3.medium"
+    browser = Browser()
+    landed = browser.open(presigned(studio, domain, SpaceName=name))[1]
+    browser.post(f"{landed[: landed.index(BASE)]}{BASE}api/kernels", {"name": "python3"})
+    studio.until(lambda: any("ipykernel" in command for command in jupyterlab_processes(folder).values()))
     (folder / "kept.txt").touch()
     bigger = {"JupyterLabAppSettings": {"DefaultResourceSpec": {"InstanceType": "ml.m5.large"}}}
     with pytest.raises(ClientError, match="ResourceInUse"):
-        studio.sagemaker.update_space(DomainId=domain, SpaceName="short", SpaceSettings=bigger)
-    studio.sagemaker.delete_app(**app)
-    studio.until_app(app, "Deleted")
+        studio.sagemaker.update_space(DomainId=domain, SpaceName=name, SpaceSettings=bigger)
+
+    embedded.control("POST", "idle", {"app_of": name, "minutes": 110})
+    # AWS's own health checks move it on as well: it does not tell of users.
+    first = described["LastUserActivityTimestamp"]
+    studio.until(lambda: studio.sagemaker.describe_app(**app)["LastUserActivityTimestamp"] > first)
+    assert studio.sagemaker.describe_app(**app)["Status"] == "InService"
+
+    def is_ended() -> bool:
+        # The kernel still starting is somebody's doing, which ends the absence of before.
+        embedded.control("POST", "idle", {"app_of": name, "minutes": 125})
+        return bool(studio.sagemaker.describe_app(**app)["Status"] == "Deleted")
+
+    studio.until(is_ended)
+    assert "No app of" in embedded.control("POST", "idle", {"app_of": name, "minutes": 1})["error"]
     assert not jupyterlab_processes(folder)
     assert (folder / "kept.txt").exists()
 
-    studio.sagemaker.update_space(DomainId=domain, SpaceName="short", SpaceSettings=bigger)
-    studio.until_space(domain, "short", "InService")
-    studio.sagemaker.delete_space(DomainId=domain, SpaceName="short")
-    studio.until_gone(studio.sagemaker.describe_space, DomainId=domain, SpaceName="short")
+    studio.sagemaker.update_space(DomainId=domain, SpaceName=name, SpaceSettings=bigger)
+    studio.until_space(domain, name, "InService")
+    studio.sagemaker.delete_space(DomainId=domain, SpaceName=name)
+    studio.until_gone(studio.sagemaker.describe_space, DomainId=domain, SpaceName=name)
     assert not folder.exists()
 
 
-def test_an_app_that_nobody_uses_for_as_long_as_its_settings_allow_is_ended(studio: Studio, embedded: Any) -> None:
-    hours = {"LifecycleManagement": "ENABLED", "IdleTimeoutInMinutes": 120, "MinIdleTimeoutInMinutes": 60}
-    domain = studio.domain(JupyterLabAppSettings={"AppLifecycleManagement": {"IdleSettings": hours}})
-    studio.profile(domain, "ada")
-    name = f"idle-{domain}"
-    studio.space(domain, name, owner="ada")
-    studio.sagemaker.create_app(**lab(domain, name))
-    first = studio.until_app(lab(domain, name), "InService")["LastUserActivityTimestamp"]
-    embedded.control("POST", "idle", {"app_of": name, "minutes": 110})
-    # AWS's own health checks move it on as well: it does not tell of users.
-    studio.until(lambda: studio.sagemaker.describe_app(**lab(domain, name))["LastUserActivityTimestamp"] > first)
-    assert studio.sagemaker.describe_app(**lab(domain, name))["Status"] == "InService"
-    embedded.control("POST", "idle", {"app_of": name, "minutes": 125})
-    studio.until(lambda: studio.sagemaker.describe_app(**lab(domain, name))["Status"] == "Deleted")
-    assert "No app of" in embedded.control("POST", "idle", {"app_of": name, "minutes": 1})["error"]
-
-
-def test_a_jupyterlab_that_ends_by_itself_has_failed(studio: Studio, domain: str, embedded: Any) -> None:
-    studio.space(domain, "dying", owner="ada")
-    app, folder = lab(domain, "dying"), Path(embedded.state) / "studio" / domain / "dying"
-    studio.sagemaker.create_app(**app)
-    studio.until_app(app, "InService")
-    for process in jupyterlab_processes(folder):
-        os.kill(process, signal.SIGKILL)
-    studio.until(lambda: studio.sagemaker.describe_app(**app)["Status"] == "Failed")
-    assert "exit code 137" in studio.sagemaker.describe_app(**app)["FailureReason"]
-
-
-def test_jupyterlab_dies_with_the_embedded_aws_and_runs_again_after_a_restart_with_all_that_was_made(
+def test_jupyterlab_dies_with_the_embedded_aws_and_runs_again_after_a_restart_and_one_that_ends_by_itself_has_failed(
     start_embedded: Callable[..., Any],
 ) -> None:
     embedded = start_embedded()
@@ -205,10 +214,15 @@ def test_jupyterlab_dies_with_the_embedded_aws_and_runs_again_after_a_restart_wi
 
     embedded.kill()
 
-    until(lambda: not jupyterlab_processes(folder))
+    studio.until(lambda: not jupyterlab_processes(folder))
     studio = Studio(start_embedded())
     assert studio.until_domain(domain, "InService")["HomeEfsFileSystemId"].startswith("fs-")
     studio.until_app(lab(domain, "notes"), "InService")
     status, landed, _ = Browser().open(presigned(studio, domain))
     assert (status, BASE in landed) == (200, True)
     assert (folder / "kept.txt").exists()
+
+    [server] = [process for process, command in jupyterlab_processes(folder).items() if "guard.py" not in command]
+    os.kill(server, signal.SIGKILL)
+    studio.until(lambda: studio.sagemaker.describe_app(**lab(domain, "notes"))["Status"] == "Failed")
+    assert "exit code 137" in studio.sagemaker.describe_app(**lab(domain, "notes"))["FailureReason"]
