@@ -64,5 +64,7 @@ def test_a_region_that_is_refused_keeps_no_other_from_being_checked_for_drift_an
 
 
 def test_a_region_that_is_refused_keeps_no_other_from_being_watched_and_the_run_fails(metered: str) -> None:
-    with pytest.raises(JobsLeftError, match=rf"1 of the endpoints could not .*\n.*Endpoint all in {NOBODYS} could not"):
+    with pytest.raises(
+        JobsLeftError, match=rf"1 of the endpoints and workspaces could not .*\n.*Endpoint all in {NOBODYS} could not"
+    ):
         stop_idle(StopIdleRequest())
