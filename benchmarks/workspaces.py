@@ -141,6 +141,8 @@ def _row(desk: Desk, service: ServiceType, name: str, user_id: UUID) -> Workspac
 
 def _spaces(desk: Desk, prefix: str, rows: Sequence[Workspace]) -> Iterator[tuple[Workspace, dict[str, str]]]:
     """In a domain of their own, with an app in every second."""
+    if not rows:
+        return
     sagemaker, role = desk.client("sagemaker"), desk.settings.required("execution_role_arn")
     domain = sagemaker.create_domain(
         DomainName=prefix, AuthMode="IAM", DefaultUserSettings={"ExecutionRole": role}, SubnetIds=_subnets(desk), VpcId=_vpc(desk)

@@ -75,3 +75,16 @@ def test_a_hundred_workspaces_take_no_more_asking_than_a_handful(embedded: Any, 
     assert few["statement"], "the database was asked"
     assert few["ListSpaces"] == few["ListApps"] == few["DescribeInstances"] == 1
     assert many == few
+
+
+def test_a_row_nobody_can_read_hides_no_other(embedded: Any, tmp_path: Path) -> None:
+    user_id = uuid4()
+    with desk_at(tmp_path / "state", embedded.environment) as desk:
+        [good] = furnish(desk, f"odd-{user_id.hex[:8]}", {"sagemaker_lab": 1}, user_id)
+        odd = replace(
+            good, id=workspace_id_of(user_id, "odd"), name="odd", spec={"template": {"of": "another version"}}
+        )
+        desk.catalogue.workspaces.begin(odd)
+        seen = {one.workspace.name: one.seen for one in shown(desk, desk.catalogue.workspaces.of(user_id))}
+    assert (seen[good.name].status, seen["odd"].status) == ("running", "unknown")
+    assert "its row cannot be read: template.name" in seen["odd"].detail

@@ -5,30 +5,32 @@ from __future__ import annotations
 import logging
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from uuid import UUID
 
 from botocore.exceptions import BotoCoreError, ClientError
+from pydantic import ValidationError
 
 from trainmaster.training.desk import Desk
 from trainmaster.workspaces.kinds import Seen
 from trainmaster.workspaces.services import kind_of
+from trainmaster.workspaces.spec import spec_of
 from trainmaster.workspaces.workspace import ServiceType, Workspace
 
 _log = logging.getLogger(__name__)
 
 
 def see_workspaces(desk: Desk, workspaces: Sequence[Workspace]) -> Mapping[UUID, Seen]:
-    """Each of them, of the desk's region, by its id. Those of a service that does not answer are unknown, and say why."""
+    """Each of them, of the desk's region, by its id, all services asked at once. Those of a service that does not answer are unknown,
+    and say why, as is one whose row is not as we keep it: neither hides the others."""
+    seen = {one.id: Seen("unknown", why) for one in workspaces if (why := _unreadable(one))}
     by_service: dict[ServiceType, list[Workspace]] = defaultdict(list)
     for one in workspaces:
-        by_service[one.service_type].append(one)
-    seen: dict[UUID, Seen] = {}
-    for service, those in by_service.items():
-        try:
-            seen |= kind_of(service).look(desk, those)
-        except (ClientError, BotoCoreError) as error:
-            _log.warning("workspaces of %s could not be looked at: %s", service, error)
-            seen |= {one.id: Seen("unknown", str(error)) for one in those}
+        if one.id not in seen:
+            by_service[one.service_type].append(one)
+    with ThreadPoolExecutor(max(len(by_service), 1)) as at_once:
+        for found in at_once.map(lambda service: _looked(desk, service, by_service[service]), by_service):
+            seen |= found
     known = {id_: (one.status, _detail(one)) for id_, one in seen.items() if one.status != "unknown"}
     desk.catalogue.workspaces.note_seen(known)
     return seen
@@ -37,6 +39,24 @@ def see_workspaces(desk: Desk, workspaces: Sequence[Workspace]) -> Mapping[UUID,
 def see_workspace(desk: Desk, workspace: Workspace) -> Seen:
     """One of them."""
     return see_workspaces(desk, [workspace])[workspace.id]
+
+
+def _looked(desk: Desk, service: ServiceType, workspaces: Sequence[Workspace]) -> Mapping[UUID, Seen]:
+    try:
+        return kind_of(service).look(desk, workspaces)
+    except (ClientError, BotoCoreError) as error:
+        _log.warning("workspaces of %s could not be looked at: %s", service, error)
+        return {one.id: Seen("unknown", str(error)) for one in workspaces}
+
+
+def _unreadable(workspace: Workspace) -> str:
+    """What is wrong with its row, as one written by another version of ours may be; "" for nothing."""
+    try:
+        spec_of(workspace)
+    except ValidationError as error:
+        wrong = error.errors()[0]
+        return f"its row cannot be read: {'.'.join(map(str, wrong['loc']))}: {wrong['msg']}"
+    return ""
 
 
 def _detail(seen: Seen) -> str:
