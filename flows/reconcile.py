@@ -6,6 +6,7 @@ Leaves the books right, an event for each threshold a budget has reached, and a 
 from prefect import flow
 
 from tasks.endpoint_hours import meter_all_endpoints
+from tasks.images import settle_images
 from tasks.jobs import reconcile_jobs, report_reconciliation, require_all_tended
 from tasks.workspace_watch import meter_all_workspaces
 from trainmaster.settings import Settings
@@ -16,7 +17,7 @@ from trainmaster.training.reconciling import ReconcileRequest, Reconciliation
 def reconcile(request: ReconcileRequest) -> Reconciliation:
     settings = Settings()
     result = reconcile_jobs(request, settings)
-    result.changed.extend([*meter_all_endpoints(settings), *meter_all_workspaces(settings)])
+    result.changed.extend([*meter_all_endpoints(settings), *meter_all_workspaces(settings), *settle_images(settings)])
     report_reconciliation(result, return_state=True)  # a report that fails spoils no books
     require_all_tended(result.failures)
     return result

@@ -8,6 +8,7 @@ from prefect.artifacts import create_table_artifact
 from tasks.aws import desk_of, step
 from trainmaster.settings import Settings
 from trainmaster.workspaces.images import compiling
+from trainmaster.workspaces.images.left import settle_left
 from trainmaster.workspaces.images.request import CompileImageRequest
 from trainmaster.workspaces.images.results import ImageResult, compiled_result, planned_result
 
@@ -26,6 +27,13 @@ def make_image(request: CompileImageRequest, settings: Settings) -> ImageResult:
     """Paid for, made step by step, and ready; what is there of it already is not made again."""
     with desk_of(settings) as desk:
         return compiled_result(compiling.compile_image(desk, request, get_run_logger().info))
+
+
+@step(task_run_name="settle images")
+def settle_images(settings: Settings) -> list[dict[str, str]]:
+    """Bill or release what runs that were never started again left reserved for images; what was done, in rows of a table."""
+    with desk_of(settings) as desk:
+        return [left.row() for left in settle_left(desk)]
 
 
 @step(task_run_name="report on image of {result.template}")

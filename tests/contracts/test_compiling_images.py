@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -15,10 +17,15 @@ from studio_parts import Studio
 from template_folder import STUDIO, TemplateFolder
 
 from trainmaster.budget.budgets import ACCOUNT
+from trainmaster.budget.charge import Charge
+from trainmaster.budget.ledger import Ledger
 from trainmaster.errors import ImageFailedError, OverBudgetError, RefusedError, UnknownPriceError
+from trainmaster.workspaces.images.building import wanted_image
 from trainmaster.workspaces.images.compiling import compile_image, planned_image, template_with_image
 from trainmaster.workspaces.images.current import image_of
+from trainmaster.workspaces.images.left import settle_left
 from trainmaster.workspaces.images.names import is_attached
+from trainmaster.workspaces.templates import find_template
 
 FIRST = ["create repository", "create role", "create build project", "write Dockerfile", "build container image",
          "create image", "create image version", "create app image config"]  # fmt: skip
@@ -208,3 +215,39 @@ def test_cut_off_while_it_builds_the_same_again_waits_for_that_build_and_bills_i
     settled = desk.ledger.find(reservation.key)
     assert settled is not None
     assert settled.bill == Decimal("0.02")
+
+
+class TestLeft:
+    """What a run that was cut off left reserved, and nobody starts again."""
+
+    def test_a_build_that_is_over_is_billed(self, folder: TemplateFolder) -> None:
+        name = folder.write(STUDIO)
+        desk, wanted = folder.desk, wanted_image(folder.desk, find_template(folder.desk.settings, name))
+        charge = Charge(f"image-{name}-1", Decimal("1.20"), Decimal("1.20"), wanted.project_arn)
+        desk.ledger.reserve(charge)
+        compile_image(desk, folder.request(name), quiet)
+        assert list(settle_left(desk)) == []  # of this one CodeBuild knows nothing yet, and it is young
+        desk.client("codebuild").start_build(**wanted.build(charge.key))
+        until_over(folder, name)
+        assert [(one.key, one.finding, one.billed) for one in settle_left(desk)] == [
+            (charge.key, "settled", Decimal("0.02"))
+        ]
+        assert list(settle_left(desk)) == []
+
+    def test_what_was_never_begun_is_released_once_it_could_not_be_under_way(self, folder: TemplateFolder) -> None:
+        name = folder.write(STUDIO)
+        wanted = wanted_image(folder.desk, find_template(folder.desk.settings, name))
+        charge = Charge(f"image-{name}-1", Decimal("1.20"), Decimal("1.20"), wanted.project_arn)
+        folder.desk.ledger.reserve(charge)
+        assert list(settle_left(folder.desk)) == []
+        later = replace(folder.desk, ledger=Ledger(folder.desk.catalogue.database, clock=lambda: datetime.now(UTC) + timedelta(hours=3)))  # fmt: skip
+        assert [(one.key, one.finding) for one in settle_left(later)] == [(charge.key, "released")]
+        assert folder.desk.ledger.open_reservations() == []
+
+
+def until_over(folder: TemplateFolder, name: str) -> None:
+    codebuild = folder.desk.client("codebuild")
+    deadline = time.monotonic() + 90
+    while any(one["buildStatus"] == "IN_PROGRESS" for one in codebuild.batch_get_builds(ids=builds(folder, name))["builds"]):  # fmt: skip
+        assert time.monotonic() < deadline
+        time.sleep(0.1)

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 from template_folder import MACHINE, TemplateFolder
 
+from trainmaster.budget.ledger import Ledger
 from trainmaster.errors import ImageFailedError, RefusedError
 from trainmaster.workspaces.images.compiling import compile_image, planned_image, template_with_image
 from trainmaster.workspaces.images.current import image_of
+from trainmaster.workspaces.images.left import settle_left
 from trainmaster.workspaces.images.machine_building import find_builder, machine_cost
 
 STEPS = ["launch builder", "await builder", "create AMI", "await AMI", "terminate builder"]
@@ -147,3 +151,25 @@ def test_before_it_is_compiled_its_workspaces_are_refused_with_the_command(folde
     name = folder.write(MACHINE)
     with pytest.raises(RefusedError, match=f"trainmaster compile {name}"):
         image_of(folder.desk, template_with_image(folder.desk, name))
+
+
+def test_a_machine_that_a_run_left_over_is_removed_and_billed_once_nobody_can_wait_for_it(
+    folder: TemplateFolder,
+) -> None:
+    name = folder.write(MACHINE)
+
+    class CutOffError(Exception):
+        """As a kill."""
+
+    def until_launched(said: str) -> None:
+        if said.startswith("await builder"):
+            raise CutOffError
+
+    with pytest.raises(CutOffError):
+        compile_image(folder.desk, folder.request(name), until_launched)
+    assert list(settle_left(folder.desk)) == []
+    ledger = Ledger(folder.desk.catalogue.database, clock=lambda: datetime.now(UTC) + timedelta(hours=4))
+    [left] = settle_left(replace(folder.desk, ledger=ledger))
+    assert (left.finding, left.billed) == ("settled", left.reserved)
+    assert [one["State"]["Name"] for one in machines(folder, name)] == ["terminated"]
+    assert folder.desk.ledger.open_reservations() == []

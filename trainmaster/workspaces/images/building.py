@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import datetime
+from decimal import Decimal
 from functools import partial
 from typing import Any
 
@@ -103,11 +103,28 @@ def make_image(desk: Desk, wanted: Wanted, payer: Payer, note: Note) -> list[Ste
 
 def settle_builds(desk: Desk, wanted: Wanted) -> None:
     """Bill the builds of the image that are over, whoever started them."""
-    cost: Cost | None = None
     for build in _builds(desk, wanted):
-        if is_over(build) and (key := _variables(build).get(RESERVATION)):
-            cost = cost or build_cost(desk)
-            settled(desk, key, partial(cost.bill, build["startTime"], _ended(build)))
+        if is_over(build) and (key := reservation_of(build)):
+            settled(desk, key, partial(build_bill, desk, build))
+
+
+def build_bill(desk: Desk, build: Mapping[str, Any]) -> Decimal:
+    """US dollars, of a build that is over. Raises UnknownPriceError."""
+    return build_cost(desk).bill(build["startTime"], build.get("endTime") or build["startTime"])
+
+
+def reservation_of(build: Mapping[str, Any]) -> str:
+    """What the books call it; empty for a build that is none of ours."""
+    return _variables(build).get(RESERVATION, "")
+
+
+def builds_of(desk: Desk, project: str) -> Sequence[Mapping[str, Any]]:
+    """The newest hundred of a project, as CodeBuild describes them; none where there is no such project."""
+    codebuild = desk.client("codebuild")
+    listed = _found(codebuild.list_builds_for_project, projectName=project, sortOrder="DESCENDING")
+    ids = listed["ids"][:_NEWEST] if listed else []
+    builds: Sequence[Mapping[str, Any]] = codebuild.batch_get_builds(ids=ids)["builds"] if ids else []
+    return builds
 
 
 def is_over(build: Mapping[str, Any]) -> bool:
@@ -274,21 +291,12 @@ def _found(describe: Callable[..., Mapping[str, Any]], **names: Any) -> Found:
 
 def _builds(desk: Desk, wanted: Wanted) -> Sequence[Mapping[str, Any]]:
     """Those of this very image, newest first."""
-    codebuild = desk.client("codebuild")
-    listed = _found(codebuild.list_builds_for_project, projectName=wanted.project["name"], sortOrder="DESCENDING")
-    ids = listed["ids"][:_NEWEST] if listed else []
-    builds = codebuild.batch_get_builds(ids=ids)["builds"] if ids else []
-    ours = [one for one in builds if _variables(one).get(TAG) == wanted.fingerprint]
+    ours = [one for one in builds_of(desk, wanted.project["name"]) if _variables(one).get(TAG) == wanted.fingerprint]
     return sorted(ours, key=lambda one: one["startTime"], reverse=True)
 
 
 def _variables(build: Mapping[str, Any]) -> Mapping[str, str]:
     return {one["name"]: one["value"] for one in build.get("environment", {}).get("environmentVariables", [])}
-
-
-def _ended(build: Mapping[str, Any]) -> datetime:
-    ended: datetime = build.get("endTime") or build["startTime"]
-    return ended
 
 
 def _why(wanted: Wanted, build: Mapping[str, Any]) -> str:

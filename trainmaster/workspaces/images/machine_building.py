@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator, Mapping
-from datetime import datetime
+from decimal import Decimal
+from functools import partial
 from typing import Any
 
 from botocore.exceptions import ClientError
@@ -35,7 +36,7 @@ _SLACK_MINUTES = 15
 _IMAGE_MINUTES = 60
 _CONSOLE_SECONDS = 600.0
 _POLL = 15.0
-_STATES = ("pending", "running", "stopping", "stopped")
+STATES = ("pending", "running", "stopping", "stopped")
 
 
 def machine_cost(desk: Desk) -> Cost:
@@ -43,6 +44,11 @@ def machine_cost(desk: Desk) -> Cost:
     region = desk.settings.region
     hourly = desk.prices.instance(MACHINE, "ec2", region).usd + desk.prices.storage_hour(DISK_GB, region, "ec2")
     return Cost(hourly, MOST_MINUTES + _SLACK_MINUTES + _IMAGE_MINUTES)
+
+
+def machine_bill(desk: Desk, machine: Mapping[str, Any]) -> Decimal:
+    """US dollars, of one that is removed now. Raises UnknownPriceError."""
+    return machine_cost(desk).bill(machine["LaunchTime"], desk.ledger.now())
 
 
 def plan_machine_image(desk: Desk, template: Template) -> list[Step]:
@@ -81,7 +87,7 @@ def find_builder(desk: Desk, fingerprint: str) -> Found:
     """The machine that makes the image of this fingerprint, unless it is gone."""
     filters = [
         {"Name": f"tag:{IMAGE_FINGERPRINT_TAG}", "Values": [fingerprint]},
-        {"Name": "instance-state-name", "Values": list(_STATES)},
+        {"Name": "instance-state-name", "Values": list(STATES)},
     ]
     found = desk.client("ec2").describe_instances(Filters=filters)["Reservations"]
     instances = [one for reservation in found for one in reservation["Instances"]]
@@ -227,8 +233,8 @@ class _Making:
         builder = self._find()
         if builder is None:
             return
-        cost, key = machine_cost(self._desk), listed_tags(builder["Tags"])[RESERVATION_TAG]
-        settled(self._desk, key, lambda: cost.bill(_launched(builder), self._desk.ledger.now()))
+        key = listed_tags(builder["Tags"])[RESERVATION_TAG]
+        settled(self._desk, key, partial(machine_bill, self._desk, builder))
         self._ec2.terminate_instances(InstanceIds=[builder["InstanceId"]])
 
     def _find(self) -> Found:
@@ -238,8 +244,3 @@ class _Making:
         settings = self._desk.settings
         patience = Patience(min(settings.poll_seconds, _POLL), settings.outage_seconds, minutes * 60)
         return answers(ask, patience, renew=lambda: renew(self._desk.client))
-
-
-def _launched(builder: Mapping[str, Any]) -> datetime:
-    launched: datetime = builder["LaunchTime"]
-    return launched
