@@ -20,7 +20,7 @@ from web_server import serving
 
 from trainmaster.aws import quotas
 from trainmaster.budget.budgets import ACCOUNT, Budget
-from trainmaster.errors import TrainingRefusedError
+from trainmaster.errors import NotConfiguredError, TrainingRefusedError
 from trainmaster.training.checking import Verdict
 from trainmaster.training.circumstances import find_problems, look_around
 from trainmaster.training.desk import Desk
@@ -420,3 +420,14 @@ def test_what_the_policy_does_not_give_is_refused_and_what_it_gives_is_launched(
     assert [problem.kind for problem in refused.value.problems] == ["policy", "policy"]
     assert "Nearest allowed: ml.m5.xlarge." in str(refused.value)
     assert prepare_training(desk, request(desk, tags={"project": "cats"})).job_name
+
+
+def test_without_a_policy_nothing_is_launched_and_what_was_is_followed_all_the_same(
+    at: Callable[..., Desk], embedded: Any, tmp_path: Path
+) -> None:
+    desk = at(policy_file=tmp_path / "lost.yaml")
+    with pytest.raises(NotConfiguredError, match=r"lost\.yaml cannot be read"):
+        judged(desk)
+    plan = job_plan(embedded, BRIEF)
+    launch_training(desk, plan)
+    assert not find_problems(desk, plan.request, job_name=plan.job_name).problems

@@ -38,10 +38,10 @@ def find_problems(
     """All that can be wrong with a request but its config and its datasets; nothing is launched or changed.
 
     `job_name`, where it is known, tells a job that was launched before from a new one. `request` names its user already. Raises
-    botocore's errors when AWS does not answer; what it denies us to see is a note.
+    botocore's errors when AWS does not answer, NotConfiguredError without a policy; what AWS denies us to see is a note.
     """
     around = look_around(desk, request, job_name)
-    policy = load_policy(desk.settings)
+    policy = None if around.launched else load_policy(desk.settings)
     return judge(request, around, desk.prices, checkpoints=checkpoints, need=need, policy=policy)
 
 
