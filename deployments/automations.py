@@ -1,4 +1,4 @@
-"""What Prefect does by itself: tells people about budgets, trainings and migrations, and buries runs that died unseen.
+"""What Prefect does by itself: tells people about budgets, trainings, endpoints, workspaces and migrations, and buries runs that died unseen.
 
 `python -m deployments.automations` brings the server of PREFECT_API_URL to this list, by name; `make up` does so as well.
 Notifications go through whichever notification block is saved as `trainmaster-notifications`: Slack, Teams, email, a webhook …
@@ -45,6 +45,11 @@ MESSAGES: dict[str, tuple[EventTrigger, str, str]] = {
     "Trainmaster: an endpoint is idle, past its time or out of money": (
         EventTrigger(expect={"trainmaster.endpoint.*"}, posture=Posture.Reactive),
         "Endpoint {{ event.resource.name }}: {{ event.payload.reason }}",
+        "{{ event.payload.sentence }}",
+    ),
+    "Trainmaster: a workspace is idle or out of money": (
+        EventTrigger(expect={"trainmaster.workspace.*"}, posture=Posture.Reactive),
+        "Workspace {{ event.resource.name }}: {{ event.payload.reason }}",
         "{{ event.payload.sentence }}",
     ),
     "Trainmaster: somebody must approve a training": (
