@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
+from botocore.exceptions import ClientError
+
+from trainmaster.aws.failures import is_passing
+from trainmaster.errors import WorkspaceFailedError
 from trainmaster.training.desk import Desk
 from trainmaster.workspaces import metering
 from trainmaster.workspaces.kinds import Seen, Step
@@ -43,13 +48,14 @@ def close_workspace(desk: Desk, request: CloseWorkspaceRequest) -> ClosedWorkspa
 
 
 def stop_workspace(desk: Desk, workspace: Workspace) -> Workspace:
-    """Its machine gone and billed, its files kept and paid for; safe to repeat. Raises botocore's errors, WorkspaceFailedError,
-    WaitTimedOutError."""
+    """Its machine gone and billed, its files kept and paid for; safe to repeat. Raises WorkspaceFailedError,
+    WaitTimedOutError, and botocore's errors that may pass."""
     rows = desk.catalogue.workspaces
     seen = see_workspace(desk, workspace)
     if seen.status in BILLABLE or seen.status in ("failed", "unknown"):
         workspace = rows.change(workspace, status="stopping")
-        kind_of(workspace.service_type).stop(desk, workspace)
+        with _told(workspace, "stopped"):
+            kind_of(workspace.service_type).stop(desk, workspace)
         seen = see_workspace(desk, workspace)
     metering.see(desk, workspace, seen)
     return replace(workspace, status=seen.status, detail=seen.detail)
@@ -59,9 +65,24 @@ def delete_workspace(desk: Desk, workspace: Workspace) -> Workspace:
     """All of it gone and billed; its row stays, as deleted. Safe to repeat. Raises as `stop_workspace`."""
     rows = desk.catalogue.workspaces
     workspace = rows.change(workspace, status="deleting")
-    kind_of(workspace.service_type).delete(desk, workspace)
+    with _told(workspace, "deleted"):
+        kind_of(workspace.service_type).delete(desk, workspace)
     metering.end(desk, workspace, storage=True)
     return rows.change(workspace, status="deleted", detail="")
+
+
+@contextmanager
+def _told(workspace: Workspace, what: str) -> Iterator[None]:
+    """What AWS refuses is said in words people can act on; what may pass is raised as it is."""
+    try:
+        yield
+    except ClientError as error:
+        if is_passing(error):
+            raise
+        raise WorkspaceFailedError(
+            f"Workspace {workspace.name} could not be {what}: {error}. It is billed for as long as it is there. Try again; somebody may"
+            " be opening it at this moment."
+        ) from error
 
 
 def _stops(workspace: Workspace, seen: Seen) -> Iterator[Step]:

@@ -54,7 +54,7 @@ class Studio:
         return {one.id: stands(one, described.get(one.id, Described())) for one in workspaces}
 
     def plan_open(self, desk: Desk, workspace: Workspace) -> list[Step]:
-        workspace, template = _imaged(desk, workspace), spec_of(workspace).template
+        workspace, template = self._imaged(desk, workspace), spec_of(workspace).template
         domain = find_domain(desk, workspace)
         if domain is None:
             wanted, there = self._desired(desk, workspace, wanted_domain(desk, workspace)), Described()
@@ -74,7 +74,7 @@ class Studio:
         if template.is_compiled:
             attach(desk, workspace.resources["domain_id"], template)
             settled(desk, domain_part(desk, workspace))
-            version = _imaged(desk, workspace).resources["image_version_arn"]
+            version = self._imaged(desk, workspace).resources.get("image_version_arn", "")
             workspace = note(workspace, image_version_arn=version)
         workspace, _ = ensure_profile(desk, note(workspace, app_type=self._app_type(workspace)))
         if workspace.service_type == "sagemaker_studio":
@@ -98,8 +98,7 @@ class Studio:
         removed(desk, _space(desk, workspace), lambda: sagemaker.delete_space(**names))
 
     def access(self, desk: Desk, workspace: Workspace) -> Access:
-        app = self._find_app(desk, workspace) if "domain_id" in workspace.resources else None
-        if app is None or app["Status"] != "InService":
+        if not self._runs(desk, workspace):
             raise RefusedError(f"Workspace {workspace.name} does not run. Start it: trainmaster start {workspace.name}")
         of = {"SpaceName": workspace.slug} if workspace.service_type == "sagemaker_studio" else {}
         answer = desk.client("sagemaker").create_presigned_domain_url(
@@ -111,6 +110,22 @@ class Studio:
             **of,
         )
         return Access(url=answer["AuthorizedUrl"], secret=True, note=f"Good for {LINK_SECONDS // 60} minutes.")
+
+    def _imaged(self, desk: Desk, workspace: Workspace) -> Workspace:
+        """With the image of ours that its template is compiled to, if it is; one that runs goes on with the one it has.
+
+        Raises RefusedError when that is not there yet.
+        """
+        template = spec_of(workspace).template
+        if not template.is_compiled or self._runs(desk, workspace):
+            return workspace
+        image = image_of(desk, template)
+        version = image.image_version_arn if image else ""
+        return replace(workspace, resources={**workspace.resources, "image_version_arn": version})
+
+    def _runs(self, desk: Desk, workspace: Workspace) -> bool:
+        app = self._find_app(desk, workspace) if "domain_id" in workspace.resources else None
+        return app is not None and app["Status"] == "InService"
 
     def _app_type(self, workspace: Workspace) -> str:
         return workspace.resources.get("app_type") or spec_of(workspace).template.service_config.app
@@ -163,14 +178,6 @@ class Studio:
         request = self._desired(desk, workspace, {}).app
         domain_id = workspace.resources["domain_id"]
         ensured(desk, part, lambda: sagemaker.create_app(DomainId=domain_id, **request), anew=ENDED)
-
-
-def _imaged(desk: Desk, workspace: Workspace) -> Workspace:
-    """With the image of ours that its template is compiled to, if it is. Raises RefusedError when that is not there yet."""
-    image = image_of(desk, spec_of(workspace).template)
-    if image is None:
-        return workspace
-    return replace(workspace, resources={**workspace.resources, "image_version_arn": image.image_version_arn})
 
 
 def _space(desk: Desk, workspace: Workspace) -> Part:
