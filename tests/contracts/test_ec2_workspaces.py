@@ -11,6 +11,7 @@ from uuid import uuid4
 
 import pytest
 import yaml
+from botocore.exceptions import ClientError
 from desks import desk_at
 from ec2_workspaces import again, groups, instances, living, row, volumes
 from ended_calls import MOMENTS, EndedError, Moment, ending
@@ -130,6 +131,41 @@ def test_many_who_open_one_at_once_come_to_one_instance(desk: Desk) -> None:
     assert {one.status for one in opened} == {"running"}
     assert len(instances(desk, workspace)) == 1
     assert len(groups(desk, workspace)) == 1
+
+
+@pytest.fixture
+def faults(embedded: Any) -> Iterator[Any]:
+    """Commands a fault of an operation, once; all are over with the test."""
+    yield lambda operation, **fault: embedded.control("POST", "faults", {"operation": operation, "count": 1, **fault})
+    embedded.control("DELETE", "faults")
+
+
+def test_an_answer_that_is_lost_on_its_way_makes_no_second_instance(desk: Desk, faults: Any) -> None:
+    workspace = row(desk)
+    faults("CreateSecurityGroup", lost=True)
+    faults("RunInstances", lost=True)
+    EC2.open(desk, workspace)
+    assert len(instances(desk, workspace)) == 1
+    assert len(groups(desk, workspace)) == 1
+
+
+def test_throttling_and_an_expired_token_are_waited_out(desk: Desk, faults: Any) -> None:
+    workspace = row(desk)
+    faults("DescribeInstances", error="RequestLimitExceeded", status=503)
+    faults("RunInstances", error="RequestLimitExceeded", status=503)
+    faults("DescribeVolumes", error="RequestExpired", status=400)
+    assert EC2.open(desk, workspace).status == "running"
+    assert len(instances(desk, workspace)) == 1
+
+
+def test_no_machines_at_aws_leave_nothing_to_pay_and_the_same_again_goes_on(desk: Desk, faults: Any) -> None:
+    workspace = row(desk)
+    faults("RunInstances", error="InsufficientInstanceCapacity", status=400)
+    with pytest.raises(ClientError, match="InsufficientInstanceCapacity"):
+        EC2.open(desk, workspace)
+    assert (instances(desk, workspace), volumes(desk, workspace)) == ([], [])
+    assert EC2.look(desk, [again(desk, workspace)])[workspace.id].status == "pending"
+    assert EC2.open(desk, again(desk, workspace)).status == "running"
 
 
 def test_an_instance_that_aws_ends_before_it_runs_is_made_anew_by_the_next_run(desk: Desk) -> None:
