@@ -35,6 +35,8 @@ _ATTEMPTS = 3
 """Somebody may take a port between our choice and JupyterLab's start."""
 _PORT_TAKEN = "is not available"
 _LAST_WORDS = 700
+_DEFAULTS = {"@jupyterlab/apputils-extension:notification": {"fetchNews": "false", "checkForUpdates": False}}
+"""It asks nobody outside for anything, and no user whether it may."""
 _NOT_NEEDED = ("jupyter_lsp", "notebook_shim")
 """Extensions that JupyterLab does without, and starts sooner."""
 
@@ -150,6 +152,9 @@ class Labs:
         own = self._account.state / "studio-servers" / key.replace("/", "-")
         shutil.rmtree(own, ignore_errors=True)
         own.mkdir(parents=True, mode=0o700)
+        settings = own / "config/labconfig/default_setting_overrides.json"
+        settings.parent.mkdir(parents=True)
+        settings.write_text(json.dumps(_DEFAULTS))
         token, said = secrets.token_urlsafe(32), own / "jupyterlab.log"
         with self._lock:
             if self.are_closed:
@@ -175,6 +180,7 @@ class Labs:
             **self._account.client_environment,
             "JUPYTER_TOKEN": token,
             "JUPYTER_RUNTIME_DIR": str(own),
+            "JUPYTER_CONFIG_PATH": str(own / "config"),
         }
 
 
@@ -189,8 +195,6 @@ def _command(port: int, folder: Path) -> list[str]:
         "ServerApp.allow_root": True,
         "ServerApp.jpserver_extensions": dict.fromkeys(_NOT_NEEDED, False),  # read as Python
         "LabApp.extension_manager": "readonly",
-        "LabApp.news_url": None,
-        "LabApp.check_for_updates_class": "jupyterlab.NeverCheckForUpdate",
     }
     return [sys.executable, "-m", "jupyterlab", *(f"--{name}={value}" for name, value in settings.items())]
 
