@@ -15,9 +15,10 @@ from botocore.exceptions import ClientError
 from desks import desk_at
 from ec2_workspaces import again, groups, instances, living, row, volumes
 from ended_calls import MOMENTS, EndedError, Moment, ending
+from waiting import TRUST
 
 from trainmaster.aws.clients import Clients
-from trainmaster.errors import RefusedError, WorkspaceFailedError
+from trainmaster.errors import NameConflictError, RefusedError, WorkspaceFailedError
 from trainmaster.training.desk import Desk
 from trainmaster.workspaces.ec2 import Ec2
 from trainmaster.workspaces.machines.plan import PROFILE
@@ -366,3 +367,17 @@ def test_one_address_is_let_in_and_the_next_one_in_its_place(desk: Desk) -> None
     ]
     EC2.open(desk, elsewhere)
     assert let_in() == ["198.51.100.9/32"]
+
+
+def test_a_profile_that_is_somebody_elses_is_a_conflict_before_anything_is_launched(desk: Desk) -> None:
+    iam, other, workspace = desk.client("iam"), f"other-{uuid4().hex[:8]}", row(desk)
+    iam.create_role(RoleName=other, AssumeRolePolicyDocument=TRUST)
+    iam.remove_role_from_instance_profile(InstanceProfileName=PROFILE, RoleName=PROFILE)
+    iam.add_role_to_instance_profile(InstanceProfileName=PROFILE, RoleName=other)
+    try:
+        with pytest.raises(NameConflictError, match=f"has role {other}"):
+            EC2.open(desk, workspace)
+    finally:
+        iam.remove_role_from_instance_profile(InstanceProfileName=PROFILE, RoleName=other)
+        make_profile(desk)
+    assert instances(desk, workspace) == []

@@ -8,6 +8,7 @@ from typing import Any
 from botocore.exceptions import ClientError
 
 from trainmaster.aws.failures import code_of, is_denied
+from trainmaster.errors import NameConflictError
 from trainmaster.training.desk import Desk
 from trainmaster.workspaces.machines.plan import PROFILE
 
@@ -32,7 +33,10 @@ def has_profile(desk: Desk) -> bool:
 
 
 def make_profile(desk: Desk) -> None:
-    """Role and instance profile of all workspaces, whatever of them is there already. Raises botocore's errors."""
+    """Role and instance profile of all workspaces, whatever of them is there already.
+
+    Raises NameConflictError where the profile has another role, botocore's errors.
+    """
     iam = desk.client("iam")
     partition = desk.settings.required("execution_role_arn").split(":")[1]
     _unless_there(iam.create_role, RoleName=PROFILE, AssumeRolePolicyDocument=json.dumps(_ASSUMED_BY))
@@ -40,6 +44,7 @@ def make_profile(desk: Desk) -> None:
     iam.put_role_policy(RoleName=PROFILE, PolicyName="desktop", PolicyDocument=json.dumps(_desktop(partition)))
     _unless_there(iam.create_instance_profile, InstanceProfileName=PROFILE)
     _unless_there(iam.add_role_to_instance_profile, InstanceProfileName=PROFILE, RoleName=PROFILE)
+    _require_ours(iam)
 
 
 def _desktop(partition: str) -> dict[str, Any]:
@@ -49,6 +54,15 @@ def _desktop(partition: str) -> dict[str, Any]:
     """
     statement = {"Effect": "Allow", "Action": "s3:GetObject", "Resource": f"arn:{partition}:s3:::dcv-license.*/*"}
     return {"Version": "2012-10-17", "Statement": [statement]}
+
+
+def _require_ours(iam: Any) -> None:
+    roles = iam.get_instance_profile(InstanceProfileName=PROFILE)["InstanceProfile"]["Roles"]
+    names = [role["RoleName"] for role in roles]
+    if names and PROFILE not in names:
+        raise NameConflictError(
+            f"Instance profile {PROFILE} has role {names[0]} instead of {PROFILE}. Take it out of the profile, or rename what it is for."
+        )
 
 
 def _unless_there(make: Any, **members: str) -> None:
