@@ -96,6 +96,9 @@ def test_the_commands_of_the_design_as_written(trainmaster: Callable[..., Said],
     again = trainmaster("launch", "sagemaker-studio-gpu", "ml-training", "--json")
     assert (again.code, again.json["steps"], again.json["status"]) == (0, [], "running"), again
 
+    taken = trainmaster("launch", "python-ml", "ml-training")
+    assert (taken.code, "opened from template sagemaker-studio-gpu" in taken.err) == (1, True), taken
+
     listed = trainmaster("list")
     [line] = [line for line in listed.out.splitlines() if line.startswith("ml-training")]
     assert line.split()[1:5] == ["Studio", "running", "web", "$1.43"], listed

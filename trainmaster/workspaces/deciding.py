@@ -84,6 +84,8 @@ def decide_start(desk: Desk, found: Workspace, instance_type: str) -> Decision:
 
 def _decide(desk: Desk, request: OpenWorkspaceRequest, template: Template, found: Workspace | None) -> Decision:
     now, settings = desk.ledger.now(), desk.settings
+    fingerprint = _fingerprint(desk, template)
+    _require_same(fingerprint, settings.region, found)
     _require_sizable(request, template)
     payer = request.payer(Payer(settings.user_id, settings.team))
     rates = rates_of(
@@ -107,7 +109,7 @@ def _decide(desk: Desk, request: OpenWorkspaceRequest, template: Template, found
         volume_gb=_volume(request, template, found) or 0,
         hourly_cost=rates.running,
         storage_hourly_cost=rates.storage,
-        fingerprint=_fingerprint(desk, template),
+        fingerprint=fingerprint,
         status=found.status if found else "pending",
         created_at=found.created_at if found else now,
         spec=_spec(request, template, found).model_dump(mode="json"),
@@ -116,7 +118,6 @@ def _decide(desk: Desk, request: OpenWorkspaceRequest, template: Template, found
         auto_stop_minutes=_auto_stop(request, template, found),
         keep_until=_keep_until(request, found, now),
     )
-    _require_same(wanted, found)
     _require_affordable(wanted, request, template, rates.total)
     return recheck(desk, Decision(wanted, found, ()))
 
@@ -217,10 +218,10 @@ def _fingerprint(desk: Desk, template: Template) -> str:
     return sha256(json.dumps(fixed).encode()).hexdigest()[:16]
 
 
-def _require_same(wanted: Workspace, found: Workspace | None) -> None:
-    if found is None or found.fingerprint == wanted.fingerprint:
+def _require_same(fingerprint: str, region: str, found: Workspace | None) -> None:
+    if found is None or found.fingerprint == fingerprint:
         return
-    where = f" in {found.region}" if found.region != wanted.region else ""
+    where = f" in {found.region}" if found.region != region else ""
     raise NameConflictError(
         f"Workspace {found.name} is there already, opened from template {found.template}{where} as something else than is asked for"
         " now. Choose another name, or delete it first."
