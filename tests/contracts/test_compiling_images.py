@@ -251,3 +251,18 @@ def until_over(folder: TemplateFolder, name: str) -> None:
     while any(one["buildStatus"] == "IN_PROGRESS" for one in codebuild.batch_get_builds(ids=builds(folder, name))["builds"]):  # fmt: skip
         assert time.monotonic() < deadline
         time.sleep(0.1)
+
+
+def test_images_attached_at_the_same_moment_are_all_attached_once_each_was_tried_again(
+    folder: TemplateFolder, embedded: Any
+) -> None:
+    domain_id = Studio(embedded).domain()
+    sagemaker = folder.desk.client("sagemaker")
+    domain = sagemaker.describe_domain(DomainId=domain_id)["DomainName"]
+    names = [folder.write(of(STUDIO, domain=domain)) for _ in range(3)]
+    with ThreadPoolExecutor(3) as pool:
+        list(pool.map(lambda name: compile_image(folder.desk, folder.request(name), quiet), names))
+    for name in names:  # whom another had pushed out
+        compile_image(folder.desk, folder.request(name), quiet)
+    described = sagemaker.describe_domain(DomainId=domain_id)
+    assert all(is_attached(described, template_with_image(folder.desk, name)) for name in names)

@@ -12,7 +12,6 @@ from trainmaster.workspaces.template import Image, Template
 
 UID, GID = 1000, 100
 """Of people in Studio: https://docs.aws.amazon.com/sagemaker/latest/dg/studio-updated-byoi-specs.html"""
-_SYNTAX = "docker/dockerfile:1.18"
 _DISTRIBUTION = "sagemaker-distribution"
 """AWS's own images bring the programs that start their applications: https://github.com/aws/sagemaker-distribution"""
 _ENTRYPOINTS: Mapping[str, str] = {"JupyterLab": "entrypoint-jupyter-server", "CodeEditor": "entrypoint-code-editor"}
@@ -34,7 +33,6 @@ def dockerfile(template: Template) -> str:
 
 def _lines(template: Template, image: Image) -> Iterator[str]:
     packages = image.packages
-    yield f"# syntax={_SYNTAX}"
     yield f"# {template.name}: made by `trainmaster compile {template.name}`"
     yield f"FROM {image.base}"
     yield 'SHELL ["/bin/bash", "-euo", "pipefail", "-c"]'

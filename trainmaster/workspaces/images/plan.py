@@ -39,7 +39,7 @@ phases:
   build:
     commands:
       - if aws ecr describe-images --repository-name "$IMAGE_REPOSITORY" --image-ids imageTag="$IMAGE_TAG"; then exit 0; fi
-      - docker buildx create --use --driver docker-container
+      - docker buildx create --use --driver docker-container --driver-opt image=moby/buildkit:v0.23.2
       - >-
         docker buildx build --provenance=false --build-arg SOURCE_DATE_EPOCH=0
         --output "type=image,name=$REGISTRY/$IMAGE_REPOSITORY:$IMAGE_TAG,push=true,rewrite-timestamp=true" .
