@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -23,6 +24,7 @@ from trainmaster.training.desk import Desk
 from trainmaster.workspaces.closing import close_workspace
 from trainmaster.workspaces.images.compiling import compile_image
 from trainmaster.workspaces.images.request import CompileImageRequest
+from trainmaster.workspaces.metering import meter_workspaces
 from trainmaster.workspaces.opening import open_workspace, planned, start_workspace
 from trainmaster.workspaces.request import CloseWorkspaceRequest, OpenWorkspaceRequest
 from trainmaster.workspaces.seeing import see_workspaces
@@ -250,6 +252,32 @@ def test_many_who_open_the_same_at_once_come_to_one(desk: Desk, domain: str) -> 
     assert desk.ledger.standing(Budget("user", str(desk.settings.user_id))).reserved == pytest.approx(
         6 * (opened[0].workspace.hourly_cost + opened[0].workspace.storage_hourly_cost), abs=Decimal("0.00001")
     )
+
+
+def test_however_people_race_books_and_aws_agree_in_the_end(desk: Desk, domain: str, user_id: UUID) -> None:
+    acts: list[Callable[[], object]] = [
+        lambda: open_workspace(desk, wanted()),
+        lambda: close(desk),
+        lambda: start_workspace(desk, user_id, "notes"),
+        lambda: start_workspace(desk, user_id, "notes", instance_type="ml.t3.large"),
+        lambda: list(meter_workspaces(desk)),
+        lambda: close(desk, "delete"),
+    ]
+
+    def tried(act: Callable[[], object]) -> None:
+        with suppress(RefusedError, WorkspaceFailedError):  # who came too late is told so
+            act()
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(tried, acts * 3))
+    list(meter_workspaces(desk))
+    rows = desk.catalogue.workspaces.of(user_id)
+    seen = see_workspaces(desk, rows)
+    ours = [meter for meter in Meters(desk.ledger).running() if meter.payer.user_id == user_id]
+    there = {("machine", row.hourly_cost) for row in rows if seen[row.id].status == "running"}
+    there |= {("storage", row.storage_hourly_cost) for row in rows}
+    assert {(meter.part, meter.last.charge.hourly) for meter in ours} == there
+    assert in_aws(desk, domain)["spaces"] == len(rows)
 
 
 def test_many_users_who_are_the_first_at_once_make_one_domain(desk: Desk, domain: str) -> None:
