@@ -17,6 +17,8 @@ from trainmaster.budget.prices import shipped_prices
 from trainmaster.settings import Settings
 from trainmaster.training.desk import Desk, open_desk
 from trainmaster.workspaces.rates import rates_of
+from trainmaster.workspaces.spec import Spec
+from trainmaster.workspaces.template import ServiceConfig, Template
 from trainmaster.workspaces.workspace import Workspace, workspace_id_of
 
 ACCOUNT_ID, REGION = "123456789012", "us-east-1"
@@ -63,4 +65,15 @@ def workspace(name: str = "", user_id: UUID | None = None, **changed: Any) -> Wo
         }
     )
     rates = rates_of(shipped_prices(), row, REGION)
+    of = Template(
+        name=row.template,
+        description="of a test",
+        service_type=row.service_type,
+        connection_type=row.connection_type,
+        service_config=ServiceConfig(
+            default_instance_type=row.instance_type,
+            project_url="https://github.com/aws/studio-lab-examples" if row.service_type == "sagemaker_lab" else "",
+        ),
+    )
+    row = replace(row, spec=Spec(template=of).model_dump(mode="json"))
     return replace(row, hourly_cost=rates.running, storage_hourly_cost=rates.storage)

@@ -6,12 +6,14 @@ import json
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from decimal import Decimal
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, TypeVar
 from uuid import uuid4
 
 import pytest
+from paid_workspaces import workspace
 from prefect import get_client
 from prefect.blocks.notifications import CustomWebhookNotificationBlock
 from prefect.events.worker import EventsWorker
@@ -24,6 +26,7 @@ from flows.stop_idle import stop_idle
 from trainmaster.budget.budgets import Budget, Payer
 from trainmaster.budget.ledger import Ledger, open_ledger
 from trainmaster.budget.metering import Metered, Meters
+from trainmaster.catalog.catalogue import open_catalogue
 from trainmaster.endpoints.plan import ENDPOINT_TAG, EXPIRES_TAG
 from trainmaster.endpoints.watching import StopIdleRequest
 from trainmaster.prefect_server import PrefectServer
@@ -164,3 +167,23 @@ def test_an_endpoint_that_is_over_reaches_the_webhook(told: list[dict[str, str]]
             embedded.client("sagemaker").delete_endpoint(EndpointName=each)
     assert message["subject"] == f"Endpoint {name}: expired"
     assert "its time to live was over at 2026-01-01 00:00 UTC" in message["body"]
+
+
+def test_a_workspace_no_budget_has_money_for_reaches_the_webhook(told: list[dict[str, str]], ledger: Ledger) -> None:
+    settings = Settings()
+
+    def warn() -> str:
+        """Its hours are reserved, and its limit lowered since."""
+        row = workspace()
+        with closing(open_catalogue(settings.catalogue_url, settings.state_dir)) as catalogue:
+            catalogue.workspaces.begin(row)
+        Meters(ledger).start(Metered(row.resource, row.hourly_cost, "machine", row.payer))
+        ledger.set_limit(Budget("user", str(row.user_id)), Decimal("0.01"), set_by="a test")
+        stop_idle(StopIdleRequest())
+        return row.name
+
+    name, [message] = heard_of(
+        warn, lambda name: [one for one in told if one["subject"] == f"Workspace {name}: exhausted"]
+    )
+    assert f"machine of workspace {name}" in message["body"]
+    assert "its files are kept" in message["body"]
