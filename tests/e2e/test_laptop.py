@@ -11,10 +11,16 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable
+from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any, TypeVar
 
+import pytest
+
+pytestmark = pytest.mark.timeout(
+    600
+)  # each is whole runs of everything, which take half a minute where nothing else runs
 T = TypeVar("T")
 COMMAND = [sys.executable, "-m", "trainmaster.cli"]
 WITHIN = 150.0
@@ -70,28 +76,41 @@ def until(condition: Callable[[], T], *, why: str) -> T:
     return found
 
 
-def test_a_run_that_is_killed_leaves_no_process_and_the_next_one_goes_on(tmp_path: Path) -> None:
+@dataclass(frozen=True)
+class Laptop:
+    """A folder in which a run was killed while its job trained, and then there was another."""
+
+    folder: Path
+    job: str
+    again: subprocess.CompletedProcess[str]
+
+
+@pytest.fixture(scope="module")
+def laptop(tmp_path_factory: pytest.TempPathFactory) -> Laptop:
     """Killed while its job trains: the embedded AWS dies with it, so the job has failed and a next attempt is made."""
+    folder = tmp_path_factory.mktemp("laptop")
     killed = subprocess.Popen(
         [*COMMAND, "run"],
-        env=environment(tmp_path),
-        cwd=tmp_path,
+        env=environment(folder),
+        cwd=folder,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
     )
     assert killed.stdout
     seen = next(line for line in killed.stdout if "launched" in line)
-    job = seen.split("Training job ")[1].split()[0]
     os.kill(killed.pid, signal.SIGKILL)
     killed.wait(WITHIN)
     killed.stdout.close()
-    until(lambda: not processes_of(tmp_path), why="a process outlived the run")
+    until(lambda: not processes_of(folder), why="a process outlived the run")
+    return Laptop(folder, seen.split("Training job ")[1].split()[0], run(folder))
 
-    again = run(tmp_path)
+
+def test_a_run_that_is_killed_leaves_no_process_and_the_next_one_goes_on(laptop: Laptop) -> None:
+    again, first = laptop.again, laptop.job
     assert again.returncode == 0, again.stderr
-    assert f"{job} had failed in an earlier run" in again.stderr
-    assert f"job        {job.removesuffix('-1')}-2\n" in again.stdout
+    assert f"{first} had failed in an earlier run" in again.stderr
+    assert f"job        {first.removesuffix('-1')}-2\n" in again.stdout
     for said in (
         "R²",
         "billed; at worst",
@@ -102,14 +121,8 @@ def test_a_run_that_is_killed_leaves_no_process_and_the_next_one_goes_on(tmp_pat
         "Where the time went",
     ):
         assert said in again.stdout
-    assert processes_of(tmp_path) == []
+    assert processes_of(laptop.folder) == []
     assert "Traceback" not in again.stderr
-
-    once_more = run(tmp_path, "--json")
-    assert once_more.returncode == 0, once_more.stderr
-    result = json.loads(once_more.stdout.splitlines()[-1])
-    assert (result["training"]["job_name"], result["training"]["found"]) == (f"{job.removesuffix('-1')}-2", True)
-    assert result["served"]["steps"] == []
 
 
 def test_a_bad_file_is_refused_at_once_with_line_and_column(tmp_path: Path) -> None:
@@ -137,11 +150,12 @@ def test_a_budget_that_pays_for_nothing_useful_is_refused_before_anything_starts
     assert not (tmp_path / "state").exists()
 
 
-def test_up_serves_every_deployment_and_a_run_started_there_works(tmp_path: Path) -> None:
+def test_up_serves_every_deployment_and_runs_started_there_work_and_find_what_was_made_before(laptop: Laptop) -> None:
+    folder = laptop.folder
     up = subprocess.Popen(
         [*COMMAND, "up", "--port", "0"],
-        env=environment(tmp_path),
-        cwd=tmp_path,
+        env=environment(folder),
+        cwd=folder,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -162,6 +176,7 @@ def test_up_serves_every_deployment_and_a_run_started_there_works(tmp_path: Path
             "publish-api",
             "withdraw-api",
             "approve-model",
+            "compile-image",
             "open-workspace",
             "close-workspace",
             "stop-idle",
@@ -175,18 +190,20 @@ def test_up_serves_every_deployment_and_a_run_started_there_works(tmp_path: Path
             "stop-training",
             "reconcile",
         }
-        chats = tmp_path / "chats.jsonl"
+        chats = folder / "chats.jsonl"
         chats.write_text('{"text": "Something to learn from."}\n' * 3)
         upload = {"file": str(chats), "name": "chats", "storage": "both"}
+        found = {"public": True, "training": {"attempt": 2}}
         started = [
             call(f"{api}/deployments/{deployments[name]}/create_flow_run", {"parameters": {"request": request}})["id"]
-            for name, request in (("train-and-serve", {"public": True}), ("upload-dataset", upload))
+            for name, request in (("train-and-serve", found), ("upload-dataset", upload))
         ]
         for run_id in started:
             ended = until(lambda: finished(f"{api}/flow_runs/{run_id}"), why="the run never ended")  # noqa: B023
             assert ended["state_type"] == "COMPLETED", ended
-        assert (tmp_path / "state" / "catalog.db").exists()
-        assert asked_over_http(tmp_path)["predicted_price"] > 0
+        assert (folder / "state" / "catalog.db").exists()
+        assert [job["job_name"] for job in jobs_on(folder)] == [f"{laptop.job.removesuffix('-1')}-2", laptop.job]
+        assert asked_over_http(folder)["predicted_price"] > 0
         for name in ("follow-jobs", "reconcile", "sweep-uploads"):
             of_it = {"flow_runs": {"deployment_id": {"any_": [deployments[name]]}}}
             runs = until(lambda: call(f"{api}/flow_runs/filter", of_it), why=f"{name} was never scheduled")  # noqa: B023
@@ -197,23 +214,33 @@ def test_up_serves_every_deployment_and_a_run_started_there_works(tmp_path: Path
         assert up.stdout
         up.stdout.close()
     assert code == 0
-    until(lambda: not processes_of(tmp_path), why="a process outlived `up`")
+    until(lambda: not processes_of(folder), why="a process outlived `up`")
+
+
+def printed(folder: Path, *arguments: str) -> str:
+    """What a command prints in the environment of the embedded AWS that serves the folder."""
+    told = json.loads((folder / "state" / "serving.json").read_text())
+    own = {name: value for name, value in environment(folder).items() if name not in FOREIGN}
+    return subprocess.run(
+        [*COMMAND, *arguments],
+        env={**own, **told}, cwd=folder, stdout=subprocess.PIPE, text=True, timeout=WITHIN, check=True,
+    ).stdout  # fmt: skip
+
+
+def jobs_on(folder: Path) -> list[dict[str, Any]]:
+    """The training jobs there are, newest first."""
+    found: list[dict[str, Any]] = json.loads(printed(folder, "train", "list", "--json"))["jobs"]
+    return found
 
 
 def asked_over_http(folder: Path) -> dict[str, Any]:
     """What the API that train-and-serve published answers to whoever has its key."""
-    told = json.loads((folder / "state" / "serving.json").read_text())
-    own = {name: value for name, value in environment(folder).items() if name not in FOREIGN}
-
-    def endpoints(*arguments: str) -> str:
-        command = [*COMMAND, "endpoints", *arguments]
-        return subprocess.run(
-            command, env={**own, **told}, cwd=folder, stdout=subprocess.PIPE, text=True, timeout=WITHIN, check=True
-        ).stdout  # fmt: skip
-
-    published = json.loads(endpoints("publish", "house-prices", "--json"))
+    published = json.loads(printed(folder, "endpoints", "publish", "house-prices", "--json"))
     assert published["steps"] == []
-    headers = {"Content-Type": "application/json", "x-api-key": endpoints("key", "house-prices").strip()}
+    headers = {
+        "Content-Type": "application/json",
+        "x-api-key": printed(folder, "endpoints", "key", "house-prices").strip(),
+    }
     request = urllib.request.Request(published["url"], data=published["example"].encode(), headers=headers)
     with urllib.request.urlopen(request, timeout=90) as answer:
         said: dict[str, Any] = json.load(answer)
