@@ -18,7 +18,7 @@ from ended_calls import MOMENTS, EndedError, Moment, ending
 from waiting import TRUST
 
 from trainmaster.aws.clients import Clients
-from trainmaster.errors import NameConflictError, RefusedError, WorkspaceFailedError
+from trainmaster.errors import NameConflictError, NotConfiguredError, RefusedError, WorkspaceFailedError
 from trainmaster.training.desk import Desk
 from trainmaster.workspaces.ec2 import Ec2
 from trainmaster.workspaces.machines.plan import PROFILE
@@ -381,3 +381,40 @@ def test_a_profile_that_is_somebody_elses_is_a_conflict_before_anything_is_launc
         iam.remove_role_from_instance_profile(InstanceProfileName=PROFILE, RoleName=other)
         make_profile(desk)
     assert instances(desk, workspace) == []
+
+
+@pytest.fixture(scope="module")
+def vpc(desk: Desk) -> dict[str, Any]:
+    """One that is not the account's default, with two subnets."""
+    ec2 = desk.client("ec2")
+    id_ = ec2.create_vpc(CidrBlock="10.7.0.0/16")["Vpc"]["VpcId"]
+    subnets = [
+        ec2.create_subnet(VpcId=id_, CidrBlock=f"10.7.{number}.0/24")["Subnet"]["SubnetId"] for number in range(2)
+    ]
+    return {"id": id_, "subnets": subnets}
+
+
+class TestNetwork:
+    @pytest.mark.parametrize("named", [("vpc_id",), ("subnet_ids",), ("vpc_id", "subnet_ids")], ids="+".join)
+    def test_instance_and_group_are_in_the_network_of_the_template(
+        self, desk: Desk, vpc: dict[str, Any], named: tuple[str, ...]
+    ) -> None:
+        service = {"vpc_id": vpc["id"], "subnet_ids": (vpc["subnets"][1],)}
+        workspace = EC2.open(desk, row(desk, service={name: service[name] for name in named}))
+        (machine,), (group,) = instances(desk, workspace), groups(desk, workspace)
+        assert machine["VpcId"] == group["VpcId"] == vpc["id"]
+        wanted = vpc["subnets"][1] if "subnet_ids" in named else min(vpc["subnets"])
+        assert machine["SubnetId"] == wanted
+
+    def test_a_network_there_is_not_is_refused_before_anything_is_made(self, desk: Desk, vpc: dict[str, Any]) -> None:
+        default = desk.client("ec2").describe_subnets(Filters=[{"Name": "default-for-az", "Values": ["true"]}])
+        elsewhere = default["Subnets"][0]["SubnetId"]
+        for service in (
+            {"vpc_id": "vpc-0123456789abcdef0"},
+            {"subnet_ids": ("subnet-0123456789abcdef0",)},
+            {"vpc_id": vpc["id"], "subnet_ids": (elsewhere,)},
+        ):
+            workspace = row(desk, service=service)
+            with pytest.raises(NotConfiguredError, match="Correct vpc_id"):
+                EC2.open(desk, workspace)
+            assert groups(desk, workspace) == []

@@ -14,6 +14,7 @@ from trainmaster.training.desk import Desk
 from trainmaster.workspaces.domains import SharedHome, domain_name, shared_home
 from trainmaster.workspaces.kinds import Step
 from trainmaster.workspaces.machines.image import Ami, ami_of
+from trainmaster.workspaces.machines.network import network_of
 from trainmaster.workspaces.machines.parts import Parts
 from trainmaster.workspaces.machines.plan import PROFILE, launch_of, names_of, plan_open
 from trainmaster.workspaces.machines.profile import has_profile, make_profile
@@ -87,14 +88,13 @@ def _sharing(desk: Desk, workspace: Workspace) -> list[Step]:
 def _launch(desk: Desk, workspace: Workspace) -> dict[str, Any]:
     """What RunInstances is asked with: the same for the same row, or AWS would not take it for the same launch."""
     spec, ami = spec_of(workspace), ami_of(desk, workspace)
-    subnets = spec.template.service_config.subnet_ids
     tags = tag_list(names_of(workspace))
     return {
         "ImageId": ami.id,
         "InstanceType": workspace.instance_type,
         "MinCount": 1,
         "MaxCount": 1,
-        **({"SubnetId": subnets[0]} if subnets else {}),
+        **network_of(desk, spec.template).launch_members(),
         "IamInstanceProfile": {"Name": PROFILE},
         "InstanceInitiatedShutdownBehavior": "stop",
         "MetadataOptions": {"HttpTokens": "required", "HttpEndpoint": "enabled", "HttpPutResponseHopLimit": 1},
@@ -130,11 +130,11 @@ def _create_profile(desk: Desk, workspace: Workspace, step: Step) -> Workspace:
 
 
 def _create_group(desk: Desk, workspace: Workspace, step: Step) -> Workspace:
-    vpc_id = spec_of(workspace).template.service_config.vpc_id
+    network = network_of(desk, spec_of(workspace).template)
     tags = [{"ResourceType": "security-group", "Tags": tag_list(names_of(workspace))}]
     try:
         made = desk.client("ec2").create_security_group(
-            **step.request, **({"VpcId": vpc_id} if vpc_id else {}), TagSpecifications=tags
+            **step.request, **network.group_members(), TagSpecifications=tags
         )
     except ClientError as error:
         if code_of(error) == "InvalidGroup.Duplicate":
