@@ -17,7 +17,7 @@ from pathlib import Path
 import orjson
 import pytest
 from containers import COMPRESSIONS, LAYOUTS, canonical, chat, chats, check, json_lines, normalised, told
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trainmaster.datasets.checking import check_dataset
@@ -66,6 +66,7 @@ def test_every_problem_is_told_with_its_line_and_place() -> None:
     assert (report.ok, report.examples, report.bad_examples, report.fatal) == (False, 2993, 7, None)
 
 
+@settings(max_examples=25)  # each is a file of 3,000 lines
 @given(st.sets(st.integers(1, 3000), max_size=40), st.integers(0, 1_000_000))
 def test_bad_lines_are_found_where_they_are_whatever_surrounds_them(bad: set[int], seed: int) -> None:
     chance = random.Random(seed)  # noqa: S311 - nothing secret

@@ -122,13 +122,13 @@ def examine(content: bytes, options: dict[str, Any]) -> None:
         assert again.examples == report.examples
 
 
-@settings(max_examples=350, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=120, deadline=None, suppress_health_check=list(HealthCheck))
 @given(files())
 def test_no_damage_brings_the_check_down_and_what_it_accepts_stays_accepted(file: tuple[bytes, dict[str, Any]]) -> None:
     examine(*file)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(
     st.binary(max_size=300),
     st.sampled_from([b"", b"[", b"{", b"\x1f\x8b\x08", b"\x28\xb5\x2f\xfd", b"PAR1", b"prompt,completion\n"]),

@@ -113,7 +113,7 @@ def test_bombs_are_refused_in_little_memory(bomb: str) -> None:
     assert int(str(report["text"])) < 220_000_000  # 200 times what is read at a time
 
 
-@pytest.mark.parametrize("value", ["0", "{}", "[]", "[[[]]]", '{"a":{}}'])
+@pytest.mark.parametrize("value", ["0", "[[[]]]", '{"a":{}}'])
 def test_a_line_of_millions_of_values_is_refused_without_making_them(value: str) -> None:
     """Each of its bytes would take forty in memory."""
     report = child(f"""

@@ -11,7 +11,7 @@ from uuid import UUID, uuid4
 
 import pytest
 from catalogues import new_dataset
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from sqlalchemy import insert
 
@@ -79,6 +79,7 @@ def asked(user: UUID | None, **choices: Any) -> MigrateDatasetsRequest:
     return MigrateDatasetsRequest.model_validate({"user_id": str(user or ""), **choices})
 
 
+@settings(max_examples=40)
 @given(st.lists(st.none() | st.integers(0, 40), max_size=25), st.integers(1, 6), st.integers(1, 60), st.integers(1, 9))
 def test_everything_is_in_exactly_one_batch_and_no_batch_is_too_large(
     catalogue: Catalogue, sizes: list[int | None], most_datasets: int, most_bytes: int, page: int
