@@ -1,6 +1,7 @@
 """Imports run downhill: flows → tasks → trainmaster; model stands alone. The map in the README rests on this."""
 
 import ast
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -88,6 +89,7 @@ LINES = [
 ]
 
 
+@cache
 def imports(path: Path) -> set[str]:
     """Every module the file imports, wherever in the file, with all its parents."""
     found: set[str] = set()
