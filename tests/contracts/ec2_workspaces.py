@@ -32,6 +32,7 @@ def row(
         "service_type": "ec2",
         "connection_type": connection_type,
         "service_config": {**SERVICE, **(service or {})},
+        "image": changed.pop("image", None),
     }
     values: dict[str, Any] = {
         "id": workspace_id_of(user_id, name),

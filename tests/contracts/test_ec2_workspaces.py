@@ -21,8 +21,11 @@ from trainmaster.aws.clients import Clients
 from trainmaster.errors import NameConflictError, NotConfiguredError, RefusedError, WorkspaceFailedError
 from trainmaster.training.desk import Desk
 from trainmaster.workspaces.ec2 import Ec2
+from trainmaster.workspaces.images.current import ami_name
+from trainmaster.workspaces.images.fingerprint import fingerprint_of
 from trainmaster.workspaces.machines.plan import PROFILE
 from trainmaster.workspaces.machines.profile import has_profile, make_profile
+from trainmaster.workspaces.spec import spec_of
 from trainmaster.workspaces.tags import WORKSPACE_TAG
 
 EC2 = Ec2()
@@ -418,3 +421,18 @@ class TestNetwork:
             with pytest.raises(NotConfiguredError, match="Correct vpc_id"):
                 EC2.open(desk, workspace)
             assert groups(desk, workspace) == []
+
+
+def test_a_template_with_an_image_of_its_own_starts_from_that_and_from_nothing_else(desk: Desk) -> None:
+    image = {"packages": {"pip": [f"numpy==2.3.{uuid4().int % 10**6}"]}}
+    workspace = row(desk, image=image)
+    with pytest.raises(RefusedError, match="trainmaster compile python-ml"):
+        EC2.open(desk, workspace)
+    assert groups(desk, workspace) == []
+    template = spec_of(workspace).template
+    made_of = EC2.open(desk, row(desk)).resources["instance_id"]
+    name = ami_name(template, fingerprint_of(template))
+    ami = desk.client("ec2").create_image(InstanceId=made_of, Name=name)["ImageId"]
+    EC2.open(desk, workspace)
+    (machine,) = instances(desk, workspace)
+    assert machine["ImageId"] == ami
