@@ -83,7 +83,9 @@ class Instances:
     def _make_image(self, call: Call, others: Callable[[Call], Response]) -> Response:
         name = call.parameters.get("Name", [""])[0]
         with self._lock:
-            if any(one.name == name and one.owner_id == self._account.account_id for one in self._backend().amis.values()):
+            if any(
+                one.name == name and one.owner_id == self._account.account_id for one in self._backend().amis.values()
+            ):
                 raise AwsError("InvalidAMIName.Duplicate", f"AMI name {name} is already in use by another AMI.")
             return others(call)
 
