@@ -88,3 +88,14 @@ def test_a_row_nobody_can_read_hides_no_other(embedded: Any, tmp_path: Path) -> 
         seen = {one.workspace.name: one.seen for one in shown(desk, desk.catalogue.workspaces.of(user_id))}
     assert (seen[good.name].status, seen["odd"].status) == ("running", "unknown")
     assert "its row cannot be read: template.name" in seen["odd"].detail
+
+
+def test_of_another_account_nobody_here_can_say_how_it_stands(embedded: Any, tmp_path: Path) -> None:
+    user_id = uuid4()
+    with desk_at(tmp_path / "state", embedded.environment) as desk:
+        [here] = furnish(desk, f"far-{user_id.hex[:8]}", {"sagemaker_lab": 1}, user_id)
+        far = replace(here, id=workspace_id_of(user_id, "far"), name="far", account="999999999999")
+        desk.catalogue.workspaces.begin(far)
+        seen = {one.workspace.name: one.seen for one in shown(desk, desk.catalogue.workspaces.of(user_id))}
+    assert (seen[here.name].status, seen["far"].status) == ("running", "unknown")
+    assert "999999999999" in seen["far"].detail

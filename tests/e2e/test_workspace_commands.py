@@ -239,6 +239,20 @@ def test_all_kinds_are_one_table(trainmaster: Callable[..., Said]) -> None:
     assert (way["command"][:3], way["url"].startswith("https://")) == (["aws", "ssm", "start-session"], True), way
 
 
+def test_everybody_has_names_of_their_own(trainmaster: Callable[..., Said]) -> None:
+    other = str(uuid4())
+    for whose in ([], ["--user", other]):
+        assert trainmaster("launch", "sagemaker-studio-lab", "project", *whose).code == 0
+    ours = os.environ["TRAINMASTER_USER_ID"]
+    assert [one["user_id"] for one in trainmaster("list", "--json").json["workspaces"]] == [ours]
+    everybody = trainmaster("list", "--all-users", "--json").json["workspaces"]
+    assert sorted(one["user_id"] for one in everybody) == sorted([ours, other])
+    assert f"{other[:8]}…" in trainmaster("list", "--user", other).out
+    assert trainmaster("delete", "project", "--yes", "--user", other).code == 0
+    assert trainmaster("info", "project", "--user", other).code == 1
+    assert trainmaster("info", "project").code == 0
+
+
 WRONG = {
     "a template that is not there": (["launch", "nope", "mine"], 1, "nope"),
     "a name that cannot be": (["launch", "python-ml", "My_ml"], 2, "NAME cannot be 'My_ml'"),
