@@ -11,12 +11,12 @@ from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from trainmaster.budget.money import Dollars
 from trainmaster.workspaces.pins import PINNED, base_fault, package_faults
+from trainmaster.workspaces.tags import RESERVED_PREFIXES
 from trainmaster.workspaces.workspace import ConnectionType, ServiceType
 
 NAME_PATTERN = r"^[a-z0-9](-?[a-z0-9])*$"
 LONGEST_NAME = 50
 """What AWS's names of compiled images are made of; those have at most 63 characters."""
-OUR_TAGS = "trainmaster:"
 Fault = tuple[tuple[str | int, ...], str]
 """Where something does not fit, and what."""
 
@@ -198,7 +198,7 @@ def _faults(template: Template) -> Iterator[Fault]:
             "Studio Lab is opened by the address of a repository on GitHub; name one",
         )
     for tag in template.policy.tags:
-        if tag.lower().startswith(("aws:", OUR_TAGS)):
+        if tag.lower().startswith(RESERVED_PREFIXES):
             yield ("policy", "tags", tag), "Tags that begin so are AWS's, or Trainmaster's own"
 
 

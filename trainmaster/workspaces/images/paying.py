@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import ROUND_UP, Decimal
@@ -10,6 +11,7 @@ from decimal import ROUND_UP, Decimal
 from trainmaster.budget.budgets import Payer
 from trainmaster.budget.charge import Charge, Reservation
 from trainmaster.budget.money import micro_up
+from trainmaster.errors import NameConflictError
 from trainmaster.training.desk import Desk
 
 
@@ -41,7 +43,8 @@ def reserved(desk: Desk, key: str, resource: str, cost: Cost, payer: Payer) -> R
 
 
 def settled(desk: Desk, key: str, bill: Callable[[], Decimal]) -> None:
-    """Billed, unless it is already."""
+    """Billed, unless it is already; of several that bill a machine at the same moment the first is right."""
     known = desk.ledger.find(key)
     if known is not None and known.is_open:
-        desk.ledger.settle(key, bill())
+        with suppress(NameConflictError):  # another has settled it since, a second earlier or later
+            desk.ledger.settle(key, bill())
