@@ -293,3 +293,18 @@ def test_what_no_budget_has_money_for_is_refused_before_anything_is_made(trainma
     assert "$0.10" in refused.json["message"]
     planned = trainmaster("launch", "sagemaker-studio-gpu", "dear", "--dry-run")
     assert "$0.10" in planned.out, planned
+
+
+def test_what_the_policy_has_against_it_is_planned_refused_and_listed_for_machines(
+    trainmaster: Callable[..., Said],
+) -> None:
+    asked = ["launch", "sagemaker-studio", "kept", "--keep-until", "30d", "--auto-stop-minutes", "6000"]
+    planned = trainmaster(*asked, "--dry-run")
+    assert (planned.code, "The policy refuses it:" in planned.out) == (1, True), planned
+    assert "max_keep" in planned.out
+    assert "auto_stop" in planned.out
+    refused = trainmaster(*asked, "--json")
+    assert (refused.code, refused.json["error"]) == (1, "PolicyRefusedError"), refused
+    assert [one["kind"] for one in refused.json["problems"]] == ["auto_stop", "max_keep"]
+    assert all(one["remedy"] for one in refused.json["problems"])
+    assert trainmaster("list", "--json").json == {"workspaces": []}
