@@ -90,7 +90,7 @@ def run_once(args: argparse.Namespace) -> int:
         _refuse_early(request, settings)
         with ExitStack() as stack:
             result = _train_and_serve(request, settings, clock, stack)
-            said = _as_json(result, clock) if args.json else _summary(result, clock)
+            said = as_json(result, clock) if args.json else _summary(result, clock)
         print(said)
     except ValidationError as error:
         for wrong in error.errors():
@@ -207,7 +207,8 @@ def _settle_logs() -> None:
         handler.flush()
 
 
-def _as_json(result: TrainedAndServed, clock: Clock) -> str:
+def as_json(result: TrainedAndServed, clock: Clock) -> str:
+    """One object for machines, with the seconds it took."""
     return json.dumps({**result.model_dump(mode="json"), "seconds": {**clock.spent, "total": clock.total}})
 
 

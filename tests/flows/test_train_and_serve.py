@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
@@ -25,6 +26,7 @@ from flows.remove_endpoint import remove_endpoint
 from flows.train_and_serve import train_and_serve
 from trainmaster.endpoints.request import EndpointChoices, RemovalRequest
 from trainmaster.errors import DatasetRefusedError, OverBudgetError, RefusedError, TrainingRefusedError
+from trainmaster.laptop import Clock, as_json
 from trainmaster.main_job import TrainAndServeRequest, TrainedAndServed
 from trainmaster.storage.address import S3Address
 from trainmaster.training.request import TrainingChoices
@@ -73,6 +75,14 @@ def test_the_model_is_good_cheap_and_answering(done: TrainedAndServed) -> None:
     assert done.served.smoke_test.answer["model_version"] == "v1"
     assert 50_000 < done.served.smoke_test.answer["predicted_price"] < 2_000_000
     assert [step.split()[0] for step in done.served.steps] == ["create", "create", "remember", "create"]
+
+
+def test_machines_are_told_of_it_in_one_object(done: TrainedAndServed) -> None:
+    said = json.loads(as_json(done, Clock(spent={"training": 1.5})))
+    assert (said["training"]["job_name"], said["training"]["found"]) == (done.training.job_name, False)
+    assert said["served"]["config_name"] == done.served.config_name
+    assert Decimal(said["training"]["bill"]) == done.training.bill
+    assert said["seconds"].keys() == {"training", "total"}
 
 
 def test_the_bill_is_what_aws_reports_times_its_rate(stack: Any, done: TrainedAndServed) -> None:
