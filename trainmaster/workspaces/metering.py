@@ -84,7 +84,8 @@ def see(desk: Desk, workspace: Workspace, seen: Seen) -> list[WorkspaceHours]:
     there = _there(seen)
     running = Meters(desk.ledger).running(workspace.resource)
     gone = [_gone(desk, workspace, meter, seen) for meter in running if meter.part not in there]
-    return [*gone, *(hours for part in there for hours in _seen(desk, workspace, seen, part))]
+    by_part = {meter.part: meter for meter in running}
+    return [*gone, *(hours for part in there for hours in _seen(desk, workspace, seen, part, by_part.get(part)))]
 
 
 def end(desk: Desk, workspace: Workspace, *, storage: bool) -> list[WorkspaceHours]:
@@ -132,7 +133,7 @@ def _gone(desk: Desk, workspace: Workspace, meter: Meter, seen: Seen) -> Workspa
     return _ended(desk, meter, seen.since if seen.status == "stopped" else None)
 
 
-def _seen(desk: Desk, workspace: Workspace, seen: Seen, part: Part) -> Iterator[WorkspaceHours]:
+def _seen(desk: Desk, workspace: Workspace, seen: Seen, part: Part, running: Meter | None) -> Iterator[WorkspaceHours]:
     """What is there of it: a machine that was exchanged for another begins a stay of its own."""
     kind = (seen.instance_type or workspace.instance_type) if part == "machine" else ""
     hourly = _hourly_now(desk, workspace, part, kind)
@@ -140,14 +141,12 @@ def _seen(desk: Desk, workspace: Workspace, seen: Seen, part: Part) -> Iterator[
     if metered is None:
         return
     books = Meters(desk.ledger)
-    running = [meter for meter in books.running(workspace.resource) if meter.part == part]
-    for meter in running:
-        if part == "machine" and meter.readings and meter.readings[-1][1].what != kind:
-            yield _ended(desk, meter)
-            running = []
-    meter = books.start(metered, whatever=True)
+    if running and part == "machine" and running.readings and running.readings[-1][1].what != kind:
+        yield _ended(desk, running)
+        running = None
+    meter = running or books.start(metered, whatever=True)
     looked = books.look(meter, hourly, reading=Reading(_ALL, _ALL, kind))
-    if not running:
+    if running is None:
         yield WorkspaceHours(workspace.name, part, "adopted", meter.first, "nobody had reserved hours for it")
     elif looked:
         yield told(workspace.name, looked)
