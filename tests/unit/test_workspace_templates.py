@@ -138,7 +138,7 @@ class TestProblems:
         [
             ("image: {base: 'x:1.0', packages: {pip: [torch]}}", "image.packages.pip[1]: 'torch' names no one version"),
             ("image: {base: 'x:latest'}", "image.base: 'x:latest' is another image tomorrow"),
-            ("image: {kernel: python3}", "image.base: Name the image it starts from"),
+            ("image: {packages: {}}", "image.base: Name the image it starts from"),
             ("policy: {tags: {'aws:mine': x}}", "policy.tags.aws:mine: Tags that begin so"),
             ("policy: {data_classification: Top Secret}", "policy.data_classification: Top Secret cannot be taken"),
             ("estimated_cost: {per_hour: -1}", "estimated_cost.per_hour: -1 cannot be taken"),

@@ -68,7 +68,6 @@ class Image(Part):
 
     base: str = ""
     packages: Packages = Packages()
-    kernel: Annotated[str, Field(pattern=r"^[a-zA-Z0-9._-]{1,60}$")] = "python3"
 
 
 class ServiceConfig(Part):

@@ -51,7 +51,7 @@ def _lines(template: Template, image: Image) -> Iterator[str]:
             '"$conda" clean --all --yes',
         )
     if packages.pip:
-        yield _run(_listed("python3 -m pip install --no-cache-dir --no-compile", packages.pip), "python3 -m pip check")
+        yield _run(_listed("python3 -m pip install --no-cache-dir --no-compile", packages.pip))
     if packages.conda or packages.pip:
         yield _run(f"if [ -d /opt/conda ]; then find /opt/conda -user root -exec chown -h {UID}:{GID} {{}} +; fi")
     yield f"USER {UID}:{GID}"
