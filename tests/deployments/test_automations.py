@@ -79,12 +79,12 @@ def until(condition: Callable[[], T]) -> T:
     return found
 
 
-def heard(act: Callable[[], object], reaction: Callable[[], T]) -> T:
+def heard(act: Callable[[], object], reaction: Callable[[], T], *, again_after: float = 30) -> T:
     """Act until there is a reaction: Prefect takes up what was changed of an automation a moment later, and misses what comes before."""
 
     def acted() -> T:
         act()
-        again = time.monotonic() + 30
+        again = time.monotonic() + again_after
         while not (found := reaction()) and time.monotonic() < again:
             time.sleep(0.2)
         return found
@@ -188,9 +188,9 @@ def test_a_migration_that_ended_early_or_left_failures_is_told_of_with_its_figur
 
 
 def test_a_run_whose_heart_stopped_is_crashed(server: PrefectServer, client: SyncPrefectClient) -> None:
-    """After fifteen seconds here, instead of ten minutes."""
+    """After half a minute here, instead of ten: a busy server needs longer for what comes in one call than one would think."""
     assert isinstance(BURIAL.trigger, EventTrigger)
-    quick = BURIAL.trigger.model_copy(update={"within": timedelta(seconds=15)})
+    quick = BURIAL.trigger.model_copy(update={"within": timedelta(seconds=30)})
     client.create_automation(BURIAL.model_copy(update={"name": "quick", "trigger": quick}))
     dead, waiting = (client.create_flow_run(fails, state=Running()) for _ in range(2))
 
@@ -206,7 +206,7 @@ def test_a_run_whose_heart_stopped_is_crashed(server: PrefectServer, client: Syn
         json_ = [one.model_dump(mode="json") for one in signs]
         httpx.post(f"{server.api_url}/events", json=json_, timeout=60).raise_for_status()
 
-    crashed = heard(beat, lambda: _crashed(client, dead.id))
+    crashed = heard(beat, lambda: _crashed(client, dead.id), again_after=75)
     assert crashed.message == "Nothing was heard of this run for 10 minutes."
     assert _crashed(client, waiting.id) is None
 

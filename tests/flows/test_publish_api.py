@@ -24,7 +24,7 @@ from trainmaster.endpoints.api_request import PublishRequest, WithdrawRequest
 from trainmaster.endpoints.plan import ENDPOINT_TAG
 from trainmaster.endpoints.public_api import PlannedApi, PublishedApi
 from trainmaster.endpoints.publishing import key_of
-from trainmaster.endpoints.request import EndpointRequest, RemovalRequest, RollbackRequest
+from trainmaster.endpoints.request import EndpointRequest, RemovalRequest, RollbackRequest, Rollout
 from trainmaster.errors import ModelRefusedError, NameConflictError, UnknownChoiceError
 
 NAME = "published"
@@ -146,13 +146,18 @@ def test_an_endpoint_is_published_once_follows_its_model_and_is_withdrawn_whole(
 
 def test_a_published_api_follows_deployments_as_it_was_asked_for(stack: Any) -> None:
     name = "followed"
-    deploy_endpoint(EndpointRequest(endpoint_name=name, model_uri=artifact(stack, [100, 20_000])))
+
+    def deploy(accepted: list[float]) -> None:
+        uri, at_once = artifact(stack, accepted), Rollout(rehearse=False)
+        deploy_endpoint(EndpointRequest(endpoint_name=name, model_uri=uri, rollout=at_once))
+
+    deploy([100, 20_000])
     published = publish_api(PublishRequest(endpoint_name=name, requests_per_second=7, log_days=3))
     assert isinstance(published, PublishedApi)
     key = key_of(stack.client, name)
     assert ask(key, published, {"sqft": 30})[0] == 400
 
-    deploy_endpoint(EndpointRequest(endpoint_name=name, model_uri=artifact(stack, [10, 20_000])))
+    deploy([10, 20_000])
     assert ask(key, published, {"sqft": 30})[0] == 200
     rollback_endpoint(RollbackRequest(endpoint_name=name, dry_run=False))
     assert ask(key, published, {"sqft": 30})[0] == 400
@@ -161,7 +166,7 @@ def test_a_published_api_follows_deployments_as_it_was_asked_for(stack: Any) -> 
     assert again.steps == []
 
     withdraw_api(WithdrawRequest(endpoint_name=name, dry_run=False))
-    deploy_endpoint(EndpointRequest(endpoint_name=name, model_uri=artifact(stack, [10, 20_000])))
+    deploy([10, 20_000])
     assert withdraw_api(WithdrawRequest(endpoint_name=name)).stack is None
     remove_endpoint(RemovalRequest(endpoint_name=name, dry_run=False))
 
