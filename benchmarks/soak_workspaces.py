@@ -30,7 +30,7 @@ from trainmaster.budget.ledger import Ledger
 from trainmaster.budget.metering import Meters
 from trainmaster.budget.stays import stays_of
 from trainmaster.embedded.launch import running
-from trainmaster.endpoints.watching import StopIdleRequest
+from trainmaster.endpoints.watch.watching import StopIdleRequest
 from trainmaster.settings import Settings
 from trainmaster.training.desk import Desk, open_desk
 from trainmaster.workspaces.closing import close_workspace
@@ -38,7 +38,7 @@ from trainmaster.workspaces.metering import meter_workspaces
 from trainmaster.workspaces.opening import open_workspace
 from trainmaster.workspaces.request import CloseWorkspaceRequest, OpenWorkspaceRequest
 from trainmaster.workspaces.services import kind_of
-from trainmaster.workspaces.watching import watch_workspaces
+from trainmaster.workspaces.watch.watching import watch_workspaces
 from trainmaster.workspaces.workspace import Workspace
 
 CENT = Decimal("0.01")

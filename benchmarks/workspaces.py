@@ -33,7 +33,7 @@ from trainmaster.training.desk import Desk, open_desk
 from trainmaster.workspaces.machines.plan import client_token, names_of
 from trainmaster.workspaces.spec import Spec
 from trainmaster.workspaces.tags import tag_list
-from trainmaster.workspaces.templates import find_template
+from trainmaster.workspaces.templates.loading import find_template
 from trainmaster.workspaces.workspace import ServiceType, Workspace, workspace_id_of
 
 SIZES = (50, 500)

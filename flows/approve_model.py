@@ -6,7 +6,7 @@ Leaves the version approved or rejected, with the reason; what serves already go
 from prefect import flow
 
 from tasks.registry import decide_on_model
-from trainmaster.endpoints.approving import ApprovalRequest, Decided
+from trainmaster.endpoints.models.approving import ApprovalRequest, Decided
 from trainmaster.settings import Settings
 
 

@@ -7,7 +7,7 @@ from prefect import flow
 
 from tasks.drift import check_endpoint, checked_in, find_captured, report_drift
 from tasks.jobs import require_all_tended
-from trainmaster.endpoints.drift import CheckDriftRequest, DriftCheck
+from trainmaster.endpoints.watch.drift import CheckDriftRequest, DriftCheck
 from trainmaster.settings import Settings
 
 

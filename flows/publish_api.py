@@ -6,8 +6,8 @@ Leaves a CloudFormation stack that answers, and says how it is asked; or, when a
 from prefect import flow
 
 from tasks.public_api import desire_api, plan_publishing, publish_stack, report_api, report_plan
-from trainmaster.endpoints.api_request import PublishRequest
-from trainmaster.endpoints.public_api import PlannedApi, PublishedApi
+from trainmaster.endpoints.api.request import PublishRequest
+from trainmaster.endpoints.api.stack import PlannedApi, PublishedApi
 from trainmaster.settings import Settings
 
 

@@ -7,7 +7,7 @@ from prefect import flow
 
 from tasks.jobs import require_all_tended
 from tasks.watching import measure_endpoints, report_versions
-from trainmaster.endpoints.metric_report import EndpointsReport, ReportEndpointsRequest
+from trainmaster.endpoints.watch.metric_report import EndpointsReport, ReportEndpointsRequest
 from trainmaster.settings import Settings
 
 

@@ -8,9 +8,9 @@ from prefect import flow
 from tasks.jobs import require_all_tended
 from tasks.watching import report_watch, watch_all_endpoints
 from tasks.workspace_watch import report_idle_workspaces, watch_all_workspaces
-from trainmaster.endpoints.watching import StopIdleRequest
+from trainmaster.endpoints.watch.watching import StopIdleRequest
 from trainmaster.settings import Settings
-from trainmaster.workspaces.watch_results import StopIdleReport
+from trainmaster.workspaces.watch.results import StopIdleReport
 
 
 @flow(name="stop-idle", flow_run_name="stop what is idle")

@@ -12,7 +12,7 @@ from tasks.cancelling import stop_jobs_of_cancelled
 from tasks.data import check_data, upload_data
 from tasks.endpoints import approve_endpoint
 from tasks.reports import summarise
-from trainmaster.endpoints.public_api import PlannedApi
+from trainmaster.endpoints.api.stack import PlannedApi
 from trainmaster.endpoints.request import EndpointRequest
 from trainmaster.endpoints.results import ServedModel
 from trainmaster.main_job import TrainAndServeRequest, TrainedAndServed

@@ -7,8 +7,8 @@ from prefect import flow
 
 from tasks.public_api import find_api, withdraw_stack
 from tasks.reports import summarise
-from trainmaster.endpoints.api_request import WithdrawRequest
-from trainmaster.endpoints.public_api import Withdrawal
+from trainmaster.endpoints.api.request import WithdrawRequest
+from trainmaster.endpoints.api.stack import Withdrawal
 from trainmaster.settings import Settings
 
 

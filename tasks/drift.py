@@ -13,11 +13,11 @@ from prefect.events import emit_event
 from tasks.aws import desk_of, step
 from tasks.jobs import in_region
 from trainmaster.datasets.showing.markdown import plain
-from trainmaster.endpoints import checking_drift
-from trainmaster.endpoints.drift import CheckDriftRequest, DriftCheck, DriftReport
 from trainmaster.endpoints.metering import regions_with_endpoints
-from trainmaster.endpoints.pictures import picture
-from trainmaster.endpoints.watching import PASSING
+from trainmaster.endpoints.watch import checking_drift
+from trainmaster.endpoints.watch.drift import CheckDriftRequest, DriftCheck, DriftReport
+from trainmaster.endpoints.watch.pictures import picture
+from trainmaster.endpoints.watch.watching import PASSING
 from trainmaster.settings import Settings
 
 DRIFTED = "trainmaster.drift"

@@ -18,12 +18,12 @@ from trainmaster.budget.prices import known_prices
 from trainmaster.endpoints import deployment, rehearsing, removing, rolling_back
 from trainmaster.endpoints.desired import ChosenModels
 from trainmaster.endpoints.metering import meter_endpoint
+from trainmaster.endpoints.models.smoke import SmokeTest
 from trainmaster.endpoints.plan import Desired, Plan
 from trainmaster.endpoints.rehearsing import rehearsal_of
 from trainmaster.endpoints.removing import Belongings
 from trainmaster.endpoints.request import EndpointChoices, EndpointRequest, RollbackRequest
 from trainmaster.endpoints.results import listed
-from trainmaster.endpoints.smoke import SmokeTest
 from trainmaster.errors import DeploymentFailedError
 from trainmaster.settings import Settings
 

@@ -10,11 +10,11 @@ from prefect.artifacts import create_markdown_artifact
 
 from tasks.aws import client, step
 from tasks.progress import Teller
-from trainmaster.endpoints import publishing
-from trainmaster.endpoints.api_plan import ApiStep, stack_name
-from trainmaster.endpoints.api_request import PublishRequest
-from trainmaster.endpoints.public_api import PlannedApi, PublishedApi, Withdrawal
-from trainmaster.endpoints.publishing import Publication
+from trainmaster.endpoints.api import publishing
+from trainmaster.endpoints.api.plan import ApiStep, stack_name
+from trainmaster.endpoints.api.publishing import Publication
+from trainmaster.endpoints.api.request import PublishRequest
+from trainmaster.endpoints.api.stack import PlannedApi, PublishedApi, Withdrawal
 from trainmaster.settings import Settings
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from prefect import get_run_logger
 
 from tasks.aws import client, step
-from trainmaster.endpoints.approving import ApprovalRequest, Decided, decide_on_version
-from trainmaster.endpoints.registering import register_job
-from trainmaster.endpoints.registry import Registered
+from trainmaster.endpoints.models.approving import ApprovalRequest, Decided, decide_on_version
+from trainmaster.endpoints.models.registering import register_job
+from trainmaster.endpoints.models.registry import Registered
 from trainmaster.errors import ModelRefusedError
 from trainmaster.settings import Settings
 

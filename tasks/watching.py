@@ -11,9 +11,9 @@ from prefect.events import emit_event
 from tasks.aws import desk_of, step
 from tasks.jobs import in_region
 from trainmaster.endpoints.metering import regions_with_endpoints
-from trainmaster.endpoints.metric_report import EndpointsReport, ReportEndpointsRequest, report_endpoints
-from trainmaster.endpoints.watch_results import Sweep, SweptEndpoint
-from trainmaster.endpoints.watching import PASSING, StopIdleRequest, watch_endpoints
+from trainmaster.endpoints.watch.metric_report import EndpointsReport, ReportEndpointsRequest, report_endpoints
+from trainmaster.endpoints.watch.results import Sweep, SweptEndpoint
+from trainmaster.endpoints.watch.watching import PASSING, StopIdleRequest, watch_endpoints
 from trainmaster.settings import Settings
 
 _WATCHED = UUID("5d2d8ad5-5b34-4a65-9f0c-4a5f6ad0b7c1")

@@ -12,10 +12,9 @@ from prefect.events import emit_event
 from tasks.aws import desk_of, step
 from tasks.budget import tell_exhausted, tell_standing
 from tasks.jobs import in_region
-from trainmaster.endpoints.watching import StopIdleRequest
+from trainmaster.endpoints.watch.watching import StopIdleRequest
 from trainmaster.settings import Settings
 from trainmaster.training.desk import Desk
-from trainmaster.workspaces.activity import PASSING
 from trainmaster.workspaces.metering import (
     UNEVENTFUL,
     WorkspaceHours,
@@ -23,8 +22,9 @@ from trainmaster.workspaces.metering import (
     regions_with_workspaces,
 )
 from trainmaster.workspaces.shared_files import meter_file_systems
-from trainmaster.workspaces.watch_results import SweptWorkspace, WorkspacesSweep
-from trainmaster.workspaces.watching import watch_workspaces
+from trainmaster.workspaces.watch.activity import PASSING
+from trainmaster.workspaces.watch.results import SweptWorkspace, WorkspacesSweep
+from trainmaster.workspaces.watch.watching import watch_workspaces
 
 _WATCHED = UUID("c3a1f1de-0a4f-4f3e-8f38-6a7f0b6b5b0e")
 

@@ -18,7 +18,7 @@ from trainmaster.settings import Settings
 from trainmaster.training.desk import Desk, open_desk
 from trainmaster.workspaces.rates import rates_of
 from trainmaster.workspaces.spec import Spec
-from trainmaster.workspaces.template import ServiceConfig, Template
+from trainmaster.workspaces.templates.template import ServiceConfig, Template
 from trainmaster.workspaces.workspace import Workspace, workspace_id_of
 
 ACCOUNT_ID, REGION = "123456789012", "us-east-1"

@@ -46,8 +46,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from trainmaster.training.causes import Cause
     from trainmaster.training.problems import Problem
-    from trainmaster.workspaces.policy import Violation
-    from trainmaster.workspaces.templates import FileProblem
+    from trainmaster.workspaces.policy.rules import Violation
+    from trainmaster.workspaces.templates.loading import FileProblem
 
 _NAMED = 8  # of the instance types a refusal lists
 _LISTED = 20  # of the jobs that could not be looked after

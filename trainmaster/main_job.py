@@ -6,8 +6,8 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from trainmaster.endpoints.api_request import PublishRequest
-from trainmaster.endpoints.public_api import PublishedApi
+from trainmaster.endpoints.api.request import PublishRequest
+from trainmaster.endpoints.api.stack import PublishedApi
 from trainmaster.endpoints.request import EndpointChoices
 from trainmaster.endpoints.results import ServedModel
 from trainmaster.training.outcome import TrainingOutcome

@@ -13,9 +13,9 @@ from uuid import uuid4
 from hosting import Hosting, archive
 
 from trainmaster.aws.polling import Patience
-from trainmaster.endpoints import public_api
-from trainmaster.endpoints.api_plan import DesiredApi, desired_api, plan_api, stack_name
-from trainmaster.endpoints.api_request import PublishRequest
+from trainmaster.endpoints.api import stack as public_api
+from trainmaster.endpoints.api.plan import DesiredApi, desired_api, plan_api, stack_name
+from trainmaster.endpoints.api.request import PublishRequest
 
 PATIENCE = Patience(0.1, 10, 60)
 ACCEPTED = {"sqft": (100.0, 20_000.0)}

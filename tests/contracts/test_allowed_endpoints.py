@@ -12,7 +12,7 @@ from model_deployer import Deployer
 
 from trainmaster.endpoints import deployment
 from trainmaster.endpoints.deploying import settle, tags_of
-from trainmaster.endpoints.stopping import take_away
+from trainmaster.endpoints.watch.stopping import take_away
 from trainmaster.errors import PolicyRefusedError
 
 POLICY = "default_role: small\nroles:\n  small:\n    instance_types: [ml.m5.large]\n    required_tags: [project]\n"

@@ -13,8 +13,8 @@ from botocore.exceptions import ClientError
 from embedded_aws import EmbeddedAws
 from predict_apis import PATIENCE, PredictApi
 
-from trainmaster.endpoints import public_api
-from trainmaster.endpoints.api_plan import DescribedApi, plan_api
+from trainmaster.endpoints.api import stack as public_api
+from trainmaster.endpoints.api.plan import DescribedApi, plan_api
 from trainmaster.endpoints.plan import ENDPOINT_TAG
 from trainmaster.errors import DeploymentFailedError, NameConflictError
 

@@ -10,8 +10,8 @@ from uuid import uuid4
 
 import pytest
 
-from trainmaster.endpoints.captured import CapturedRequest, captured_requests
-from trainmaster.endpoints.smoke import PROOF_ID
+from trainmaster.endpoints.models.smoke import PROOF_ID
+from trainmaster.endpoints.watch.captured import CapturedRequest, captured_requests
 
 NOW = datetime(2026, 11, 21, 12, 30, tzinfo=UTC)
 COLUMNS = ["bedrooms", "sqft"]

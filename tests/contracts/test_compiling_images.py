@@ -25,7 +25,7 @@ from trainmaster.workspaces.images.compiling import compile_image, planned_image
 from trainmaster.workspaces.images.current import image_of
 from trainmaster.workspaces.images.left import settle_left
 from trainmaster.workspaces.images.names import is_attached
-from trainmaster.workspaces.templates import find_template
+from trainmaster.workspaces.templates.loading import find_template
 
 FIRST = ["create repository", "create role", "create build project", "write Dockerfile", "build container image",
          "create image", "create image version", "create app image config"]  # fmt: skip

@@ -25,7 +25,7 @@ from trainmaster.endpoints.metering import meter_endpoint
 from trainmaster.endpoints.plan import CHALLENGER, VARIANT
 from trainmaster.endpoints.request import Scaling
 from trainmaster.endpoints.scaling import described_scaling
-from trainmaster.endpoints.stopping import take_away
+from trainmaster.endpoints.watch.stopping import take_away
 from trainmaster.errors import DeploymentFailedError, OverBudgetError, RefusedError, UnknownChoiceError
 
 HOURLY = Decimal("0.115")  # ml.m5.large, hosting, us-east-1

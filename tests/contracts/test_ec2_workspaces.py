@@ -20,9 +20,9 @@ from waiting import TRUST
 from trainmaster.aws.clients import Clients
 from trainmaster.errors import NameConflictError, NotConfiguredError, RefusedError, WorkspaceFailedError
 from trainmaster.training.desk import Desk
-from trainmaster.workspaces.ec2 import Ec2
 from trainmaster.workspaces.images.current import ami_name
 from trainmaster.workspaces.images.fingerprint import fingerprint_of
+from trainmaster.workspaces.machines.ec2 import Ec2
 from trainmaster.workspaces.machines.plan import PROFILE
 from trainmaster.workspaces.machines.profile import has_profile, make_profile
 from trainmaster.workspaces.spec import spec_of

@@ -12,8 +12,8 @@ from uuid import uuid4
 
 import pytest
 
-from trainmaster.endpoints import package as packages
-from trainmaster.endpoints.package import Example, inspect_model
+from trainmaster.endpoints.models import package as packages
+from trainmaster.endpoints.models.package import Example, inspect_model
 from trainmaster.errors import ModelRefusedError
 
 CARD = json.dumps({"model_version": "v1", "features": {"sqft": {"mean": 1800, "accepted": [100, 9000]}}})

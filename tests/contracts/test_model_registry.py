@@ -15,11 +15,11 @@ import pytest
 from botocore.exceptions import BotoCoreError, ClientError
 from trained_models import train_houses, unique_group
 
-from trainmaster.endpoints import lineage, registry
 from trainmaster.endpoints.deploying import tags_of
-from trainmaster.endpoints.package import inspect_model
+from trainmaster.endpoints.models import lineage, registry
+from trainmaster.endpoints.models.package import inspect_model
+from trainmaster.endpoints.models.registering import register_job, training_of
 from trainmaster.endpoints.plan import PACKAGE_TAG
-from trainmaster.endpoints.registering import register_job, training_of
 from trainmaster.errors import ModelRefusedError, NotApprovedError, RefusedError, UnknownChoiceError
 
 

@@ -17,11 +17,11 @@ from trained_models import train_houses, unique_group
 
 from trainmaster.budget.budgets import Payer
 from trainmaster.commands.endpoints_deploying import carry_out, planned
-from trainmaster.endpoints import lineage, registry
-from trainmaster.endpoints.approving import ApprovalRequest, decide_on_version
-from trainmaster.endpoints.package import inspect_model
+from trainmaster.endpoints.models import lineage, registry
+from trainmaster.endpoints.models.approving import ApprovalRequest, decide_on_version
+from trainmaster.endpoints.models.package import inspect_model
+from trainmaster.endpoints.models.registering import register_job, training_of
 from trainmaster.endpoints.plan import PACKAGE_TAG
-from trainmaster.endpoints.registering import register_job, training_of
 from trainmaster.endpoints.request import EndpointRequest
 from trainmaster.endpoints.results import ServedModel
 from trainmaster.endpoints.seen import seen_endpoints

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from predict_apis import PredictApi
 
-from trainmaster.endpoints.public_api import public_url
+from trainmaster.endpoints.api.stack import public_url
 
 
 @pytest.fixture(scope="module")

@@ -17,9 +17,9 @@ from hosting import Hosting
 
 from trainmaster.budget.budgets import ACCOUNT, Payer
 from trainmaster.budget.ledger import Ledger
-from trainmaster.endpoints.datapoints import Series, datapoints
 from trainmaster.endpoints.metering import meter_endpoints, see_hours
 from trainmaster.endpoints.plan import Desired
+from trainmaster.endpoints.watch.datapoints import Series, datapoints
 from trainmaster.training.desk import Desk
 
 MEMORY_GB = 2

@@ -16,7 +16,7 @@ from hosting import Hosting
 from trainmaster.aws.polling import Patience
 from trainmaster.budget.budgets import ACCOUNT, Payer
 from trainmaster.budget.metering import Meters
-from trainmaster.endpoints.api_plan import stack_name
+from trainmaster.endpoints.api.plan import stack_name
 from trainmaster.endpoints.metering import see_hours
 from trainmaster.endpoints.plan import ENDPOINT_TAG, PACKAGE_TAG, Desired
 from trainmaster.endpoints.teardown import TornDown, names_to_tear_down, teardown

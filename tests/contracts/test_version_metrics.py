@@ -21,8 +21,8 @@ from trainmaster.budget.ledger import Ledger
 from trainmaster.budget.metering import Metered, Meters
 from trainmaster.budget.stays import Stay, stays_of
 from trainmaster.endpoints.metering import endpoint_arn, meter_endpoint, see_hours
-from trainmaster.endpoints.metrics import alone, version_metrics
 from trainmaster.endpoints.plan import Desired
+from trainmaster.endpoints.watch.metrics import alone, version_metrics
 from trainmaster.training.desk import Desk
 
 HOURLY = Decimal("0.115")

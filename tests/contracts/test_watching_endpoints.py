@@ -21,8 +21,8 @@ from trainmaster.budget.budgets import Payer
 from trainmaster.budget.ledger import Ledger
 from trainmaster.endpoints.metering import see_hours
 from trainmaster.endpoints.plan import ENDPOINT_TAG, EXPIRES_TAG, IDLE_TAG, WHEN_OVER_TAG, Desired
-from trainmaster.endpoints.watch_results import SweptEndpoint
-from trainmaster.endpoints.watching import StopIdleRequest, watch_endpoints
+from trainmaster.endpoints.watch.results import SweptEndpoint
+from trainmaster.endpoints.watch.watching import StopIdleRequest, watch_endpoints
 from trainmaster.training.desk import Desk
 
 ANNA = UUID(int=1)

@@ -22,9 +22,8 @@ from ec2_workspaces import row as ec2_row
 from trainmaster.budget.budgets import ACCOUNT
 from trainmaster.budget.ledger import Ledger
 from trainmaster.budget.money import rounded
-from trainmaster.endpoints.watching import StopIdleRequest
+from trainmaster.endpoints.watch.watching import StopIdleRequest
 from trainmaster.training.desk import Desk
-from trainmaster.workspaces.activity import activities
 from trainmaster.workspaces.closing import close_workspace
 from trainmaster.workspaces.metering import meter_workspaces
 from trainmaster.workspaces.opening import open_workspace
@@ -32,8 +31,9 @@ from trainmaster.workspaces.request import CloseWorkspaceRequest, OpenWorkspaceR
 from trainmaster.workspaces.seeing import see_workspace
 from trainmaster.workspaces.services import kind_of
 from trainmaster.workspaces.shared_files import meter_file_systems
-from trainmaster.workspaces.watch_results import SweptWorkspace
-from trainmaster.workspaces.watching import watch_workspaces
+from trainmaster.workspaces.watch.activity import activities
+from trainmaster.workspaces.watch.results import SweptWorkspace
+from trainmaster.workspaces.watch.watching import watch_workspaces
 from trainmaster.workspaces.workspace import Workspace
 
 TEMPLATES = {

@@ -12,8 +12,8 @@ from pydantic import ValidationError
 from flows.approve_model import approve_model
 from flows.follow_jobs import follow_jobs
 from flows.train_model import train_model
-from trainmaster.endpoints import registry
-from trainmaster.endpoints.approving import ApprovalRequest
+from trainmaster.endpoints.models import registry
+from trainmaster.endpoints.models.approving import ApprovalRequest
 from trainmaster.errors import ModelRefusedError, NotApprovedError
 from trainmaster.training.outcome import TrainingOutcome
 from trainmaster.training.request import TrainingRequest

@@ -18,8 +18,8 @@ from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey
 from prefect.events.worker import EventsWorker
 
 from flows.check_drift import check_drift
-from trainmaster.endpoints.drift import CheckDriftRequest
 from trainmaster.endpoints.plan import ENDPOINT_TAG, VARIANT
+from trainmaster.endpoints.watch.drift import CheckDriftRequest
 from trainmaster.errors import JobsLeftError
 from trainmaster.training.image import sklearn_image_uri
 

@@ -15,8 +15,8 @@ from flows.stop_idle import stop_idle
 from trainmaster.budget.budgets import Payer
 from trainmaster.budget.ledger import Ledger, open_ledger
 from trainmaster.budget.metering import Metered, Meters
-from trainmaster.endpoints.drift import CheckDriftRequest
-from trainmaster.endpoints.watching import StopIdleRequest
+from trainmaster.endpoints.watch.drift import CheckDriftRequest
+from trainmaster.endpoints.watch.watching import StopIdleRequest
 from trainmaster.errors import JobsLeftError
 from trainmaster.settings import Settings
 from trainmaster.training.reconciling import ReconcileRequest

@@ -20,10 +20,10 @@ from flows.publish_api import publish_api
 from flows.remove_endpoint import remove_endpoint
 from flows.rollback_endpoint import rollback_endpoint
 from flows.withdraw_api import withdraw_api
-from trainmaster.endpoints.api_request import PublishRequest, WithdrawRequest
+from trainmaster.endpoints.api.publishing import key_of
+from trainmaster.endpoints.api.request import PublishRequest, WithdrawRequest
+from trainmaster.endpoints.api.stack import PlannedApi, PublishedApi
 from trainmaster.endpoints.plan import ENDPOINT_TAG
-from trainmaster.endpoints.public_api import PlannedApi, PublishedApi
-from trainmaster.endpoints.publishing import key_of
 from trainmaster.endpoints.request import EndpointRequest, RemovalRequest, RollbackRequest, Rollout
 from trainmaster.errors import ModelRefusedError, NameConflictError, UnknownChoiceError
 

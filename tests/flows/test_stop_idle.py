@@ -21,11 +21,11 @@ from flows.rollback_endpoint import rollback_endpoint
 from flows.stop_idle import stop_idle
 from trainmaster.budget.budgets import Budget
 from trainmaster.budget.ledger import open_ledger
-from trainmaster.endpoints.idle import WARNED_TAG
-from trainmaster.endpoints.metric_report import ReportEndpointsRequest
 from trainmaster.endpoints.plan import EXPIRES_TAG
 from trainmaster.endpoints.request import EndpointRequest, Lifetime, RemovalRequest, RollbackRequest
-from trainmaster.endpoints.watching import StopIdleRequest
+from trainmaster.endpoints.watch.idle import WARNED_TAG
+from trainmaster.endpoints.watch.metric_report import ReportEndpointsRequest
+from trainmaster.endpoints.watch.watching import StopIdleRequest
 from trainmaster.settings import Settings
 from trainmaster.training.reconciling import ReconcileRequest
 

@@ -19,7 +19,7 @@ from flows.reconcile import reconcile
 from flows.stop_idle import stop_idle
 from trainmaster.budget.budgets import Budget
 from trainmaster.budget.ledger import open_ledger
-from trainmaster.endpoints.watching import StopIdleRequest
+from trainmaster.endpoints.watch.watching import StopIdleRequest
 from trainmaster.settings import Settings
 from trainmaster.training.reconciling import ReconcileRequest
 from trainmaster.workspaces.request import CloseWorkspaceRequest, OpenWorkspaceRequest

@@ -28,7 +28,7 @@ from trainmaster.budget.ledger import Ledger, open_ledger
 from trainmaster.budget.metering import Metered, Meters
 from trainmaster.catalog.catalogue import open_catalogue
 from trainmaster.endpoints.plan import ENDPOINT_TAG, EXPIRES_TAG
-from trainmaster.endpoints.watching import StopIdleRequest
+from trainmaster.endpoints.watch.watching import StopIdleRequest
 from trainmaster.prefect_server import PrefectServer
 from trainmaster.settings import Settings
 from trainmaster.training.reconciling import ReconcileRequest

@@ -9,7 +9,7 @@ from uuid import UUID
 
 from trainmaster.workspaces.machines.parts import Group, Machine, Volume
 from trainmaster.workspaces.machines.plan import client_token, names_of
-from trainmaster.workspaces.template import Template
+from trainmaster.workspaces.templates.template import Template
 from trainmaster.workspaces.workspace import Workspace
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)

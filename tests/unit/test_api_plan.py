@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from trainmaster.endpoints.api_plan import (
+from trainmaster.endpoints.api.plan import (
     DescribedApi,
     DesiredApi,
     accepted_ranges,
@@ -17,7 +17,7 @@ from trainmaster.endpoints.api_plan import (
     plan_api,
     stack_name,
 )
-from trainmaster.endpoints.api_request import PublishRequest
+from trainmaster.endpoints.api.request import PublishRequest
 from trainmaster.errors import ModelRefusedError, NameConflictError, RefusedError
 
 ACCEPTED = {"sqft": (100.0, 20_000.0)}

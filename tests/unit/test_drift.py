@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from model.train import shares
-from trainmaster.endpoints.drift import (
+from trainmaster.endpoints.watch.drift import (
     Arrivals,
     CheckDriftRequest,
     DriftReport,
@@ -25,7 +25,7 @@ from trainmaster.endpoints.drift import (
     psi,
     trained_features,
 )
-from trainmaster.endpoints.pictures import bin_labels, picture
+from trainmaster.endpoints.watch.pictures import bin_labels, picture
 
 REQUEST = CheckDriftRequest()
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)

@@ -9,7 +9,7 @@ from unittest.mock import Mock
 import pytest
 from botocore.exceptions import ClientError
 
-from trainmaster.endpoints.package import inspect_model
+from trainmaster.endpoints.models.package import inspect_model
 from trainmaster.errors import ModelRefusedError
 
 URI = "s3://bucket/jobs/houses-1/output/model.tar.gz"

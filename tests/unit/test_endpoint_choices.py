@@ -12,7 +12,7 @@ from trainmaster.budget.prices import shipped_prices
 from trainmaster.embedded.sagemaker import wire
 from trainmaster.endpoints.alarms import alarm_names
 from trainmaster.endpoints.desired import ChosenModels, Place, approve_hosting, desired_endpoint
-from trainmaster.endpoints.package import ModelPackage
+from trainmaster.endpoints.models.package import ModelPackage
 from trainmaster.endpoints.plan import CHALLENGER, SHADOW, VARIANT, Described, Desired, plan_deployment
 from trainmaster.endpoints.request import EndpointRequest, Rollout, Scaling
 from trainmaster.endpoints.rollout import deployment_config

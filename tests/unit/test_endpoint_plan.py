@@ -9,12 +9,12 @@ from pydantic import ValidationError
 from trainmaster.budget.prices import shipped_prices
 from trainmaster.embedded.sagemaker import wire
 from trainmaster.endpoints.desired import ChosenModels, Place, desired_endpoint
-from trainmaster.endpoints.package import ModelPackage
+from trainmaster.endpoints.models.package import ModelPackage
+from trainmaster.endpoints.models.smoke import implausible, sample_inputs
 from trainmaster.endpoints.plan import Described, Desired, plan_deployment
 from trainmaster.endpoints.rehearsing import rehearsal_of
 from trainmaster.endpoints.request import EndpointRequest, Rollout
 from trainmaster.endpoints.rolling_back import require_affordable
-from trainmaster.endpoints.smoke import implausible, sample_inputs
 from trainmaster.errors import NameConflictError, OverBudgetError, RefusedError, UnknownPriceError
 
 REQUEST = EndpointRequest(model_uri="s3://bucket-1/model.tar.gz")

@@ -15,13 +15,13 @@ from trainmaster.budget.prices import shipped_prices
 from trainmaster.commands.endpoints_options import add_request_options, read_request
 from trainmaster.endpoints.allowed import asked_of, require_allowed
 from trainmaster.endpoints.desired import ChosenModels, Place, desired_endpoint
-from trainmaster.endpoints.package import ModelPackage
+from trainmaster.endpoints.models.package import ModelPackage
 from trainmaster.endpoints.plan import ENDPOINT_TAG, Described, Desired, lifetime_tags, plan_deployment
 from trainmaster.endpoints.request import EndpointRequest
 from trainmaster.errors import PolicyRefusedError
 from trainmaster.main_job import TrainAndServeRequest
 from trainmaster.training.request import TrainingChoices
-from trainmaster.workspaces.policy import Asked, Policy
+from trainmaster.workspaces.policy.rules import Asked, Policy
 
 MODEL = "s3://bucket-1/model.tar.gz"
 ANNA = Payer(UUID(int=1), "vision")

@@ -7,10 +7,10 @@ import pytest
 from botocore.exceptions import ClientError
 
 from trainmaster.aws.polling import Patience
+from trainmaster.endpoints.api.stack import PublishedApi, Withdrawal
 from trainmaster.endpoints.deploying import settle
-from trainmaster.endpoints.public_api import PublishedApi, Withdrawal
+from trainmaster.endpoints.models.smoke import SmokeTest
 from trainmaster.endpoints.results import ServedModel, listed
-from trainmaster.endpoints.smoke import SmokeTest
 
 HOUSE = {"bedrooms": 3.0, "bathrooms": 2.5, "sqft": 1863, "lot": 12_345_678.0}
 

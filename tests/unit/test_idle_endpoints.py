@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trainmaster.endpoints.idle import GRACE, REMIND, Calls, Policy, Reason, Warned, Watched, decide
+from trainmaster.endpoints.watch.idle import GRACE, REMIND, Calls, Policy, Reason, Warned, Watched, decide
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
 NOTICE = timedelta(minutes=30)

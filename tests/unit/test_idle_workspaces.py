@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trainmaster.endpoints.idle import REMIND, Warned
-from trainmaster.workspaces.idle import Watched, decide
+from trainmaster.endpoints.watch.idle import REMIND, Warned
+from trainmaster.workspaces.watch.idle import Watched, decide
 from trainmaster.workspaces.workspace import STATUSES, Status
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)

@@ -15,8 +15,8 @@ from trainmaster.workspaces.images.dockerfile import dockerfile, lint
 from trainmaster.workspaces.images.fingerprint import fingerprint_of
 from trainmaster.workspaces.images.machine_image import FAILED, MADE, build_script
 from trainmaster.workspaces.images.plan import Described, Place, Wanted, plan, role_policy
-from trainmaster.workspaces.pins import apt_name, base_fault, conda_name, pip_name
-from trainmaster.workspaces.template import Template
+from trainmaster.workspaces.templates.pins import apt_name, base_fault, conda_name, pip_name
+from trainmaster.workspaces.templates.template import Template
 
 PLACE = Place("123456789012", "us-east-1", "bucket", "arn:aws:iam::123456789012:role/execution", "trainmaster")
 BASE = "public.ecr.aws/sagemaker/sagemaker-distribution:3.4.2-cpu"

@@ -21,27 +21,12 @@ LINES = [
         (f"trainmaster/training/{part}.py", {"boto3", "botocore", "trainmaster.settings", "trainmaster.aws"})
         for part in ("request", "plan", "trainers", "problems", "configs", "hyperparameters", "limits", "secrets")
     ),
-    *(
-        (f"trainmaster/workspaces/{part}.py", {"boto3", "botocore", "trainmaster.settings", "trainmaster.aws"})
-        for part in (
-            "pins",
-            "images/dockerfile",
-            "images/fingerprint",
-            "images/machine_image",
-            "images/names",
-            "images/plan",
-        )
-    ),
-    *(
-        (f"trainmaster/workspaces/machines/{part}.py", {"boto3", "botocore", "trainmaster.settings", "trainmaster.aws"})
-        for part in ("access", "parts", "plan", "user_data", "wanted")
-    ),
     ("trainmaster/catalog", {"boto3", "botocore", "trainmaster.settings", "trainmaster.aws", "trainmaster.migration"}),
     ("trainmaster/endpoints/plan.py", {"boto3", "trainmaster.settings"}),
-    *((f"trainmaster/endpoints/api_{part}.py", {"boto3", "trainmaster.settings"}) for part in ("plan", "request")),
-    ("trainmaster/endpoints/model_code.py", {"boto3", "botocore", "trainmaster.settings", "trainmaster.aws"}),
+    *((f"trainmaster/endpoints/api/{part}.py", {"boto3", "trainmaster.settings"}) for part in ("plan", "request")),
+    ("trainmaster/endpoints/models/code.py", {"boto3", "botocore", "trainmaster.settings", "trainmaster.aws"}),
     ("trainmaster/endpoints/request.py", {"boto3", "botocore", "trainmaster.settings", "trainmaster.aws"}),
-    ("trainmaster/endpoints/idle.py", {"boto3", "botocore", "trainmaster.settings", "trainmaster.aws"}),
+    ("trainmaster/endpoints/watch/idle.py", {"boto3", "botocore", "trainmaster.settings", "trainmaster.aws"}),
     *(
         (
             f"trainmaster/migration/{part}.py",
@@ -52,24 +37,29 @@ LINES = [
     *(
         (f"trainmaster/workspaces/{part}.py", {"boto3", "botocore", "trainmaster.settings", "trainmaster.aws"})
         for part in (
-            "workspace",
-            "request",
-            "template",
-            "spec",
-            "tags",
-            "plan",
-            "policy",
-            "nearest",
+            "images/dockerfile",
+            "images/fingerprint",
+            "images/machine_image",
+            "images/names",
+            "images/plan",
             "lined_yaml",
-            "rates",
-            "idle",
-            "jupyter",
+            "machines/access",
+            "machines/parts",
             "machines/plan",
             "machines/user_data",
             "machines/wanted",
-            "images/plan",
-            "images/dockerfile",
-            "images/fingerprint",
+            "policy/nearest",
+            "policy/rules",
+            "rates",
+            "request",
+            "spec",
+            "studio/plan",
+            "tags",
+            "templates/pins",
+            "templates/template",
+            "watch/idle",
+            "watch/jupyter",
+            "workspace",
         )
     ),
     *(

@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 import pytest
 
 from trainmaster.errors import JupyterUnreachableError
-from trainmaster.workspaces.jupyter import last_used
+from trainmaster.workspaces.watch.jupyter import last_used
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
 SECRET = "of-nobodys-business"

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 import yaml
 
-from trainmaster.workspaces.domains import SharedHome
 from trainmaster.workspaces.machines.user_data import user_data
-from trainmaster.workspaces.template import Template
+from trainmaster.workspaces.studio.domains import SharedHome
+from trainmaster.workspaces.templates.template import Template
 
 HOME = SharedHome("fs-0123456789abcdef0", "/200007", 200007)
 

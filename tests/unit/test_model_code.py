@@ -7,7 +7,7 @@ from importlib.resources import files
 
 import pytest
 
-from trainmaster.endpoints.model_code import CONTAINER_PYTHON, problems_of
+from trainmaster.endpoints.models.code import CONTAINER_PYTHON, problems_of
 
 LOADS = "def model_fn(folder): return 0\n"
 

@@ -8,7 +8,7 @@ from uuid import UUID
 import pytest
 
 from trainmaster.errors import PolicyRefusedError
-from trainmaster.workspaces.policy import SERVICES, Asked, Policy, check
+from trainmaster.workspaces.policy.rules import SERVICES, Asked, Policy, check
 
 USER = UUID("1b3c5d7e-0000-4000-8000-000000000001")
 

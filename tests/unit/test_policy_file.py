@@ -8,10 +8,10 @@ import pytest
 from trainmaster.budget.prices import shipped_prices
 from trainmaster.errors import NotConfiguredError
 from trainmaster.settings import Settings
-from trainmaster.workspaces.policy import RULES, SERVICES, Asked, Policy, check
-from trainmaster.workspaces.policy_file import SHIPPED, load_policy, read_policy
+from trainmaster.workspaces.policy.file import SHIPPED, load_policy, read_policy
+from trainmaster.workspaces.policy.rules import RULES, SERVICES, Asked, Policy, check
 from trainmaster.workspaces.rates import rates_of
-from trainmaster.workspaces.templates import load_templates
+from trainmaster.workspaces.templates.loading import load_templates
 
 SHIPPED_TEMPLATES = load_templates(SHIPPED.parent / "workspaces")
 

@@ -11,7 +11,7 @@ from uuid import UUID
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from trainmaster.workspaces.policy import RULES, SERVICES, Asked, Policy, Rules, check
+from trainmaster.workspaces.policy.rules import RULES, SERVICES, Asked, Policy, Rules, check
 
 TYPES = [
     "ml.t3.medium",

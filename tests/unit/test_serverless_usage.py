@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trainmaster.budget.serverless import serverless_price
-from trainmaster.endpoints.usage import Span, Used, used
+from trainmaster.endpoints.watch.usage import Span, Used, used
 from trainmaster.errors import StorageUnavailableError
 
 BEGAN = datetime(2026, 11, 1, 12, 0, 17, tzinfo=UTC)

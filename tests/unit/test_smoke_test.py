@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from trainmaster.endpoints.package import Example, ModelPackage
-from trainmaster.endpoints.smoke import PROOF_ID, SmokeTest, implausible, smoke_test, tolerated
+from trainmaster.endpoints.models.package import Example, ModelPackage
+from trainmaster.endpoints.models.smoke import PROOF_ID, SmokeTest, implausible, smoke_test, tolerated
 from trainmaster.errors import DeploymentFailedError
 
 CARD = {

@@ -10,9 +10,9 @@ from uuid import UUID
 import pytest
 
 from trainmaster.errors import RefusedError
-from trainmaster.workspaces.domains import require_links
-from trainmaster.workspaces.plan import Described, Desired, desired, domain_request, plan, stands
 from trainmaster.workspaces.spec import spec_of
+from trainmaster.workspaces.studio.domains import require_links
+from trainmaster.workspaces.studio.plan import Described, Desired, desired, domain_request, plan, stands
 from trainmaster.workspaces.workspace import Workspace, workspace_id_of
 
 NOW = datetime(2026, 11, 22, tzinfo=UTC)

@@ -20,7 +20,7 @@ from trainmaster.training.checking import Bucket, Circumstances, Role, Room, Ver
 from trainmaster.training.problems import Problem
 from trainmaster.training.request import TrainingRequest
 from trainmaster.training.sizing import MemoryNeed
-from trainmaster.workspaces.policy import Policy
+from trainmaster.workspaces.policy.rules import Policy
 
 USER = UUID("7153111e-0000-4000-8000-000000000001")
 ROLE = "arn:aws:iam::123456789012:role/Trainer"

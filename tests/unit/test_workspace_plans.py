@@ -17,9 +17,9 @@ from trainmaster.workspaces.kinds import Step
 from trainmaster.workspaces.machines import plan as machines
 from trainmaster.workspaces.machines.parts import Group, Machine, Parts, Rule, Volume
 from trainmaster.workspaces.machines.plan import Wanted, drift_of, names_of, plan_delete, plan_open
-from trainmaster.workspaces.plan import Described, Desired, desired, domain_request, plan
 from trainmaster.workspaces.spec import Spec
-from trainmaster.workspaces.template import ServiceConfig, Template
+from trainmaster.workspaces.studio.plan import Described, Desired, desired, domain_request, plan
+from trainmaster.workspaces.templates.template import ServiceConfig, Template
 from trainmaster.workspaces.workspace import Workspace, workspace_id_of
 
 NOW = datetime(2026, 11, 22, tzinfo=UTC)

@@ -13,8 +13,8 @@ from trainmaster.errors import TemplatesRefusedError, UnknownChoiceError
 from trainmaster.settings import Settings
 from trainmaster.workspaces.images.dockerfile import dockerfile, lint
 from trainmaster.workspaces.rates import rates_of
-from trainmaster.workspaces.template import Template
-from trainmaster.workspaces.templates import find_template, load_templates, read_templates
+from trainmaster.workspaces.templates.loading import find_template, load_templates, read_templates
+from trainmaster.workspaces.templates.template import Template
 
 SHIPPED = load_templates(Settings().workspace_templates)
 STUDIO = """\

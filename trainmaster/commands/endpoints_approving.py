@@ -13,9 +13,9 @@ from trainmaster.commands.train_options import BadRequestError
 from trainmaster.commands.train_reporting import DONE, add_command, desk_in, note, say, say_json
 from trainmaster.commands.train_showing import table
 from trainmaster.datasets.showing.wording import printable
-from trainmaster.endpoints.approving import ApprovalRequest, decide_on_version
-from trainmaster.endpoints.lineage import Lineage, lineages
-from trainmaster.endpoints.registry import versions
+from trainmaster.endpoints.models.approving import ApprovalRequest, decide_on_version
+from trainmaster.endpoints.models.lineage import Lineage, lineages
+from trainmaster.endpoints.models.registry import versions
 from trainmaster.endpoints.seen import seen_endpoints
 from trainmaster.settings import Settings
 

@@ -13,7 +13,8 @@ from trainmaster.budget.money import shown
 from trainmaster.commands.train_following import StatusLine
 from trainmaster.commands.train_reporting import note
 from trainmaster.commands.train_showing import labelled
-from trainmaster.endpoints import deployment, publishing, rolling_back
+from trainmaster.endpoints import deployment, rolling_back
+from trainmaster.endpoints.api import publishing
 from trainmaster.endpoints.desired import ChosenModels
 from trainmaster.endpoints.metering import meter_endpoint
 from trainmaster.endpoints.plan import Desired, Plan

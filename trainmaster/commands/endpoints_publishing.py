@@ -6,9 +6,9 @@ import argparse
 from typing import TYPE_CHECKING
 
 from trainmaster.commands.train_reporting import DONE, add_command, desk_in, note, say, say_json
-from trainmaster.endpoints import publishing
-from trainmaster.endpoints.api_request import PublishRequest
-from trainmaster.endpoints.public_api import PlannedApi
+from trainmaster.endpoints.api import publishing
+from trainmaster.endpoints.api.request import PublishRequest
+from trainmaster.endpoints.api.stack import PlannedApi
 from trainmaster.settings import Settings
 
 if TYPE_CHECKING:

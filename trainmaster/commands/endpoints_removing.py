@@ -6,9 +6,9 @@ import argparse
 from typing import TYPE_CHECKING
 
 from trainmaster.commands.train_reporting import DONE, FAILED, add_command, desk_in, note, say, say_json
+from trainmaster.endpoints.api.stack import public_url
 from trainmaster.endpoints.deployment import patience_of
 from trainmaster.endpoints.metering import meter_endpoint
-from trainmaster.endpoints.public_api import public_url
 from trainmaster.endpoints.removing import belongings, remove
 from trainmaster.endpoints.teardown import names_to_tear_down, teardown
 from trainmaster.errors import UnknownChoiceError

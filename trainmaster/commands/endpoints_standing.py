@@ -12,10 +12,10 @@ from pydantic_core import to_jsonable_python
 from trainmaster.commands.endpoints_showing import facts_of_endpoint, listed, of_endpoint
 from trainmaster.commands.train_options import BadRequestError, read_object
 from trainmaster.commands.train_reporting import DONE, add_command, desk_in, note, say, say_json
-from trainmaster.endpoints.package import inspect_model
-from trainmaster.endpoints.public_api import public_url
+from trainmaster.endpoints.api.stack import public_url
+from trainmaster.endpoints.models.package import inspect_model
+from trainmaster.endpoints.models.smoke import invoke, sample_inputs
 from trainmaster.endpoints.seen import see_endpoint, seen_endpoints, versions_of
-from trainmaster.endpoints.smoke import invoke, sample_inputs
 from trainmaster.errors import RefusedError
 from trainmaster.settings import Settings
 from trainmaster.training.desk import Desk

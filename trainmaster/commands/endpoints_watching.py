@@ -17,11 +17,11 @@ from trainmaster.commands.train_options import BadRequestError
 from trainmaster.commands.train_reporting import DONE, FAILED, REFUSED, add_command, desk_in, note, say, say_json
 from trainmaster.commands.train_showing import table
 from trainmaster.datasets.showing.wording import printable
-from trainmaster.endpoints.checking_drift import captured_endpoints, check_drift
-from trainmaster.endpoints.drift import CheckDriftRequest, DriftReport
-from trainmaster.endpoints.metrics import LOOK_BACK, version_metrics
-from trainmaster.endpoints.pictures import picture
 from trainmaster.endpoints.seen import see_endpoint
+from trainmaster.endpoints.watch.checking_drift import captured_endpoints, check_drift
+from trainmaster.endpoints.watch.drift import CheckDriftRequest, DriftReport
+from trainmaster.endpoints.watch.metrics import LOOK_BACK, version_metrics
+from trainmaster.endpoints.watch.pictures import picture
 from trainmaster.errors import TrainmasterError
 from trainmaster.settings import Settings
 from trainmaster.training.desk import Desk

@@ -19,8 +19,8 @@ from trainmaster.budget.prices import SESSION, PriceList, Use, known_prices
 from trainmaster.commands.train_options import read_pair
 from trainmaster.commands.train_reporting import DONE, REFUSED, add_command, note, say, say_json
 from trainmaster.settings import Settings
-from trainmaster.workspaces.policy import RULES, SERVICES, Asked, Policy, Rules, Service, Violation, check
-from trainmaster.workspaces.policy_file import load_policy, policy_path
+from trainmaster.workspaces.policy.file import load_policy, policy_path
+from trainmaster.workspaces.policy.rules import RULES, SERVICES, Asked, Policy, Rules, Service, Violation, check
 
 if TYPE_CHECKING:
     Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]

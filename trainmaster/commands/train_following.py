@@ -22,7 +22,7 @@ from trainmaster.catalog.deployments import Deployment
 from trainmaster.commands.train_options import BadRequestError
 from trainmaster.commands.train_reporting import exit_code_of, note, say
 from trainmaster.datasets.showing.wording import printable
-from trainmaster.endpoints.registering import register_job
+from trainmaster.endpoints.models.registering import register_job
 from trainmaster.errors import TrainmasterError
 from trainmaster.training.desk import Desk
 from trainmaster.training.following import Cadence, Update, follow_training

@@ -14,8 +14,8 @@ from trainmaster.commands.train_reporting import DONE, REFUSED, add_command, des
 from trainmaster.commands.train_showing import labelled, table
 from trainmaster.datasets.showing.wording import counted
 from trainmaster.settings import Settings
-from trainmaster.workspaces.template import Template
-from trainmaster.workspaces.templates import Templates, find_template, read_templates
+from trainmaster.workspaces.templates.loading import Templates, find_template, read_templates
+from trainmaster.workspaces.templates.template import Template
 
 if TYPE_CHECKING:
     Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]

@@ -13,7 +13,7 @@ from trainmaster.commands.workspaces_standing import workspace_in
 from trainmaster.datasets.showing.wording import printable
 from trainmaster.settings import Settings
 from trainmaster.workspaces.closing import ClosedWorkspace, close_workspace
-from trainmaster.workspaces.studio_lab import NO_API
+from trainmaster.workspaces.studio.lab import NO_API
 
 if TYPE_CHECKING:
     Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]

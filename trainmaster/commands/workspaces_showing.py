@@ -14,7 +14,7 @@ from trainmaster.budget.budgets import Budget, Payer, Standing, month_name
 from trainmaster.budget.money import shown, shown_left
 from trainmaster.commands.train_showing import labelled, table
 from trainmaster.datasets.showing.wording import counted, printable
-from trainmaster.endpoints.idle import Warned
+from trainmaster.endpoints.watch.idle import Warned
 from trainmaster.workspaces.costs import Costs
 from trainmaster.workspaces.kinds import Seen, Step
 from trainmaster.workspaces.workspace import BILLABLE, ServiceType, Workspace

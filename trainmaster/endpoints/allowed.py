@@ -12,7 +12,7 @@ from trainmaster.endpoints.desired import hourly_cost
 from trainmaster.endpoints.plan import DATA_TAG, Desired
 from trainmaster.endpoints.request import EndpointChoices, Lifetime
 from trainmaster.errors import PolicyRefusedError
-from trainmaster.workspaces.policy import Asked, Policy, check
+from trainmaster.workspaces.policy.rules import Asked, Policy, check
 
 
 def require_allowed(policy: Policy, endpoint_name: str, asked: Asked) -> None:

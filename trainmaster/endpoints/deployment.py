@@ -17,9 +17,11 @@ from trainmaster.endpoints.applying import apply_plan
 from trainmaster.endpoints.deploying import note_proof, require_serving, settle
 from trainmaster.endpoints.described import describe_endpoint
 from trainmaster.endpoints.desired import ChosenModels, Place, approve_hosting, desired_endpoint
-from trainmaster.endpoints.lineage import version_of_artifact
 from trainmaster.endpoints.metering import reserve_hours, see_hours
-from trainmaster.endpoints.package import inspect_model
+from trainmaster.endpoints.models.lineage import version_of_artifact
+from trainmaster.endpoints.models.package import inspect_model
+from trainmaster.endpoints.models.registry import require_not_rejected, resolve
+from trainmaster.endpoints.models.smoke import SmokeTest, smoke_test
 from trainmaster.endpoints.plan import (
     AFTERWARDS,
     CHALLENGER,
@@ -31,16 +33,14 @@ from trainmaster.endpoints.plan import (
     variants_rate,
 )
 from trainmaster.endpoints.pruning import prune_versions
-from trainmaster.endpoints.registry import require_not_rejected, resolve
 from trainmaster.endpoints.removing import Belongings
 from trainmaster.endpoints.request import EndpointChoices, EndpointRequest
-from trainmaster.endpoints.smoke import SmokeTest, smoke_test
 from trainmaster.endpoints.undoing import undo_deployment
 from trainmaster.errors import DeploymentFailedError, UnknownPriceError
 from trainmaster.settings import Settings
 from trainmaster.training.desk import Desk
 from trainmaster.training.image import sklearn_image_uri
-from trainmaster.workspaces.policy_file import load_policy
+from trainmaster.workspaces.policy.file import load_policy
 
 OnStatus = Callable[[str], None]
 

@@ -13,7 +13,7 @@ from typing import Any
 from trainmaster.budget.money import rounded_up
 from trainmaster.budget.prices import PriceList
 from trainmaster.endpoints.alarms import desired_alarms
-from trainmaster.endpoints.package import ModelPackage
+from trainmaster.endpoints.models.package import ModelPackage
 from trainmaster.endpoints.plan import (
     CHALLENGER,
     DATA_TAG,

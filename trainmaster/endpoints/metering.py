@@ -19,7 +19,7 @@ from trainmaster.budget.serverless import serverless_price
 from trainmaster.endpoints.deploying import Found, find_config, find_endpoint, tags_of
 from trainmaster.endpoints.plan import SETTLING, Desired
 from trainmaster.endpoints.rates import memory_in, most_hourly, running, running_hourly
-from trainmaster.endpoints.usage import LATE, Used, used
+from trainmaster.endpoints.watch.usage import LATE, Used, used
 from trainmaster.errors import NotConfiguredError, TrainmasterError, UnknownPriceError
 from trainmaster.training.desk import Desk
 

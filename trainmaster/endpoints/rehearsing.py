@@ -25,9 +25,9 @@ from trainmaster.endpoints.deployment import OnStatus, ask, patience_of
 from trainmaster.endpoints.described import describe_endpoint
 from trainmaster.endpoints.desired import ChosenModels
 from trainmaster.endpoints.metering import meter_endpoint, reserve_hours, see_hours
+from trainmaster.endpoints.models.smoke import SmokeTest
 from trainmaster.endpoints.plan import REHEARSAL_SUFFIX, Desired, Kind, Step, plan_deployment
 from trainmaster.endpoints.request import Lifetime, Rollout
-from trainmaster.endpoints.smoke import SmokeTest
 from trainmaster.endpoints.turns import Turn
 from trainmaster.errors import WaitTimedOutError
 from trainmaster.training.desk import Desk

@@ -8,10 +8,10 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-from trainmaster.endpoints.package import ModelPackage
+from trainmaster.endpoints.models.package import ModelPackage
+from trainmaster.endpoints.models.smoke import SmokeTest
 from trainmaster.endpoints.plan import Desired, Plan, Step
 from trainmaster.endpoints.removing import Belongings
-from trainmaster.endpoints.smoke import SmokeTest
 
 
 def listed(values: Mapping[str, Any]) -> str:

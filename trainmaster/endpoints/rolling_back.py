@@ -12,7 +12,8 @@ from trainmaster.endpoints.allowed import asked_again, require_allowed
 from trainmaster.endpoints.deploying import find_config, find_model, settle, tags_of
 from trainmaster.endpoints.deployment import patience_of
 from trainmaster.endpoints.desired import ChosenModels
-from trainmaster.endpoints.package import inspect_model
+from trainmaster.endpoints.models.package import inspect_model
+from trainmaster.endpoints.models.registry import describe_arn, require_not_rejected
 from trainmaster.endpoints.plan import (
     CHALLENGER,
     ENDPOINT_TAG,
@@ -26,13 +27,12 @@ from trainmaster.endpoints.plan import (
     Desired,
     variants_rate,
 )
-from trainmaster.endpoints.registry import describe_arn, require_not_rejected
 from trainmaster.endpoints.request import OURS, Lifetime, RollbackRequest, Scaling
 from trainmaster.endpoints.scaling import tagged_scaling
 from trainmaster.endpoints.seen import LONG_AGO, Version, versions_of
 from trainmaster.errors import OverBudgetError, RefusedError, UnknownChoiceError, UnknownPriceError
 from trainmaster.training.desk import Desk
-from trainmaster.workspaces.policy_file import load_policy
+from trainmaster.workspaces.policy.file import load_policy
 
 
 def plan_rollback(endpoint_name: str, serving: str, versions: Sequence[Version], wanted: str = "") -> Version:

@@ -11,11 +11,11 @@ from botocore.exceptions import BotoCoreError, ClientError
 from pydantic import BaseModel, ConfigDict
 
 from trainmaster.aws.polling import Patience
+from trainmaster.endpoints.api.stack import Withdrawal, find_api, withdraw_api
 from trainmaster.endpoints.deploying import find_config, find_model, tags_of
 from trainmaster.endpoints.desired import CAPTURED
 from trainmaster.endpoints.metering import meter_endpoint
 from trainmaster.endpoints.plan import ENDPOINT_TAG, PACKAGE_TAG
-from trainmaster.endpoints.public_api import Withdrawal, find_api, withdraw_api
 from trainmaster.endpoints.removing import Belongings, belongings, model_names, remove
 from trainmaster.errors import TrainmasterError
 from trainmaster.training.desk import Desk

@@ -9,7 +9,7 @@ from trainmaster.budget.approval import training_rate
 from trainmaster.budget.prices import PriceList
 from trainmaster.training.problems import Problem
 from trainmaster.training.request import TrainingRequest
-from trainmaster.workspaces.policy import Asked, Policy, check
+from trainmaster.workspaces.policy.rules import Asked, Policy, check
 
 
 def policy_problems(

@@ -22,7 +22,7 @@ from trainmaster.training.allowed import policy_problems
 from trainmaster.training.problems import Problem
 from trainmaster.training.request import TrainingRequest
 from trainmaster.training.sizing import MemoryNeed, can_hold, gpu_memory_gb
-from trainmaster.workspaces.policy import Policy
+from trainmaster.workspaces.policy.rules import Policy
 
 LONG_SECONDS = 3600
 """A spot job that may run for longer has to keep checkpoints, or an interruption costs more than spot saves."""

@@ -19,7 +19,7 @@ from trainmaster.training.checking import Bucket, Circumstances, Role, Room, Ver
 from trainmaster.training.desk import Desk
 from trainmaster.training.request import TrainingRequest
 from trainmaster.training.sizing import MemoryNeed
-from trainmaster.workspaces.policy_file import load_policy
+from trainmaster.workspaces.policy.file import load_policy
 
 _ROLE_ARN = re.compile(r"arn:aws[a-z-]*:iam::\d{12}:role/[\w+=,.@/-]+")
 _TRUSTED = "sagemaker.amazonaws.com"

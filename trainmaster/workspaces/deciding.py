@@ -16,14 +16,14 @@ from trainmaster.budget.prices import Use
 from trainmaster.errors import NameConflictError, OverBudgetError, PolicyRefusedError, RefusedError, UnknownChoiceError
 from trainmaster.training.desk import Desk
 from trainmaster.workspaces.machines.wanted import reached_from
-from trainmaster.workspaces.policy import Asked, Violation, check
-from trainmaster.workspaces.policy_file import load_policy
+from trainmaster.workspaces.policy.file import load_policy
+from trainmaster.workspaces.policy.rules import Asked, Violation, check
 from trainmaster.workspaces.rates import rates_of
 from trainmaster.workspaces.request import OpenWorkspaceRequest
 from trainmaster.workspaces.spec import Spec, spec_of
 from trainmaster.workspaces.tags import RESERVED_PREFIXES
-from trainmaster.workspaces.template import Template
-from trainmaster.workspaces.templates import find_template
+from trainmaster.workspaces.templates.loading import find_template
+from trainmaster.workspaces.templates.template import Template
 from trainmaster.workspaces.workspace import ServiceType, Workspace, workspace_id_of
 
 _MACHINES: Mapping[ServiceType, Use] = {"ec2": "ec2", "sagemaker_studio": "studio"}

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 
 from trainmaster.budget.prices import SESSION, PriceList, Use
-from trainmaster.workspaces.template import Template
+from trainmaster.workspaces.templates.template import Template
 from trainmaster.workspaces.workspace import ServiceType, Workspace
 
 FREE = Decimal(0)

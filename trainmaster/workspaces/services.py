@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from trainmaster.workspaces.canvas import Canvas
-from trainmaster.workspaces.ec2 import Ec2
 from trainmaster.workspaces.kinds import Kind
-from trainmaster.workspaces.studio import Studio
-from trainmaster.workspaces.studio_lab import StudioLab
+from trainmaster.workspaces.machines.ec2 import Ec2
+from trainmaster.workspaces.studio.canvas import Canvas
+from trainmaster.workspaces.studio.lab import StudioLab
+from trainmaster.workspaces.studio.space import Studio
 from trainmaster.workspaces.workspace import ServiceType
 
 KINDS: Mapping[ServiceType, Kind] = {

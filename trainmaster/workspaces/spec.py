@@ -7,7 +7,7 @@ from typing import Annotated
 from pydantic import Field
 
 from trainmaster.budget.money import Dollars
-from trainmaster.workspaces.template import Part, Template
+from trainmaster.workspaces.templates.template import Part, Template
 from trainmaster.workspaces.workspace import Workspace
 
 

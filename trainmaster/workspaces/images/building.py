@@ -17,7 +17,6 @@ from trainmaster.budget.budgets import Payer
 from trainmaster.budget.prices import BUILDER
 from trainmaster.errors import ImageFailedError, WaitTimedOutError
 from trainmaster.training.desk import Desk
-from trainmaster.workspaces.domains import domain_named
 from trainmaster.workspaces.images.current import attach, described_version
 from trainmaster.workspaces.images.paying import Cost, reserved, settled
 from trainmaster.workspaces.images.plan import (
@@ -34,8 +33,9 @@ from trainmaster.workspaces.images.plan import (
     role_request,
 )
 from trainmaster.workspaces.kinds import Step
-from trainmaster.workspaces.plan import Found
-from trainmaster.workspaces.template import Template
+from trainmaster.workspaces.studio.domains import domain_named
+from trainmaster.workspaces.studio.plan import Found
+from trainmaster.workspaces.templates.template import Template
 
 _GONE = {
     "RepositoryNotFoundException", "ImageNotFoundException", "NoSuchEntity", "ResourceNotFound", "ResourceNotFoundException",

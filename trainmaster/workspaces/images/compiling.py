@@ -16,8 +16,8 @@ from trainmaster.workspaces.images.paying import Cost
 from trainmaster.workspaces.images.plan import plan
 from trainmaster.workspaces.images.request import CompileImageRequest
 from trainmaster.workspaces.kinds import Step
-from trainmaster.workspaces.template import Template
-from trainmaster.workspaces.templates import find_template
+from trainmaster.workspaces.templates.loading import find_template
+from trainmaster.workspaces.templates.template import Template
 
 _BUILDS = {("build", "container image"), ("launch", "builder")}
 """Steps that cost something."""

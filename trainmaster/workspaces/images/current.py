@@ -13,8 +13,8 @@ from trainmaster.errors import RefusedError
 from trainmaster.training.desk import Desk
 from trainmaster.workspaces.images.fingerprint import fingerprint_of
 from trainmaster.workspaces.images.names import SETTINGS, ami_name, attached_images, image_name, is_attached
-from trainmaster.workspaces.studio_parts import Part, found, settled
-from trainmaster.workspaces.template import Template
+from trainmaster.workspaces.studio.parts import Part, found, settled
+from trainmaster.workspaces.templates.template import Template
 
 _TRIES = 5  # to keep one image attached to a domain that others change
 _ABSENT = {"ResourceNotFound", "ResourceNotFoundException"}

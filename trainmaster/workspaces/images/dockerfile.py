@@ -7,8 +7,8 @@ import re
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 
-from trainmaster.workspaces.pins import base_fault
-from trainmaster.workspaces.template import Image, Template
+from trainmaster.workspaces.templates.pins import base_fault
+from trainmaster.workspaces.templates.template import Image, Template
 
 UID, GID = 1000, 100
 """Of people in Studio: https://docs.aws.amazon.com/sagemaker/latest/dg/studio-updated-byoi-specs.html"""

@@ -7,7 +7,7 @@ import json
 
 from trainmaster.workspaces.images.dockerfile import dockerfile
 from trainmaster.workspaces.images.machine_image import build_script
-from trainmaster.workspaces.template import Template
+from trainmaster.workspaces.templates.template import Template
 
 _LENGTH = 16
 

@@ -25,9 +25,9 @@ from trainmaster.workspaces.images.names import ami_name, image_name
 from trainmaster.workspaces.images.paying import Cost, reserved, settled
 from trainmaster.workspaces.images.plan import IMAGE_FINGERPRINT_TAG
 from trainmaster.workspaces.kinds import Step
-from trainmaster.workspaces.plan import Found
+from trainmaster.workspaces.studio.plan import Found
 from trainmaster.workspaces.tags import TEMPLATE_TAG, listed_tags, tag_list
-from trainmaster.workspaces.template import Template
+from trainmaster.workspaces.templates.template import Template
 
 MACHINE, DISK_GB = "m5.large", 20
 RESERVATION_TAG = "trainmaster:reservation"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterator, Sequence
 
-from trainmaster.workspaces.template import Template
+from trainmaster.workspaces.templates.template import Template
 
 MADE = "trainmaster-image-made"
 """On the machine's console once all is installed."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from trainmaster.workspaces.template import Template
+from trainmaster.workspaces.templates.template import Template
 
 _PREFIX = "trainmaster"
 SETTINGS: Mapping[str, str] = {"JupyterLab": "JupyterLabAppSettings", "CodeEditor": "CodeEditorAppSettings"}

@@ -12,9 +12,9 @@ from trainmaster.workspaces.images.dockerfile import GID, UID, dockerfile
 from trainmaster.workspaces.images.fingerprint import fingerprint_of
 from trainmaster.workspaces.images.names import image_name, is_attached
 from trainmaster.workspaces.kinds import Step
-from trainmaster.workspaces.plan import Found
+from trainmaster.workspaces.studio.plan import Found
 from trainmaster.workspaces.tags import TEMPLATE_TAG, tag_list
-from trainmaster.workspaces.template import Template
+from trainmaster.workspaces.templates.template import Template
 
 BUILDER_ROLE = "trainmaster-image-builder"
 REPOSITORIES = "trainmaster-workspaces"

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from trainmaster.budget.budgets import TEAM_PATTERN, Payer
 from trainmaster.workspaces.request import Owner
-from trainmaster.workspaces.template import LONGEST_NAME, NAME_PATTERN
+from trainmaster.workspaces.templates.template import LONGEST_NAME, NAME_PATTERN
 
 
 class CompileImageRequest(BaseModel):

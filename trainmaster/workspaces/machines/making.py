@@ -11,7 +11,6 @@ from botocore.exceptions import ClientError
 from trainmaster.aws.failures import code_of
 from trainmaster.errors import NotConfiguredError, WorkspaceFailedError
 from trainmaster.training.desk import Desk
-from trainmaster.workspaces.domains import SharedHome, domain_name, shared_home
 from trainmaster.workspaces.kinds import Step
 from trainmaster.workspaces.machines.image import Ami, ami_of
 from trainmaster.workspaces.machines.network import network_of
@@ -21,6 +20,7 @@ from trainmaster.workspaces.machines.profile import has_profile, make_profile
 from trainmaster.workspaces.machines.user_data import user_data
 from trainmaster.workspaces.machines.wanted import wanted
 from trainmaster.workspaces.spec import spec_of
+from trainmaster.workspaces.studio.domains import SharedHome, domain_name, shared_home
 from trainmaster.workspaces.tags import tag_list
 from trainmaster.workspaces.workspace import Workspace
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from trainmaster.errors import NotConfiguredError
 from trainmaster.training.desk import Desk
-from trainmaster.workspaces.template import Template
+from trainmaster.workspaces.templates.template import Template
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,8 @@ import json
 from textwrap import dedent
 from typing import Any
 
-from trainmaster.workspaces.domains import SharedHome
-from trainmaster.workspaces.template import Template
+from trainmaster.workspaces.studio.domains import SharedHome
+from trainmaster.workspaces.templates.template import Template
 
 USER = "sagemaker-user"
 """Who people are on it: named as in Studio, with the same home, so that what names a path works in both."""

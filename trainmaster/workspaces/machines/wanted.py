@@ -9,7 +9,7 @@ from trainmaster.workspaces.machines.parts import Rule
 from trainmaster.workspaces.machines.plan import Wanted
 from trainmaster.workspaces.machines.user_data import DCV_PORT
 from trainmaster.workspaces.spec import spec_of
-from trainmaster.workspaces.template import Template
+from trainmaster.workspaces.templates.template import Template
 from trainmaster.workspaces.workspace import Workspace
 
 SSH_PORT = 22

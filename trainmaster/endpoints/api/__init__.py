@@ -1,0 +1,1 @@
+"""The public API of an endpoint: `POST /predict` by CloudFormation, planned, published and withdrawn."""

@@ -1,0 +1,1 @@
+"""Studio, Canvas and Studio Lab: domains, profiles, spaces and apps, planned and made."""
