@@ -16,6 +16,7 @@ from trainmaster.commands.workspaces_options import add_name
 from trainmaster.commands.workspaces_standing import workspace_in
 from trainmaster.settings import Settings
 from trainmaster.workspaces.kinds import Access
+from trainmaster.workspaces.seeing import require_here
 from trainmaster.workspaces.services import kind_of
 
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ def add_commands(commands: Subparsers) -> None:
 def _run(args: argparse.Namespace, settings: Settings) -> int:
     opens = not (args.print_url or args.carry_out)
     with workspace_in(args, settings) as (desk, workspace):
+        require_here(desk, workspace)
         if opens and workspace.connection_type == "web":
             _require_browser(args.name)
         access = kind_of(workspace.service_type).access(desk, workspace)

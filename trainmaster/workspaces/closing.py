@@ -14,7 +14,7 @@ from trainmaster.training.desk import Desk
 from trainmaster.workspaces import metering
 from trainmaster.workspaces.kinds import Seen, Step
 from trainmaster.workspaces.request import CloseWorkspaceRequest
-from trainmaster.workspaces.seeing import see_workspace
+from trainmaster.workspaces.seeing import require_here, see_workspace
 from trainmaster.workspaces.services import kind_of
 from trainmaster.workspaces.workspace import BILLABLE, Workspace
 
@@ -37,8 +37,10 @@ class ClosedWorkspace:
 
 
 def close_workspace(desk: Desk, request: CloseWorkspaceRequest) -> ClosedWorkspace:
-    """As the request says; what is closed already stays so. Raises UnknownChoiceError where there is no such workspace."""
+    """As the request says; what is closed already stays so. Raises UnknownChoiceError where there is no such workspace, RefusedError
+    for one of another account or region."""
     workspace = desk.catalogue.workspaces.get(request.owner(desk.settings.user_id), request.name)
+    require_here(desk, workspace)
     seen = see_workspace(desk, workspace)
     steps = tuple(_deletions(workspace, seen) if request.action == "delete" else _stops(workspace, seen))
     if request.only_says:

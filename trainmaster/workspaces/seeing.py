@@ -11,6 +11,7 @@ from uuid import UUID
 from botocore.exceptions import BotoCoreError, ClientError
 from pydantic import ValidationError
 
+from trainmaster.errors import RefusedError
 from trainmaster.training.desk import Desk
 from trainmaster.workspaces.kinds import Seen
 from trainmaster.workspaces.services import kind_of
@@ -39,6 +40,15 @@ def see_workspaces(desk: Desk, workspaces: Sequence[Workspace]) -> Mapping[UUID,
 def see_workspace(desk: Desk, workspace: Workspace) -> Seen:
     """One of them."""
     return see_workspaces(desk, [workspace])[workspace.id]
+
+
+def require_here(desk: Desk, workspace: Workspace) -> None:
+    """It is in the desk's account and region: elsewhere nothing of it would be found, and it would pass for gone. Raises RefusedError."""
+    if (workspace.account, workspace.region) != (desk.account, desk.settings.region):
+        raise RefusedError(
+            f"Workspace {workspace.name} is in AWS account {workspace.account}, {workspace.region}; this is {desk.account},"
+            f" {desk.settings.region}. Nothing was done: ask again with that account's AWS_PROFILE and TRAINMASTER_EXECUTION_ROLE_ARN."
+        )
 
 
 def _looked(desk: Desk, service: ServiceType, workspaces: Sequence[Workspace]) -> Mapping[UUID, Seen]:
