@@ -48,6 +48,13 @@ class LeftImage:
         }
 
 
+def regions_with_images(desk: Desk) -> list[str]:
+    """Where anything is still reserved for an image, in the desk's account."""
+    resources = [one.charge.resource for one in desk.ledger.open_reservations()]
+    images = (one for one in resources if f":{desk.account}{_BUILDS}" in one or f":{desk.account}{_MACHINES}" in one)
+    return sorted({arn.split(":")[3] for arn in images})
+
+
 def settle_left(desk: Desk) -> Iterator[LeftImage]:
     """Every open reservation for an image in the desk's account and region whose build or machine is over. Safe to repeat and to race.
 

@@ -33,13 +33,18 @@ class Cost:
 
 
 def reserved(desk: Desk, key: str, resource: str, cost: Cost, payer: Payer) -> Reservation:
-    """For one attempt at it: the one that is open, else the next. Raises OverBudgetError."""
+    """For one attempt at it: the one of this resource that is open, else the next. Raises OverBudgetError."""
     number = 1
-    while (known := desk.ledger.find(f"{key}-{number}")) is not None and not known.is_open:
+    while (known := desk.ledger.find(f"{key}-{number}")) is not None and not _pays_for(known, resource):
         number += 1
     if known is not None:
         return known
     return desk.ledger.reserve(Charge(f"{key}-{number}", cost.worst, cost.hourly, resource, payer))
+
+
+def _pays_for(known: Reservation, resource: str) -> bool:
+    """The same image may be made in another region at the same time, which is paid for by itself."""
+    return known.is_open and known.charge.resource == resource
 
 
 def settled(desk: Desk, key: str, bill: Callable[[], Decimal]) -> None:
