@@ -21,17 +21,20 @@ from ec2_workspaces import row as ec2_row
 
 from trainmaster.budget.budgets import ACCOUNT
 from trainmaster.budget.ledger import Ledger
+from trainmaster.budget.metering import Meters
 from trainmaster.budget.money import rounded
 from trainmaster.endpoints.watch.watching import StopIdleRequest
+from trainmaster.errors import OverBudgetError
 from trainmaster.training.desk import Desk
 from trainmaster.workspaces.closing import close_workspace
 from trainmaster.workspaces.metering import meter_workspaces
-from trainmaster.workspaces.opening import open_workspace
+from trainmaster.workspaces.opening import open_workspace, start_workspace
 from trainmaster.workspaces.request import CloseWorkspaceRequest, OpenWorkspaceRequest
 from trainmaster.workspaces.seeing import see_workspace
 from trainmaster.workspaces.services import kind_of
 from trainmaster.workspaces.shared_files import meter_file_systems
-from trainmaster.workspaces.watch.activity import activities
+from trainmaster.workspaces.watch import watching
+from trainmaster.workspaces.watch.activity import Activity, activities
 from trainmaster.workspaces.watch.results import SweptWorkspace
 from trainmaster.workspaces.watch.watching import watch_workspaces
 from trainmaster.workspaces.workspace import Workspace
@@ -263,6 +266,55 @@ def test_reconciling_counts_what_runs_and_ends_what_was_deleted_by_others(desk: 
     assert {(one.part, one.finding) for one in ended} == {("machine", "ended"), ("storage", "ended")}
     assert ended[0].row()["job"].startswith("workspace editor")
     assert json.dumps([one.row() for one in ended])
+
+
+def test_one_that_others_stopped_is_billed_until_then_and_not_started_again_on_the_hours_it_had(
+    desk: Desk, clock: Still, user_id: UUID
+) -> None:
+    ours = opened(desk, "editor")
+    kind_of("sagemaker_studio").stop(desk, ours)  # as AWS does with what is idle, and nobody has reconciled since
+    clock.pass_(hours=1)
+    desk.ledger.set_limit(user(user_id), Decimal("0.2"), set_by="a test")
+    with pytest.raises(OverBudgetError):
+        start_workspace(desk, user_id, "editor")
+    with pytest.raises(OverBudgetError):
+        opened(desk, "editor")
+    assert see_workspace(desk, ours).status == "stopped"
+    assert {meter.part for meter in Meters(desk.ledger).running(ours.resource)} == {"storage"}
+
+
+def test_who_stops_theirs_while_others_are_looked_after_pays_for_no_more_of_it(
+    desk: Desk, clock: Still, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ours = opened(desk, "editor")
+
+    def asked(*given: Any) -> Any:
+        """Which takes as long as the slowest of them answers."""
+        close_workspace(desk, CloseWorkspaceRequest(name="editor"))
+        clock.pass_(minutes=20)
+        return activities(*given)
+
+    monkeypatch.setattr(watching, "activities", asked)
+    assert swept(desk, "editor").act == "leave"
+    assert {meter.part for meter in Meters(desk.ledger).running(ours.resource)} == {"storage"}
+
+
+def test_what_its_owner_keeps_while_others_are_looked_after_is_not_stopped(
+    desk: Desk, clock: Still, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ours = opened(desk, "notes")
+    idle_since = clock.moment
+    monkeypatch.setattr(watching, "activities", lambda *_: {ours.id: Activity(idle_since)})
+    clock.pass_(hours=2)
+    assert swept(desk, "notes").act == "warn"
+
+    def asked(*_: Any) -> Any:
+        opened(desk, "notes", keep_until=clock.moment + timedelta(hours=5))
+        return {ours.id: Activity(idle_since)}
+
+    monkeypatch.setattr(watching, "activities", asked)
+    assert swept(desk, "notes", notice_minutes=0).act == "leave"
+    assert see_workspace(desk, ours).status == "running"
 
 
 def test_files_that_are_shared_are_paid_by_the_whole_lab_for_as_long_as_they_are_there(

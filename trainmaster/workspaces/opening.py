@@ -75,7 +75,8 @@ def open_workspace(desk: Desk, request: OpenWorkspaceRequest) -> OpenedWorkspace
     """
     decision = decide(desk, request)
     wanted = decision.approved()
-    _require_openable(decision, _seen_as_it_is(desk, decision))
+    seen = _seen_as_it_is(desk, decision)
+    _require_openable(decision, seen)
     steps = kind_of(wanted.service_type).plan_open(desk, wanted)  # what this refuses leaves no row
     row = desk.catalogue.workspaces.begin(wanted)
     if decision.found is None and (row.instance_type, row.volume_gb) != (wanted.instance_type, wanted.volume_gb):
@@ -83,7 +84,7 @@ def open_workspace(desk: Desk, request: OpenWorkspaceRequest) -> OpenedWorkspace
             f"Somebody opens workspace {row.name} at this moment, on {row.instance_type} with {row.volume_gb} GB instead of"
             f" {wanted.instance_type} with {wanted.volume_gb} GB. Choose another name, or ask again."
         )
-    return _bring_up(desk, decision, row, steps)
+    return _bring_up(desk, decision, row, steps, seen)
 
 
 def start_workspace(desk: Desk, user_id: UUID | None, name: str, *, instance_type: str = "") -> OpenedWorkspace:
@@ -100,12 +101,16 @@ def start_workspace(desk: Desk, user_id: UUID | None, name: str, *, instance_typ
         stop_workspace(desk, found)
         seen, steps = see_workspace(desk, found), [_stop_of(found), *kind.plan_open(desk, wanted)]
     _require_openable(decision, seen)
-    return _bring_up(desk, decision, found, steps)
+    return _bring_up(desk, decision, found, steps, seen)
 
 
-def _bring_up(desk: Desk, decision: Decision, row: Workspace, steps: list[Step]) -> OpenedWorkspace:
+def _bring_up(desk: Desk, decision: Decision, row: Workspace, steps: list[Step], seen: Seen | None) -> OpenedWorkspace:
     """From the row that is there: reserved, made, seen and counted."""
     rows = desk.catalogue.workspaces
+    if decision.found and seen and seen.status not in BILLABLE:
+        metering.see(
+            desk, decision.found, seen
+        )  # what stopped by itself may be counted still, and is to be paid for anew
     is_new = decision.found is None and row.created_at == decision.wanted.created_at
     changes = {name: value for name, value in decision.changes().items() if getattr(row, name) != value}
     before = {name: getattr(row, name) for name in changes}

@@ -6,9 +6,10 @@ taken away.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from uuid import UUID
 
 from trainmaster.budget.metering import Meters
 from trainmaster.endpoints.watch.idle import Warned
@@ -64,12 +65,26 @@ def watch_workspaces(desk: Desk, request: StopIdleRequest) -> Iterator[SweptWork
     look = _Look(desk, request, policy, now)
     rows = desk.catalogue.workspaces.all(account=desk.account, region=desk.settings.region)
     seen = see_workspaces(desk, rows)
+    failed = {} if request.dry_run else dict(_counted(desk, rows, seen))
     used = activities(desk, [row for row in rows if _may_idle(row, seen[row.id])], now)
     for row in rows:
+        if row.id in failed:
+            yield _swept(row, now, failure=failed[row.id])
+            continue
         try:
             yield _looked_after(look, _Found(row, seen[row.id], used.get(row.id)))
         except PASSING as error:
             yield _swept(row, now, failure=str(error))
+
+
+def _counted(desk: Desk, rows: Sequence[Workspace], seen: Mapping[UUID, Seen]) -> Iterator[tuple[UUID, str]]:
+    """All brought into the books before anything that takes a while, for by then others may have started or stopped them; which
+    could not be, and why."""
+    for row in rows:
+        try:
+            see(desk, row, seen[row.id])
+        except PASSING as error:
+            yield row.id, str(error)
 
 
 def _may_idle(row: Workspace, seen: Seen) -> bool:
@@ -80,10 +95,8 @@ def _looked_after(look: _Look, found: _Found) -> SweptWorkspace:
     row, seen, used = found.row, found.seen, found.used
     if seen.status == "unknown":
         return _swept(row, look.now, failure=seen.detail or "AWS could not be asked")
-    if not look.request.dry_run:
-        see(look.desk, row, seen)
-        if used and used.used_at:
-            look.desk.catalogue.workspaces.change(row, used_at=used.used_at)
+    if not look.request.dry_run and used and used.used_at:
+        look.desk.catalogue.workspaces.change(row, used_at=used.used_at)
     decision = decide(_watched(look, found), look.now, look.request.notice)
     why = decision.why or (used.why if used else "")
     swept = _swept(row, look.now, act=decision.act, reason=decision.reason, why=why)
@@ -142,10 +155,13 @@ def _carried_out(look: _Look, found: _Found, decision: Decision) -> dict[str, st
 
 
 def _still_so(look: _Look, found: _Found, decision: Decision) -> bool:
-    """Looking at many takes a while, in which somebody may have come back."""
-    seen = see_workspace(look.desk, found.row)
-    used = activities(look.desk, [found.row], look.now).get(found.row.id) if decision.reason == "idle" else None
-    again = decide(_watched(look, _Found(found.row, seen, used)), look.now, look.request.notice)
+    """Looking at many takes a while, in which somebody may have come back, or may have said that it is kept."""
+    row = look.desk.catalogue.workspaces.find(found.row.user_id, found.row.name)
+    if row is None or row.status == "deleted":
+        return False
+    seen = see_workspace(look.desk, row)
+    used = activities(look.desk, [row], look.now).get(row.id) if decision.reason == "idle" else None
+    again = decide(_watched(look, _Found(row, seen, used)), look.now, look.request.notice)
     return again.act == "stop" and again.reason == decision.reason
 
 
