@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from botocore.exceptions import ClientError
 from template_folder import MACHINE, TemplateFolder
 
 from trainmaster.budget.ledger import Ledger
-from trainmaster.errors import ImageFailedError, RefusedError
+from trainmaster.errors import ImageFailedError, NotConfiguredError, RefusedError
 from trainmaster.workspaces.images.compiling import compile_image, planned_image, template_with_image
 from trainmaster.workspaces.images.current import image_of
 from trainmaster.workspaces.images.left import settle_left
@@ -112,6 +113,57 @@ def test_cut_off_after_any_step_the_same_again_makes_one_image_of_one_machine(
     assert [one["State"]["Name"] for one in machines(folder, name)] == ["terminated"]
     assert len(amis(folder, name)) == 1
     assert folder.desk.ledger.open_reservations() == []
+
+
+def test_what_aws_refuses_to_launch_is_paid_for_by_nobody(folder: TemplateFolder, embedded: Any) -> None:
+    name = folder.write(MACHINE)
+    fault = {"operation": "RunInstances", "count": 1, "error": "UnauthorizedOperation", "status": 403}
+    embedded.control("POST", "faults", fault)
+    try:
+        with pytest.raises(ClientError, match="UnauthorizedOperation"):
+            compile_image(folder.desk, folder.request(name), quiet)
+    finally:
+        embedded.control("DELETE", "faults")
+    assert folder.desk.ledger.open_reservations() == []
+    compile_image(folder.desk, folder.request(name), quiet)
+    assert len(machines(folder, name)) == 1
+
+
+def test_nothing_is_reserved_for_a_template_whose_ami_nobody_knows(folder: TemplateFolder) -> None:
+    service = {**MACHINE["service_config"], "ami_parameter": "/aws/service/nobody/knows/ami-id"}
+    name = folder.write({**MACHINE, "service_config": service})
+    with pytest.raises(NotConfiguredError, match="/aws/service/nobody/knows/ami-id"):
+        compile_image(folder.desk, folder.request(name), quiet)
+    assert folder.desk.ledger.open_reservations() == []
+
+
+def test_a_machine_that_ec2_does_not_show_at_once_is_waited_for(folder: TemplateFolder) -> None:
+    name = folder.write(MACHINE)
+    launched: list[str] = []
+
+    class Late:
+        """EC2 as it is now and then: what was launched it shows a moment later."""
+
+        def __init__(self, ec2: Any) -> None:
+            self._ec2 = ec2
+
+        def __getattr__(self, operation: str) -> Any:
+            return getattr(self._ec2, operation)
+
+        def run_instances(self, **request: Any) -> Any:
+            launched.extend(["not yet", "nor now"])
+            return self._ec2.run_instances(**request)
+
+        def describe_instances(self, **request: Any) -> Any:
+            if launched:
+                launched.pop()
+                return {"Reservations": []}
+            return self._ec2.describe_instances(**request)
+
+    desk = folder.desk
+    late = replace(desk, client=lambda service: Late(desk.client(service)) if service == "ec2" else desk.client(service))  # fmt: skip
+    assert compile_image(late, folder.request(name), quiet).image.ami_id == amis(folder, name)[0]["ImageId"]
+    assert len(machines(folder, name)) == 1
 
 
 def test_of_several_that_compile_at_once_one_makes_it(folder: TemplateFolder) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator, Mapping
+from datetime import datetime, timedelta
 from decimal import Decimal
 from functools import partial
 from typing import Any
@@ -11,7 +12,7 @@ from typing import Any
 from botocore.exceptions import ClientError
 
 from trainmaster.aws.clients import renew
-from trainmaster.aws.failures import code_of
+from trainmaster.aws.failures import code_of, is_refusal
 from trainmaster.aws.polling import Patience, answers
 from trainmaster.budget.budgets import Payer
 from trainmaster.budget.charge import Reservation
@@ -36,6 +37,7 @@ _SLACK_MINUTES = 15
 _IMAGE_MINUTES = 60
 _CONSOLE_SECONDS = 600.0
 _POLL = 15.0
+_SHOWN_WITHIN = timedelta(minutes=2)
 STATES = ("pending", "running", "stopping", "stopped")
 
 
@@ -99,6 +101,7 @@ class _Making:
         self._desk, self._template, self._payer = desk, template, payer
         self._ec2, self._fingerprint = desk.client("ec2"), fingerprint_of(template)
         self._name = ami_name(template, self._fingerprint)
+        self._launched_at: datetime | None = None
         self._tags = {TEMPLATE_TAG: template.name, IMAGE_FINGERPRINT_TAG: self._fingerprint}
 
     def take(self, step: Step) -> None:
@@ -113,27 +116,34 @@ class _Making:
 
     def _launch(self) -> None:
         """One that was reserved and launched, and that somebody else removed since, is billed in full; then there is another."""
+        root = self._parent()  # what this refuses is reserved for by nobody
+        known = self._reserved()
         try:
-            self._run(self._reserved())
+            self._run(known, root)
         except ClientError as error:
             if code_of(error) != "IdempotentInstanceTerminated":
+                self._release_refused(known, error)
                 raise
-            gone = self._reserved()
-            settled(self._desk, gone.key, lambda: gone.charge.amount)
-            self._run(self._reserved())
+            settled(self._desk, known.key, lambda: known.charge.amount)
+            self._run(self._reserved(), root)
+        self._launched_at = self._desk.ledger.now()
+
+    def _release_refused(self, known: Reservation, error: ClientError) -> None:
+        """What EC2 will not launch costs nothing; a token of other parameters is of a machine that was launched."""
+        if is_refusal(error) and code_of(error) != "IdempotentParameterMismatch" and self._find() is None:
+            self._desk.ledger.release(known.key, known.position)
 
     def _reserved(self) -> Reservation:
         arn = f"arn:aws:ec2:{self._desk.settings.region}:{self._desk.account}:image/{self._name}"
         key = f"image-{self._template.name}-{self._fingerprint}"
         return reserved(self._desk, key, arn, machine_cost(self._desk), self._payer)
 
-    def _run(self, reservation: Reservation) -> None:
+    def _run(self, reservation: Reservation, root: Mapping[str, Any]) -> None:
         tags = {
             **self._tags,
             "Name": image_name(self._template),
             RESERVATION_TAG: reservation.key,
         }
-        root = self._parent()
         disk = {"VolumeSize": DISK_GB, "VolumeType": "gp3", "Encrypted": True, "DeleteOnTermination": True}
         self._ec2.run_instances(
             ImageId=root["ImageId"],
@@ -165,6 +175,8 @@ class _Making:
 
     def _await_builder(self) -> None:
         for builder in self._polled(self._find, MOST_MINUTES + _SLACK_MINUTES):
+            if builder is None and self._may_be_shown_yet():
+                continue
             if builder is None:
                 self._require_image()
                 return
@@ -172,6 +184,11 @@ class _Making:
                 return
         self._terminate()
         raise WaitTimedOutError(f"The machine that makes the image of {self._template.name} did not end in {MOST_MINUTES} minutes; it was removed.")  # fmt: skip
+
+    def _may_be_shown_yet(self) -> bool:
+        """EC2 shows a machine some seconds after it was launched, and everybody only later."""
+        launched_at = self._launched_at
+        return launched_at is not None and self._desk.ledger.now() - launched_at < _SHOWN_WITHIN and not self._is_made()
 
     def _create(self) -> None:
         """Of a machine that said it installed all; one that did not is removed."""
