@@ -99,9 +99,9 @@ clean:  ## remove the environment, the state and the caches
 # $(call install,environment,lock): uv does it in seconds; where it cannot reach the index pip is set up for, pip does the
 # same in a minute or two.
 define install
-@PYTHONDONTWRITEBYTECODE= $(BIN)/uv pip install --quiet --compile-bytecode --python $(1)/bin/python --require-hashes -r $(2) 2>$(VENV)/uv.log \
+@PYTHONDONTWRITEBYTECODE= $(BIN)/uv pip install --quiet --compile-bytecode --python $(1)/bin/python --no-deps --require-hashes -r $(2) 2>$(VENV)/uv.log \
 	  || { echo "uv could not install ($$(tail -n 1 $(VENV)/uv.log)); pip will, in a minute or two …"; \
-	       $(BIN)/python -m pip --python $(1)/bin/python install -qq --disable-pip-version-check --require-hashes -r $(2); }
+	       $(BIN)/python -m pip --python $(1)/bin/python install -qq --disable-pip-version-check --no-deps --require-hashes -r $(2); }
 endef
 
 $(INSTALLED): requirements.lock pyproject.toml
