@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, ClassVar
@@ -12,9 +13,11 @@ from typing import Any, ClassVar
 import pytest
 
 from trainmaster.errors import JupyterUnreachableError
+from trainmaster.workspaces.watch import jupyter
 from trainmaster.workspaces.watch.jupyter import last_used
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
+DEEP = "[" * 100_000
 SECRET = "of-nobodys-business"
 Lab = Callable[..., str]
 
@@ -23,18 +26,31 @@ class _Handler(BaseHTTPRequestHandler):
     """JupyterLab as far as it matters: a way in, and an API that wants the cookie it leaves."""
 
     said: ClassVar[dict[str, Any]] = {}
+    gone: ClassVar[threading.Event] = threading.Event()
 
     def do_GET(self) -> None:
         path, _, query = self.path.partition("?")
         if path == f"/in/{SECRET}":
             return self._answer(302, Location=f"/base/{self.said.get('landing', 'lab')}?token={SECRET}")
         about = path.rsplit("/", 1)[1]
-        if about == "lab":
+        if about == "lab" and self.said.get("lab") != "drips":
             return self._answer(200, **{"Set-Cookie": "visitor=known"})
+        if about == "lab":
+            return self._drip()
         if "visitor=known" not in self.headers.get("Cookie", "") or query != "no_track_activity=1":
             return self._answer(403)
         answer = self.said.get(about, [])
-        return self._answer(answer) if isinstance(answer, int) else self._answer(200, json.dumps(answer))
+        if answer == "drips":
+            return self._drip()
+        return self._answer(answer) if isinstance(answer, int) else self._answer(200, _said(answer))
+
+    def _drip(self) -> None:
+        """A byte now and then, for as long as anybody listens."""
+        self.send_response(200)
+        self.end_headers()
+        with suppress(OSError):
+            while not self.gone.wait(0.05):
+                self.wfile.write(b" ")
 
     def _answer(self, status: int, body: str = "", **headers: str) -> None:
         self.send_response(status)
@@ -47,10 +63,15 @@ class _Handler(BaseHTTPRequestHandler):
         """Say nothing."""
 
 
+def _said(answer: Any) -> str:
+    return answer if isinstance(answer, str) else json.dumps(answer)
+
+
 @pytest.fixture
 def lab() -> Iterator[Lab]:
     server = ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
     thread = threading.Thread(target=server.serve_forever, daemon=True)
+    _Handler.gone.clear()
     thread.start()
 
     def says(**said: Any) -> str:
@@ -58,6 +79,7 @@ def lab() -> Iterator[Lab]:
         return f"http://127.0.0.1:{server.server_port}/in/{SECRET}"
 
     yield says
+    _Handler.gone.set()
     server.shutdown()
     server.server_close()
     thread.join()
@@ -94,9 +116,12 @@ def test_a_clock_that_is_ahead_is_no_use_in_the_future(lab: Lab) -> None:
     "said",
     [
         {"landing": "auth-login"}, {"status": 500}, {"kernels": 403}, {"terminals": 500}, {"status": []}, {"kernels": {}},
-        {"status": {}}, {"status": {"last_activity": "lately"}},
+        {"status": {}}, {"status": {"last_activity": "lately"}}, {"kernels": ["busy"]}, {"terminals": [None]}, {"kernels": DEEP},
     ],
-    ids=["elsewhere", "status 500", "kernels 403", "terminals 500", "no object", "no list", "no time", "no such time"],
+    ids=[
+        "elsewhere", "status 500", "kernels 403", "terminals 500", "no object", "no list", "no time", "no such time",
+        "no kernels", "no terminals", "too deep",
+    ],
 )  # fmt: skip
 def test_what_cannot_be_asked_or_read_is_unknown_and_the_address_is_not_told(lab: Lab, said: dict[str, Any]) -> None:
     with pytest.raises(JupyterUnreachableError) as unknown:
@@ -104,6 +129,15 @@ def test_what_cannot_be_asked_or_read_is_unknown_and_the_address_is_not_told(lab
     told: BaseException | None = unknown.value
     assert SECRET not in str(told)
     assert unknown.value.__suppress_context__ or unknown.value.__context__ is None
+
+
+@pytest.mark.parametrize("said", [{"status": "drips"}, {"landing": "lab", "lab": "drips"}], ids=["its API", "its page"])
+def test_one_that_goes_on_answering_for_ever_is_given_up(
+    lab: Lab, said: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(jupyter, "TIMEOUT_SECONDS", 1.0)
+    with pytest.raises(JupyterUnreachableError):
+        last_used(lab(**said), NOW)
 
 
 @pytest.mark.parametrize("url", ["file:///etc/passwd", "http://127.0.0.1:1/in", "nothing"])

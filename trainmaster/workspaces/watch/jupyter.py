@@ -6,8 +6,9 @@ import json
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from http.client import HTTPException
+from http.client import HTTPException, HTTPResponse
 from http.cookiejar import CookieJar
+from time import monotonic
 from typing import Any
 from urllib.error import HTTPError
 from urllib.parse import urlsplit
@@ -47,7 +48,7 @@ def _landed(session: OpenerDirector, address: str) -> str:
     """Where the address leads to in the end; the session has its cookies then."""
     try:
         with session.open(address, timeout=TIMEOUT_SECONDS) as answer:
-            answer.read(LARGEST)
+            _read(answer)
             return str(answer.geturl())
     except (OSError, HTTPException, ValueError) as error:
         raise JupyterUnreachableError(_said(error)) from None
@@ -57,16 +58,30 @@ def _asked(session: OpenerDirector, base: str, about: str) -> Any:
     """What its API says; an object of `status`, and a list of the others."""
     try:
         with session.open(f"{base}/api/{about}?no_track_activity=1", timeout=TIMEOUT_SECONDS) as answer:
-            found = json.loads(answer.read(LARGEST))
+            found = json.loads(_read(answer))
     except HTTPError as error:
         if about == "terminals" and error.code in {403, 404}:  # where they are switched off
             return []
         raise JupyterUnreachableError(_said(error)) from None
-    except (OSError, HTTPException, ValueError) as error:
+    except (OSError, HTTPException, ValueError, RecursionError) as error:
         raise JupyterUnreachableError(_said(error)) from None
-    if not isinstance(found, Mapping if about == "status" else list):
+    if about == "status":
+        is_readable = isinstance(found, Mapping)
+    else:
+        is_readable = isinstance(found, list) and all(isinstance(one, Mapping) for one in found)
+    if not is_readable:
         raise JupyterUnreachableError(f"its API said nothing of its {about}")
     return found
+
+
+def _read(answer: HTTPResponse) -> bytes:
+    """All of it that there may be, within the time there is for it: a timeout of the web begins anew with each byte."""
+    read, deadline = bytearray(), monotonic() + TIMEOUT_SECONDS
+    while len(read) < LARGEST and (some := answer.read1(LARGEST - len(read))):
+        read += some
+        if monotonic() > deadline:
+            raise TimeoutError
+    return bytes(read)
 
 
 def _said(error: Exception) -> str:
