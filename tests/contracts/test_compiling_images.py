@@ -25,6 +25,7 @@ from trainmaster.workspaces.images.compiling import compile_image, planned_image
 from trainmaster.workspaces.images.current import image_of
 from trainmaster.workspaces.images.left import settle_left
 from trainmaster.workspaces.images.names import is_attached
+from trainmaster.workspaces.images.plan import BUILDER_ROLE
 from trainmaster.workspaces.templates.loading import find_template
 
 FIRST = ["create repository", "create role", "create build project", "write Dockerfile", "build container image",
@@ -215,6 +216,38 @@ def test_cut_off_while_it_builds_the_same_again_waits_for_that_build_and_bills_i
     settled = desk.ledger.find(reservation.key)
     assert settled is not None
     assert settled.bill == Decimal("0.02")
+
+
+def test_the_builder_may_do_its_work_in_each_place_also_after_a_kill_between_role_and_policy(
+    tmp_path: Path, embedded: Any
+) -> None:
+    class CutOffError(Exception):
+        """As a kill."""
+
+    class Killed:
+        """Ends the run in the place of its call that lets the role do anything."""
+
+        def __init__(self, iam: Any) -> None:
+            self._iam = iam
+
+        def __getattr__(self, operation: str) -> Any:
+            return getattr(self._iam, operation)
+
+        def put_role_policy(self, **_request: Any) -> None:
+            raise CutOffError
+
+    bucket = f"place-{uuid4().hex[:8]}"
+    with TemplateFolder.at(tmp_path, embedded, bucket=bucket) as folder:
+        desk, name = folder.desk, folder.write(STUDIO)
+        desk.client("s3").create_bucket(Bucket=bucket)
+        dying = replace(desk, client=lambda service: Killed(desk.client(service)) if service == "iam" else desk.client(service))  # fmt: skip
+        with pytest.raises(CutOffError):
+            compile_image(dying, folder.request(name), quiet)
+        compile_image(desk, folder.request(name), quiet)
+        iam = desk.client("iam")
+        policies = [iam.get_role_policy(RoleName=BUILDER_ROLE, PolicyName=one)["PolicyDocument"]
+                    for one in iam.list_role_policies(RoleName=BUILDER_ROLE)["PolicyNames"]]  # fmt: skip
+        assert any(f"arn:aws:s3:::{bucket}/" in str(one) for one in policies)
 
 
 class TestLeft:

@@ -29,6 +29,7 @@ from trainmaster.workspaces.images.plan import (
     Place,
     Wanted,
     plan,
+    policy_name,
     role_policy,
     role_request,
 )
@@ -76,7 +77,7 @@ def described_image(desk: Desk, wanted: Wanted) -> Described:
     return Described(
         repository=_found(ecr.describe_repositories, repositoryNames=[repository["repositoryName"]]) is not None,
         pushed=bool(pushed and pushed["imageDetails"]),
-        role=_found(desk.client("iam").get_role, RoleName=BUILDER_ROLE) is not None,
+        role=_found(desk.client("iam").get_role_policy, **_policy(wanted)) is not None,
         project=bool(desk.client("codebuild").batch_get_projects(names=[wanted.project["name"]])["projects"]),
         source=_found(desk.client("s3").head_object, **source) is not None,
         building=next(under_way, None),
@@ -183,8 +184,7 @@ class _Making:
         iam = self._desk.client("iam")
         with _may_be_taken():
             iam.create_role(**role_request(self._wanted.tags))
-        policy = role_policy(self._wanted.place)
-        iam.put_role_policy(RoleName=BUILDER_ROLE, PolicyName=BUILDER_ROLE, PolicyDocument=policy)
+        iam.put_role_policy(**_policy(self._wanted), PolicyDocument=role_policy(self._wanted.place))
 
     def _make_project(self) -> None:
         """CodeBuild takes a role for one it may not act as until IAM has told everybody of it."""
@@ -267,6 +267,10 @@ class _Making:
         settings = self._desk.settings
         patience = Patience(min(settings.poll_seconds, _POLL), settings.outage_seconds, _MOST_MINUTES * 60)
         return answers(ask, patience, renew=lambda: renew(self._desk.client))
+
+
+def _policy(wanted: Wanted) -> dict[str, str]:
+    return {"RoleName": BUILDER_ROLE, "PolicyName": policy_name(wanted.place)}
 
 
 @contextmanager

@@ -175,7 +175,7 @@ class Wanted:
 
 @dataclass(frozen=True)
 class Described:
-    """What AWS has of it; None and False for what is not there. `building` is the build of this fingerprint that is under way."""
+    """What AWS has of it; None and False for what is not there. `role` is the builder's with what it may do here; `building` is the build of this fingerprint that is under way."""
 
     repository: bool = False
     pushed: bool = False
@@ -243,6 +243,11 @@ def role_request(tags: Mapping[str, str]) -> dict[str, Any]:
         "Description": "CodeBuild makes images of workspace templates. Made by Trainmaster.",
         "Tags": tag_list(tags),
     }
+
+
+def policy_name(place: Place) -> str:
+    """Of the policy that lets the builder work in a place: every account, region and bucket has one of its own."""
+    return f"{place.region}-{hashlib.sha256(role_policy(place).encode()).hexdigest()[:8]}"
 
 
 def role_policy(place: Place) -> str:
