@@ -8,6 +8,7 @@ import pytest
 from machine_rows import machine, template, workspace
 
 from trainmaster.errors import RefusedError
+from trainmaster.workspaces.kinds import Access
 from trainmaster.workspaces.machines.access import access
 from trainmaster.workspaces.machines.parts import Rule
 from trainmaster.workspaces.machines.wanted import reached_from, wanted
@@ -21,6 +22,11 @@ def test_session_manager_leads_in_with_no_port_open(connection_type: str) -> Non
     way = access(workspace(connection_type), MACHINE)
     assert way.command[:7] == ("aws", "ssm", "start-session", "--region", "eu-west-1", "--target", MACHINE.id)
     assert not way.secret
+
+
+def test_an_address_that_lets_anybody_in_is_in_no_message_that_names_the_way() -> None:
+    way = Access(url="https://studio/auth?token=of-nobodys-business", secret=True)
+    assert "of-nobodys-business" not in f"{way} {way!r}"
 
 
 def test_a_shell_is_that_of_the_user_whose_home_it_is() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 from uuid import UUID
@@ -12,7 +12,7 @@ import pytest
 from trainmaster.errors import RefusedError
 from trainmaster.workspaces.spec import spec_of
 from trainmaster.workspaces.studio.domains import require_links
-from trainmaster.workspaces.studio.plan import Described, Desired, desired, domain_request, plan, stands
+from trainmaster.workspaces.studio.plan import Described, Desired, desired, domain_request, idle_minutes, plan, stands
 from trainmaster.workspaces.workspace import Workspace, workspace_id_of
 
 NOW = datetime(2026, 11, 22, tzinfo=UTC)
@@ -131,6 +131,16 @@ def test_idle_time_stays_within_what_the_domain_allows(auto_stop: int | None) ->
     assert found
     settings = found["SpaceSettings"]["JupyterLabAppSettings"]["AppLifecycleManagement"]["IdleSettings"]
     assert 90 <= settings["IdleTimeoutInMinutes"] <= 600
+
+
+@pytest.mark.parametrize("hours", [0.5, 24, 36, 240])
+def test_what_is_kept_aws_stops_as_idle_not_before_that_is_over_but_then(hours: float) -> None:
+    kept = row(keep_until=NOW + timedelta(hours=hours))
+    minutes = idle_minutes(kept, NOW)
+    assert max(120, hours * 60) <= minutes <= (hours + 24) * 60
+    assert idle_minutes(kept, NOW + timedelta(minutes=1)) == minutes  # opened again, it stays as it is
+    assert idle_minutes(kept, NOW + timedelta(hours=hours)) == 120
+    assert idle_minutes(row(keep_until=kept.keep_until, auto_stop_minutes=None), NOW) == 525_600
 
 
 def test_a_space_says_nothing_of_idleness_in_a_domain_that_stops_nothing() -> None:

@@ -47,7 +47,7 @@ class Access:
     """How to get in: an address to open or a command to run. `secret` says that the address lets anybody in for as long as it
     holds: it is shown to who asked, and never logged, stored or put into an artifact."""
 
-    url: str = ""
+    url: str = field(default="", repr=False)
     command: tuple[str, ...] = ()
     secret: bool = False
     note: str = ""

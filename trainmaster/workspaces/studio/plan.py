@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from trainmaster.workspaces.kinds import Seen, Step
@@ -119,9 +119,14 @@ def domain_request(name: str, role: str, vpc_id: str, subnet_ids: tuple[str, ...
 
 
 def idle_minutes(workspace: Workspace, now: datetime) -> int:
-    """After how long AWS itself stops the app; not while the owner wants it kept, after which `stop_idle` looks after it."""
-    is_kept = workspace.keep_until is not None and workspace.keep_until > now
-    return LONGEST_IDLE_MINUTES if is_kept else workspace.auto_stop_minutes or LONGEST_IDLE_MINUTES
+    """After how long AWS itself stops the app; not while the owner wants it kept, but then, for nobody else can tell of Code Editor.
+
+    In whole days while it is kept, so that it is the same for whoever opens it again.
+    """
+    if workspace.auto_stop_minutes is None:
+        return LONGEST_IDLE_MINUTES
+    kept_days = -((now - workspace.keep_until) // timedelta(days=1)) if workspace.keep_until else 0
+    return min(max(workspace.auto_stop_minutes, kept_days * 24 * 60), LONGEST_IDLE_MINUTES)
 
 
 def plan(wanted: Desired, described: Described) -> list[Step]:
