@@ -75,6 +75,27 @@ def test_machine_and_storage_are_billed_apart_from_the_first_sighting_until_each
     assert end(desk, ours, storage=True) == []
 
 
+def test_what_aws_said_before_others_started_or_stopped_it_counts_no_more(desk: Desk, clock: Still) -> None:
+    ours = workspace()
+    reserve(desk, ours)
+    clock.pass_(minutes=1)
+    asked_at = clock.moment
+    clock.pass_(seconds=5)
+    see(desk, ours, RUNNING)  # whoever opened it
+    clock.pass_(seconds=5)
+    assert see(desk, ours, Seen("pending"), asked_at=asked_at) == []
+    assert parts(desk, ours) == {"machine", "storage"}
+    clock.pass_(hours=1)
+    asked_at = clock.moment
+    clock.pass_(seconds=5)
+    see(desk, ours, STOPPED)  # whoever stopped it
+    before = spent(desk)
+    clock.pass_(minutes=5)
+    assert see(desk, ours, RUNNING, asked_at=asked_at) == []
+    assert (parts(desk, ours), spent(desk)) == ({"storage"}, before)
+    assert [one.part for one in see(desk, ours, RUNNING, asked_at=clock.moment)] == ["machine", "storage"]
+
+
 def test_one_that_is_started_again_is_reserved_and_billed_again(desk: Desk, clock: Still) -> None:
     ours = workspace()
     for _ in range(2):

@@ -201,6 +201,15 @@ class Meters:
         with self._ledger.reading() as entries:
             return _running(entries, resource)
 
+    def changed_since(self, resource: str, moment: datetime) -> bool:
+        """Whether hours of a resource were booked or first seen later than that: what was known of it then may be so no more."""
+        column = budget_entries.c
+        later = select(column.key).where(column.resource == resource, column.at > moment).limit(1)
+        with self._ledger.reading() as entries:
+            if entries.connection.execute(later).first():
+                return True
+            return any(meter.seen_at and meter.seen_at > moment for meter in _running(entries, resource))
+
     def look(
         self,
         meter: Meter,

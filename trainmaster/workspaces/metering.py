@@ -73,15 +73,18 @@ def reserve(desk: Desk, workspace: Workspace) -> None:
         raise
 
 
-def see(desk: Desk, workspace: Workspace, seen: Seen) -> list[WorkspaceHours]:
+def see(desk: Desk, workspace: Workspace, seen: Seen, *, asked_at: datetime | None = None) -> list[WorkspaceHours]:
     """Bring its hours to what AWS says of it now: from the first sighting on it is billed, what was taken away is billed until then.
 
     Where AWS could not be asked, or nothing is made yet, nothing changes. What runs and nobody reserved hours for is counted
-    all the same, and what runs on another machine than it was reserved for at what that costs.
+    all the same, and what runs on another machine than it was reserved for at what that costs. `asked_at` is when AWS was asked, of
+    whoever asked of many: where others have booked hours of it since, nothing changes either.
     """
     if seen.status == "unknown":
         return [WorkspaceHours(workspace.name, "all", "failed", why=seen.detail)]
     there = _there(seen)
+    if asked_at and Meters(desk.ledger).changed_since(workspace.resource, asked_at):
+        return []
     running = Meters(desk.ledger).running(workspace.resource)
     gone = [_gone(desk, workspace, meter, seen) for meter in running if meter.part not in there]
     by_part = {meter.part: meter for meter in running}
@@ -99,6 +102,7 @@ def meter_workspaces(desk: Desk) -> Iterator[WorkspaceHours]:
 
     Any number of these may run at once. What fails for one workspace is a finding, and the others are looked at all the same.
     """
+    asked_at = desk.ledger.now()
     meters = [meter for meter in Meters(desk.ledger).running() if meter.resource.startswith(_here(desk))]
     rows = desk.catalogue.workspaces.all(account=desk.account, region=desk.settings.region)
     known = {workspace.resource for workspace in rows}
@@ -107,7 +111,7 @@ def meter_workspaces(desk: Desk) -> Iterator[WorkspaceHours]:
     seen = see_workspaces(desk, rows)
     for workspace in rows:
         try:
-            yield from see(desk, workspace, seen[workspace.id])
+            yield from see(desk, workspace, seen[workspace.id], asked_at=asked_at)
         except (ClientError, BotoCoreError, TrainmasterError) as error:
             yield WorkspaceHours(workspace.name, "all", "failed", why=str(error))
 

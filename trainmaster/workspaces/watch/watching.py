@@ -65,7 +65,7 @@ def watch_workspaces(desk: Desk, request: StopIdleRequest) -> Iterator[SweptWork
     look = _Look(desk, request, policy, now)
     rows = desk.catalogue.workspaces.all(account=desk.account, region=desk.settings.region)
     seen = see_workspaces(desk, rows)
-    failed = {} if request.dry_run else dict(_counted(desk, rows, seen))
+    failed = {} if request.dry_run else dict(_counted(look, rows, seen))
     used = activities(desk, [row for row in rows if _may_idle(row, seen[row.id])], now)
     for row in rows:
         if row.id in failed:
@@ -77,12 +77,12 @@ def watch_workspaces(desk: Desk, request: StopIdleRequest) -> Iterator[SweptWork
             yield _swept(row, now, failure=str(error))
 
 
-def _counted(desk: Desk, rows: Sequence[Workspace], seen: Mapping[UUID, Seen]) -> Iterator[tuple[UUID, str]]:
+def _counted(look: _Look, rows: Sequence[Workspace], seen: Mapping[UUID, Seen]) -> Iterator[tuple[UUID, str]]:
     """All brought into the books before anything that takes a while, for by then others may have started or stopped them; which
     could not be, and why."""
     for row in rows:
         try:
-            see(desk, row, seen[row.id])
+            see(look.desk, row, seen[row.id], asked_at=look.now)
         except PASSING as error:
             yield row.id, str(error)
 
