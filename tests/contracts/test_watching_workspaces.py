@@ -51,7 +51,12 @@ policy: {{data_classification: internal}}
 description: Code Editor
 service_type: sagemaker_studio
 connection_type: web
-service_config: {{domain: {domain}, app: CodeEditor, default_instance_type: ml.t3.medium, auto_stop_minutes: 60}}
+service_config:
+  domain: {domain}
+  app: CodeEditor
+  default_instance_type: ml.t3.medium
+  allowed_instance_types: [ml.t3.*]
+  auto_stop_minutes: 60
 policy: {{data_classification: internal}}
 """,
     "pictures": """
@@ -281,6 +286,19 @@ def test_one_that_others_stopped_is_billed_until_then_and_not_started_again_on_t
         opened(desk, "editor")
     assert see_workspace(desk, ours).status == "stopped"
     assert {meter.part for meter in Meters(desk.ledger).running(ours.resource)} == {"storage"}
+
+
+def test_a_machine_no_budget_has_hours_for_is_refused_while_the_one_it_was_to_replace_still_runs(
+    desk: Desk, clock: Still, user_id: UUID
+) -> None:
+    ours = opened(desk, "editor")
+    clock.pass_(hours=4)  # of six that were reserved: only two of them come back once it stops
+    desk.ledger.set_limit(user(user_id), Decimal("0.7"), set_by="a test")
+    with pytest.raises(OverBudgetError):
+        start_workspace(desk, user_id, "editor", instance_type="ml.t3.large")
+    assert see_workspace(desk, ours).status == "running"
+    desk.ledger.set_limit(user(user_id), Decimal("0.82"), set_by="a test")
+    assert start_workspace(desk, user_id, "editor", instance_type="ml.t3.large").workspace.status == "running"
 
 
 def test_who_stops_theirs_while_others_are_looked_after_pays_for_no_more_of_it(

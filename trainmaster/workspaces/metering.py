@@ -15,6 +15,7 @@ from typing import Literal, get_args
 from botocore.exceptions import BotoCoreError, ClientError
 
 from trainmaster.budget.charge import Reservation
+from trainmaster.budget.entries import NOTHING
 from trainmaster.budget.metering import Looked, Meter, Metered, Meters, Reading
 from trainmaster.budget.money import shown
 from trainmaster.errors import TrainmasterError, UnknownPriceError
@@ -95,6 +96,17 @@ def end(desk: Desk, workspace: Workspace, *, storage: bool) -> list[WorkspaceHou
     """Its machine is gone, and with `storage` all of it: bill it until now, and release what was reserved beyond."""
     running = Meters(desk.ledger).running(workspace.resource)
     return [_ended(desk, meter) for meter in running if storage or meter.part != "storage"]
+
+
+def unused(desk: Desk, workspace: Workspace) -> Decimal:
+    """US dollars of this month that are reserved for its machine's hours to come, and are left again once it stops."""
+    machines = [meter for meter in Meters(desk.ledger).running(workspace.resource) if meter.part == "machine"]
+    with desk.ledger.reading() as entries:
+        open_ = [(meter, entries.found(meter.key(number))) for meter in machines for number in meter.open]
+        return sum(
+            (one.charge.amount - meter.bill(one, entries.now) for meter, one in open_ if one.month == entries.month),
+            NOTHING,
+        )
 
 
 def meter_workspaces(desk: Desk) -> Iterator[WorkspaceHours]:

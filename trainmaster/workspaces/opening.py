@@ -197,13 +197,15 @@ def _require_openable(decision: Decision, seen: Seen | None) -> None:
 
 
 def _require_fitting(desk: Desk, decision: Decision) -> None:
-    """What the other type costs more fits in every budget: checked while it still runs, and reserved once it has stopped."""
-    more = decision.wanted.hourly_cost - (decision.found.hourly_cost if decision.found else 0)
-    if more <= 0:
-        return
-    hours = Decimal(TRANCHE // timedelta(seconds=1)) / 3600
+    """The first hours of the other type fit in every budget besides what is left of this one's: checked while it still runs, and
+    reserved once it has stopped."""
     wanted = decision.wanted
-    charge = Charge(f"{wanted.slug} on {wanted.instance_type}", more * hours, more, wanted.resource, wanted.payer)
+    needed = wanted.hourly_cost * Decimal(TRANCHE // timedelta(seconds=1)) / 3600 - metering.unused(desk, wanted)
+    if needed <= 0:
+        return
+    charge = Charge(
+        f"{wanted.slug} on {wanted.instance_type}", needed, wanted.hourly_cost, wanted.resource, wanted.payer
+    )
     with desk.ledger.reading() as entries:
         if short := entries.short(charge):
             raise over_budget(charge, short, subject=f"Workspace {wanted.name} on {wanted.instance_type}")
