@@ -8,6 +8,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from botocore.exceptions import ClientError
@@ -166,6 +167,29 @@ def test_a_machine_that_ec2_does_not_show_at_once_is_waited_for(folder: Template
     assert len(machines(folder, name)) == 1
 
 
+@pytest.mark.parametrize("overtaken", ["run_instances", "get_console_output"])
+def test_who_is_overtaken_takes_the_image_the_other_made(folder: TemplateFolder, overtaken: str) -> None:
+    name = folder.write(MACHINE)
+    others: list[str] = []
+
+    class Overtaken:
+        """EC2, where another run makes the whole image before one call of this one."""
+
+        def __init__(self, ec2: Any) -> None:
+            self._ec2 = ec2
+
+        def __getattr__(self, operation: str) -> Any:
+            if operation == overtaken and not others:
+                others.append(compile_image(folder.desk, folder.request(name), quiet).image.ami_id)
+            return getattr(self._ec2, operation)
+
+    desk = folder.desk
+    slow = replace(desk, client=lambda service: Overtaken(desk.client(service)) if service == "ec2" else desk.client(service))  # fmt: skip
+    assert [compile_image(slow, folder.request(name), quiet).image.ami_id] == others
+    assert len(machines(folder, name)) == 1
+    assert desk.ledger.open_reservations() == []
+
+
 def test_of_several_that_compile_at_once_one_makes_it(folder: TemplateFolder) -> None:
     name = folder.write(MACHINE)
 
@@ -176,6 +200,27 @@ def test_of_several_that_compile_at_once_one_makes_it(folder: TemplateFolder) ->
         made = set(pool.map(compiled, range(3)))
     assert made == {amis(folder, name)[0]["ImageId"]}
     assert len(machines(folder, name)) == 1
+
+
+def test_a_machine_at_work_on_one_template_is_not_taken_for_that_of_another_of_the_same_packages(
+    folder: TemplateFolder,
+) -> None:
+    image = {"packages": {"pip": [f"polars==1.{uuid4().int % 10**6}.0"]}}
+    name, other = folder.write({**MACHINE, "image": image}), folder.write({**MACHINE, "image": image})
+
+    class CutOffError(Exception):
+        """As a kill."""
+
+    def until_launched(said: str) -> None:
+        if said.startswith("await builder"):
+            raise CutOffError
+
+    with pytest.raises(CutOffError):
+        compile_image(folder.desk, folder.request(name), until_launched)
+    assert kinds(planned_image(folder.desk, folder.request(other)).steps) == STEPS
+    compile_image(folder.desk, folder.request(other), quiet)
+    assert kinds(compile_image(folder.desk, folder.request(name), quiet).steps)[0] != "launch builder"
+    assert [len(machines(folder, one)) for one in (name, other)] == [1, 1]
 
 
 def test_a_machine_somebody_removed_meanwhile_is_billed_in_full_and_replaced(folder: TemplateFolder) -> None:
@@ -191,7 +236,7 @@ def test_a_machine_somebody_removed_meanwhile_is_billed_in_full_and_replaced(fol
     with pytest.raises(CutOffError):
         compile_image(folder.desk, folder.request(name), until_launched)
     fingerprint = planned_image(folder.desk, folder.request(name)).fingerprint
-    builder = find_builder(folder.desk, fingerprint)
+    builder = find_builder(folder.desk, template_with_image(folder.desk, name))
     assert builder is not None
     folder.desk.client("ec2").terminate_instances(InstanceIds=[builder["InstanceId"]])
     compile_image(folder.desk, folder.request(name), quiet)

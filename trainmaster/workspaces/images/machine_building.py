@@ -57,7 +57,7 @@ def plan_machine_image(desk: Desk, template: Template) -> list[Step]:
     """What is done until there is an AMI of the template as it is; empty when there is."""
     fingerprint = fingerprint_of(template)
     name = ami_name(template, fingerprint)
-    image, builder = described_ami(desk.client("ec2"), name), find_builder(desk, fingerprint)
+    image, builder = described_ami(desk.client("ec2"), name), find_builder(desk, template)
     steps = []
     if image is None:
         if builder is None:
@@ -85,10 +85,11 @@ def make_machine_image(desk: Desk, template: Template, payer: Payer, note: Note)
     return steps
 
 
-def find_builder(desk: Desk, fingerprint: str) -> Found:
-    """The machine that makes the image of this fingerprint, unless it is gone."""
+def find_builder(desk: Desk, template: Template) -> Found:
+    """The machine that makes the image of the template as it is, unless it is gone; another of the same packages has its own."""
     filters = [
-        {"Name": f"tag:{IMAGE_FINGERPRINT_TAG}", "Values": [fingerprint]},
+        {"Name": f"tag:{IMAGE_FINGERPRINT_TAG}", "Values": [fingerprint_of(template)]},
+        {"Name": f"tag:{TEMPLATE_TAG}", "Values": [template.name]},
         {"Name": "instance-state-name", "Values": list(STATES)},
     ]
     found = desk.client("ec2").describe_instances(Filters=filters)["Reservations"]
@@ -115,8 +116,11 @@ class _Making:
         actions[step.verb, step.noun]()
 
     def _launch(self) -> None:
-        """One that was reserved and launched, and that somebody else removed since, is billed in full; then there is another."""
+        """One that was reserved and launched, and that somebody else removed since, is billed in full; then there is another, unless
+        the image was made of it."""
         root = self._parent()  # what this refuses is reserved for by nobody
+        if self._is_made():
+            return
         known = self._reserved()
         try:
             self._run(known, root)
@@ -124,6 +128,8 @@ class _Making:
             if code_of(error) != "IdempotentInstanceTerminated":
                 self._release_refused(known, error)
                 raise
+            if self._is_made():
+                return
             settled(self._desk, known.key, lambda: known.charge.amount)
             self._run(self._reserved(), root)
         self._launched_at = self._desk.ledger.now()
@@ -198,6 +204,8 @@ class _Making:
             return
         said = self._console(builder["InstanceId"])
         if MADE not in said:
+            if self._is_made():
+                return
             self._terminate()
             lines = [line.strip() for line in said.splitlines() if line.strip()]
             shown = "".join(f"\n  | {line}" for line in lines[-10:])
@@ -227,11 +235,11 @@ class _Making:
             )
 
     def _console(self, instance_id: str) -> str:
-        """What it said until it powered off: AWS shows it some minutes later."""
+        """What it said until it powered off: AWS shows it some minutes later; of one that another removed, what it shows by then."""
         said = ""
         for answer in self._polled(lambda: self._ec2.get_console_output(InstanceId=instance_id), _CONSOLE_SECONDS / 60):
             said = answer.get("Output", "")
-            if MADE in said or FAILED in said:
+            if MADE in said or FAILED in said or self._find() is None:
                 break
         return said
 
@@ -255,7 +263,7 @@ class _Making:
         self._ec2.terminate_instances(InstanceIds=[builder["InstanceId"]])
 
     def _find(self) -> Found:
-        return find_builder(self._desk, self._fingerprint)
+        return find_builder(self._desk, self._template)
 
     def _polled(self, ask: Callable[[], Any], minutes: float) -> Iterator[Any]:
         settings = self._desk.settings
