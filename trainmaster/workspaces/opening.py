@@ -23,7 +23,7 @@ from trainmaster.workspaces.closing import stop_workspace
 from trainmaster.workspaces.deciding import Decision, decide, decide_start, recheck
 from trainmaster.workspaces.kinds import Seen, Step
 from trainmaster.workspaces.request import OpenWorkspaceRequest
-from trainmaster.workspaces.seeing import see_workspace
+from trainmaster.workspaces.seeing import require_here, see_workspace
 from trainmaster.workspaces.services import kind_of
 from trainmaster.workspaces.workspace import BILLABLE, Workspace
 
@@ -93,6 +93,7 @@ def start_workspace(desk: Desk, user_id: UUID | None, name: str, *, instance_typ
     Raises as `open_workspace`.
     """
     found = desk.catalogue.workspaces.get(user_id, name)
+    require_here(desk, found)
     decision = decide_start(desk, found, instance_type)
     wanted, kind = decision.approved(), kind_of(found.service_type)
     seen, steps = see_workspace(desk, found), kind.plan_open(desk, wanted)
