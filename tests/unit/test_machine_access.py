@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 from machine_rows import machine, template, workspace
@@ -76,3 +77,9 @@ def test_an_address_that_fits_is_taken() -> None:
     assert reached_from(template(direct_access=True), "", "203.0.113.7") == "203.0.113.7"
     assert reached_from(template(), "") == ""
     assert reached_from(template(), "", "203.0.113.7") == ""
+
+
+@pytest.mark.parametrize("connection_type", ["ssh", "dcv"])
+def test_what_is_reached_by_its_address_and_has_none_is_said_with_what_lacks(connection_type: str) -> None:
+    with pytest.raises(RefusedError, match="no public address"):
+        access(workspace(connection_type, "203.0.113.7"), replace(MACHINE, address=""))

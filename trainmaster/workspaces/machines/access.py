@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from trainmaster.errors import RefusedError
 from trainmaster.workspaces.kinds import Access
 from trainmaster.workspaces.machines.parts import Machine
 from trainmaster.workspaces.machines.user_data import DCV_PORT, DCV_SESSION, USER
@@ -12,8 +13,13 @@ PLUGIN = "Needs the AWS CLI with its Session Manager plugin."
 
 
 def access(workspace: Workspace, machine: Machine) -> Access:
-    """A command to run, and for a desktop the address to open while it runs."""
+    """A command to run, and for a desktop the address to open while it runs. Raises RefusedError where it has no address to be reached by."""
     is_open, has_desktop = bool(spec_of(workspace).address), workspace.connection_type == "dcv"
+    if is_open and not machine.address:
+        raise RefusedError(
+            f"Workspace {workspace.name} is reached by its address, and its instance {machine.id} has no public address. Name a subnet"
+            f" in template {workspace.template} that gives one, or leave direct_access out; then delete it and launch it anew."
+        )
     if is_open and has_desktop:
         shell = " ".join(_direct_shell(workspace, machine))
         note = f"Sign in as {USER}, with the password you gave it once: `{shell}`, then `sudo passwd {USER}`."
