@@ -22,9 +22,11 @@ def plan_workspace(request: OpenWorkspaceRequest, settings: Settings) -> Workspa
     """What would be made, what that costs an hour, and all that the policy has against it."""
     with desk_of(settings) as desk:
         planned = planned_result(opening.planned(desk, request))
-    get_run_logger().info("%s Steps: %s.", planned.sentence(), "; ".join(planned.steps) or "none")
+    get_run_logger().info("%s", planned.planned())
     for violation in planned.violations:
         get_run_logger().warning("%s", violation)
+    if planned.over_budget:
+        get_run_logger().warning("%s", planned.over_budget)
     return planned
 
 
@@ -43,7 +45,7 @@ def take_down_workspace(request: CloseWorkspaceRequest, settings: Settings) -> W
     with desk_of(settings) as desk:
         region = desk.catalogue.workspaces.get(request.owner(settings.user_id), request.name).region
     with desk_of(in_region(settings, region)) as desk:
-        return closed_result(closing.close_workspace(desk, request))
+        return closed_result(closing.close_workspace(desk, request), request.action)
 
 
 @step(task_run_name="report on workspace {result.name}")

@@ -290,8 +290,10 @@ def test_what_no_budget_has_money_for_is_refused_before_anything_is_made(trainma
     assert trainmaster("budget", "set", "0.10", "--user", user).code == 0
     refused = trainmaster("launch", "sagemaker-studio-gpu", "dear", "--json")
     assert (refused.code, refused.json["error"]) == (1, "OverBudgetError"), refused
+    assert "Opening" not in refused.err, "what is refused does not begin"
     assert "$0.10" in refused.json["message"]
     planned = trainmaster("launch", "sagemaker-studio-gpu", "dear", "--dry-run")
+    assert (planned.code, "It would be refused: Workspace dear" in planned.out) == (1, True), planned
     assert "$0.10" in planned.out, planned
 
 

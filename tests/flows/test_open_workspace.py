@@ -82,6 +82,7 @@ def test_a_workspace_goes_from_a_plan_to_nothing_by_flows(stack: Any) -> None:
 
     told_of = close_workspace(closing(action="delete"))
     assert (told_of.dry_run, told_of.status) == (True, "running")
+    assert "would be deleted with all files in it: stop workspace notes; delete app" in told_of.sentence()
     deleted = close_workspace(closing(action="delete", dry_run=False))
     assert deleted.status == "deleted"
     assert reserved() == 0

@@ -23,6 +23,7 @@ from trainmaster.workspaces.opening import (
     planned,
     start_workspace,
 )
+from trainmaster.workspaces.studio.lab import NOT_OPENED
 from trainmaster.workspaces.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ def _launch(args: argparse.Namespace, settings: Settings) -> int:
         found = planned(desk, request)
         if request.dry_run:
             return _show(found, args)
-        if found.steps and not found.violations:
+        if found.steps and not found.refusals:
             note(f"Opening {request.name}, which may take AWS some minutes: {steps_of(found.steps)} …")
         return _tell(open_workspace(desk, request), args)
 
@@ -60,15 +61,23 @@ def _start(args: argparse.Namespace, settings: Settings) -> int:
 
 
 def _show(found: PlannedWorkspace, args: argparse.Namespace) -> int:
-    """What would be done: 1 when the policy is against it, as it would be then."""
+    """What would be done: 1 when the policy or a budget is against it, as it would be then."""
     if args.json:
         steps = [{"step": one.sentence(), "request": to_jsonable_python(one.request)} for one in found.steps]
         left = [{"budget": one.budget.code, "left": exact(one.left)} for one in found.standings]
-        say_json({**facts_of_row(found.workspace), "steps": steps, "violations": found.violations, "budgets": left})
+        say_json(
+            {
+                **facts_of_row(found.workspace),
+                "steps": steps,
+                "violations": found.violations,
+                "over_budget": found.over_budget,
+                "budgets": left,
+            }
+        )
     else:
         say(*_planned(found))
     note("Nothing was done.")
-    return REFUSED if found.violations else DONE
+    return REFUSED if found.refusals else DONE
 
 
 def _planned(found: PlannedWorkspace) -> Iterator[str]:
@@ -80,6 +89,8 @@ def _planned(found: PlannedWorkspace) -> Iterator[str]:
     if found.violations:
         yield "The policy refuses it:"
         yield from (f"  {number}. {violation}" for number, violation in enumerate(found.violations, 1))
+    if found.over_budget:
+        yield f"It would be refused: {found.over_budget}"
 
 
 def _tell(opened: OpenedWorkspace, args: argparse.Namespace) -> int:
@@ -88,6 +99,8 @@ def _tell(opened: OpenedWorkspace, args: argparse.Namespace) -> int:
         say_json({**facts_of_row(row), "steps": [one.sentence() for one in opened.steps]})
         return DONE
     say(f"Workspace {row.name} is {row.status}{'' if opened.steps else ', as it was'}.")
+    if row.service_type == "sagemaker_lab":
+        note(f"{NOT_OPENED} Open it: trainmaster connect {row.name}")
     say(
         *labelled(
             {

@@ -13,7 +13,8 @@ from trainmaster.commands.workspaces_standing import workspace_in
 from trainmaster.datasets.showing.wording import printable
 from trainmaster.settings import Settings
 from trainmaster.workspaces.closing import ClosedWorkspace, close_workspace
-from trainmaster.workspaces.studio.lab import NO_API
+from trainmaster.workspaces.studio.lab import NOT_DELETED, NOT_STOPPED
+from trainmaster.workspaces.workspace import Workspace
 
 if TYPE_CHECKING:
     Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]
@@ -39,16 +40,26 @@ def _stop(args: argparse.Namespace, settings: Settings) -> int:
         if not closed.steps:
             say(f"Workspace {name} is {closed.workspace.status}: there is nothing to stop.")
             return DONE
-        say(f"Would stop {name}. Its files would be kept, at {kept} an hour.")
+        say(
+            f"Would stop {name}. {NOT_STOPPED if _is_lab(closed.workspace) else f'Its files would be kept, at {kept} an hour.'}"
+        )
         note(f"Nothing was done. Do it: trainmaster stop {name}")
         return DONE
-    if closed.workspace.status != "stopped":
-        detail = f": {printable(closed.workspace.detail)}" if closed.workspace.detail else ""
-        say(f"Workspace {name} is {closed.workspace.status}{detail}. No machine of it runs.")
-        return DONE
-    say(f"Workspace {name} is stopped. Its files are kept, at {kept} an hour.")
-    note(f"Start it again: trainmaster start {name}")
+    say(stopped(closed))
+    if closed.workspace.status == "stopped":
+        note(f"Start it again: trainmaster start {name}")
     return DONE
+
+
+def stopped(closed: ClosedWorkspace) -> str:
+    """What came of stopping it."""
+    row = closed.workspace
+    if row.status != "stopped":
+        detail = f": {printable(row.detail)}" if row.detail else ""
+        return f"Workspace {row.name} is {row.status}{detail}. No machine of it runs."
+    if _is_lab(row):
+        return f"Workspace {row.name} is stopped. {NOT_STOPPED}"
+    return f"Workspace {row.name} is stopped. Its files are kept, at {shown(row.storage_hourly_cost)} an hour."
 
 
 def _delete(args: argparse.Namespace, settings: Settings) -> int:
@@ -58,22 +69,32 @@ def _delete(args: argparse.Namespace, settings: Settings) -> int:
         return DONE
     name = closed.workspace.name
     if closed.dry_run:
-        say(f"Would delete {name} with all files in it: {steps_of(closed.steps) or 'nothing was made of it'}.")
+        gone = f"with all files in it: {steps_of(closed.steps) or 'nothing was made of it'}."
+        say(f"Would delete {name}{f'. {NOT_DELETED}' if _is_lab(closed.workspace) else f' {gone}'}")
         note(f"Nothing was deleted. Do it: trainmaster delete {name} --yes")
         return DONE
-    say(f"Workspace {name} is deleted, with all files that were in it.")
+    say(deleted(closed))
     return DONE
+
+
+def deleted(closed: ClosedWorkspace) -> str:
+    """What came of deleting it."""
+    row = closed.workspace
+    if _is_lab(row):
+        return f"Workspace {row.name} is deleted. {NOT_DELETED}"
+    return f"Workspace {row.name} is deleted, with all files that were in it."
+
+
+def _is_lab(row: Workspace) -> bool:
+    return row.service_type == "sagemaker_lab"
 
 
 def _close(
     args: argparse.Namespace, settings: Settings, action: Literal["stop", "delete"], *, dry_run: bool
 ) -> ClosedWorkspace:
     request = read_closing(args, action, dry_run=dry_run)
-    with workspace_in(args, settings) as (desk, workspace):
-        closed = close_workspace(desk, request)
-    if workspace.service_type == "sagemaker_lab":
-        note(NO_API)
-    return closed
+    with workspace_in(args, settings) as (desk, _):
+        return close_workspace(desk, request)
 
 
 def _facts(closed: ClosedWorkspace) -> dict[str, Any]:

@@ -14,11 +14,11 @@ from typing import Literal, get_args
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from trainmaster.budget.charge import Reservation
-from trainmaster.budget.entries import NOTHING
-from trainmaster.budget.metering import Looked, Meter, Metered, Meters, Reading
+from trainmaster.budget.charge import Charge, Reservation
+from trainmaster.budget.entries import NOTHING, over_budget
+from trainmaster.budget.metering import TRANCHE, Looked, Meter, Metered, Meters, Reading
 from trainmaster.budget.money import shown
-from trainmaster.errors import TrainmasterError, UnknownPriceError
+from trainmaster.errors import OverBudgetError, TrainmasterError, UnknownPriceError
 from trainmaster.training.desk import Desk
 from trainmaster.workspaces.kinds import Seen
 from trainmaster.workspaces.rates import Rates, rates_of
@@ -72,6 +72,24 @@ def reserve(desk: Desk, workspace: Workspace) -> None:
             if meter.id not in before:
                 books.end(meter)
         raise
+
+
+def shortfall(desk: Desk, workspace: Workspace, seen: Seen | None) -> OverBudgetError | None:
+    """What `reserve` would refuse it with, by the books of now; None where its first hours fit. Books nothing."""
+    counted = {meter.part for meter in Meters(desk.ledger).running(workspace.resource)}
+    if seen is None or seen.status not in BILLABLE:
+        counted -= {"machine"}
+    lacking = [metered.hourly for part in PARTS if part not in counted and (metered := _metered(workspace, part))]
+    hourly = sum(lacking, NOTHING)
+    left_over = NOTHING if "machine" in counted else unused(desk, workspace)
+    needed = hourly * Decimal(TRANCHE // timedelta(seconds=1)) / 3600 - left_over
+    if needed <= 0:
+        return None
+    charge = Charge(workspace.slug, needed, hourly, workspace.resource, workspace.payer)
+    with desk.ledger.reading() as entries:
+        short = entries.short(charge)
+    hours = TRANCHE // timedelta(hours=1)
+    return over_budget(charge, short, subject=f"Workspace {workspace.name}, for {hours} hours,") if short else None
 
 
 def see(desk: Desk, workspace: Workspace, seen: Seen, *, asked_at: datetime | None = None) -> list[WorkspaceHours]:

@@ -32,7 +32,8 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class PlannedWorkspace:
-    """What opening would come to. Nothing was changed. `violations` are the policy's, in words; with any it would be refused."""
+    """What opening would come to. Nothing was changed. `violations` are the policy's, in words; with any it would be refused,
+    and with `over_budget`, which says what a budget lacks for its first hours."""
 
     workspace: Workspace
     """As it would be, with its costs by the hour; `status` is as seen."""
@@ -40,6 +41,12 @@ class PlannedWorkspace:
     violations: tuple[str, ...] = ()
     standings: tuple[Standing, ...] = ()
     """Of every budget that pays."""
+    over_budget: str = ""
+
+    @property
+    def refusals(self) -> tuple[str, ...]:
+        """All that is against it."""
+        return (*self.violations, *filter(None, (self.over_budget,)))
 
 
 @dataclass(frozen=True)
@@ -59,11 +66,13 @@ def planned(desk: Desk, request: OpenWorkspaceRequest) -> PlannedWorkspace:
     steps = kind_of(workspace.service_type).plan_open(desk, workspace)
     with desk.ledger.reading() as entries:
         standings = entries.standings(workspace.payer.budgets(), entries.month)
+    short = metering.shortfall(desk, workspace, seen)
     return PlannedWorkspace(
         replace(workspace, status=seen.status if seen else "pending"),
         tuple(steps),
         tuple(one.sentence() for one in decision.violations),
         tuple(standings),
+        str(short or ""),
     )
 
 

@@ -16,6 +16,13 @@ ADDRESS = "https://studiolab.sagemaker.aws"
 NO_API = (
     "AWS has no API for Studio Lab: whether it runs, and stopping or deleting it, is seen and done on its own page."
 )
+NOT_OPENED = "AWS has no API for Studio Lab: nothing was opened there, its address was kept."
+NOT_STOPPED = (
+    "AWS has no API for Studio Lab: that goes for our row alone. Stop its session on its own page, where its files are."
+)
+NOT_DELETED = (
+    "AWS has no API for Studio Lab: that goes for our row alone. Delete its files on its own page, if they are to go."
+)
 
 
 class StudioLab:
