@@ -48,12 +48,14 @@ class Desired:
 
 @dataclass(frozen=True)
 class Described:
-    """What AWS answered; None for what is not there. An app that is listed as deleted is not."""
+    """What AWS answered; None for what is not there, and of tags for what was not asked. An app that is listed as deleted is not there."""
 
     domain: Found = None
     profile: Found = None
     space: Found = None
     app: Found = None
+    space_tags: Mapping[str, str] | None = None
+    app_tags: Mapping[str, str] | None = None
 
 
 def profile_name(workspace: Workspace) -> str:
@@ -142,7 +144,9 @@ def plan(wanted: Desired, described: Described) -> list[Step]:
     runs = app in ("InService", "Pending")
     if wanted.space is not None:
         steps += _space_steps(wanted.space, described.space, runs=runs)
+        steps += _tag_steps(wanted.space, described.space_tags, "space", wanted.space["SpaceName"])
     if runs:
+        steps += _tag_steps(wanted.app, described.app_tags, "app", _app_title(wanted))
         return [*steps, *([Step("await", "app", _app_title(wanted))] if app == "Pending" else [])]
     return [*steps, Step("create", "app", _app_title(wanted), wanted.app)]
 
@@ -196,6 +200,12 @@ def _space_steps(wanted: Mapping[str, Any], found: Found, *, runs: bool) -> list
         return []
     request = {"SpaceName": wanted["SpaceName"], "SpaceSettings": {member: settings}}
     return [Step("update", "space", wanted["SpaceName"], request)]
+
+
+def _tag_steps(wanted: Mapping[str, Any], has: Mapping[str, str] | None, noun: str, name: str) -> list[Step]:
+    """The tags it lacks, or has with another value; those that others put on it stay."""
+    lacking = [tag for tag in wanted["Tags"] if has is not None and has.get(tag["Key"]) != tag["Value"]]
+    return [Step("tag", noun, name, {"Tags": lacking})] if lacking else []
 
 
 def _why(workspace: Workspace) -> str:

@@ -11,7 +11,7 @@ from uuid import UUID
 
 from botocore.exceptions import ClientError
 
-from trainmaster.aws.failures import is_refusal
+from trainmaster.aws.failures import is_missing, is_refusal
 from trainmaster.errors import RefusedError
 from trainmaster.training.desk import Desk
 from trainmaster.workspaces.images.current import attach, image_of
@@ -41,6 +41,7 @@ from trainmaster.workspaces.studio.plan import (
     profile_name,
     stands,
 )
+from trainmaster.workspaces.tags import listed_tags
 from trainmaster.workspaces.workspace import Workspace
 
 _log = logging.getLogger(__name__)
@@ -71,7 +72,7 @@ class Studio:
         else:
             require_links(domain)
             placed = _placed(workspace, domain)
-            wanted, there = self._desired(desk, placed, domain), self._described(desk, placed)
+            wanted, there = self._desired(desk, placed, domain), _tagged(desk, self._described(desk, placed))
             there = replace(there, domain=domain, profile=find_profile(desk, placed))
         steps = plan(wanted, there)
         if template.is_compiled and not (domain and is_attached(domain, template)):
@@ -91,6 +92,7 @@ class Studio:
             self._ensure_space(desk, workspace)
             workspace = note(workspace, space=workspace.slug)
         self._ensure_app(desk, workspace)
+        self._ensure_tags(desk, workspace)
         return note(workspace, app_name=APP_NAME)
 
     def stop(self, desk: Desk, workspace: Workspace) -> None:
@@ -188,6 +190,36 @@ class Studio:
         request = self._desired(desk, workspace, {}).app
         domain_id = workspace.resources["domain_id"]
         ensured(desk, part, lambda: sagemaker.create_app(DomainId=domain_id, **request), anew=ENDED)
+
+    def _ensure_tags(self, desk: Desk, workspace: Workspace) -> None:
+        """Those asked for since they were made are on space and app as well."""
+        there = _tagged(desk, self._described(desk, workspace))
+        arns = {"space": (there.space or {}).get("SpaceArn"), "app": (there.app or {}).get("AppArn")}
+        for step in plan(self._desired(desk, workspace, {}), replace(there, domain={}, profile={})):
+            if step.verb == "tag":
+                desk.client("sagemaker").add_tags(ResourceArn=arns[step.noun], **step.request)
+
+
+def _tagged(desk: Desk, there: Described) -> Described:
+    """With the tags of its space and of its app."""
+    return replace(
+        there,
+        space_tags=_tags(desk, there.space, "SpaceArn"),
+        app_tags=_tags(desk, there.app, "AppArn"),
+    )
+
+
+def _tags(desk: Desk, part: Found, arn: str) -> Mapping[str, str] | None:
+    """None where there is no such part, or soon no longer."""
+    if part is None or part["Status"] == "Deleting":
+        return None
+    try:
+        pages = desk.client("sagemaker").get_paginator("list_tags").paginate(ResourceArn=part[arn])
+        return listed_tags([tag for page in pages for tag in page["Tags"]])
+    except ClientError as error:
+        if not is_missing(error):
+            raise
+        return None
 
 
 def _space(desk: Desk, workspace: Workspace) -> Part:
