@@ -14,8 +14,17 @@ if TYPE_CHECKING:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """The exit code of the command given by `argv`, or by the command line."""
-    asked = list(sys.argv[1:] if argv is None else argv)
+    """The exit code of the command given by `argv`, or by the command line; 130 of one that Ctrl-C ended, whenever that was."""
+    try:
+        return _run(list(sys.argv[1:] if argv is None else argv))
+    except BrokenPipeError:  # whoever read has read enough, as `head` does
+        return _cut_off()
+    except KeyboardInterrupt as interrupt:
+        print("\nInterrupted. The same command may be given again.", file=sys.stderr)
+        return int(getattr(interrupt, "exit_code", 128 + signal.SIGINT))
+
+
+def _run(asked: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(
         prog="trainmaster", description="From dataset to trained, served model on SageMaker, within budget."
     )
@@ -23,11 +32,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     for add in [_ADD[asked[0]]] if asked and asked[0] in _ADD else dict.fromkeys(_ADD.values()):
         add(commands, asked[1:])
     args = parser.parse_args(asked)
-    try:
-        code: int = args.run(args)
-        sys.stdout.flush()
-    except BrokenPipeError:  # whoever read has read enough, as `head` does
-        return _cut_off()
+    code: int = args.run(args)
+    sys.stdout.flush()
     return code
 
 

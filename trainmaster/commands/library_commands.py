@@ -61,7 +61,7 @@ def exit_code(run: Run, args: argparse.Namespace) -> int:
             print(_NOTHING_SET, file=sys.stderr)
         return REFUSED if isinstance(error, RefusedError) else FAILED
     except KeyboardInterrupt:
-        print("\nInterrupted. The same command goes on from here.", file=sys.stderr)
+        print("\nInterrupted. The same command may be given again.", file=sys.stderr)
         return INTERRUPTED
 
 

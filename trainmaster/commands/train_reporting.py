@@ -78,7 +78,7 @@ def _exit_code(run: Run, args: argparse.Namespace) -> int:
     try:
         return run(args, Settings())
     except KeyboardInterrupt as interrupt:
-        note("\nInterrupted. The same command goes on from here.")
+        note("\nInterrupted. The same command may be given again.")
         return exit_code_of(interrupt)
     except BrokenPipeError:
         raise  # whoever read has read enough: no failure of what was asked
