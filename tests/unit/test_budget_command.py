@@ -150,6 +150,26 @@ def test_a_limit_below_what_is_promised_says_whose_jobs_will_be_stopped_and_when
     assert "No training job is stopped for it." in say("set", "1", "--team", "vision")[1]
 
 
+def test_a_limit_below_what_is_promised_says_what_runs_by_the_hour_and_is_warned_of(state: Path, say: Any) -> None:
+    here = "arn:aws:{}:us-east-1:123456789012:{}"
+    with open_ledger(None, state) as ledger:
+        for of in (
+            Metered(here.format("trainmaster", "workspace/box-1b3c5d7e"), Decimal(1), "machine", Payer(ANNA)),
+            Metered(here.format("trainmaster", "workspace/kept-2b3c5d7e"), Decimal("0.01"), "storage", Payer(ANNA)),
+            Metered(here.format("sagemaker", "endpoint/houses"), Decimal(1), "houses-ab12", Payer(ANNA, "vision")),
+        ):
+            Meters(ledger).start(of)
+    said = say("set", "1", "--account")[1]
+    assert "No training job is stopped for it." in said
+    assert "stop-idle warns of" in said
+    assert said.endswith("\n  endpoint houses, workspace box-1b3c5d7e\n")
+    told = json.loads(say("set", "1", "--user", str(ANNA), "--json")[1])
+    assert (told["stopping"], told["warning"]) == ([], ["endpoint houses", "workspace box-1b3c5d7e"])
+    assert json.loads(say("set", "1", "--team", "vision", "--json")[1])["warning"] == ["endpoint houses"]
+    assert "stop-idle" not in say("set", "1", "--account", "--month", "2999-01")[1]
+    assert json.loads(say("set", "none", "--account", "--json")[1])["warning"] == []
+
+
 @pytest.mark.parametrize("command", ["history", "show"])
 def test_a_reader_that_has_read_enough_ends_the_command_quietly(state: Path, command: str) -> None:
     spend(state)

@@ -13,11 +13,11 @@ from uuid import UUID
 
 from pydantic import ValidationError
 
-from trainmaster.budget.budgets import ACCOUNT, TEAM_NAME, Budget, Standing, month_name, read_month
+from trainmaster.budget.budgets import ACCOUNT, TEAM_NAME, Budget, Standing, month_name, month_of, read_month
 from trainmaster.budget.charge import Reservation
 from trainmaster.budget.history import Happening
 from trainmaster.budget.ledger import Ledger, open_ledger
-from trainmaster.budget.metering import tranche_title
+from trainmaster.budget.metering import Meters, tranche_title
 from trainmaster.budget.money import shown, shown_left
 from trainmaster.errors import RefusedError, TrainmasterError
 from trainmaster.settings import Settings
@@ -101,12 +101,16 @@ def _set(args: argparse.Namespace, ledger: Ledger) -> int:
     standing = ledger.set_limit(args.budget, args.amount, set_by=getpass.getuser(), month=args.month)
     is_short = standing.balance is not None and standing.balance < 0
     stopping = sorted(_to_be_stopped(ledger, standing)) if is_short else []
+    warning = sorted(_to_be_warned_of(ledger, standing)) if is_short else []
     if args.json:
-        print(json.dumps({"month": standing.month, "budgets": [_facts(standing)], "stopping": stopping}))
+        said = {"budgets": [_facts(standing)], "stopping": stopping, "warning": warning}
+        print(json.dumps({"month": standing.month, **said}))
         return DONE
     _print_standings([standing])
     if is_short:
         _print_overdrawn(standing, stopping)
+    if warning:
+        _print_warning(warning)
     return DONE
 
 
@@ -117,6 +121,26 @@ def _to_be_stopped(ledger: Ledger, standing: Standing) -> Iterator[str]:
     for one in open_ones:
         if one.key in chosen and one.month == standing.month and standing.budget in one.charge.payer.budgets():
             yield one.key
+
+
+def _to_be_warned_of(ledger: Ledger, standing: Standing) -> set[str]:
+    """The endpoints and workspaces that run by the hour on the overdrawn budget of this month."""
+    if standing.month != month_of(ledger.now()):
+        return set()
+    running = [one for one in Meters(ledger).running() if standing.budget in one.payer.budgets()]
+    return {
+        one.resource.rsplit(":", 1)[-1].replace("/", " ", 1)
+        for one in running
+        if ":endpoint/" in one.resource or (":workspace/" in one.resource and one.part == "machine")
+    }
+
+
+def _print_warning(warning: Sequence[str]) -> None:
+    print(
+        "What runs by the hour the schedule stop-idle warns of within ten minutes, and half an hour later it stops workspaces, with"
+        "\ntheir files kept, and does with endpoints what they were deployed to have done. A higher limit before then saves them."
+        f"\n  {', '.join(warning)}"
+    )
 
 
 def _print_overdrawn(standing: Standing, stopping: Sequence[str]) -> None:
