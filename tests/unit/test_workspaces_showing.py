@@ -54,9 +54,16 @@ def test_a_machine_is_paid_for_from_its_start_to_its_end(status: Status) -> None
     assert one(Seen(status)).hourly == Decimal("1.4247")
 
 
-@pytest.mark.parametrize("status", ["pending", "stopped", "deleting", "failed"])
+@pytest.mark.parametrize("status", ["stopped", "deleting", "failed"])
 def test_without_a_machine_only_files_are_paid_for(status: Status) -> None:
     assert one(Seen(status)).hourly == Decimal("0.0167")
+
+
+@pytest.mark.parametrize(
+    "seen", [Seen("pending"), Seen("missing"), Seen("failed", made=False), Seen("deleting", made=False)]
+)
+def test_what_aws_has_nothing_of_is_paid_for_nothing(seen: Seen) -> None:
+    assert one(seen).hourly == 0
 
 
 def test_it_is_idle_since_the_newest_use_anybody_knows_of_and_only_while_it_runs() -> None:

@@ -16,7 +16,7 @@ from trainmaster.commands.workspaces_options import add_name
 from trainmaster.commands.workspaces_standing import workspace_in
 from trainmaster.settings import Settings
 from trainmaster.workspaces.kinds import Access
-from trainmaster.workspaces.seeing import require_here
+from trainmaster.workspaces.seeing import require_here, require_there, see_workspace
 from trainmaster.workspaces.services import kind_of
 
 if TYPE_CHECKING:
@@ -42,6 +42,7 @@ def _run(args: argparse.Namespace, settings: Settings) -> int:
         require_here(desk, workspace)
         if opens and workspace.connection_type == "web":
             _require_browser(args.name)
+        require_there(workspace, see_workspace(desk, workspace))
         access = kind_of(workspace.service_type).access(desk, workspace)
     if access.note:
         note(access.note)

@@ -17,6 +17,7 @@ from trainmaster.datasets.showing.wording import counted, printable
 from trainmaster.endpoints.watch.idle import Warned
 from trainmaster.workspaces.costs import Costs
 from trainmaster.workspaces.kinds import Seen, Step
+from trainmaster.workspaces.seeing import way_on
 from trainmaster.workspaces.workspace import BILLABLE, ServiceType, Workspace
 
 SERVICES: Mapping[ServiceType, str] = {
@@ -40,9 +41,9 @@ class Shown:
 
     @property
     def hourly(self) -> Decimal:
-        """What it costs an hour as it stands: its machine while there is one, and its storage."""
+        """What it costs an hour as it stands: its machine while there is one, and its storage where that is there."""
         machine = self.workspace.hourly_cost if self.seen.status in BILLABLE else Decimal(0)
-        return machine + self.workspace.storage_hourly_cost
+        return machine + (self.workspace.storage_hourly_cost if self.seen.has_files else Decimal(0))
 
     @property
     def idle_for(self) -> timedelta | None:
@@ -111,12 +112,12 @@ def of_workspace(one: Shown, costs: Costs, standings: Sequence[Standing]) -> Ite
     yield f"On AWS, in {row.region}"
     yield from (f"  {line}" for line in table([(name, printable(value)) for name, value in row.resources.items()]))
     is_open = seen.status in BILLABLE
-    yield f"Get in: trainmaster connect {row.name}" if is_open else f"Start it: trainmaster start {row.name}"
+    yield f"Get in: trainmaster connect {row.name}" if is_open else way_on(row, seen)
 
 
 def troubles(seen: Seen) -> str:
     """In words, what is not as it should be; "" when all is."""
-    why = seen.detail if seen.status in ("failed", "missing", "unknown") else ""
+    why = seen.detail if seen.status in ("failed", "missing", "deleting", "unknown") else ""
     return printable("; ".join(filter(None, (why, *seen.drift))))
 
 

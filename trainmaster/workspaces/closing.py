@@ -54,7 +54,7 @@ def stop_workspace(desk: Desk, workspace: Workspace) -> Workspace:
     WaitTimedOutError, and botocore's errors that may pass."""
     rows = desk.catalogue.workspaces
     seen = see_workspace(desk, workspace)
-    if seen.status in BILLABLE or seen.status in ("failed", "unknown"):
+    if seen.made and (seen.status in BILLABLE or seen.status in ("failed", "unknown")):
         workspace = rows.change(workspace, status="stopping")
         with _told(workspace, "stopped"):
             kind_of(workspace.service_type).stop(desk, workspace)

@@ -272,7 +272,7 @@ def _asked(desk: Desk, wanted: Workspace, others: Sequence[Workspace], now: date
         hourly_cost=wanted.hourly_cost + wanted.storage_hourly_cost,
         data_classification=spec.data_classification,
         tags=spec.tags,
-        workspaces_open=len(others),
+        workspaces_open=sum(one.status != "missing" for one in others),
         auto_stop_minutes=wanted.auto_stop_minutes,
         keep_for=wanted.keep_until - now if wanted.keep_until else None,
         free_tier=spec.template.policy.free_tier,

@@ -27,6 +27,13 @@ class Seen:
     drift: tuple[str, ...] = ()
     described: Mapping[str, Any] = field(default_factory=dict)
     """AWS's own answers, for whoever needs more of them."""
+    made: bool = True
+    """Whether anything of it is there; False where AWS has nothing, and its row says why."""
+
+    @property
+    def has_files(self) -> bool:
+        """Whether its storage is paid for."""
+        return self.made and self.status not in {"pending", "deleted", "missing"}
 
 
 @dataclass(frozen=True)

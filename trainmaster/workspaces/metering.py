@@ -157,7 +157,7 @@ def _there(seen: Seen) -> tuple[Part, ...]:
     """What of it is paid for."""
     if seen.status in BILLABLE:
         return PARTS
-    return () if seen.status in {"pending", "deleted", "missing"} else ("storage",)
+    return ("storage",) if seen.has_files else ()
 
 
 def _gone(desk: Desk, workspace: Workspace, meter: Meter, seen: Seen) -> WorkspaceHours:

@@ -23,7 +23,7 @@ from trainmaster.workspaces.closing import stop_workspace
 from trainmaster.workspaces.deciding import Decision, decide, decide_start, recheck
 from trainmaster.workspaces.kinds import Seen, Step
 from trainmaster.workspaces.request import OpenWorkspaceRequest
-from trainmaster.workspaces.seeing import require_here, see_workspace
+from trainmaster.workspaces.seeing import require_here, require_there, see_workspace
 from trainmaster.workspaces.services import kind_of
 from trainmaster.workspaces.workspace import BILLABLE, Workspace
 
@@ -186,16 +186,7 @@ def _require_openable(decision: Decision, seen: Seen | None) -> None:
     name = decision.wanted.name
     if seen is None:
         return
-    is_going = decision.found is not None and decision.found.status == "deleting"
-    if seen.status == "deleting" or (seen.status == "missing" and is_going):
-        raise RefusedError(
-            f"Workspace {name} is being deleted. Wait until it is gone, or finish that: trainmaster delete {name} --yes"
-        )
-    if seen.status == "missing":
-        raise RefusedError(
-            f"Workspace {name} was deleted by other means than Trainmaster's, and its files with it: {seen.detail}. Delete it here as"
-            f" well, and open it anew: trainmaster delete {name} --yes"
-        )
+    require_there(decision.wanted, seen)
     if seen.status == "unknown":
         raise RefusedError(f"Nobody can say how workspace {name} stands: {seen.detail}. Try again.")
     was, will = decision.found and decision.found.instance_type, decision.wanted.instance_type

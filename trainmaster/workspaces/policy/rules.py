@@ -57,7 +57,9 @@ class Rules(_Part):
         tuple[Annotated[str, Field(min_length=1, max_length=128)], ...] | None,
         Field(description="Keys of tags that have to be given, with any value."),
     ] = None
-    max_workspaces: Annotated[int | None, Field(description="That a user has at once, stopped ones too.", ge=0)] = None
+    max_workspaces: Annotated[
+        int | None, Field(description="That a user has at once, stopped ones too, missing ones not.", ge=0)
+    ] = None
     auto_stop: Annotated[
         int | None, Field(description="Stopped when idle, after this many minutes at most.", ge=60, le=525_600)
     ] = None
