@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -133,10 +134,23 @@ def test_what_is_said_to_have_stopped_before_it_was_seen_running_is_billed_until
 def test_hours_that_do_not_fit_are_refused_whole_and_nothing_stays_reserved(desk: Desk) -> None:
     ours = workspace()
     desk.ledger.set_limit(user(ours.user_id or uuid4()), Decimal("0.31"), set_by="a test")
-    with pytest.raises(OverBudgetError, match=r"storage of workspace .*, hours 0 to 6 would cost"):
+    with pytest.raises(OverBudgetError, match=r"Workspace .*, for 6 hours, would cost \$0\.32"):
         reserve(desk, ours)
     assert spent(desk) == (NOTHING, NOTHING)
     desk.ledger.set_limit(user(ours.user_id or uuid4()), Decimal("0.33"), set_by="a test")
+    reserve(desk, ours)
+    assert parts(desk, ours) == set(PARTS)
+
+
+@pytest.mark.parametrize("instance_type", ["ml.t3.medium", "ml.g5.xlarge"])
+def test_the_budget_that_a_refusal_names_has_room_for_machine_and_storage(desk: Desk, instance_type: str) -> None:
+    ours = workspace(instance_type=instance_type, volume_gb=37)
+    desk.ledger.set_limit(ACCOUNT, Decimal("0.10"), set_by="a test")
+    with pytest.raises(OverBudgetError) as refused:
+        reserve(desk, ours)
+    told = re.search(r"trainmaster budget set (\S+) --account", str(refused.value))
+    assert told
+    desk.ledger.set_limit(ACCOUNT, Decimal(told[1]), set_by="a test")
     reserve(desk, ours)
     assert parts(desk, ours) == set(PARTS)
 
@@ -147,7 +161,7 @@ def test_a_machine_that_does_not_fit_leaves_the_storage_of_what_is_stopped_paid_
     see(desk, ours, STOPPED)
     end(desk, ours, storage=False)
     desk.ledger.set_limit(user(ours.user_id or uuid4()), Decimal("0.20"), set_by="a test")
-    with pytest.raises(OverBudgetError, match=r"machine of workspace .*, hours 0 to 6 would cost"):
+    with pytest.raises(OverBudgetError, match=r"Workspace .*, for 6 hours, would cost \$0\.30"):
         reserve(desk, ours)
     assert parts(desk, ours) == {"storage"}
 

@@ -6,7 +6,7 @@ no meter.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -17,7 +17,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from trainmaster.budget.charge import Charge, Reservation
 from trainmaster.budget.entries import NOTHING, over_budget
 from trainmaster.budget.metering import TRANCHE, Looked, Meter, Metered, Meters, Reading
-from trainmaster.budget.money import shown
+from trainmaster.budget.money import micro_up, shown
 from trainmaster.errors import OverBudgetError, TrainmasterError, UnknownPriceError
 from trainmaster.training.desk import Desk
 from trainmaster.workspaces.kinds import Seen
@@ -59,10 +59,14 @@ class WorkspaceHours:
 def reserve(desk: Desk, workspace: Workspace) -> None:
     """The first hours of its machine and of its storage, unless they are reserved already; before anything is made or started.
 
-    Raises OverBudgetError when either does not fit; then nothing more is reserved than was before.
+    Raises OverBudgetError when they do not fit together; then nothing more is reserved than was before.
     """
     books, started = Meters(desk.ledger), list[Meter]()
-    before = {meter.id for meter in books.running(workspace.resource)}
+    running = books.running(workspace.resource)
+    before = {meter.id for meter in running}
+    short = _short(desk, workspace, {meter.part for meter in running})
+    if short and before == {meter.id for meter in books.running(workspace.resource)}:  # nobody reserved them meanwhile
+        raise short
     try:
         for part in PARTS:
             if metered := _metered(workspace, part):
@@ -79,17 +83,23 @@ def shortfall(desk: Desk, workspace: Workspace, seen: Seen | None) -> OverBudget
     counted = {meter.part for meter in Meters(desk.ledger).running(workspace.resource)}
     if seen is None or seen.status not in BILLABLE:
         counted -= {"machine"}
+    return _short(desk, workspace, counted, NOTHING if "machine" in counted else unused(desk, workspace))
+
+
+def _short(
+    desk: Desk, workspace: Workspace, counted: Collection[str], left_over: Decimal = NOTHING
+) -> OverBudgetError | None:
+    """What the first hours of all its parts but those that are `counted` lack together, besides what is left over."""
     lacking = [metered.hourly for part in PARTS if part not in counted and (metered := _metered(workspace, part))]
+    hours = Decimal(TRANCHE // timedelta(seconds=1)) / 3600
     hourly = sum(lacking, NOTHING)
-    left_over = NOTHING if "machine" in counted else unused(desk, workspace)
-    needed = hourly * Decimal(TRANCHE // timedelta(seconds=1)) / 3600 - left_over
+    needed = sum((micro_up(one * hours) for one in lacking), NOTHING) - left_over
     if needed <= 0:
         return None
     charge = Charge(workspace.slug, needed, hourly, workspace.resource, workspace.payer)
     with desk.ledger.reading() as entries:
         short = entries.short(charge)
-    hours = TRANCHE // timedelta(hours=1)
-    return over_budget(charge, short, subject=f"Workspace {workspace.name}, for {hours} hours,") if short else None
+    return over_budget(charge, short, subject=f"Workspace {workspace.name}, for {hours:g} hours,") if short else None
 
 
 def see(desk: Desk, workspace: Workspace, seen: Seen, *, asked_at: datetime | None = None) -> list[WorkspaceHours]:
