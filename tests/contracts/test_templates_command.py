@@ -58,7 +58,7 @@ def test_templates_are_a_table_and_each_can_be_seen_whole(run: Callable[..., Ran
     listed = run("templates")
     assert listed.code == 0
     [row] = [line for line in listed.out.splitlines() if line.startswith(name)]
-    assert row.split()[1:5] == ["Studio", "web", "ml.t3.medium", "$0.05"]
+    assert row.split()[1:5] == ["Studio", "web", "ml.t3.medium", "$0.0533"]
     shown = run("templates", name)
     assert (shown.code, shown.err) == (0, "")
     assert f"trainmaster compile {name}" in shown.out

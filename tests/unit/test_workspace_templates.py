@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from trainmaster.budget.prices import shipped_prices
-from trainmaster.errors import TemplatesRefusedError, UnknownChoiceError
+from trainmaster.errors import NotConfiguredError, TemplatesRefusedError, UnknownChoiceError
 from trainmaster.settings import Settings
 from trainmaster.workspaces.images.dockerfile import dockerfile, lint
 from trainmaster.workspaces.rates import rates_of
@@ -196,6 +196,6 @@ class TestFinding:
         with pytest.raises(UnknownChoiceError, match="Did you mean studio"):
             find_template(settings, "stdio")
 
-    def test_a_folder_that_is_not_there_has_none(self, tmp_path: Path) -> None:
-        with pytest.raises(UnknownChoiceError, match="There are: none"):
+    def test_a_folder_that_is_not_there_is_said_to_be_absent(self, tmp_path: Path) -> None:
+        with pytest.raises(NotConfiguredError, match="There is no folder"):
             find_template(Settings(workspace_templates=tmp_path / "none"), "studio")

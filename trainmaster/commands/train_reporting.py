@@ -18,8 +18,8 @@ from trainmaster.aws.clients import default_clients
 from trainmaster.commands.reading import StoppedError
 from trainmaster.commands.train_options import BadRequestError
 from trainmaster.errors import (
+    CredentialsMissingError,
     DeploymentFailedError,
-    NotConfiguredError,
     PolicyRefusedError,
     RefusedError,
     TrainingFailedError,
@@ -96,7 +96,7 @@ def _said(error: Exception) -> str:
         case ValidationError():
             wrong = error.errors()
             return "\n".join(_of_field(one) for one in wrong)
-        case NotConfiguredError():
+        case CredentialsMissingError():
             return f"{error}\n{_NOTHING_SET}"
         case BotoCoreError() | ClientError():
             return f"{error}. The same command goes on from here."

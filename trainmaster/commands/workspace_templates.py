@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
 from trainmaster.budget.money import shown
+from trainmaster.budget.prices import known_prices
 from trainmaster.commands.train_options import BadRequestError
 from trainmaster.commands.train_reporting import DONE, REFUSED, add_command, desk_in, note, say, say_json
 from trainmaster.commands.train_showing import labelled, table
 from trainmaster.datasets.showing.wording import counted
+from trainmaster.errors import UnknownPriceError
 from trainmaster.settings import Settings
+from trainmaster.workspaces.rates import rates_of
 from trainmaster.workspaces.templates.loading import Templates, find_template, read_templates
 from trainmaster.workspaces.templates.template import Template
 
@@ -47,59 +51,74 @@ def add_parsers(commands: Subparsers) -> None:
 
 def _templates(args: argparse.Namespace, settings: Settings) -> int:
     if args.name:
-        return _one(find_template(settings, args.name), args)
+        return _one(find_template(settings, args.name), args, settings)
     found = read_templates(settings.workspace_templates)
     wrong = [one.sentence() for one in found.all_problems]
     if args.json:
-        say_json({"templates": [_facts(one) for one in found.templates.values()], "problems": wrong})
+        say_json({"templates": [_facts(one, settings) for one in found.templates.values()], "problems": wrong})
     else:
-        _list(found)
+        _list(found, settings)
     if wrong:
         note(f"{counted(len(found.problems), 'template')} of {found.folder} cannot be used before this is put right:")
         note(*(f"  {one}" for one in wrong))
     return REFUSED if wrong else DONE
 
 
-def _list(found: Templates) -> None:
+def _list(found: Templates, settings: Settings) -> None:
     if not found.templates:
         note(f"There are none in {found.folder}.")
         return
     head = ("NAME", "SERVICE", "ACCESS", "RUNS ON", "PER HOUR", "DESCRIPTION")
-    rows = [_row(one) for one in found.templates.values()]
+    rows = [_row(one, settings) for one in found.templates.values()]
     say(*table([head, *rows], frozenset({4})))
     note("`trainmaster templates NAME` shows one, `trainmaster launch TEMPLATE NAME` opens a workspace of it.")
 
 
-def _row(template: Template) -> tuple[str, ...]:
-    cost = template.estimated_cost.per_hour
+def _hourly(template: Template, settings: Settings) -> Decimal | None:
+    """While it runs, its volume included, by the price list; None where nobody knows."""
+    try:
+        return rates_of(known_prices(settings.refreshed_prices), template, settings.region).total
+    except UnknownPriceError:
+        return None
+
+
+def _costs(template: Template, settings: Settings) -> str:
+    """An hour; the template's estimate where nobody knows."""
+    hourly, estimate = _hourly(template, settings), template.estimated_cost.per_hour
+    if hourly is not None:
+        return shown(hourly)
+    return "" if estimate is None else f"about {shown(estimate)}"
+
+
+def _row(template: Template, settings: Settings) -> tuple[str, ...]:
     return (
         template.name,
         _SERVICES[template.service_type],
         template.connection_type,
         template.service_config.default_instance_type,
-        "" if cost is None else shown(cost),
+        _costs(template, settings),
         template.description,
     )
 
 
-def _one(template: Template, args: argparse.Namespace) -> int:
+def _one(template: Template, args: argparse.Namespace, settings: Settings) -> int:
     if args.json:
-        say_json(_facts(template))
+        say_json(_facts(template, settings))
         return DONE
-    say(f"Template {template.name}: {template.description}", *_said(template))
+    say(f"Template {template.name}: {template.description}", *_said(template, settings))
     return DONE
 
 
-def _said(template: Template) -> Iterator[str]:
-    config, cost, policy = template.service_config, template.estimated_cost, template.policy
-    per_hour = "" if cost.per_hour is None else f"about {shown(cost.per_hour)} an hour"
+def _said(template: Template, settings: Settings) -> Iterator[str]:
+    config, policy = template.service_config, template.policy
+    per_hour = f"{costs} an hour in {settings.region}" if (costs := _costs(template, settings)) else ""
     allowed = ", ".join(config.allowed_instance_types)
     yield from labelled(
         {
             "service": _SERVICES[template.service_type],
             "access": template.connection_type,
             "runs on": f"{config.default_instance_type}{f'; allowed: {allowed}' if allowed else ''}",
-            "cost": " ".join(filter(None, (per_hour, cost.note))),
+            "cost": " ".join(filter(None, (per_hour, template.estimated_cost.note))),
             "at most": f"{shown(config.max_hourly_cost)} an hour" if config.max_hourly_cost else "",
             "stops": f"after {config.auto_stop_minutes} minutes idle" if config.auto_stop_minutes else "",
             "files": f"{config.volume_gb} GB{', and the shared home' if config.shared_efs else ''}"
@@ -115,8 +134,9 @@ def _said(template: Template) -> Iterator[str]:
     )
 
 
-def _facts(template: Template) -> dict[str, Any]:
-    return template.model_dump(mode="json")
+def _facts(template: Template, settings: Settings) -> dict[str, Any]:
+    hourly = _hourly(template, settings)
+    return {**template.model_dump(mode="json"), "hourly_cost": None if hourly is None else f"{hourly:f}"}
 
 
 def _compile(args: argparse.Namespace, settings: Settings) -> int:

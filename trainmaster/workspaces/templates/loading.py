@@ -11,7 +11,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from trainmaster.errors import TemplatesRefusedError, UnknownChoiceError
+from trainmaster.errors import NotConfiguredError, TemplatesRefusedError, UnknownChoiceError
 from trainmaster.settings import Settings
 from trainmaster.workspaces.lined_yaml import Document, KeyPath, LinedYamlError, Wrong, key_of, read_yaml
 from trainmaster.workspaces.templates.template import Template
@@ -75,8 +75,12 @@ def find_template(settings: Settings, name: str) -> Template:
 
 
 def read_templates(folder: Path) -> Templates:
-    """Those that can be used, and what is wrong with those that cannot. A folder that is not there has none."""
-    found = sorted(folder.iterdir(), key=lambda path: path.stem) if folder.is_dir() else []
+    """Those that can be used, and what is wrong with those that cannot. Raises NotConfiguredError where there is no such folder."""
+    if not folder.is_dir():
+        raise NotConfiguredError(
+            f"There is no folder {folder} to read the templates of workspaces from. Set TRAINMASTER_WORKSPACE_TEMPLATES to one that is there."
+        )
+    found = sorted(folder.iterdir(), key=lambda path: path.stem)
     files = {path.stem: _File.read(path) for path in found if path.suffix in _SUFFIXES and path.is_file()}
     templates: dict[str, Template] = {}
     problems: dict[str, tuple[FileProblem, ...]] = {}
