@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 
@@ -12,12 +12,14 @@ from books import Clock
 from paid_workspaces import desk_without_aws, workspace
 
 from trainmaster.budget.budgets import ACCOUNT
+from trainmaster.commands.workspaces import by_launching
 from trainmaster.commands.workspaces_closing import deleted, stopped
 from trainmaster.errors import OverBudgetError
 from trainmaster.workspaces import metering
 from trainmaster.workspaces.closing import ClosedWorkspace
 from trainmaster.workspaces.kinds import Seen, Step
 from trainmaster.workspaces.opening import PlannedWorkspace
+from trainmaster.workspaces.policy.rules import Asked, Policy, Role, check
 from trainmaster.workspaces.results import closed_result, planned_result
 
 STEPS = (Step("create", "space", "notes-1b3c5d7e"),)
@@ -85,3 +87,20 @@ def test_a_dry_run_knows_of_the_budget_that_would_refuse(tmp_path: Path, dollars
         metering.reserve(desk, OURS)
         desk.ledger.set_limit(ACCOUNT, Decimal(0), set_by="a test")
         assert metering.shortfall(desk, OURS, Seen("running")) is None, "its hours are reserved already"
+
+
+def test_what_start_has_no_option_for_is_told_as_the_launch_that_has() -> None:
+    role = Role(required_tags=("project",), auto_stop=60, max_keep=8, data_classifications=("public",))
+    asked = Asked("sagemaker_studio", auto_stop_minutes=120, keep_for=timedelta(days=2))
+    found = check(Policy(roles={"student": role}, default_role="student"), asked)
+    told = by_launching(OURS, found, {"--instance-type": "ml.t3.large", "--user": ""})
+    assert [one.rule for one in told] == ["data_classifications", "required_tags", "auto_stop", "max_keep"]
+    assert told[:-1] == found[:-1]
+    assert told[-1].remedy == (
+        "Keep it for 8 h. Start it by what has options for that: trainmaster launch sagemaker-studio notes --instance-type"
+        " ml.t3.large --data-classification public --tag project=VALUE --auto-stop-minutes 60 --keep-until 8h"
+    )
+    dear = check(
+        Policy(roles={"poor": Role(max_hourly_cost=Decimal(0))}, default_role="poor"), Asked("sagemaker_studio")
+    )
+    assert by_launching(OURS, dear, {}) == dear, "no option helps"

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from pydantic_core import to_jsonable_python
@@ -15,6 +17,7 @@ from trainmaster.commands.train_showing import labelled
 from trainmaster.commands.workspaces_options import add_name, add_request_options, read_opening
 from trainmaster.commands.workspaces_showing import SERVICES, exact, facts_of_row, limits, steps_of
 from trainmaster.commands.workspaces_standing import workspace_in
+from trainmaster.errors import PolicyRefusedError
 from trainmaster.settings import Settings
 from trainmaster.workspaces.opening import (
     OpenedWorkspace,
@@ -23,6 +26,7 @@ from trainmaster.workspaces.opening import (
     planned,
     start_workspace,
 )
+from trainmaster.workspaces.policy.rules import Violation
 from trainmaster.workspaces.studio.lab import NOT_OPENED
 from trainmaster.workspaces.workspace import Workspace
 
@@ -57,7 +61,37 @@ def _launch(args: argparse.Namespace, settings: Settings) -> int:
 
 def _start(args: argparse.Namespace, settings: Settings) -> int:
     with workspace_in(args, settings) as (desk, workspace):
-        return _tell(start_workspace(desk, workspace.user_id, workspace.name, instance_type=args.instance_type), args)
+        try:
+            started = start_workspace(desk, workspace.user_id, workspace.name, instance_type=args.instance_type)
+        except PolicyRefusedError as error:
+            given = {"--instance-type": args.instance_type, "--user": str(args.user or "")}
+            told = by_launching(workspace, error.violations, given)
+            raise PolicyRefusedError(error.subject, told) from error
+        return _tell(started, args)
+
+
+def by_launching(workspace: Workspace, violations: Sequence[Violation], given: Mapping[str, str]) -> list[Violation]:
+    """The same, and with the last of them the `launch` that starts it as `given` and with all that `start` has no options for."""
+    options = [word for one in violations for word in _option_against(one)]
+    if not options:
+        return list(violations)
+    chosen = [word for option, value in given.items() if value for word in (option, value)]
+    launch = shlex.join(["trainmaster", "launch", workspace.template, workspace.name, *chosen, *options])
+    *others, last = violations
+    return [*others, replace(last, remedy=f"{last.remedy} Start it by what has options for that: {launch}")]
+
+
+def _option_against(violation: Violation) -> list[str]:
+    match violation.rule:
+        case "required_tags":
+            return ["--tag", f"{violation.nearest}=VALUE"]
+        case "auto_stop":
+            return ["--auto-stop-minutes", violation.nearest]
+        case "max_keep" if violation.nearest != "0":
+            return ["--keep-until", f"{violation.nearest}h"]
+        case "data_classifications" if violation.nearest:
+            return ["--data-classification", violation.nearest]
+    return []
 
 
 def _show(found: PlannedWorkspace, args: argparse.Namespace) -> int:
