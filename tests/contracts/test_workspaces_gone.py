@@ -7,20 +7,24 @@ from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from books import Still
+from desks import desk_at
 from paid_workspaces import desk_without_aws, workspace
 
 from trainmaster.budget.metering import Meters
 from trainmaster.commands.workspaces_showing import Shown, listed, of_workspace
-from trainmaster.errors import RefusedError
+from trainmaster.errors import RefusedError, WorkspaceFailedError
 from trainmaster.training.desk import Desk
-from trainmaster.workspaces.closing import delete_workspace, stop_workspace
+from trainmaster.workspaces.closing import close_workspace, delete_workspace, stop_workspace
 from trainmaster.workspaces.costs import costs_of
 from trainmaster.workspaces.deciding import Decision, recheck
 from trainmaster.workspaces.kinds import Seen
 from trainmaster.workspaces.metering import see
+from trainmaster.workspaces.opening import open_workspace
+from trainmaster.workspaces.request import CloseWorkspaceRequest, OpenWorkspaceRequest
 from trainmaster.workspaces.seeing import require_there, see_workspace
 from trainmaster.workspaces.workspace import Status, Workspace
 
@@ -99,3 +103,29 @@ def test_a_missing_one_takes_nobodys_room(desk: Desk, tmp_path: Path, status: St
     other = begun(desk, status=status)
     decided = recheck(strict, Decision(workspace("another", other.user_id), None, ()))
     assert [one.rule for one in decided.violations] == violations
+
+
+@pytest.mark.parametrize(
+    ("template", "operation", "error"),
+    [
+        ("sagemaker-studio-gpu", "CreateSpace", "ResourceLimitExceeded"),
+        ("python-ml", "RunInstances", "InsufficientInstanceCapacity"),
+    ],
+)
+def test_what_aws_had_no_room_for_is_failed_with_its_words_until_it_is_opened_again(
+    embedded: Any, tmp_path: Path, template: str, operation: str, error: str
+) -> None:
+    environment = {**embedded.environment, "TRAINMASTER_USER_ID": str(uuid4())}
+    domain = f"gone-{uuid4().hex[:8]}"
+    with desk_at(tmp_path, environment, poll_seconds=0.05, studio_domain=domain) as desk:
+        wanted = OpenWorkspaceRequest(template=template, name="box")
+        assert "error" not in embedded.control(
+            "POST", "faults", {"operation": operation, "error": error, "status": 400, "count": 1}
+        )
+        with pytest.raises(WorkspaceFailedError, match=error):
+            open_workspace(desk, wanted)
+        row, seen = looked(desk, desk.catalogue.workspaces.get(desk.settings.user_id, "box"))
+        assert (row.status, seen.status, error in seen.detail) == ("failed", "failed", True)
+        assert Meters(desk.ledger).running(row.resource) == []
+        assert open_workspace(desk, wanted).workspace.status == "running"
+        close_workspace(desk, CloseWorkspaceRequest(name="box", action="delete", dry_run=False))
