@@ -13,7 +13,7 @@ from desks import desk_at
 from ec2_workspaces import groups, instances, living, volumes
 
 from trainmaster.budget.metering import Meters
-from trainmaster.errors import RefusedError
+from trainmaster.errors import OverBudgetError, RefusedError
 from trainmaster.training.desk import Desk
 from trainmaster.workspaces.closing import close_workspace
 from trainmaster.workspaces.opening import open_workspace, planned, start_workspace
@@ -87,6 +87,18 @@ def test_another_instance_type_is_the_same_machine_with_its_files_at_its_own_pri
     assert after["InstanceType"] == "m5.2xlarge"
     assert (opened.hourly_cost, dearer.hourly_cost) == (Decimal("0.1664"), Decimal("0.384"))
     assert metered(desk, dearer) == {"machine", "storage"}
+
+
+def test_the_hourly_limit_it_was_opened_with_holds_for_another_instance_type_and_leaves_it_running(desk: Desk) -> None:
+    opened = open_workspace(desk, wanted(max_hourly_cost="0.20")).workspace
+    (before,) = living(desk, opened)
+    with pytest.raises(OverBudgetError, match=r"\$0\.39.* an hour.*the request allows at most \$0\.20"):
+        start_workspace(desk, opened.user_id, "box", instance_type="m5.2xlarge")
+    (after,) = living(desk, opened)
+    assert (after["InstanceId"], after["InstanceType"]) == (before["InstanceId"], opened.instance_type)
+    assert after["State"]["Name"] == "running"
+    row = desk.catalogue.workspaces.get(opened.user_id, "box")
+    assert (row.instance_type, row.hourly_cost) == (opened.instance_type, opened.hourly_cost)
 
 
 def test_a_template_with_direct_access_wants_to_know_whose_address(desk: Desk, user_id: UUID) -> None:
