@@ -216,7 +216,8 @@ def test_a_destination_that_fails_half_way_ends_the_run_early_and_the_next_compl
         depot.add(packed(SMALL, n))
     depot.add(packed(LARGE))
     rule = depot.crossing.destination.befall(step, "PUT POST", f"{depot.user_id}", times=None, spared=7)
-    steady = replace(LIMITS, most_at_once=LIMITS.first_at_once)  # or each success before would let one more be on its way
+    # Or each success before would let one more be on its way.
+    steady = replace(LIMITS, most_at_once=LIMITS.first_at_once)
     result = depot.run(steady)
     assert result.status == "ended_early"
     assert said in result.ended_early
