@@ -60,6 +60,24 @@ def _embedded(commands: Subparsers, _asked: Sequence[str]) -> None:
     command.add_parser(commands)
 
 
+def _api(commands: Subparsers, _asked: Sequence[str]) -> None:
+    from trainmaster import api  # noqa: PLC0415
+
+    api.add_parser(commands)
+
+
+def _setup(commands: Subparsers, _asked: Sequence[str]) -> None:
+    from trainmaster import setting_up  # noqa: PLC0415
+
+    setting_up.add_parser(commands)
+
+
+def _doctor(commands: Subparsers, _asked: Sequence[str]) -> None:
+    from trainmaster.commands import doctor  # noqa: PLC0415
+
+    doctor.add_parser(commands)
+
+
 def _datasets(commands: Subparsers, asked: Sequence[str]) -> None:
     from trainmaster.commands import datasets  # noqa: PLC0415
 
@@ -118,6 +136,9 @@ _ADD = {
     "run": _laptop,
     "up": _laptop,
     "embedded": _embedded,
+    "api": _api,
+    "setup": _setup,
+    "doctor": _doctor,
     "datasets": _datasets,
     "prices": _prices,
     "budget": _budget,

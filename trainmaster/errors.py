@@ -14,12 +14,14 @@ TrainmasterError
 │   ├── TemplatesRefusedError    workspace templates have problems, all of them listed
 │   ├── PolicyRefusedError       the policy does not give it to the role of whoever asked
 │   ├── ModelRefusedError        the artifact cannot be served
-│   └── NotApprovedError         nobody has approved this version of the model for deployment
+│   ├── NotApprovedError         nobody has approved this version of the model for deployment
+│   └── UnauthenticatedError     nobody knows who asks
 ├── ObjectMissingError           a catalogued object is not where it should be
 ├── ObjectChangedError           it was replaced while it was read
 ├── CorruptedUploadError         what arrived is not what was sent
 ├── StorageUnavailableError      a store fails still, after every retry; later may do
 ├── CatalogueUnavailableError    the catalogue's database does not answer or is busy; later may do
+├── FlowRunsUnavailableError     the Prefect server does not answer; later may do
 ├── UploadUnderWayError          somebody else is uploading the very same
 ├── SourceFailedError            what copies come from gives nothing any more
 ├── DestinationFailedError       where copies go takes nothing any more
@@ -157,6 +159,10 @@ class NotApprovedError(RefusedError):
     """Raised when a version of the model registry is to be deployed that is rejected, or that nobody has approved yet."""
 
 
+class UnauthenticatedError(RefusedError):
+    """Raised when a request over HTTP has no valid token; never with the token."""
+
+
 class ObjectMissingError(TrainmasterError):
     """Raised when a store has no such object, or a row for it without bytes."""
 
@@ -175,6 +181,10 @@ class StorageUnavailableError(TrainmasterError):
 
 class CatalogueUnavailableError(TrainmasterError):
     """Raised when the catalogue's database is out of reach, busy or shutting down; the same call may work later."""
+
+
+class FlowRunsUnavailableError(TrainmasterError):
+    """Raised when no flow run can be started or looked up now; the same may do later."""
 
 
 class UploadUnderWayError(TrainmasterError):

@@ -45,6 +45,12 @@ class Settings(BaseSettings):
         SecretStr | None,
         Field(validation_alias="SUPABASE_SERVICE_ROLE_KEY", description="Service-role key of the Supabase project."),
     ] = None
+    supabase_jwt_secret: Annotated[
+        SecretStr | None,
+        Field(
+            validation_alias="SUPABASE_JWT_SECRET", description="What the project signs its users' tokens with (HS256)."
+        ),
+    ] = None
     supabase_s3_access_key_id: Annotated[
         str | None,
         Field(

@@ -1,0 +1,53 @@
+"""What every request over HTTP is answered with: opened once when the server starts, shared by its threads."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, Protocol, cast
+
+from fastapi import Depends, Request
+
+from trainmaster.settings import Settings
+from trainmaster.training.desk import Desk
+
+
+@dataclass(frozen=True)
+class StartedRun:
+    """A flow run of a deployment: `id` is Prefect's, `url` its page in the UI."""
+
+    id: str
+    name: str
+    state: str
+    url: str
+
+
+class FlowRuns(Protocol):
+    """Where runs of deployments are started and looked up; Prefect's server, behind the door."""
+
+    def start(self, deployment: str, request: Mapping[str, Any], *, once: str) -> StartedRun:
+        """Start a run of `train-model` and the like, which takes `request`; the same `once` again finds the same run.
+
+        Raises FlowRunsUnavailableError.
+        """
+
+    def find(self, run_id: str) -> StartedRun | None:
+        """The run as it stands now; None where there is none. Raises FlowRunsUnavailableError."""
+
+    def is_reachable(self) -> bool:
+        """Whether the server answers, within a few seconds."""
+
+
+@dataclass(frozen=True)
+class Office:
+    settings: Settings
+    desk: Desk
+    runs: FlowRuns
+
+
+def office_of(request: Request) -> Office:
+    """The office of the application that was asked."""
+    return cast("Office", request.app.state.office)
+
+
+AtOffice = Annotated[Office, Depends(office_of)]
