@@ -293,12 +293,10 @@ def stay_up(args: argparse.Namespace) -> int:
                 stderr=subprocess.STDOUT,
             )
             stack.callback(worker.stop, 10)
-            exports = "\n".join(
-                f"  export {name}={shlex.quote(value)}"
-                for name, value in sorted({**aws, "PREFECT_API_URL": server.api_url}.items())
-            )
+            told = _write_down({**aws, "PREFECT_API_URL": server.api_url}, settings.state_dir / "env")
+            stack.callback(told.unlink, missing_ok=True)
             print(
-                f"Prefect UI: {server.ui_url}/deployments\n\nFor another terminal, the embedded AWS and this Prefect server:\n{exports}\n\nAutomations:\n{automations}\nCtrl-C stops everything.",
+                f"Prefect UI: {server.ui_url}/deployments\n\nFor another terminal, the embedded AWS and this Prefect server:\n  source {shlex.quote(str(told))}\n\nAutomations:\n{automations}\nCtrl-C stops everything.",
                 flush=True,
             )
             while not stop.wait(1.0):
@@ -315,6 +313,14 @@ def stay_up(args: argparse.Namespace) -> int:
         print(error, file=sys.stderr)
         return 1
     return 0
+
+
+def _write_down(environment: Mapping[str, str], file: Path) -> Path:
+    """The file, as `export` lines that you alone can read: there are keys among them."""
+    written = file.with_suffix(".new")
+    with written.open("w", opener=lambda name, flags: os.open(name, flags, 0o600)) as lines:
+        lines.writelines(f"export {name}={shlex.quote(value)}\n" for name, value in sorted(environment.items()))
+    return written.replace(file)
 
 
 def _python(environment: dict[str, str], *arguments: str) -> str:
