@@ -58,7 +58,7 @@ class PrefectRuns:
 
 
 def _started(run: FlowRun) -> StartedRun:
-    return StartedRun(str(run.id), run.name, run.state_name or "", url_for(run) or "")
+    return StartedRun(str(run.id), run.name, run.state_name or "", url_for(run) or "", run.idempotency_key or "")
 
 
 def add_parser(commands: Any) -> None:

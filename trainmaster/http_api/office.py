@@ -14,12 +14,13 @@ from trainmaster.training.desk import Desk
 
 @dataclass(frozen=True)
 class StartedRun:
-    """A flow run of a deployment: `id` is Prefect's, `url` its page in the UI."""
+    """A flow run of a deployment: `id` is Prefect's, `url` its page in the UI, `once` what it was started with, "" by others."""
 
     id: str
     name: str
     state: str
     url: str
+    once: str = ""
 
 
 class FlowRuns(Protocol):
