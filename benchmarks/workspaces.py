@@ -26,7 +26,7 @@ import boto3
 
 from trainmaster.aws.clients import client_config
 from trainmaster.budget.budgets import ACCOUNT, Budget
-from trainmaster.commands.workspaces_standing import shown
+from trainmaster.commands.workspaces.standing import shown
 from trainmaster.embedded import launch
 from trainmaster.settings import Settings
 from trainmaster.training.desk import Desk, open_desk

@@ -79,9 +79,9 @@ def _doctor(commands: Subparsers, _asked: Sequence[str]) -> None:
 
 
 def _datasets(commands: Subparsers, asked: Sequence[str]) -> None:
-    from trainmaster.commands import datasets  # noqa: PLC0415
+    from trainmaster.commands.datasets import group  # noqa: PLC0415
 
-    datasets.add_parser(commands, asked)
+    group.add_parser(commands, asked)
 
 
 def _prices(commands: Subparsers, _asked: Sequence[str]) -> None:
@@ -97,27 +97,27 @@ def _configs(commands: Subparsers, _asked: Sequence[str]) -> None:
 
 
 def _train(commands: Subparsers, _asked: Sequence[str]) -> None:
-    from trainmaster.commands import train  # noqa: PLC0415
+    from trainmaster.commands.training import group  # noqa: PLC0415
 
-    train.add_parser(commands)
+    group.add_parser(commands)
 
 
 def _endpoints(commands: Subparsers, _asked: Sequence[str]) -> None:
-    from trainmaster.commands import endpoints  # noqa: PLC0415
+    from trainmaster.commands.endpoints import group  # noqa: PLC0415
 
-    endpoints.add_parser(commands)
+    group.add_parser(commands)
 
 
 def _workspaces(commands: Subparsers, _asked: Sequence[str]) -> None:
-    from trainmaster.commands import workspaces  # noqa: PLC0415
+    from trainmaster.commands.workspaces import group  # noqa: PLC0415
 
-    workspaces.add_parsers(commands)
+    group.add_parsers(commands)
 
 
 def _workspace_templates(commands: Subparsers, _asked: Sequence[str]) -> None:
-    from trainmaster.commands import workspace_templates  # noqa: PLC0415
+    from trainmaster.commands.workspaces import templates  # noqa: PLC0415
 
-    workspace_templates.add_parsers(commands)
+    templates.add_parsers(commands)
 
 
 def _policy(commands: Subparsers, _asked: Sequence[str]) -> None:

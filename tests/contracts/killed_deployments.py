@@ -17,7 +17,7 @@ from desks import desk_at
 
 from trainmaster.aws.clients import Clients
 from trainmaster.budget.budgets import Payer
-from trainmaster.commands.endpoints_deploying import carry_out, planned
+from trainmaster.commands.endpoints.deploying import carry_out, planned
 from trainmaster.endpoints.request import EndpointRequest
 
 READS = ("Describe", "List", "Get", "Head", "InvokeEndpoint")

@@ -9,7 +9,7 @@ from typing import Any
 from uuid import uuid4
 
 from trainmaster.budget.budgets import Payer
-from trainmaster.commands.endpoints_deploying import carry_out, planned, planned_rollback
+from trainmaster.commands.endpoints.deploying import carry_out, planned, planned_rollback
 from trainmaster.endpoints import deployment
 from trainmaster.endpoints.desired import ChosenModels
 from trainmaster.endpoints.plan import Desired, Plan

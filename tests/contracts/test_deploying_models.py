@@ -17,7 +17,7 @@ from model_deployer import Deployer
 
 from trainmaster.budget.budgets import Payer
 from trainmaster.budget.metering import Meters
-from trainmaster.commands.endpoints_deploying import Planned, carry_out
+from trainmaster.commands.endpoints.deploying import Planned, carry_out
 from trainmaster.endpoints import deployment
 from trainmaster.endpoints.alarms import alarm_names
 from trainmaster.endpoints.deploying import settle

@@ -14,7 +14,7 @@ from desks import desk_at
 from sqlalchemy import Engine, event
 
 from benchmarks.workspaces import furnish
-from trainmaster.commands.workspaces_standing import shown
+from trainmaster.commands.workspaces.standing import shown
 from trainmaster.training.desk import Desk
 from trainmaster.workspaces.workspace import ServiceType, Workspace, workspace_id_of
 

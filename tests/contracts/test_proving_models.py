@@ -16,7 +16,7 @@ from model_deployer import ANSWERS, Deployer
 from trained_models import train_houses, unique_group
 
 from trainmaster.budget.budgets import Payer
-from trainmaster.commands.endpoints_deploying import carry_out, planned
+from trainmaster.commands.endpoints.deploying import carry_out, planned
 from trainmaster.endpoints.models import lineage, registry
 from trainmaster.endpoints.models.approving import ApprovalRequest, decide_on_version
 from trainmaster.endpoints.models.package import inspect_model

@@ -15,7 +15,7 @@ from desks import desk_at
 from paid_workspaces import desk_without_aws, workspace
 
 from trainmaster.budget.metering import Meters
-from trainmaster.commands.workspaces_showing import Shown, listed, of_workspace
+from trainmaster.commands.workspaces.showing import Shown, listed, of_workspace
 from trainmaster.errors import RefusedError, WorkspaceFailedError
 from trainmaster.training.desk import Desk
 from trainmaster.workspaces.closing import close_workspace, delete_workspace, stop_workspace

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from trainmaster.budget.budgets import Payer
 from trainmaster.budget.prices import shipped_prices
-from trainmaster.commands.endpoints_options import add_request_options, read_request
+from trainmaster.commands.endpoints.options import add_request_options, read_request
 from trainmaster.endpoints.allowed import asked_of, require_allowed
 from trainmaster.endpoints.desired import ChosenModels, Place, desired_endpoint
 from trainmaster.endpoints.models.package import ModelPackage

@@ -13,8 +13,9 @@ import pytest
 from pydantic import BaseModel
 
 from trainmaster import cli
-from trainmaster.commands.endpoints_options import add_request_options, options, read_request
-from trainmaster.commands.train_options import BadRequestError, bounds_of
+from trainmaster.commands.endpoints.options import add_request_options, options, read_request
+from trainmaster.commands.terminal.bad_request import BadRequestError
+from trainmaster.commands.terminal.options import bounds_of
 from trainmaster.endpoints.request import EndpointRequest, Rollout
 
 DOCS = Path(__file__).parents[2] / "docs" / "endpoints.md"

@@ -24,8 +24,8 @@ sys.exit(main({typed}))
 @pytest.mark.parametrize(
     ("module", "typed"),
     [
-        ("trainmaster.commands.workspaces", ["list"]),
-        ("trainmaster.commands.workspaces_options", ["launch", "python-ml", "box"]),
+        ("trainmaster.commands.workspaces.group", ["list"]),
+        ("trainmaster.commands.workspaces.options", ["launch", "python-ml", "box"]),
         ("trainmaster.budget.ledger", ["budget", "show"]),
     ],
     ids=["list", "launch", "budget"],

@@ -7,9 +7,9 @@ import time
 
 import pytest
 
-from trainmaster.commands import progress as progress_module
-from trainmaster.commands.dataset_migration import following
-from trainmaster.commands.progress import Progress
+from trainmaster.commands.datasets.migration import following
+from trainmaster.commands.terminal import progress as progress_module
+from trainmaster.commands.terminal.progress import Progress
 from trainmaster.storage.copy import Tally
 
 

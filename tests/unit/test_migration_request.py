@@ -9,7 +9,7 @@ import pytest
 from jsonschema import Draft202012Validator
 from pydantic import BaseModel, ValidationError
 
-from trainmaster.commands.library_commands import complaint
+from trainmaster.commands.datasets.reporting import complaint
 from trainmaster.migration.request import MigrateDatasetsRequest, VerifyCopiesRequest
 
 

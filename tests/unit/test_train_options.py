@@ -22,18 +22,13 @@ from trainmaster import cli
 from trainmaster.budget.charge import Allowance
 from trainmaster.catalog.catalogue import Catalogue, open_catalogue
 from trainmaster.catalog.deployments import Deployment, Job, Stop, deployment_id_of
-from trainmaster.commands.train_approval import ask_approval
-from trainmaster.commands.train_following import StatusLine
-from trainmaster.commands.train_options import (
-    LONGEST_REQUEST,
-    OF_THE_COMMAND,
-    BadRequestError,
-    add_request_options,
-    bounds_of,
-    options_of,
-    read_request,
-)
-from trainmaster.commands.train_showing import facts_of_job, listed, of_job
+from trainmaster.commands.terminal.bad_request import BadRequestError
+from trainmaster.commands.terminal.objects import LONGEST_REQUEST
+from trainmaster.commands.terminal.options import bounds_of
+from trainmaster.commands.terminal.status_line import StatusLine
+from trainmaster.commands.training.approval import ask_approval
+from trainmaster.commands.training.options import OF_THE_COMMAND, add_request_options, options_of, read_request
+from trainmaster.commands.training.showing import facts_of_job, listed, of_job
 from trainmaster.errors import OverBudgetError, UnknownChoiceError
 from trainmaster.training.finding import find_job
 from trainmaster.training.request import TrainingRequest

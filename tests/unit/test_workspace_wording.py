@@ -12,8 +12,8 @@ from books import Clock
 from paid_workspaces import desk_without_aws, workspace
 
 from trainmaster.budget.budgets import ACCOUNT
-from trainmaster.commands.workspaces import by_launching
-from trainmaster.commands.workspaces_closing import deleted, stopped
+from trainmaster.commands.workspaces.closing import deleted, stopped
+from trainmaster.commands.workspaces.group import by_launching
 from trainmaster.errors import OverBudgetError
 from trainmaster.workspaces import metering
 from trainmaster.workspaces.closing import ClosedWorkspace

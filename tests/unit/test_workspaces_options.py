@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from trainmaster.commands.train_options import BadRequestError
-from trainmaster.commands.workspaces_options import (
+from trainmaster.commands.terminal.bad_request import BadRequestError
+from trainmaster.commands.workspaces.options import (
     POSITIONS,
     add_request_options,
     help_of,

@@ -11,7 +11,7 @@ from uuid import UUID
 import pytest
 
 from trainmaster.budget.budgets import ACCOUNT, Budget, Payer, Standing
-from trainmaster.commands.workspaces_showing import SERVICES, Shown, facts, least_left, listed, span
+from trainmaster.commands.workspaces.showing import SERVICES, Shown, facts, least_left, listed, span
 from trainmaster.workspaces.kinds import Seen
 from trainmaster.workspaces.workspace import SERVICE_TYPES, Status, Workspace, workspace_id_of
 

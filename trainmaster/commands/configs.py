@@ -12,9 +12,10 @@ from uuid import UUID
 from trainmaster.catalog.catalogue import Catalogue, open_catalogue
 from trainmaster.catalog.configs import MOST_LISTED, TrainingConfig
 from trainmaster.catalog.datasets import Dataset
-from trainmaster.commands.train_options import BadRequestError, read_object
-from trainmaster.commands.train_reporting import DONE, add_command, note, say, say_json
-from trainmaster.commands.train_showing import labelled, table
+from trainmaster.commands.terminal.bad_request import BadRequestError
+from trainmaster.commands.terminal.objects import read_object
+from trainmaster.commands.terminal.reporting import DONE, add_command, note, say, say_json
+from trainmaster.commands.terminal.tables import labelled, table
 from trainmaster.datasets.showing.wording import printable
 from trainmaster.errors import TrainingRefusedError, UnknownChoiceError
 from trainmaster.settings import Settings

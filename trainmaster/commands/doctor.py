@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
-from trainmaster.commands.train_reporting import DONE, add_command, say
+from trainmaster.commands.terminal.reporting import DONE, add_command, say
 from trainmaster.settings import Settings
 
 if TYPE_CHECKING:

@@ -16,8 +16,8 @@ from trainmaster.budget.budgets import TEAM_NAME, Payer
 from trainmaster.budget.hardware import known_types
 from trainmaster.budget.money import shown
 from trainmaster.budget.prices import SESSION, PriceList, Use, known_prices
-from trainmaster.commands.train_options import read_pair
-from trainmaster.commands.train_reporting import DONE, REFUSED, add_command, note, say, say_json
+from trainmaster.commands.terminal.options import read_pair
+from trainmaster.commands.terminal.reporting import DONE, REFUSED, add_command, note, say, say_json
 from trainmaster.settings import Settings
 from trainmaster.workspaces.policy.file import load_policy, policy_path
 from trainmaster.workspaces.policy.rules import RULES, SERVICES, Asked, Policy, Rules, Service, Violation, check

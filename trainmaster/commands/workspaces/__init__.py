@@ -1,0 +1,1 @@
+"""`trainmaster launch` and the other commands on workspaces and their templates."""

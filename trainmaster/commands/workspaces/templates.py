@@ -1,0 +1,165 @@
+"""`trainmaster templates|compile`: what workspaces can be opened from, and the images some of them start from."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+from pydantic import ValidationError
+
+from trainmaster.budget.money import shown
+from trainmaster.budget.prices import known_prices
+from trainmaster.commands.terminal.bad_request import BadRequestError
+from trainmaster.commands.terminal.reporting import DONE, REFUSED, add_command, desk_in, note, say, say_json
+from trainmaster.commands.terminal.tables import labelled, table
+from trainmaster.datasets.showing.wording import counted
+from trainmaster.errors import UnknownPriceError
+from trainmaster.settings import Settings
+from trainmaster.workspaces.rates import rates_of
+from trainmaster.workspaces.templates.loading import Templates, find_template, read_templates
+from trainmaster.workspaces.templates.template import Template
+
+if TYPE_CHECKING:
+    Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]
+
+_SERVICES = {
+    "ec2": "EC2",
+    "sagemaker_studio": "Studio",
+    "sagemaker_lab": "Studio Lab",
+    "sagemaker_canvas": "Canvas",
+}
+
+
+def add_parsers(commands: Subparsers) -> None:
+    """The commands on templates, each of its own name."""
+    templates = add_command(commands, "templates", "what workspaces can be opened from", _templates)
+    templates.add_argument("name", nargs="?", metavar="NAME", help="everything that this one says")
+    compiled = add_command(
+        commands, "compile", "make the image a template's workspaces start from; again finds it", _compile
+    )
+    compiled.add_argument("template", metavar="TEMPLATE", help="one with an image, such as custom-pytorch")
+    compiled.add_argument(
+        "--dry-run", action="store_true", help="only print the Dockerfile, the steps and what they cost at most"
+    )
+    compiled.add_argument(
+        "--user", default="", metavar="UUID", help="whose budget pays; TRAINMASTER_USER_ID without it"
+    )
+    compiled.add_argument("--team", default="", help="whose budget pays as well; TRAINMASTER_TEAM without it")
+
+
+def _templates(args: argparse.Namespace, settings: Settings) -> int:
+    if args.name:
+        return _one(find_template(settings, args.name), args, settings)
+    found = read_templates(settings.workspace_templates)
+    wrong = [one.sentence() for one in found.all_problems]
+    if args.json:
+        say_json({"templates": [_facts(one, settings) for one in found.templates.values()], "problems": wrong})
+    else:
+        _list(found, settings)
+    if wrong:
+        note(f"{counted(len(found.problems), 'template')} of {found.folder} cannot be used before this is put right:")
+        note(*(f"  {one}" for one in wrong))
+    return REFUSED if wrong else DONE
+
+
+def _list(found: Templates, settings: Settings) -> None:
+    if not found.templates:
+        note(f"There are none in {found.folder}.")
+        return
+    head = ("NAME", "SERVICE", "ACCESS", "RUNS ON", "PER HOUR", "DESCRIPTION")
+    rows = [_row(one, settings) for one in found.templates.values()]
+    say(*table([head, *rows], frozenset({4})))
+    note("`trainmaster templates NAME` shows one, `trainmaster launch TEMPLATE NAME` opens a workspace of it.")
+
+
+def _hourly(template: Template, settings: Settings) -> Decimal | None:
+    """While it runs, its volume included, by the price list; None where nobody knows."""
+    try:
+        return rates_of(known_prices(settings.refreshed_prices), template, settings.region).total
+    except UnknownPriceError:
+        return None
+
+
+def _costs(template: Template, settings: Settings) -> str:
+    """An hour; the template's estimate where nobody knows."""
+    hourly, estimate = _hourly(template, settings), template.estimated_cost.per_hour
+    if hourly is not None:
+        return shown(hourly)
+    return "" if estimate is None else f"about {shown(estimate)}"
+
+
+def _row(template: Template, settings: Settings) -> tuple[str, ...]:
+    return (
+        template.name,
+        _SERVICES[template.service_type],
+        template.connection_type,
+        template.service_config.default_instance_type,
+        _costs(template, settings),
+        template.description,
+    )
+
+
+def _one(template: Template, args: argparse.Namespace, settings: Settings) -> int:
+    if args.json:
+        say_json(_facts(template, settings))
+        return DONE
+    say(f"Template {template.name}: {template.description}", *_said(template, settings))
+    return DONE
+
+
+def _said(template: Template, settings: Settings) -> Iterator[str]:
+    config, policy = template.service_config, template.policy
+    per_hour = f"{costs} an hour in {settings.region}" if (costs := _costs(template, settings)) else ""
+    allowed = ", ".join(config.allowed_instance_types)
+    yield from labelled(
+        {
+            "service": _SERVICES[template.service_type],
+            "access": template.connection_type,
+            "runs on": f"{config.default_instance_type}{f'; allowed: {allowed}' if allowed else ''}",
+            "cost": " ".join(filter(None, (per_hour, template.estimated_cost.note))),
+            "at most": f"{shown(config.max_hourly_cost)} an hour" if config.max_hourly_cost else "",
+            "stops": f"after {config.auto_stop_minutes} minutes idle" if config.auto_stop_minutes else "",
+            "files": f"{config.volume_gb} GB{', and the shared home' if config.shared_efs else ''}"
+            if config.default_instance_type
+            else "",
+            "project": config.project_url,
+            "builds": ", ".join(config.model_types),
+            "data": policy.data_classification,
+            "tags": ", ".join(f"{key}={value}" for key, value in policy.tags.items()),
+            "image": f"of our own; `trainmaster compile {template.name}` makes it" if template.image else "",
+            "open": f"trainmaster launch {template.name} NAME",
+        }
+    )
+
+
+def _facts(template: Template, settings: Settings) -> dict[str, Any]:
+    hourly = _hourly(template, settings)
+    return {**template.model_dump(mode="json"), "hourly_cost": None if hourly is None else f"{hourly:f}"}
+
+
+def _compile(args: argparse.Namespace, settings: Settings) -> int:
+    from trainmaster.workspaces.images.compiling import compile_image, planned_image  # noqa: PLC0415
+    from trainmaster.workspaces.images.request import CompileImageRequest  # noqa: PLC0415
+    from trainmaster.workspaces.images.results import compiled_result, planned_result  # noqa: PLC0415
+
+    try:
+        request = CompileImageRequest(template=args.template, user_id=args.user, team=args.team, dry_run=args.dry_run)
+    except ValidationError as error:
+        wrong = error.errors()[0]
+        raise BadRequestError(f"{wrong['loc'][-1]} cannot be {wrong['input']!r}.") from error
+    with desk_in(settings) as desk:
+        planned = planned_result(planned_image(desk, request))
+        if not request.dry_run:
+            made = compiled_result(compile_image(desk, request, lambda said: note(f"{said} …")))
+            say_json(made.model_dump(mode="json")) if args.json else say(made.sentence())
+            return DONE
+    if args.json:
+        say_json(planned.model_dump(mode="json"))
+        return DONE
+    say(planned.recipe)
+    steps = [f"  {number}. {step}" for number, step in enumerate(planned.steps, 1)]
+    say(planned.sentence(), *(["To be done, in this order:", *steps] if steps else []))
+    note(planned.note)
+    return DONE
