@@ -75,6 +75,30 @@ def test_of_many_that_begin_one_at_once_all_find_the_same(rows: Workspaces, user
     assert begun[0].incarnation == 1
 
 
+def test_what_was_refused_is_forgotten_and_its_name_is_free(rows: Workspaces, user: uuid.UUID) -> None:
+    rows.forget(rows.begin(new(user)))
+    assert rows.of(user) == []
+    assert rows.begin(new(user)).incarnation == 2
+
+
+@pytest.mark.parametrize("gone_on", [{"status": "starting"}, {"status": "running"}, {"resources": {"space": "notes"}}])
+def test_who_is_refused_forgets_nothing_that_a_twin_has_gone_on_with(
+    rows: Workspaces, user: uuid.UUID, gone_on: dict[str, Any]
+) -> None:
+    begun = rows.begin(new(user))
+    rows.change(begun, **gone_on)
+    rows.forget(begun)
+    assert rows.get(user, "notes") == replace(begun, **gone_on)
+
+
+def test_who_is_refused_late_forgets_nothing_of_the_next_incarnation(rows: Workspaces, user: uuid.UUID) -> None:
+    first = rows.begin(new(user))
+    rows.change(first, status="deleted")
+    second = rows.begin(new(user))
+    rows.forget(first)
+    assert rows.get(user, "notes") == second
+
+
 def test_a_name_that_stands_for_something_else_is_a_conflict_and_stays_as_it_was(
     rows: Workspaces, user: uuid.UUID
 ) -> None:

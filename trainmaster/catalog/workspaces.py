@@ -102,6 +102,14 @@ class Workspaces:
                 )
         return now
 
+    def forget(self, workspace: Workspace) -> None:
+        """Mark one deleted that nothing was made for, unless somebody has gone on with it since it was begun."""
+        untouched = (workspaces.c.id == workspace.id, workspaces.c.status == "pending")
+        with self._database.writing() as connection:
+            row = connection.execute(select(workspaces).where(*untouched).with_for_update()).one_or_none()
+            if row is not None and not row.resources and row.incarnation == workspace.incarnation:
+                connection.execute(update(workspaces).where(*untouched).values(status="deleted"))
+
     def change(self, workspace: Workspace, **changed: Any) -> Workspace:
         """The same with other values of its columns, such as `instance_type` or `keep_until`, written down."""
         after = replace(workspace, **changed)

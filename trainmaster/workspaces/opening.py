@@ -170,9 +170,9 @@ def _note_failure(desk: Desk, workspace: Workspace, error: Exception) -> None:
 
 
 def _take_back(desk: Desk, workspace: Workspace, before: dict[str, Any], *, is_new: bool) -> None:
-    """A row that was written for what is refused goes; one that was there is as before."""
-    if is_new and not workspace.resources:
-        desk.catalogue.workspaces.change(workspace, status="deleted")
+    """A row that was written for what is refused goes, unless a twin opens it by now; one that was there is as before."""
+    if is_new:
+        desk.catalogue.workspaces.forget(workspace)
     elif before:
         desk.catalogue.workspaces.change(workspace, **before)
 
