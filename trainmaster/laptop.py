@@ -318,8 +318,8 @@ def stay_up(args: argparse.Namespace) -> int:
 def _write_down(environment: Mapping[str, str], file: Path) -> Path:
     """The file, as `export` lines that you alone can read: there are keys among them."""
     written = file.with_suffix(".new")
-    with written.open("w", opener=lambda name, flags: os.open(name, flags, 0o600)) as lines:
-        lines.writelines(f"export {name}={shlex.quote(value)}\n" for name, value in sorted(environment.items()))
+    written.touch(mode=0o600)
+    written.write_text("".join(f"export {name}={shlex.quote(value)}\n" for name, value in sorted(environment.items())))
     return written.replace(file)
 
 
