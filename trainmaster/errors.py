@@ -3,25 +3,33 @@
 TrainmasterError
 ├── RefusedError                 we will not do this; nothing was launched, trying again changes nothing
 │   ├── DatasetRefusedError      the data cannot be trained on
+│   ├── FormRefusedError         what was sent over HTTP is no form with a file
+│   ├── UploadTooLargeError      a file has more bytes than are taken over HTTP
 │   ├── UnknownPriceError        nobody knows what it would cost
 │   ├── OverBudgetError          it would cost more than was approved
 │   ├── NotConfiguredError       a setting, role or bucket is missing
 │   │   └── CredentialsMissingError  no AWS credentials were found
 │   ├── NameConflictError        the name is taken by something else
 │   ├── DatasetMissingError      this user has no such dataset
+│   ├── FlowRunMissingError      this user has no such flow run
 │   ├── UnknownChoiceError       there is nothing of that name to choose
+│   │   └── WorkspaceMissingError    this user has no such workspace
 │   ├── TrainingRefusedError     a request to train has problems, all of them listed
 │   ├── TemplatesRefusedError    workspace templates have problems, all of them listed
 │   ├── PolicyRefusedError       the policy does not give it to the role of whoever asked
 │   ├── ModelRefusedError        the artifact cannot be served
 │   ├── NotApprovedError         nobody has approved this version of the model for deployment
-│   └── UnauthenticatedError     nobody knows who asks
+│   ├── UnauthenticatedError     nobody knows who asks
+│   └── TooManyRequestsError     somebody asks more often than they may
 ├── ObjectMissingError           a catalogued object is not where it should be
 ├── ObjectChangedError           it was replaced while it was read
 ├── CorruptedUploadError         what arrived is not what was sent
 ├── StorageUnavailableError      a store fails still, after every retry; later may do
+│   └── NoRoomError              the disk that files in between are on is full
+├── UploadsBusyError             as many uploads over HTTP as may be are under way
 ├── CatalogueUnavailableError    the catalogue's database does not answer or is busy; later may do
 ├── FlowRunsUnavailableError     the Prefect server does not answer; later may do
+├── SigningKeysUnavailableError  the keys that tokens are verified with are out of reach; later may do
 ├── UploadUnderWayError          somebody else is uploading the very same
 ├── SourceFailedError            what copies come from gives nothing any more
 ├── DestinationFailedError       where copies go takes nothing any more
@@ -46,6 +54,7 @@ from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from trainmaster.datasets.problems import Problem as DatasetProblem
     from trainmaster.training.causes import Cause
     from trainmaster.training.problems import Problem
     from trainmaster.workspaces.policy.rules import Violation
@@ -64,7 +73,19 @@ class RefusedError(TrainmasterError):
 
 
 class DatasetRefusedError(RefusedError):
-    """Raised when data cannot be trained on; the message lists what is wrong, by line and column."""
+    """Raised when data cannot be trained on; the message lists what is wrong, by line and column, or `problems` do."""
+
+    def __init__(self, message: str, problems: Sequence[DatasetProblem] = ()) -> None:
+        self.problems = tuple(problems)
+        super().__init__(message)
+
+
+class FormRefusedError(RefusedError):
+    """Raised when what was sent over HTTP is no form with one file and the fields that go with it."""
+
+
+class UploadTooLargeError(RefusedError):
+    """Raised when a file has more bytes than are taken over HTTP; the message says how many those are."""
 
 
 class UnknownPriceError(RefusedError):
@@ -113,8 +134,16 @@ class DatasetMissingError(RefusedError):
     """Raised when a user has no dataset of that id; somebody else's is missing too."""
 
 
+class FlowRunMissingError(RefusedError):
+    """Raised when a user has no flow run of that id; somebody else's is missing too."""
+
+
 class UnknownChoiceError(RefusedError):
     """Raised when a request chooses something there is not; the message lists what there is."""
+
+
+class WorkspaceMissingError(UnknownChoiceError):
+    """Raised when a user has no workspace of that name; the message lists those there are."""
 
 
 class TrainingRefusedError(RefusedError):
@@ -163,6 +192,14 @@ class UnauthenticatedError(RefusedError):
     """Raised when a request over HTTP has no valid token; never with the token."""
 
 
+class TooManyRequestsError(RefusedError):
+    """Raised when a user or an address asks more often than it may; `seconds` is how long to wait."""
+
+    def __init__(self, whose: str, limit: str, seconds: int) -> None:
+        self.seconds = seconds
+        super().__init__(f"{whose} may ask {limit}, and has. Ask again in {seconds} s.")
+
+
 class ObjectMissingError(TrainmasterError):
     """Raised when a store has no such object, or a row for it without bytes."""
 
@@ -179,12 +216,24 @@ class StorageUnavailableError(TrainmasterError):
     """Raised when a store still throttles, fails or does not answer after every retry; trying later may help."""
 
 
+class NoRoomError(StorageUnavailableError):
+    """Raised when the disk that files in between are on is full; the message says where."""
+
+
+class UploadsBusyError(TrainmasterError):
+    """Raised when as many uploads over HTTP as may be are under way; the same may do a little later."""
+
+
 class CatalogueUnavailableError(TrainmasterError):
     """Raised when the catalogue's database is out of reach, busy or shutting down; the same call may work later."""
 
 
 class FlowRunsUnavailableError(TrainmasterError):
     """Raised when no flow run can be started or looked up now; the same may do later."""
+
+
+class SigningKeysUnavailableError(TrainmasterError):
+    """Raised when a token is signed by a key that is not known, and nobody can be asked for it now."""
 
 
 class UploadUnderWayError(TrainmasterError):

@@ -15,6 +15,7 @@ from trainmaster.budget.budgets import TEAM_PATTERN
 from trainmaster.errors import NotConfiguredError
 
 _DEPLOYMENTS = Path(__file__).parents[1] / "deployments"
+_RATE = r"^([1-9][0-9]*/(second|minute|hour))?$"
 
 
 class Settings(BaseSettings):
@@ -136,9 +137,65 @@ class Settings(BaseSettings):
         Path | None,
         Field(description="What says who may open, train and serve what; deployments/policy.yaml without it."),
     ] = None
+    http_token_issuer: Annotated[
+        str | None,
+        Field(description="Who signs the tokens the HTTP API takes; `{SUPABASE_URL}/auth/v1` without it."),
+    ] = None
+    http_jwks_url: Annotated[
+        str | None,
+        Field(
+            description="Where the HTTP API finds the public keys of RS256 and ES256 tokens; those of the issuer without it."
+        ),
+    ] = None
+    http_cors_origins: Annotated[
+        str,
+        Field(
+            pattern=r"^(\*|(https?://[^\s,/*]+(,https?://[^\s,/*]+)*)?)$",
+            description="Web pages that may ask the HTTP API: origins such as https://app.example.com, with commas between.",
+        ),
+    ] = ""
+    http_rate_limit: Annotated[
+        str,
+        Field(pattern=_RATE, description="How often one user may ask the HTTP API; empty for as often as they like."),
+    ] = "120/minute"
+    http_address_rate_limit: Annotated[
+        str, Field(pattern=_RATE, description="How often one address may; empty for as often as it likes.")
+    ] = "600/minute"
+    http_rate_storage: Annotated[
+        SecretStr,
+        Field(
+            description="Where the HTTP API counts: memory:// of each process, or redis://… that several share."
+        ),
+    ] = SecretStr("memory://")
+    http_body_bytes: Annotated[
+        int, Field(gt=0, description="The largest body of a request over HTTP, datasets apart.")
+    ] = 1 << 20
+    http_slow_seconds: Annotated[
+        float, Field(gt=0, description="How long a client may take over a request before it has sent 10 KB a second.")
+    ] = 30.0
+    http_trusted_proxies: Annotated[
+        str, Field(description="Addresses of proxies whose X-Forwarded-For the HTTP API believes, with commas between.")
+    ] = "127.0.0.1,::1"
+    http_metrics_token: Annotated[
+        SecretStr | None,
+        Field(description="What Prometheus shows as its bearer token at /metrics; only this machine is told without it."),
+    ] = None
     state_dir: Annotated[Path, Field(description="Where the embedded services keep their state.")] = Path(
         ".trainmaster"
     )
+
+    reports: Annotated[
+        str,
+        Field(
+            pattern=r"^(s3://[a-z0-9][a-z0-9.-]{2,62}(/.+)?|(?!s3:).*)$",
+            description="Where weekly reports are kept: a folder or an s3:// prefix; `reports` in the state folder without it.",
+        ),
+    ] = ""
+
+    @property
+    def reports_place(self) -> str:
+        """A folder, or an S3 prefix."""
+        return self.reports.rstrip("/") or str(self.state_dir / "reports")
 
     @property
     def refreshed_prices(self) -> Path:
