@@ -488,7 +488,7 @@ def test_the_way_back_is_refused_while_it_would_forget_what_was_done_with_datase
     "table",
     ["dataset_copies", "pending_objects", "retired_platforms", "retired_platform_checks", "budget_entries", "budget_limits",
      "budget_crossings", "log_positions", "budget_allowances", "budget_sightings", "budget_tellings", "dataset_hindrances",
-     "dataset_moves", "budget_readings"],
+     "dataset_moves", "budget_readings", "idempotency_keys"],
 )  # fmt: skip
 def test_visitors_of_the_application_cannot_read_our_tables(url: str, role: str, table: str) -> None:
     up(url)

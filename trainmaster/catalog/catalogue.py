@@ -12,6 +12,7 @@ from trainmaster.catalog.configs import Configs
 from trainmaster.catalog.database import Database, open_database
 from trainmaster.catalog.datasets import Datasets
 from trainmaster.catalog.deployments import Deployments
+from trainmaster.catalog.idempotency import IdempotencyKeys
 from trainmaster.catalog.installation import installation_of
 from trainmaster.catalog.log_positions import LogPositions
 from trainmaster.catalog.migrations import Migrations
@@ -31,6 +32,7 @@ class Catalogue:
     log_positions: LogPositions
     migrations: Migrations
     workspaces: Workspaces
+    idempotency_keys: IdempotencyKeys
 
     @property
     def installation(self) -> UUID:
@@ -54,4 +56,5 @@ def open_catalogue(url: str | SecretStr | None, state_dir: Path) -> Catalogue:
         LogPositions(database),
         Migrations(database),
         Workspaces(database),
+        IdempotencyKeys(database),
     )

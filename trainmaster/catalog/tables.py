@@ -224,6 +224,19 @@ log_positions = Table(
 )
 """How far each reader of a job's log has come in each of its streams, so that the next one goes on from there."""
 
+idempotency_keys = Table(
+    "idempotency_keys",
+    metadata,
+    Column("user_id", Uuid, primary_key=True),
+    Column("key", Text, primary_key=True),
+    Column("fingerprint", Text, nullable=False),
+    Column("at", Moment, nullable=False),
+    Column("status", Integer),
+    Column("answer", Text),
+)
+"""What was answered to a request over HTTP that carried a key; nothing yet while it is carried out, or where that was cut off."""
+idempotency_keys_at = Index("idempotency_keys_at_idx", idempotency_keys.c.at)
+
 ENTRY_KINDS = ("reserved", "settled", "released")
 
 budget_entries = Table(
