@@ -163,13 +163,21 @@ class Settings(BaseSettings):
     ] = "600/minute"
     http_rate_storage: Annotated[
         SecretStr,
-        Field(
-            description="Where the HTTP API counts: memory:// of each process, or redis://… that several share."
-        ),
+        Field(description="Where the HTTP API counts: memory:// of each process, or redis://… that several share."),
     ] = SecretStr("memory://")
     http_body_bytes: Annotated[
         int, Field(gt=0, description="The largest body of a request over HTTP, datasets apart.")
     ] = 1 << 20
+    http_upload_bytes: Annotated[
+        int,
+        Field(
+            gt=0,
+            description="The largest dataset taken over HTTP. Uploads wait in the state folder, which may need twice this for each at once.",
+        ),
+    ] = 5 << 30
+    http_uploads: Annotated[
+        int, Field(gt=0, le=64, description="Uploads over HTTP at once on one machine; of one user, one less.")
+    ] = 4
     http_slow_seconds: Annotated[
         float, Field(gt=0, description="How long a client may take over a request before it has sent 10 KB a second.")
     ] = 30.0
@@ -178,7 +186,15 @@ class Settings(BaseSettings):
     ] = "127.0.0.1,::1"
     http_metrics_token: Annotated[
         SecretStr | None,
-        Field(description="What Prometheus shows as its bearer token at /metrics; only this machine is told without it."),
+        Field(
+            description="What Prometheus shows as its bearer token at /metrics; only this machine is told without it."
+        ),
+    ] = None
+    notify_url: Annotated[
+        SecretStr | None,
+        Field(
+            description="Where messages of budgets and failures go: an address of Slack, Teams, mail (mailtos://) or a webhook."
+        ),
     ] = None
     state_dir: Annotated[Path, Field(description="Where the embedded services keep their state.")] = Path(
         ".trainmaster"
@@ -187,7 +203,6 @@ class Settings(BaseSettings):
     reports: Annotated[
         str,
         Field(
-            pattern=r"^(s3://[a-z0-9][a-z0-9.-]{2,62}(/.+)?|(?!s3:).*)$",
             description="Where weekly reports are kept: a folder or an s3:// prefix; `reports` in the state folder without it.",
         ),
     ] = ""

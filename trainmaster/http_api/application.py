@@ -2,22 +2,63 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from importlib.metadata import version
 
 from fastapi import FastAPI
+from fastapi.middleware.cors import CORSMiddleware
 
 from trainmaster.http_api import budget, probes
-from trainmaster.http_api.answers import answer_errors
+from trainmaster.http_api.answers import Failures, answer_errors
+from trainmaster.http_api.bodies import Bodies
+from trainmaster.http_api.description import describe
+from trainmaster.http_api.limiting import Rates
 from trainmaster.http_api.office import Office
+from trainmaster.http_api.probes import Checks
+from trainmaster.http_api.reception import REQUEST_ID_HEADER, AddressRates, Reception
+from trainmaster.http_api.request_metrics import RequestMetrics
+from trainmaster.http_api.tokens import Tokens
 
 ROUTERS = (budget.router, probes.router)
+UPLOADS = ("/api/training/dataset",)
+"""Measured as they arrive on disk."""
+_TOLD_TO_PAGES = (REQUEST_ID_HEADER, "Retry-After", "RateLimit-Limit", "RateLimit-Remaining", "RateLimit-Reset")
+_TAKEN_FROM_PAGES = ("Authorization", "Content-Type", "Idempotency-Key", REQUEST_ID_HEADER)
 
 
 def application(office: Office) -> FastAPI:
-    """Ready to be served."""
-    app = FastAPI(title="Trainmaster", version=version("trainmaster"))
-    app.state.office = office
+    """Ready to be served. Raises NotConfiguredError."""
+    app = FastAPI(title="Trainmaster", version=version("trainmaster"), lifespan=_lifespan)
+    app.state.office, app.state.tokens = office, Tokens.of(office.settings)
+    app.state.rates, app.state.metrics = Rates(office.settings), RequestMetrics(office.desk)
+    app.state.checks = Checks(office)
     answer_errors(app)
+    _receive(app, office)
     for router in ROUTERS:
         app.include_router(router)
+    describe(app)
     return app
+
+
+def _receive(app: FastAPI, office: Office) -> None:
+    """What each request passes; the last that is added is passed first."""
+    app.add_middleware(Failures)
+    app.add_middleware(Bodies, settings=office.settings, unbounded=UPLOADS)
+    app.add_middleware(AddressRates, rates=app.state.rates)
+    if origins := office.settings.http_cors_origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=origins.split(","),
+            allow_methods=["GET", "POST", "DELETE"],
+            allow_headers=_TAKEN_FROM_PAGES,
+            expose_headers=_TOLD_TO_PAGES,
+            max_age=600,
+        )
+    app.add_middleware(Reception, metrics=app.state.metrics)
+
+
+@asynccontextmanager
+async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+    yield
+    app.state.checks.close()

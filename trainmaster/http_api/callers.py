@@ -6,11 +6,19 @@ from dataclasses import dataclass
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import Depends, Request
+from fastapi import Depends, Request, Security
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
-from trainmaster.budget.budgets import Payer
+from trainmaster.budget.budgets import TEAM_NAME, Payer
 from trainmaster.errors import UnauthenticatedError
-from trainmaster.http_api.tokens import claims_of
+from trainmaster.http_api.limiting import note
+
+_BEARER = HTTPBearer(
+    auto_error=False,
+    bearerFormat="JWT",
+    scheme_name="Session",
+    description="The access token of a Supabase session.",
+)
 
 
 @dataclass(frozen=True)
@@ -25,13 +33,24 @@ class Caller:
         return Payer(self.user_id, self.team)
 
 
-def caller_of(request: Request) -> Caller:
-    """Raises UnauthenticatedError."""
-    scheme, _, token = request.headers.get("authorization", "").partition(" ")
-    if scheme.lower() != "bearer" or not token:
+def caller_of(request: Request, shown: Annotated[HTTPAuthorizationCredentials | None, Security(_BEARER)]) -> Caller:
+    """Raises UnauthenticatedError, SigningKeysUnavailableError, TooManyRequestsError."""
+    if shown is None or not shown.credentials:
         raise UnauthenticatedError("This needs a token of your session: Authorization: Bearer …")
-    claims = claims_of(token, request.app.state.office.settings)
-    return Caller(UUID(claims["sub"]), str(claims.get("app_metadata", {}).get("team", "")))
+    claims = request.app.state.tokens.claims(shown.credentials)
+    caller = Caller(UUID(claims["sub"]), _team(claims))
+    request.scope["state"]["user_id"] = str(caller.user_id)
+    note(request.scope, request.app.state.rates.count_user(str(caller.user_id)))
+    return caller
+
+
+def _team(claims: dict[str, object]) -> str:
+    """Of `app_metadata`, which users cannot change as they can `user_metadata`."""
+    said = claims.get("app_metadata")
+    team = said.get("team", "") if isinstance(said, dict) else ""
+    if team and not (isinstance(team, str) and TEAM_NAME.fullmatch(team)):
+        raise UnauthenticatedError("The token names a team that cannot be one. Ask an administrator of the project.")
+    return team or ""
 
 
 Asking = Annotated[Caller, Depends(caller_of)]
