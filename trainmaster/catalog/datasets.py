@@ -8,7 +8,22 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, Row, Select, and_, delete, exists, insert, literal, or_, select, tuple_, update
+from sqlalchemy import (
+    Connection,
+    Row,
+    Select,
+    and_,
+    case,
+    delete,
+    exists,
+    func,
+    insert,
+    literal,
+    or_,
+    select,
+    tuple_,
+    update,
+)
 from sqlalchemy.sql import ColumnElement
 
 from trainmaster.catalog.columns import Moment
@@ -112,6 +127,14 @@ class DatasetPage:
 
     datasets: Sequence[Dataset]
     cursor: str | None
+
+
+@dataclass(frozen=True)
+class DatasetCounts:
+    """How many datasets there are, in all and by provider."""
+
+    total: int
+    at: Mapping[str, int]
 
 
 class Datasets:
@@ -235,6 +258,15 @@ class Datasets:
         shown = found[:limit]
         more = len(found) > limit
         return DatasetPage(shown, write_cursor(shown[-1].created_at, shown[-1].id) if more else None)
+
+    def counts(self, user_id: UUID) -> DatasetCounts:
+        """How many datasets a user has, and how many of them have bytes at each provider: one may have them at both."""
+        at = {str(provider): _has_bytes_at(provider) for provider in StorageProvider}
+        counted = [func.sum(case((there, 1), else_=0)).label(name) for name, there in at.items()]
+        query = select(func.count().label("total"), *counted).where(training_datasets.c.user_id == user_id)
+        with self._database.reading() as connection:
+            row = connection.execute(query.select_from(training_datasets)).one()
+        return DatasetCounts(row.total, {name: row._mapping[name] or 0 for name in at})
 
     def _found(self, connection: Connection, dataset: Dataset, claims: Sequence[PendingObject]) -> Dataset:
         """What is kept under the id already, when it is the same dataset."""

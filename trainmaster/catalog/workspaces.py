@@ -13,7 +13,7 @@ from sqlalchemy import Row, bindparam, select, update
 from trainmaster.catalog.columns import keepable
 from trainmaster.catalog.database import Database
 from trainmaster.catalog.tables import workspaces
-from trainmaster.errors import NameConflictError, UnknownChoiceError
+from trainmaster.errors import NameConflictError, WorkspaceMissingError
 from trainmaster.workspaces.workspace import Status, Workspace, workspace_id_of
 
 
@@ -57,12 +57,12 @@ class Workspaces:
         return _read(row) if row else None
 
     def get(self, user_id: UUID | None, name: str) -> Workspace:
-        """One that is there. Raises UnknownChoiceError, naming those the user has."""
+        """One that is there. Raises WorkspaceMissingError, naming those the user has."""
         found = self.find(user_id, name)
         if found and found.status != "deleted":
             return found
         names = ", ".join(one.name for one in self.of(user_id)[:20]) or "none"
-        raise UnknownChoiceError(f"There is no workspace {name}. Yours: {names}.")
+        raise WorkspaceMissingError(f"There is no workspace {name}. Yours: {names}.")
 
     def of(self, user_id: UUID | None) -> Sequence[Workspace]:
         """Those of a user that are not deleted, by name."""

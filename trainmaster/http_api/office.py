@@ -4,12 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, Protocol, cast
+from functools import cached_property
+from typing import TYPE_CHECKING, Annotated, Any, Protocol, cast
 
 from fastapi import Depends, Request
 
 from trainmaster.settings import Settings
+from trainmaster.storage.library import Library
+from trainmaster.storage.stores import Stores
 from trainmaster.training.desk import Desk
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
 
 
 @dataclass(frozen=True)
@@ -44,6 +50,11 @@ class Office:
     settings: Settings
     desk: Desk
     runs: FlowRuns
+
+    @cached_property
+    def library(self) -> Library:
+        """The datasets, over the desk's own catalogue and AWS."""
+        return Library(self.desk.catalogue, Stores(self.settings, lambda: cast("S3Client", self.desk.client("s3"))))
 
 
 def office_of(request: Request) -> Office:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,7 +14,7 @@ from trainmaster.datasets.report import DatasetReport
 from trainmaster.datasets.request import UploadDatasetRequest
 from trainmaster.datasets.showing.terminal import Page, as_text
 from trainmaster.datasets.tokens import named_tokenizer
-from trainmaster.errors import DatasetRefusedError, StorageUnavailableError
+from trainmaster.errors import DatasetRefusedError, NoRoomError, StorageUnavailableError
 from trainmaster.settings import Settings
 from trainmaster.storage import sources
 from trainmaster.storage.library import Library
@@ -24,6 +25,10 @@ from trainmaster.storage.web import WebLimits
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
+
+
+NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+"""What the system says when a disk, or what somebody may have of it, is full."""
 
 
 def owner_of(user_id: str, settings: Settings) -> UUID:
@@ -99,7 +104,8 @@ def _dropped(folder: Path) -> Path:
 
 
 def _no_room(folder: Path, error: OSError) -> StorageUnavailableError:
-    return StorageUnavailableError(
+    kind = NoRoomError if error.errno in NO_ROOM else StorageUnavailableError
+    return kind(
         f"The worker cannot work on the file in {folder.parent}: {error.strerror or error}. Make room there, or set"
         " TRAINMASTER_STATE_DIR to where there is some; then try again."
     )
