@@ -29,7 +29,7 @@ from flows.train_and_serve import train_and_serve
 from trainmaster.main_job import TrainAndServeRequest
 print(train_and_serve(TrainAndServeRequest.model_validate_json(sys.argv[1])).training.model_dump_json())
 """
-WITHIN = 90.0
+WITHIN = 200.0
 
 
 def start(stack: Any, name: str) -> subprocess.Popen[str]:
