@@ -181,6 +181,7 @@ def test_up_serves_every_deployment_and_runs_started_there_work_and_find_what_wa
             "close-workspace",
             "stop-idle",
             "report-endpoints",
+            "weekly-report",
             "check-drift",
             "upload-dataset",
             "sweep-uploads",

@@ -22,7 +22,12 @@ LINES = [
         for part in ("request", "plan", "trainers", "problems", "configs", "hyperparameters", "limits", "secrets")
     ),
     ("trainmaster/catalog", {"boto3", "botocore", "trainmaster.settings", "trainmaster.aws", "trainmaster.migration"}),
+    *(
+        (f"trainmaster/reporting/{part}.py", {"boto3", "botocore", "trainmaster.settings", "trainmaster.aws"})
+        for part in ("forecast", "page", "weeks")
+    ),
     ("trainmaster/endpoints/plan.py", {"boto3", "trainmaster.settings"}),
+    ("trainmaster/setup", {"boto3", "botocore", "httpx", "trainmaster.settings", "trainmaster.aws", "deployments"}),
     *((f"trainmaster/endpoints/api/{part}.py", {"boto3", "trainmaster.settings"}) for part in ("plan", "request")),
     ("trainmaster/endpoints/models/code.py", {"boto3", "botocore", "trainmaster.settings", "trainmaster.aws"}),
     ("trainmaster/endpoints/request.py", {"boto3", "botocore", "trainmaster.settings", "trainmaster.aws"}),
@@ -71,6 +76,7 @@ LINES = [
             "datasets",
             "endpoints",
             "migration",
+            "reporting",
             "storage",
             "training",
             "workspaces",
