@@ -1,91 +1,36 @@
-"""What Prefect does by itself: tells people about budgets, trainings, endpoints, workspaces and migrations, and buries runs that died unseen.
+"""What Prefect does by itself: tells people of budgets, failures, drift, what is idle and what is late, and buries runs that died unseen.
 
-`python -m deployments.automations` brings the server of PREFECT_API_URL to this list, by name; `make up` does so as well.
-Notifications go through whichever notification block is saved as `trainmaster-notifications`: Slack, Teams, email, a webhook …
+`trainmaster setup` brings a server to this list, by name; `make up` does so as well. Messages go through whichever notification block
+is saved as `trainmaster-notifications`.
 """
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterator
+from collections.abc import Mapping
 from datetime import timedelta
+from functools import cached_property
+from typing import Any
 from uuid import UUID
 
-from prefect import get_client
 from prefect.automations import AutomationCore, EventTrigger, Posture
-from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.objects import StateType
 from prefect.events.actions import ChangeFlowRunState, SendNotification
 
-NOTIFICATION_BLOCK = "trainmaster-notifications"
-TRAINING_FLOWS = ["train-model", "train-and-serve"]
-MIGRATION_FLOWS = ["migrate-datasets", "verify-copies"]
+from deployments.set_up.blocks import NotificationBlocks
+from deployments.set_up.server import Server
+from trainmaster.setup.notifying import BLOCK
+from trainmaster.setup.plan import Facts, Found
+from trainmaster.setup.telling import MESSAGES, PREFIX, Message
+
 SILENCE = timedelta(minutes=10)
 """How long a run may be silent: three of Prefect's heartbeats, which come every 180 s, and a minute."""
 SIGNS_OF_LIFE = [
     "heartbeat", "Paused", "Suspended", "AwaitingRetry", "Completed", "CompletedWithFailures", "Refused", "Failed",
     "TimedOut", "Crashed", "Cancelled",
 ]  # fmt: skip
-_PAGE = 200
-_RUN = "{{ flow_run.name }} ({{ flow.name }})"
-_STATE = f"{_RUN} is {{{{ flow_run.state.name }}}}"
-_WHY = f"{_RUN}: {{{{ flow_run.state.message }}}}\n\n{{{{ flow_run|ui_url }}}}"
-
-MESSAGES: dict[str, tuple[EventTrigger, str, str]] = {
-    "Trainmaster: a budget's threshold is reached": (
-        EventTrigger(expect={"trainmaster.budget.reached-*"}, posture=Posture.Reactive),
-        "{{ event.payload.percent }} % of a budget is committed",
-        "{{ event.payload.sentence }}",
-    ),
-    "Trainmaster: a job's budget is exhausted": (
-        EventTrigger(expect={"trainmaster.budget.exhausted"}, posture=Posture.Reactive),
-        "A budget is exhausted: {{ event.payload.job }}",
-        "{{ event.payload.sentence }}",
-    ),
-    "Trainmaster: an endpoint is idle, past its time or out of money": (
-        EventTrigger(expect={"trainmaster.endpoint.*"}, posture=Posture.Reactive),
-        "Endpoint {{ event.resource.name }}: {{ event.payload.reason }}",
-        "{{ event.payload.sentence }}",
-    ),
-    "Trainmaster: a workspace is idle or out of money": (
-        EventTrigger(expect={"trainmaster.workspace.*"}, posture=Posture.Reactive),
-        "Workspace {{ event.resource.name }}: {{ event.payload.reason }}",
-        "{{ event.payload.sentence }}",
-    ),
-    "Trainmaster: somebody must approve a training": (
-        EventTrigger(expect={"trainmaster.budget.approval-wanted"}, posture=Posture.Reactive),
-        "A training waits for approval",
-        "{{ event.payload.sentence }}\n\nAnswer it: {{ event.payload.url }}",
-    ),
-    "Trainmaster: what an endpoint is asked for has drifted": (
-        EventTrigger(expect={"trainmaster.drift"}, posture=Posture.Reactive),
-        "Endpoint {{ event.payload.endpoint }}: inputs have drifted",
-        "{{ event.payload.sentence }}",
-    ),
-    "Trainmaster: a training failed": (
-        EventTrigger(
-            expect={"prefect.flow-run.Failed", "prefect.flow-run.Crashed"},
-            match_related={"prefect.resource.role": "flow", "prefect.resource.name": TRAINING_FLOWS},
-            posture=Posture.Reactive,
-        ),
-        _STATE,
-        _WHY,
-    ),
-    "Trainmaster: a migration ended early or left failures, or copies are damaged": (
-        EventTrigger(
-            # A dataset that fails for good is given up after three runs, and told of no more.
-            expect={f"prefect.flow-run.{state}" for state in ("Failed", "Crashed", "CompletedWithFailures")},
-            match_related={"prefect.resource.role": "flow", "prefect.resource.name": MIGRATION_FLOWS},
-            posture=Posture.Reactive,
-        ),
-        _STATE,
-        _WHY,
-    ),
-}
-"""By name: what sends a message, its subject and its text, as Prefect's templates of the event or the run."""
 
 BURIAL = AutomationCore(
-    name="Trainmaster: a run that fell silent has crashed",
+    name=f"{PREFIX}a run that fell silent has crashed",
     description="No worker reports a run whose machine is gone: without this it would run for ever, and hold its slot.",
     trigger=EventTrigger(
         after={"prefect.flow-run.heartbeat"},
@@ -108,60 +53,103 @@ BURIAL = AutomationCore(
 )
 
 
-def wanted(block: UUID | None) -> list[AutomationCore]:
-    """Every automation there should be; messages only where there is a block to send them through."""
-    if block is None:
-        return [BURIAL]
-    return [
-        AutomationCore(
-            name=name,
-            description="A message through the block " + NOTIFICATION_BLOCK,
-            trigger=trigger,
-            actions=[SendNotification(block_document_id=block, subject=subject, body=body)],
+class Automations:
+    """Ours alone, told by how their names begin. Messages only where there is a block to send them through."""
+
+    name = "automation"
+    enforced: frozenset[str] = frozenset()
+
+    def __init__(self, server: Server, blocks: NotificationBlocks) -> None:
+        self._server, self._blocks = server, blocks
+
+    def wanted(self) -> Mapping[str, Facts]:
+        told = [_told(name, message) for name, message in MESSAGES.items()] if self._sends else []
+        return {one.name: _facts(one.model_dump(mode="json")) for one in [*told, BURIAL]}
+
+    def found(self) -> Mapping[str, Found]:
+        block = self._blocks.there()
+        found: dict[str, Found] = {}
+        for one in self._of_ours():
+            name = str(one["name"])
+            if not self._sends and name in MESSAGES:
+                continue  # of no use without a block, and of use again as soon as there is one
+            notes = () if one["enabled"] else ("is paused, and stays so",)
+            if name in found:  # of two set-ups at once
+                name, notes = f"{name} ({one['id']})", ("is there a second time",)
+            found[name] = Found(_facts(one, block["id"] if block else None), ours=True, notes=notes)
+        return found
+
+    def create(self, name: str, facts: Facts) -> None:
+        self._server.create("/automations/", self._body(name, facts) | {"enabled": True})
+        for duplicate in self._named(name)[1:]:
+            self._server.remove(f"/automations/{duplicate['id']}")
+
+    def update(self, name: str, facts: Facts) -> None:
+        there = self._named(name)[0]
+        whole = {**_facts(there, self._block_id), **facts}
+        # whoever paused it in the UI keeps it paused
+        body = self._body(name, whole) | {"enabled": there["enabled"]}
+        self._server.replace(f"/automations/{there['id']}", body)
+
+    def remove(self, name: str) -> None:
+        for one in self._of_ours():
+            if one["name"] == name or name.endswith(f"({one['id']})"):
+                self._server.remove(f"/automations/{one['id']}")
+
+    @cached_property
+    def _sends(self) -> bool:
+        return bool(self._blocks.wanted()) or self._blocks.there() is not None
+
+    @property
+    def _block_id(self) -> str | None:
+        there = self._blocks.there()
+        return there["id"] if there else None
+
+    def _of_ours(self) -> list[dict[str, Any]]:
+        """The oldest first."""
+        every = self._server.all("/automations/filter")
+        return sorted(
+            (one for one in every if one["name"].startswith(PREFIX)), key=lambda one: (one["created"], one["id"])
         )
-        for name, (trigger, subject, body) in MESSAGES.items()
-    ] + [BURIAL]
+
+    def _named(self, name: str) -> list[dict[str, Any]]:
+        return [one for one in self._of_ours() if one["name"] == name]
+
+    def _body(self, name: str, facts: Facts) -> dict[str, Any]:
+        actions = [
+            {**action, "block_document_id": self._block_id} if action.get("block_document_id") == BLOCK else action
+            for action in facts["actions"]
+        ]
+        return {"name": name, **facts, "actions": actions}
 
 
-def apply(client: SyncPrefectClient) -> Iterator[str]:
-    """Create what is missing and bring the rest up to date, by name; a sentence for each. Safe to repeat."""
-    block = notification_block(client)
-    if block is None:
-        yield (
-            f"There is no notification block {NOTIFICATION_BLOCK}, so nobody is sent a message of budgets and failures."
-            " Save one of that name in the Prefect UI (Blocks), then run `python -m deployments.automations`."
-        )
-    for automation in wanted(block):
-        known = client.read_automations_by_name(automation.name)
-        if known:
-            # whoever paused it in the UI keeps it paused
-            client.update_automation(known[0].id, automation.model_copy(update={"enabled": known[0].enabled}))
-            yield f"{automation.name}: up to date."
-        else:
-            client.create_automation(automation)
-            yield f"{automation.name}: created."
+def _told(name: str, message: Message) -> AutomationCore:
+    return AutomationCore(
+        name=name,
+        description="A message through the block " + BLOCK,
+        trigger=EventTrigger(
+            expect=set(message.events),
+            match_related=dict(message.related),
+            for_each=set(message.for_each),
+            posture=Posture.Reactive,
+            within=message.at_most_every,
+        ),
+        actions=[SendNotification(block_document_id=_ANY, subject=message.subject, body=message.body)],
+    )
 
 
-def notification_block(client: SyncPrefectClient) -> UUID | None:
-    """The id of the block that messages go through, of whichever type that can send any."""
-    for offset in range(0, sys.maxsize, _PAGE):
-        page = client.read_block_documents(offset=offset, limit=_PAGE, include_secrets=False)
-        for block in page:
-            can_send = block.block_schema and "notify" in block.block_schema.capabilities
-            if block.name == NOTIFICATION_BLOCK and can_send:
-                return block.id
-        if len(page) < _PAGE:
-            return None
-    return None
+_ANY = UUID(int=0)
+"""Stands for our block, whose id each server gives anew."""
 
 
-def main() -> int:
-    """Exit code 0; Prefect's own error when its server cannot be reached."""
-    with get_client(sync_client=True) as client:
-        for sentence in apply(client):
-            print(sentence)
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+def _facts(automation: Mapping[str, Any], block_id: str | None = None) -> Facts:
+    """Alike of what is wanted and of what the server tells, which keeps sets in any order."""
+    trigger = {key: value for key, value in automation["trigger"].items() if key != "id"}
+    for unordered in ("after", "expect", "for_each"):
+        trigger[unordered] = sorted(trigger[unordered])
+    ours = {str(_ANY), block_id}
+    actions = [
+        {**action, "block_document_id": BLOCK} if action.get("block_document_id") in ours else dict(action)
+        for action in automation["actions"]
+    ]
+    return {"description": automation["description"], "trigger": trigger, "actions": actions}

@@ -272,19 +272,7 @@ def stay_up(args: argparse.Namespace) -> int:
                 "PREFECT_WORKER_QUERY_SECONDS": "2",
                 "PWD": str(ROOT),
             }
-            _python(
-                environment,
-                "prefect",
-                "--no-prompt",
-                "work-pool",
-                "create",
-                WORK_POOL,
-                "--type",
-                "process",
-                "--overwrite",
-            )
-            _python(environment, "prefect", "--no-prompt", "deploy", "--all")
-            automations = _python(environment, "deployments.automations")
+            set_up = _python(environment, "trainmaster.cli", "setup", "--yes")
             worker = processes.start(
                 [sys.executable, "-m", "prefect", "worker", "start", "--pool", WORK_POOL, "--name", "laptop"],
                 env=environment,
@@ -296,7 +284,7 @@ def stay_up(args: argparse.Namespace) -> int:
             told = _write_down({**aws, "PREFECT_API_URL": server.api_url}, settings.state_dir / "env")
             stack.callback(told.unlink, missing_ok=True)
             print(
-                f"Prefect UI: {server.ui_url}/deployments\n\nFor another terminal, the embedded AWS and this Prefect server:\n  source {shlex.quote(str(told))}\n\nAutomations:\n{automations}\nCtrl-C stops everything.",
+                f"Prefect UI: {server.ui_url}/deployments\n\nFor another terminal, the embedded AWS and this Prefect server:\n  source {shlex.quote(str(told))}\n\n{_news_of(set_up)}\n\nCtrl-C stops everything.",
                 flush=True,
             )
             while not stop.wait(1.0):
@@ -313,6 +301,12 @@ def stay_up(args: argparse.Namespace) -> int:
         print(error, file=sys.stderr)
         return 1
     return 0
+
+
+def _news_of(set_up: str) -> str:
+    """What a set-up said, without the list of what it made."""
+    said = [line.strip() for line in set_up.splitlines()]
+    return "\n".join(line for line in said if line.startswith(("Prefect server", "note ", "kept ")))
 
 
 def _write_down(environment: Mapping[str, str], file: Path) -> Path:

@@ -23,9 +23,15 @@ from prefect.events.worker import EventsWorker
 from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.states import Completed, Running
 
-from deployments.automations import BURIAL, MESSAGES, NOTIFICATION_BLOCK, apply
+from deployments.automations import BURIAL, Automations
+from deployments.set_up.applying import SetUp
+from deployments.set_up.blocks import NotificationBlocks
+from deployments.set_up.server import Server
 from trainmaster.errors import MigrationEndedError
 from trainmaster.prefect_server import PrefectServer
+from trainmaster.setup.notifying import BLOCK
+from trainmaster.setup.plan import Step
+from trainmaster.setup.telling import MESSAGES
 
 WITHIN = 90.0
 T = TypeVar("T")
@@ -96,11 +102,15 @@ def names(client: SyncPrefectClient) -> list[str]:
     return sorted(automation.name for automation in client.read_automations())
 
 
-def test_without_a_block_only_the_dead_are_buried_and_it_says_what_is_missing(client: SyncPrefectClient) -> None:
-    said = list(apply(client))
-    assert NOTIFICATION_BLOCK in said[0]
-    assert "run `python -m deployments.automations`" in said[0]
-    assert said[1:] == [f"{BURIAL.name}: created."]
+def apply(client: SyncPrefectClient) -> list[Step]:
+    """The steps that did something, or of which a person is to know."""
+    server = Server(client)
+    automations = SetUp(server, [Automations(server, NotificationBlocks(server, None))])
+    return [step for step in automations.carry_out(automations.plan()) if step.does_something or step.notes]
+
+
+def test_without_a_block_only_the_dead_are_buried(client: SyncPrefectClient) -> None:
+    assert [(step.action, step.name) for step in apply(client)] == [("create", BURIAL.name)]
     assert names(client) == [BURIAL.name]
 
 
@@ -110,14 +120,15 @@ def test_with_one_all_are_there_once_however_often_they_are_applied_and_a_budget
     with listening() as (url, told):
         CustomWebhookNotificationBlock(
             name="people", url=url, json_data={"subject": "{{subject}}", "body": "{{body}}"}
-        ).save(NOTIFICATION_BLOCK, overwrite=True)
-        list(apply(client))
-        assert set(apply(client)) == {f"{name}: up to date." for name in [*MESSAGES, BURIAL.name]}
+        ).save(BLOCK, overwrite=True)
+        assert sorted(step.name for step in apply(client)) == sorted(MESSAGES)
+        assert apply(client) == []
         assert names(client) == sorted([*MESSAGES, BURIAL.name])
 
         paused = client.read_automations_by_name(BURIAL.name)[0]
         client.pause_automation(paused.id)
-        list(apply(client))
+        [left] = apply(client)
+        assert (left.action, left.notes) == ("unchanged", ("is paused, and stays so",))
         assert not client.read_automations_by_name(BURIAL.name)[0].enabled
         client.resume_automation(paused.id)
 
@@ -150,8 +161,8 @@ def test_a_training_that_failed_is_told_of_by_name_and_reason(client: SyncPrefec
     with listening() as (url, told):
         CustomWebhookNotificationBlock(
             name="people", url=url, json_data={"subject": "{{subject}}", "body": "{{body}}"}
-        ).save(NOTIFICATION_BLOCK, overwrite=True)
-        list(apply(client))
+        ).save(BLOCK, overwrite=True)
+        apply(client)
         message = heard(lambda: fails(return_state=True), lambda: told)[0]
     assert message["subject"].endswith("(train-model) is Failed")
     assert "ValueError: of this" in message["body"]
@@ -180,8 +191,8 @@ def test_a_migration_that_ended_early_or_left_failures_is_told_of_with_its_figur
     with listening() as (url, told):
         CustomWebhookNotificationBlock(
             name="people", url=url, json_data={"subject": "{{subject}}", "body": "{{body}}"}
-        ).save(NOTIFICATION_BLOCK, overwrite=True)
-        list(apply(client))
+        ).save(BLOCK, overwrite=True)
+        apply(client)
         message = heard(lambda: run(return_state=True), lambda: told)[0]
     assert message["subject"].endswith(f"(migrate-datasets) is {state}")
     assert said in message["body"]

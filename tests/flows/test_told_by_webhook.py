@@ -14,13 +14,15 @@ from uuid import uuid4
 
 import pytest
 from paid_workspaces import workspace
-from prefect import get_client
 from prefect.blocks.notifications import CustomWebhookNotificationBlock
 from prefect.events.worker import EventsWorker
 from prefect.settings import PREFECT_API_URL, temporary_settings
 from served_models import GOOD, put_model
 
-from deployments.automations import NOTIFICATION_BLOCK, apply
+from deployments.automations import Automations
+from deployments.set_up.applying import SetUp
+from deployments.set_up.blocks import NotificationBlocks
+from deployments.set_up.server import reached
 from flows.reconcile import reconcile
 from flows.stop_idle import stop_idle
 from trainmaster.budget.budgets import Budget, Payer
@@ -31,6 +33,7 @@ from trainmaster.endpoints.plan import ENDPOINT_TAG, EXPIRES_TAG
 from trainmaster.endpoints.watch.watching import StopIdleRequest
 from trainmaster.prefect_server import PrefectServer
 from trainmaster.settings import Settings
+from trainmaster.setup.notifying import BLOCK
 from trainmaster.training.reconciling import ReconcileRequest
 
 WITHIN = 180.0
@@ -69,9 +72,10 @@ def told(embedded: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[li
                 name="people",
                 url=f"http://127.0.0.1:{webhook.server_port}/",
                 json_data={"subject": "{{subject}}", "body": "{{body}}"},
-            ).save(NOTIFICATION_BLOCK, overwrite=True)
-            with get_client(sync_client=True) as client:
-                list(apply(client))
+            ).save(BLOCK, overwrite=True)
+            with reached() as prefect:
+                automations = SetUp(prefect, [Automations(prefect, NotificationBlocks(prefect, None))])
+                list(automations.carry_out(automations.plan()))
             yield heard
             EventsWorker.drain_all(timeout=10)
     finally:
