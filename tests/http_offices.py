@@ -22,6 +22,9 @@ SECRET = "what the project of these tests signs its users' tokens with"
 ISSUER = "https://project.example/auth/v1"
 
 
+_ENDED = {"Completed", "Failed", "Crashed", "Cancelled"}
+
+
 class RecordingRuns:
     """Runs that were asked for, in `started` as (deployment, request, once); nothing runs. `away` is a Prefect server that is down."""
 
@@ -29,8 +32,9 @@ class RecordingRuns:
         self.started: list[tuple[str, dict[str, Any], str]] = []
         self.away = False
         self._runs: dict[tuple[str, str], StartedRun] = {}
+        self._about: dict[str, tuple[str, str]] = {}
 
-    def start(self, deployment: str, request: Mapping[str, Any], *, once: str) -> StartedRun:
+    def start(self, deployment: str, request: Mapping[str, Any], *, once: str, about: str = "") -> StartedRun:
         """The same for the same `once`, as Prefect has it."""
         self._answer()
         if (deployment, once) not in self._runs:
@@ -39,7 +43,12 @@ class RecordingRuns:
             self._runs[deployment, once] = StartedRun(
                 id_, f"{deployment}-{len(self.started)}", "Scheduled", f"http://127.0.0.1:4200/runs/{id_}", once
             )
+            self._about[about] = (deployment, once)
         return self._runs[deployment, once]
+
+    def latest(self, about: str) -> StartedRun | None:
+        self._answer()
+        return self._runs[self._about[about]] if about in self._about else None
 
     def find(self, run_id: str) -> StartedRun | None:
         self._answer()
@@ -52,7 +61,7 @@ class RecordingRuns:
         """Let a run that was started be in another state."""
         for key, run in self._runs.items():
             if run.id == run_id:
-                self._runs[key] = replace(run, state=state)
+                self._runs[key] = replace(run, state=state, ended=state in _ENDED)
 
     def _answer(self) -> None:
         if self.away:

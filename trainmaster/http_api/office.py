@@ -20,23 +20,31 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class StartedRun:
-    """A flow run of a deployment: `id` is Prefect's, `url` its page in the UI, `once` what it was started with, "" by others."""
+    """A flow run of a deployment: `id` is Prefect's, `url` its page in the UI, `once` what it was started with, "" by others.
+
+    `state` is as people read it, `message` why it is in it, and `ended` whether it stays so.
+    """
 
     id: str
     name: str
     state: str
     url: str
     once: str = ""
+    message: str = ""
+    ended: bool = False
 
 
 class FlowRuns(Protocol):
     """Where runs of deployments are started and looked up; Prefect's server, behind the door."""
 
-    def start(self, deployment: str, request: Mapping[str, Any], *, once: str) -> StartedRun:
+    def start(self, deployment: str, request: Mapping[str, Any], *, once: str, about: str = "") -> StartedRun:
         """Start a run of `train-model` and the like, which takes `request`; the same `once` again finds the same run.
 
-        Raises FlowRunsUnavailableError.
+        `about` is what `latest` finds it by, as do those who look in the UI. Raises FlowRunsUnavailableError.
         """
+
+    def latest(self, about: str) -> StartedRun | None:
+        """The run that was started last about it, as it stands now; None where there is none. Raises FlowRunsUnavailableError."""
 
     def find(self, run_id: str) -> StartedRun | None:
         """The run as it stands now; None where there is none. Raises FlowRunsUnavailableError."""
