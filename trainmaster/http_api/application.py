@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from importlib.metadata import version
 
@@ -27,12 +27,16 @@ _TOLD_TO_PAGES = (REQUEST_ID_HEADER, "Retry-After", "RateLimit-Limit", "RateLimi
 _TAKEN_FROM_PAGES = ("Authorization", "Content-Type", "Idempotency-Key", REQUEST_ID_HEADER)
 
 
-def application(office: Office) -> FastAPI:
-    """Ready to be served. Raises NotConfiguredError."""
+def _nothing() -> None:
+    pass
+
+
+def application(office: Office, close: Callable[[], None] = _nothing) -> FastAPI:
+    """Ready to be served; `close` is called when it has been. Raises NotConfiguredError."""
     app = FastAPI(title="Trainmaster", version=version("trainmaster"), lifespan=_lifespan)
     app.state.office, app.state.tokens = office, Tokens.of(office.settings)
     app.state.rates, app.state.metrics = Rates(office.settings), RequestMetrics(office.desk)
-    app.state.checks = Checks(office)
+    app.state.checks, app.state.close = Checks(office), close
     answer_errors(app)
     _receive(app, office)
     for router in ROUTERS:
@@ -62,3 +66,4 @@ def _receive(app: FastAPI, office: Office) -> None:
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     yield
     app.state.checks.close()
+    app.state.close()
