@@ -269,6 +269,12 @@ def _parse(address: str) -> URL:
     return url
 
 
+def libpq_address(address: SecretStr) -> str:
+    """What libpq takes of an address of DATABASE_URL, password included. Raises NotConfiguredError."""
+    url = _parse(address.get_secret_value()).set(drivername="postgresql").difference_update_query(_NOT_OURS)
+    return url.render_as_string(hide_password=False)
+
+
 def _limit_postgresql(connection: Connection) -> None:
     # For the transaction, not the session: behind a transaction-mode pooler the session is shared with others.
     connection.execute(
