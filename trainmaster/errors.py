@@ -14,8 +14,11 @@ TrainmasterError
 │   ├── FlowRunMissingError      this user has no such flow run
 │   ├── UnknownChoiceError       there is nothing of that name to choose
 │   │   └── WorkspaceMissingError    this user has no such workspace
+│   ├── TrainingMissingError     this user has no such training, or no such training config
+│   ├── KeyReusedError           an Idempotency-Key came with another request before
 │   ├── TrainingRefusedError     a request to train has problems, all of them listed
 │   ├── TemplatesRefusedError    workspace templates have problems, all of them listed
+│   ├── WorkspaceBusyError       something else is under way with the workspace
 │   ├── PolicyRefusedError       the policy does not give it to the role of whoever asked
 │   ├── ModelRefusedError        the artifact cannot be served
 │   ├── NotApprovedError         nobody has approved this version of the model for deployment
@@ -146,6 +149,14 @@ class WorkspaceMissingError(UnknownChoiceError):
     """Raised when a user has no workspace of that name; the message lists those there are."""
 
 
+class TrainingMissingError(RefusedError):
+    """Raised when a user has no training, or no training config, of that id; somebody else's is missing too."""
+
+
+class KeyReusedError(RefusedError):
+    """Raised when an Idempotency-Key came with another request before; nothing was done for this one."""
+
+
 class TrainingRefusedError(RefusedError):
     """Raised when a request to train has problems; `problems` are all of them, each with what to do about it."""
 
@@ -165,6 +176,10 @@ class TemplatesRefusedError(RefusedError):
         self.subject, self.problems = subject, tuple(problems)
         said = "".join(f"\n  {one.sentence()}" for one in problems)
         super().__init__(f"{subject} cannot be used before this is put right:{said}")
+
+
+class WorkspaceBusyError(RefusedError):
+    """Raised when something else is under way with a workspace, or it is in no state for what is asked; the message says what to wait for."""
 
 
 class PolicyRefusedError(RefusedError):

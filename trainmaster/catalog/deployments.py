@@ -151,6 +151,12 @@ class Deployments:
         query = select(cloud_deployments).where(*wanted).order_by(column.created_at.desc(), column.id.desc()).limit(1)
         return next(iter(self._fetch(query)), None)
 
+    def get(self, deployment_id: UUID, user_id: UUID) -> Deployment | None:
+        """One of this user's by the row's id; None when there is none, or it is somebody else's."""
+        column = cloud_deployments.c
+        query = select(cloud_deployments).where(_is_ours(), column.id == deployment_id, column.user_id == user_id)
+        return next(iter(self._fetch(query)), None)
+
     def change(self, deployment_id: UUID, **changes: Any) -> Deployment:
         """Set fields of a row; one whose job has ended is returned as it is.
 
