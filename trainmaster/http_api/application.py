@@ -9,7 +9,7 @@ from importlib.metadata import version
 from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
 
-from trainmaster.http_api import budget, datasets, probes
+from trainmaster.http_api import budget, datasets, probes, retired_lambda, runs, training, workspaces
 from trainmaster.http_api.answers import Failures, answer_errors
 from trainmaster.http_api.bodies import Bodies
 from trainmaster.http_api.description import describe
@@ -20,7 +20,15 @@ from trainmaster.http_api.reception import REQUEST_ID_HEADER, AddressRates, Rece
 from trainmaster.http_api.request_metrics import RequestMetrics
 from trainmaster.http_api.tokens import Tokens
 
-ROUTERS = (budget.router, datasets.router, probes.router)
+ROUTERS = (
+    budget.router,
+    training.router,
+    datasets.router,
+    workspaces.router,
+    runs.router,
+    retired_lambda.router,
+    probes.router,
+)
 UPLOADS = ("/api/training/dataset",)
 """Measured as they arrive on disk."""
 _TOLD_TO_PAGES = (REQUEST_ID_HEADER, "Retry-After", "RateLimit-Limit", "RateLimit-Remaining", "RateLimit-Reset")

@@ -41,10 +41,15 @@ class Decision:
     found: Workspace | None
     violations: tuple[Violation, ...]
 
+    @property
+    def refusal(self) -> PolicyRefusedError | None:
+        """What the policy says to it, if it does not allow it."""
+        return PolicyRefusedError(f"Workspace {self.wanted.name}", self.violations) if self.violations else None
+
     def approved(self) -> Workspace:
         """The workspace that is wanted. Raises PolicyRefusedError."""
-        if self.violations:
-            raise PolicyRefusedError(f"Workspace {self.wanted.name}", self.violations)
+        if refusal := self.refusal:
+            raise refusal
         return self.wanted
 
     def changes(self) -> dict[str, Any]:

@@ -16,7 +16,13 @@ from trainmaster.budget.budgets import Standing
 from trainmaster.budget.charge import Charge
 from trainmaster.budget.entries import over_budget
 from trainmaster.budget.metering import TRANCHE
-from trainmaster.errors import NameConflictError, RefusedError, TrainmasterError, WorkspaceFailedError
+from trainmaster.errors import (
+    NameConflictError,
+    RefusedError,
+    TrainmasterError,
+    WorkspaceBusyError,
+    WorkspaceFailedError,
+)
 from trainmaster.training.desk import Desk
 from trainmaster.workspaces import metering
 from trainmaster.workspaces.closing import stop_workspace
@@ -42,6 +48,8 @@ class PlannedWorkspace:
     standings: tuple[Standing, ...] = ()
     """Of every budget that pays."""
     over_budget: str = ""
+    refusal: RefusedError | None = None
+    """What opening it would raise."""
 
     @property
     def refusals(self) -> tuple[str, ...]:
@@ -73,6 +81,7 @@ def planned(desk: Desk, request: OpenWorkspaceRequest) -> PlannedWorkspace:
         tuple(one.sentence() for one in decision.violations),
         tuple(standings),
         str(short or ""),
+        decision.refusal or short,
     )
 
 
@@ -191,7 +200,7 @@ def _require_openable(decision: Decision, seen: Seen | None) -> None:
         raise RefusedError(f"Nobody can say how workspace {name} stands: {seen.detail}. Try again.")
     was, will = decision.found and decision.found.instance_type, decision.wanted.instance_type
     if seen.status in BILLABLE and was != will:
-        raise RefusedError(
+        raise WorkspaceBusyError(
             f"Workspace {name} is {seen.status} on {was}; it is not stopped for {will} without being asked. Do it: trainmaster start"
             f" {name} --instance-type {will}"
         )

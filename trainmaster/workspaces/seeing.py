@@ -12,7 +12,7 @@ from uuid import UUID
 from botocore.exceptions import BotoCoreError, ClientError
 from pydantic import ValidationError
 
-from trainmaster.errors import RefusedError
+from trainmaster.errors import RefusedError, WorkspaceBusyError
 from trainmaster.training.desk import Desk
 from trainmaster.workspaces.kinds import Seen
 from trainmaster.workspaces.services import kind_of
@@ -55,14 +55,14 @@ def require_here(desk: Desk, workspace: Workspace) -> None:
 
 
 def require_there(workspace: Workspace, seen: Seen) -> None:
-    """Nobody is deleting it, and nobody has by other means. Raises RefusedError, saying how it is opened anew."""
+    """Nobody is deleting it, and nobody has by other means. Raises WorkspaceBusyError, saying how it is opened anew."""
     name = workspace.name
     if seen.status == "deleting":
-        raise RefusedError(
+        raise WorkspaceBusyError(
             f"Workspace {name} is being deleted. Wait until it is gone, or finish that: trainmaster delete {name} --yes"
         )
     if seen.status == "missing":
-        raise RefusedError(
+        raise WorkspaceBusyError(
             f"Workspace {name} was deleted by other means than Trainmaster's, and its files with it: {seen.detail}."
             f" {way_on(workspace, seen)}"
         )
