@@ -6,17 +6,76 @@ import argparse
 import os
 import signal
 import sys
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
 
-if TYPE_CHECKING:
-    Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]
+from trainmaster.commands.terminal.ending import DEBUG, REFUSED, exit_code, wants_traceback
+from trainmaster.commands.terminal.listing import Asked, Listed, add_listed
+from trainmaster.commands.terminal.parsing import Parser
+
+_ABOUT = "From dataset to trained, served model on SageMaker, within budget."
+_ENDS = """exit codes: 0 done, 1 refused or failed, 2 asked wrongly or not possible now, 130 and 143 when Ctrl-C or SIGTERM ended
+the command. With --json a command prints one JSON object on stdout, and nothing else there."""
+_DEBUG = "--debug"
+
+# Only what is asked for is loaded: together the commands take seconds and hundreds of MB.
+_ROOM = "trainmaster.commands"
+COMMANDS: Mapping[str, Listed] = {
+    "run": Listed(
+        "trainmaster.laptop:add_parsers", "the main job once, on the embedded AWS: dataset to answering endpoint"
+    ),
+    "up": Listed(
+        "trainmaster.laptop:add_parsers", "Prefect server and UI, embedded AWS, all deployments, until Ctrl-C"
+    ),
+    "embedded": Listed(
+        "trainmaster.embedded.command:add_parser",
+        "AWS on this machine: S3, SageMaker that trains and serves, IAM, logs, metrics",
+    ),
+    "api": Listed("trainmaster.api:add_parser", "the HTTP API of the web application, until Ctrl-C"),
+    "setup": Listed("trainmaster.setting_up:add_parser", "make or update what Trainmaster needs of its Prefect server"),
+    "doctor": Listed(
+        f"{_ROOM}.doctor:add_parser", "check what Trainmaster needs, and say how to put right what is wrong"
+    ),
+    "datasets": Listed(
+        f"{_ROOM}.datasets.group:add_parser",
+        "check, upload, list, download, migrate and delete fine-tuning datasets",
+        is_group=True,
+    ),
+    "prices": Listed(f"{_ROOM}.prices.group:add_parser", "what instances cost, and asking AWS anew", is_group=True),
+    "budget": Listed(f"{_ROOM}.budget:add_parser", "show and set budgets, and what was spent of them"),
+    "policy": Listed(f"{_ROOM}.policy:add_parser", "what the policy allows whom"),
+    "configs": Listed(f"{_ROOM}.configs:add_parser", "add, list and show training configs"),
+    "train": Listed(f"{_ROOM}.training.group:add_parser", "plan, launch, follow and stop training jobs", is_group=True),
+    "endpoints": Listed(
+        f"{_ROOM}.endpoints.group:add_parser", "deploy, watch, ask and remove endpoints", is_group=True
+    ),
+    "launch": Listed(f"{_ROOM}.workspaces.launching:add_commands", "open a workspace of a template; again finds it"),
+    "list": Listed(
+        f"{_ROOM}.workspaces.standing:add_commands",
+        "your workspaces: Studio, Canvas, Studio Lab and EC2 in one table",
+    ),
+    "info": Listed(f"{_ROOM}.workspaces.standing:add_commands", "everything about a workspace, with what it costs"),
+    "connect": Listed(
+        f"{_ROOM}.workspaces.connecting:add_commands",
+        "get into a workspace: open it in the browser, or show its command",
+    ),
+    "start": Listed(f"{_ROOM}.workspaces.launching:add_commands", "start a workspace that was stopped, with its files"),
+    "stop": Listed(f"{_ROOM}.workspaces.closing:add_commands", "stop a workspace, and keep its files"),
+    "delete": Listed(f"{_ROOM}.workspaces.closing:add_commands", "delete a workspace with all that is in it"),
+    "templates": Listed(f"{_ROOM}.workspaces.templates:add_commands", "what workspaces can be opened from"),
+    "compile": Listed(
+        f"{_ROOM}.workspaces.compiling:add_commands",
+        "make the image a template's workspaces start from; again finds it",
+    ),
+    "completion": Listed(f"{_ROOM}.completion:add_parser", "what a shell needs to complete commands and options"),
+}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The exit code of the command given by `argv`, or by the command line; 130 of one that Ctrl-C ended, whenever that was."""
+    typed = list(sys.argv[1:] if argv is None else argv)
+    asked = _without_debug(typed)
     try:
-        return _run(list(sys.argv[1:] if argv is None else argv))
+        return _run(asked, debug=asked != typed)
     except BrokenPipeError:  # whoever read has read enough, as `head` does
         return _cut_off()
     except KeyboardInterrupt as interrupt:
@@ -24,17 +83,47 @@ def main(argv: Sequence[str] | None = None) -> int:
         return int(getattr(interrupt, "exit_code", 128 + signal.SIGINT))
 
 
-def _run(asked: Sequence[str]) -> int:
-    parser = argparse.ArgumentParser(
-        prog="trainmaster", description="From dataset to trained, served model on SageMaker, within budget."
+def parser_of(asked: Asked) -> Parser:
+    """The parser of all commands, with the options of the one that is asked for; of every one where that is None."""
+    parser = Parser(prog="trainmaster", description=_ABOUT, epilog=_ENDS)
+    parser.add_argument("--version", action=_ShowVersion, nargs=0, help="which one this is")
+    parser.add_argument(
+        _DEBUG, action="store_true", help=f"with any command: where an error came from ({DEBUG}=1 does the same)"
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for add in [_ADD[asked[0]]] if asked and asked[0] in _ADD else dict.fromkeys(_ADD.values()):
-        add(commands, asked[1:])
-    args = parser.parse_args(asked)
-    code: int = args.run(args)
+    add_listed(commands, COMMANDS, asked)
+    return parser
+
+
+def _run(asked: Sequence[str], *, debug: bool) -> int:
+    args = parser_of(asked).parse_args(asked)
+    args.debug = debug
+    try:
+        code = exit_code(args)
+    except (BrokenPipeError, SystemExit):
+        raise
+    except Exception as error:
+        if wants_traceback(args):
+            raise
+        print(f"This should not have happened: {type(error).__name__}: {error}", file=sys.stderr)
+        print(f"The same command with {_DEBUG} says where; please report that.", file=sys.stderr)
+        code = REFUSED
     sys.stdout.flush()
     return code
+
+
+def _without_debug(typed: Sequence[str]) -> list[str]:
+    """It may stand anywhere, but is none of the words after `--`."""
+    ours = typed.index("--") if "--" in typed else len(typed)
+    return [*(one for one in typed[:ours] if one != _DEBUG), *typed[ours:]]
+
+
+class _ShowVersion(argparse.Action):
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        from importlib.metadata import version  # noqa: PLC0415 - looking up what is installed takes a while
+
+        print(f"trainmaster {version('trainmaster')}")
+        parser.exit()
 
 
 def _cut_off() -> int:
@@ -43,112 +132,6 @@ def _cut_off() -> int:
     for stream in (sys.stdout, sys.stderr):
         os.dup2(nowhere, stream.fileno())
     return 128 + signal.SIGPIPE
-
-
-# Only what is asked for is loaded: together the commands take more than a second and 100 MB.
-
-
-def _laptop(commands: Subparsers, _asked: Sequence[str]) -> None:
-    from trainmaster import laptop  # noqa: PLC0415
-
-    laptop.add_parsers(commands)
-
-
-def _embedded(commands: Subparsers, _asked: Sequence[str]) -> None:
-    from trainmaster.embedded import command  # noqa: PLC0415
-
-    command.add_parser(commands)
-
-
-def _api(commands: Subparsers, _asked: Sequence[str]) -> None:
-    from trainmaster import api  # noqa: PLC0415
-
-    api.add_parser(commands)
-
-
-def _setup(commands: Subparsers, _asked: Sequence[str]) -> None:
-    from trainmaster import setting_up  # noqa: PLC0415
-
-    setting_up.add_parser(commands)
-
-
-def _doctor(commands: Subparsers, _asked: Sequence[str]) -> None:
-    from trainmaster.commands import doctor  # noqa: PLC0415
-
-    doctor.add_parser(commands)
-
-
-def _datasets(commands: Subparsers, asked: Sequence[str]) -> None:
-    from trainmaster.commands.datasets import group  # noqa: PLC0415
-
-    group.add_parser(commands, asked)
-
-
-def _prices(commands: Subparsers, _asked: Sequence[str]) -> None:
-    from trainmaster.commands import prices  # noqa: PLC0415
-
-    prices.add_parser(commands)
-
-
-def _configs(commands: Subparsers, _asked: Sequence[str]) -> None:
-    from trainmaster.commands import configs  # noqa: PLC0415
-
-    configs.add_parser(commands)
-
-
-def _train(commands: Subparsers, _asked: Sequence[str]) -> None:
-    from trainmaster.commands.training import group  # noqa: PLC0415
-
-    group.add_parser(commands)
-
-
-def _endpoints(commands: Subparsers, _asked: Sequence[str]) -> None:
-    from trainmaster.commands.endpoints import group  # noqa: PLC0415
-
-    group.add_parser(commands)
-
-
-def _workspaces(commands: Subparsers, _asked: Sequence[str]) -> None:
-    from trainmaster.commands.workspaces import group  # noqa: PLC0415
-
-    group.add_parsers(commands)
-
-
-def _workspace_templates(commands: Subparsers, _asked: Sequence[str]) -> None:
-    from trainmaster.commands.workspaces import templates  # noqa: PLC0415
-
-    templates.add_parsers(commands)
-
-
-def _policy(commands: Subparsers, _asked: Sequence[str]) -> None:
-    from trainmaster.commands import policy  # noqa: PLC0415
-
-    policy.add_parser(commands)
-
-
-def _budget(commands: Subparsers, _asked: Sequence[str]) -> None:
-    from trainmaster.commands import budget  # noqa: PLC0415
-
-    budget.add_parser(commands)
-
-
-_ADD = {
-    "run": _laptop,
-    "up": _laptop,
-    "embedded": _embedded,
-    "api": _api,
-    "setup": _setup,
-    "doctor": _doctor,
-    "datasets": _datasets,
-    "prices": _prices,
-    "budget": _budget,
-    "policy": _policy,
-    "configs": _configs,
-    "train": _train,
-    "endpoints": _endpoints,
-    **dict.fromkeys(("launch", "list", "info", "connect", "stop", "start", "delete"), _workspaces),
-    **dict.fromkeys(("templates", "compile"), _workspace_templates),
-}
 
 
 if __name__ == "__main__":

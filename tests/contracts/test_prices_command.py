@@ -106,7 +106,7 @@ class TestShow:
     @pytest.mark.parametrize("words", [["ml.nope.large"], ["--region", "mars-1"], ["ml.g5.xlarge", "--use", "ec2"]])
     def test_what_has_no_price_is_refused(self, run: Callable[..., Ran], words: list[str]) -> None:
         shown = run("show", *words, "--json")
-        assert (shown.code, shown.out) == (1, "")
+        assert (shown.code, json.loads(shown.out)["error"]) == (1, "UnknownPriceError")
         assert "price is known" in shown.err
 
     def test_a_broken_file_of_prices_is_told_by_its_line(self, run: Callable[..., Ran], prices_file: Path) -> None:

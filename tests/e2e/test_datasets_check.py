@@ -158,8 +158,8 @@ def test_what_cannot_be_checked_is_one_sentence_and_exit_code_2(
         (["--max-bad-fraction", "1"], "a share is a number from 0 to below 1, such as 0.01, not '1'"),
         (["--max-bad-fraction", "nan"], "a share is a number from 0 to below 1, such as 0.01, not 'nan'"),
         (["--cap", "-1"], "a count is a whole number, not '-1'"),
-        (["--format", "yaml"], "invalid choice: 'yaml'"),
-        (["two"], "unrecognized arguments: two"),
+        (["--format", "yaml"], "cannot be 'yaml': choose"),
+        (["two"], "'two' is one word too many"),
     ],
 )
 def test_a_wrong_argument_is_refused_with_exit_code_2(sound: Path, arguments: list[str], said: str) -> None:

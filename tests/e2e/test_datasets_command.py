@@ -142,9 +142,9 @@ class TestUpload:
         for arguments, said in (
             (["--name", "x", "--max-bad-fraction", "2"], "max_bad_fraction cannot be 2"),
             (["--name", "x\ny"], "name cannot be"),
-            (["--name", "x", "--storage", "gcs"], "invalid choice: 'gcs'"),
+            (["--name", "x", "--storage", "gcs"], "cannot be 'gcs': choose"),
             (["--name", "x", "--user", "me"], "'me' is no user's id"),
-            (["--name", "x", "--format", "csv"], "invalid choice: 'csv'"),
+            (["--name", "x", "--format", "csv"], "cannot be 'csv': choose"),
         ):
             refused = datasets("upload", str(file), *arguments)
             assert refused.code == 2

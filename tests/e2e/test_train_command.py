@@ -211,7 +211,7 @@ class TestPlan:
             (["--instance-count", "0"], "--instance-count cannot be '0': give 1 to 20."),
             (["--budget-limit", "much"], "--budget-limit cannot be 'much': give US dollars, such as 12.50."),
             (["--environment", "NAME"], "'NAME' is not KEY=VALUE"),
-            (["--on-over-budget", "beg"], "invalid choice: 'beg'"),
+            (["--on-over-budget", "beg"], "cannot be 'beg': choose"),
             (["--request", "/not/there.json"], "--request /not/there.json: No such file"),
             (["--user", "me"], "--user cannot be 'me'"),
         ):

@@ -165,9 +165,9 @@ def test_a_file_with_something_else_in_it_is_refused(
 @pytest.mark.parametrize(
     ("typed", "said"),
     [
-        (["teardown"], "one of the arguments ENDPOINT --all is required"),
-        (["teardown", "--yes"], "one of the arguments ENDPOINT --all is required"),
-        (["teardown", "cats", "--all"], "not allowed with argument"),
+        (["teardown"], "one of ENDPOINT or --all is missing"),
+        (["teardown", "--yes"], "one of ENDPOINT or --all is missing"),
+        (["teardown", "cats", "--all"], "--all: does not go with ENDPOINT"),
         (["start", "cats", "--max-hourly-cost", "lots"], "'lots' is no amount; write 0.01 to 100,000"),
         (["rollback", "cats", "--max-hourly-cost", "1.001"], "'1.001' is no amount"),
         (["rollback", "cats", "--max-hourly-cost", "1e99"], "'1e99' is no amount"),

@@ -24,7 +24,7 @@ sys.exit(main({typed}))
 @pytest.mark.parametrize(
     ("module", "typed"),
     [
-        ("trainmaster.commands.workspaces.group", ["list"]),
+        ("trainmaster.commands.workspaces.standing", ["list"]),
         ("trainmaster.commands.workspaces.options", ["launch", "python-ml", "box"]),
         ("trainmaster.budget.ledger", ["budget", "show"]),
     ],

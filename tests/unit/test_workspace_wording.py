@@ -13,7 +13,7 @@ from paid_workspaces import desk_without_aws, workspace
 
 from trainmaster.budget.budgets import ACCOUNT
 from trainmaster.commands.workspaces.closing import deleted, stopped
-from trainmaster.commands.workspaces.group import by_launching
+from trainmaster.commands.workspaces.launching import by_launching
 from trainmaster.errors import OverBudgetError
 from trainmaster.workspaces import metering
 from trainmaster.workspaces.closing import ClosedWorkspace

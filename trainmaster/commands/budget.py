@@ -4,14 +4,10 @@ from __future__ import annotations
 
 import argparse
 import getpass
-import json
-import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from decimal import Decimal, InvalidOperation
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
-
-from pydantic import ValidationError
 
 from trainmaster.budget.budgets import ACCOUNT, TEAM_NAME, Budget, Standing, month_name, month_of, read_month
 from trainmaster.budget.charge import Reservation
@@ -19,14 +15,15 @@ from trainmaster.budget.history import Happening
 from trainmaster.budget.ledger import Ledger, open_ledger
 from trainmaster.budget.metering import Meters, tranche_title
 from trainmaster.budget.money import shown, shown_left
-from trainmaster.errors import RefusedError, TrainmasterError
+from trainmaster.commands.terminal.reporting import DONE, add_command, note, say, say_json
+from trainmaster.commands.terminal.tables import table
+from trainmaster.errors import RefusedError
 from trainmaster.settings import Settings
 from trainmaster.training.overdrawing import overdrawn_now
 
 if TYPE_CHECKING:
     Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]
 
-DONE, REFUSED, FAILED = 0, 1, 2
 MOST_RESERVED = 50
 """Lines of what is reserved."""
 
@@ -50,10 +47,12 @@ def add_parser(commands: Subparsers) -> None:
 def _parser(
     subcommands: Subparsers, name: str, help_line: str, run: Callable[[argparse.Namespace, Ledger], int]
 ) -> argparse.ArgumentParser:
-    parser = subcommands.add_parser(name, help=help_line, description=f"{help_line[0].upper()}{help_line[1:]}.")
+    def at_the_books(args: argparse.Namespace, settings: Settings) -> int:
+        with open_ledger(settings.catalogue_url, settings.state_dir) as ledger:
+            return run(args, ledger)
+
+    parser = add_command(subcommands, name, help_line, at_the_books)
     parser.add_argument("--month", type=_month, default="", metavar="YYYY-MM", help="this one (UTC) without it")
-    parser.add_argument("--json", action="store_true", help="as one JSON object")
-    parser.set_defaults(run=lambda args: _exit_code(run, args))
     return parser
 
 
@@ -62,21 +61,6 @@ def _add_whose(parser: argparse.ArgumentParser, *, required: bool) -> None:
     whose.add_argument("--account", dest="budget", action="store_const", const=ACCOUNT, help="of everybody together")
     whose.add_argument("--team", dest="budget", type=_team, metavar="NAME")
     whose.add_argument("--user", dest="budget", type=_user, metavar="UUID")
-
-
-def _exit_code(run: Callable[[argparse.Namespace, Ledger], int], args: argparse.Namespace) -> int:
-    """0 when done, 1 when refused, 2 when it cannot be done now."""
-    try:
-        settings = Settings()
-        with open_ledger(settings.catalogue_url, settings.state_dir) as ledger:
-            return run(args, ledger)
-    except ValidationError as error:
-        for wrong in error.errors():
-            print(f"{wrong['loc'][-1]} cannot be {wrong['input']!r}: {wrong['msg']}.", file=sys.stderr)
-        return FAILED
-    except TrainmasterError as error:
-        print(error, file=sys.stderr)
-        return REFUSED if isinstance(error, RefusedError) else FAILED
 
 
 def _show(args: argparse.Namespace, ledger: Ledger) -> int:
@@ -89,7 +73,7 @@ def _show(args: argparse.Namespace, ledger: Ledger) -> int:
     ]
     if args.json:
         facts = {"month": month, "budgets": [_facts(standing) for standing in standings]}
-        print(json.dumps(facts | {"reservations": [_reserved_facts(one) for one in reserved]}))
+        say_json(facts | {"reservations": [_reserved_facts(one) for one in reserved]})
         return DONE
     _print_standings(standings)
     if reserved:
@@ -104,7 +88,7 @@ def _set(args: argparse.Namespace, ledger: Ledger) -> int:
     warning = sorted(_to_be_warned_of(ledger, standing)) if is_short else []
     if args.json:
         said = {"budgets": [_facts(standing)], "stopping": stopping, "warning": warning}
-        print(json.dumps({"month": standing.month, **said}))
+        say_json({"month": standing.month, **said})
         return DONE
     _print_standings([standing])
     if is_short:
@@ -136,7 +120,7 @@ def _to_be_warned_of(ledger: Ledger, standing: Standing) -> set[str]:
 
 
 def _print_warning(warning: Sequence[str]) -> None:
-    print(
+    say(
         "What runs by the hour the schedule stop-idle warns of within ten minutes, and half an hour later it stops workspaces, with"
         "\ntheir files kept, and does with endpoints what they were deployed to have done. A higher limit before then saves them."
         f"\n  {', '.join(warning)}"
@@ -145,11 +129,11 @@ def _print_warning(warning: Sequence[str]) -> None:
 
 def _print_overdrawn(standing: Standing, stopping: Sequence[str]) -> None:
     said = standing.sentence()
-    print(f"\n{said[:1].upper()}{said[1:]}. Nothing more is launched of it.")
+    say(f"\n{said[:1].upper()}{said[1:]}. Nothing more is launched of it.")
     if not stopping:
-        print("No training job is stopped for it.")
+        say("No training job is stopped for it.")
         return
-    print(
+    say(
         "Training jobs that will be stopped for it, by today's books, when somebody looks at them next: who follows them within"
         f"\nseconds, the schedule follow-jobs within two minutes, `trainmaster train status JOB` at once. A higher limit before then"
         f" saves them.\n  {', '.join(stopping)}"
@@ -157,13 +141,13 @@ def _print_overdrawn(standing: Standing, stopping: Sequence[str]) -> None:
 
 
 def _print_standings(standings: Sequence[Standing]) -> None:
-    print(f"{month_name(standings[0].month)} (UTC), in US dollars")
+    say(f"{month_name(standings[0].month)} (UTC), in US dollars")
     allowed = any(standing.allowed for standing in standings)
     header = ("BUDGET", "LIMIT", "ALLOWED", "BILLED", "RESERVED", "LEFT", "COMMITTED")
     rows = [header, *map(_row, standings)]
     _print_table(rows if allowed else [row[:2] + row[3:] for row in rows], left=1)
     if allowed:
-        print("ALLOWED is the part of the limit that was approved for single jobs, in this month alone; see history.")
+        say("ALLOWED is the part of the limit that was approved for single jobs, in this month alone; see history.")
 
 
 def _row(standing: Standing) -> tuple[str, ...]:
@@ -176,7 +160,7 @@ def _row(standing: Standing) -> tuple[str, ...]:
 
 def _print_reserved(reserved: Sequence[Reservation]) -> None:
     """The newest first; what serves or runs on has a line for each of its tranches that is not billed yet."""
-    print("\nReserved, and billed when it is over")
+    say("\nReserved, and billed when it is over")
     newest = sorted(reserved, key=lambda one: one.position, reverse=True)
     rows = [("SINCE (UTC)", "FOR", "WHOSE", "AMOUNT")]
     rows += [
@@ -190,7 +174,7 @@ def _print_reserved(reserved: Sequence[Reservation]) -> None:
     ]
     _print_table(rows, left=3)
     if len(newest) > MOST_RESERVED:
-        print(f"and {len(newest) - MOST_RESERVED:,} older ones; --json has them all.")
+        say(f"and {len(newest) - MOST_RESERVED:,} older ones; --json has them all.")
 
 
 def _facts(standing: Standing) -> dict[str, Any]:
@@ -224,10 +208,10 @@ def _whose(budgets: Sequence[Budget]) -> str:
 def _history(args: argparse.Namespace, ledger: Ledger) -> int:
     happenings = ledger.history(args.month, args.budget, limit=args.limit)
     if args.json:
-        print(json.dumps({"history": [_told(one) for one in happenings]}))
+        say_json({"history": [_told(one) for one in happenings]})
         return DONE
     if not happenings:
-        print("Nothing was reserved, billed or set.", file=sys.stderr)
+        note("Nothing was reserved, billed or set.")
         return DONE
     rows = [("WHEN (UTC)", "WHAT", "FOR, OR BY", "WHOSE", "AMOUNT")]
     rows += [
@@ -257,14 +241,7 @@ def _told(one: Happening) -> dict[str, Any]:
 
 def _print_table(rows: Sequence[tuple[str, ...]], left: int) -> None:
     """The first `left` columns begin at one edge, the others, numbers, end at one."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for row in rows:
-        print("  ".join(_cells(row, widths, left)).rstrip())
-
-
-def _cells(row: tuple[str, ...], widths: Sequence[int], left: int) -> Iterable[str]:
-    for at, (cell, width) in enumerate(zip(row, widths, strict=True)):
-        yield cell.ljust(width) if at < left else cell.rjust(width)
+    say(*table(rows, frozenset(range(left, len(rows[0])))))
 
 
 def _exact(dollars: Decimal | None) -> str | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import re
 import sys
 from collections.abc import Sequence
@@ -18,8 +17,12 @@ from trainmaster.catalog.candidates import Selection
 from trainmaster.catalog.datasets import TRAINING_PROVIDERS, Dataset
 from trainmaster.catalog.hindrances import Hindrance
 from trainmaster.catalog.moves import Move
-from trainmaster.commands.datasets.reporting import DONE, FAILED, Run, add_command, dataset_id, exit_code, user_id
+from trainmaster.commands.datasets.reporting import add_command, dataset_id, user_id
+from trainmaster.commands.terminal.bad_request import BadRequestError
+from trainmaster.commands.terminal.ending import DONE, FAILED
 from trainmaster.commands.terminal.progress import Progress
+from trainmaster.commands.terminal.reporting import Run, note, say, say_json
+from trainmaster.commands.terminal.tables import labelled, table
 from trainmaster.datasets.request import FormatChoice, StorageChoice, UploadDatasetRequest
 from trainmaster.datasets.showing.wording import counted, printable, size, verdict
 from trainmaster.errors import (
@@ -54,9 +57,7 @@ def add_parsers(datasets: Subparsers) -> None:
         parser.add_argument(
             "id", type=dataset_id, metavar="ID", help="of the dataset; `trainmaster datasets list` shows them"
         )
-        if name == "show":
-            parser.add_argument("--json", action="store_true", help="as one JSON object")
-        elif name == "url":
+        if name == "url":
             parser.add_argument(
                 "--expires",
                 type=_duration,
@@ -64,12 +65,10 @@ def add_parsers(datasets: Subparsers) -> None:
                 metavar="TIME",
                 help="90s, 30m, 2h (the default) up to 7d",
             )
-        else:
+        elif name == "delete":
             parser.add_argument("--yes", action="store_true", help="really do it")
-    swept = datasets.add_parser(
-        "sweep", help="remove what died half-way, of all users; what a migration will go on with is left for two days"
-    )
-    swept.set_defaults(run=lambda args: exit_code(_sweep, args))
+    sweep_help = "remove what died half-way, of all users; what a migration will go on with is left for two days"
+    add_command(datasets, "sweep", sweep_help, _sweep)
 
 
 def _add_upload(datasets: Subparsers) -> None:
@@ -91,7 +90,6 @@ def _add_upload(datasets: Subparsers) -> None:
         metavar="NAME",
         help="counts tokens exactly: a tokenizer.json, or a Hugging Face Hub id",
     )
-    parser.add_argument("--json", action="store_true", help="print the result as one JSON object")
 
 
 def _add_list(datasets: Subparsers) -> None:
@@ -104,7 +102,6 @@ def _add_list(datasets: Subparsers) -> None:
     parser.add_argument("--name", metavar="PART", help="those with this somewhere in their names")
     parser.add_argument("--limit", type=int, default=20, metavar="N", help="so many at most (default %(default)s)")
     parser.add_argument("--after", metavar="CURSOR", help="go on where the last page ended")
-    parser.add_argument("--json", action="store_true", help="as one JSON object")
 
 
 def _parser(datasets: Subparsers, name: str, help_line: str, run: Run) -> argparse.ArgumentParser:
@@ -131,21 +128,18 @@ def _upload(args: argparse.Namespace, settings: Settings) -> int:
         try:
             source = intake.fetch_source(request, folder, settings, lambda: default_s3_client(settings.region))
         except DatasetRefusedError as error:
-            print(error, file=sys.stderr)
-            return FAILED
+            raise BadRequestError(str(error)) from error
         with Progress(source.path.stat().st_size, sys.stderr) as progress:
             report = intake.check_source(request, source, folder, progress.show)
         new = intake.accepted(request, source, report, folder, settings)
-        print(f"{verdict(report)}\nStoring {size(new.written.size)} …", file=sys.stderr, flush=True)
+        note(verdict(report), f"Storing {size(new.written.size)} …")
         sweep(library, sparing=new.id)
         uploaded = upload(library, new, intake.providers_of(request))
-    for warning in uploaded.warnings:
-        print(f"Warning: {warning}", file=sys.stderr)
+    note(*(f"Warning: {warning}" for warning in uploaded.warnings))
     if args.json:
-        print(uploaded.model_dump_json())
-        return DONE
-    print(uploaded.sentence())
-    print(f"Download it: trainmaster datasets url {uploaded.dataset_id}")
+        say_json(uploaded.model_dump(mode="json"))
+    else:
+        say(uploaded.sentence(), f"Download it: trainmaster datasets url {uploaded.dataset_id}")
     return DONE
 
 
@@ -161,21 +155,15 @@ def _list(args: argparse.Namespace, settings: Settings) -> int:
             cursor=args.after,
         )
     if args.json:
-        print(json.dumps({"datasets": [_facts(dataset) for dataset in page.datasets], "cursor": page.cursor}))
+        say_json({"datasets": [_facts(dataset) for dataset in page.datasets], "cursor": page.cursor})
         return DONE
     if not page.datasets:
-        print("There are none. `trainmaster datasets upload FILE --name NAME` adds one.", file=sys.stderr)
+        note("There are none. `trainmaster datasets upload FILE --name NAME` adds one.")
         return DONE
-    rows = [("ID", "CREATED", "FORMAT", "EXAMPLES", "SIZE", "STORED", "NAME"), *map(_row, page.datasets)]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for row in rows:
-        cells = [
-            cell.rjust(width) if at in (3, 4) else cell.ljust(width)
-            for at, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ]
-        print("  ".join(cells).rstrip())
+    head = ("ID", "CREATED", "FORMAT", "EXAMPLES", "SIZE", "STORED", "NAME")
+    say(*table([head, *map(_row, page.datasets)], frozenset({3, 4})))
     if page.cursor:
-        print(f"There are more: the same command with --after {page.cursor}", file=sys.stderr)
+        note(f"There are more: the same command with --after {page.cursor}")
     return DONE
 
 
@@ -207,7 +195,7 @@ def _show(args: argparse.Namespace, settings: Settings) -> int:
         hindrance, moves = _migration(library, dataset)
     if args.json:
         facts = {"hindrance": to_jsonable_python(hindrance), "moves": to_jsonable_python(moves)}
-        print(json.dumps({**_facts(dataset), **facts}))
+        say_json({**_facts(dataset), **facts})
         return DONE
     about = dataset.metadata or {}
     statistics, dropped = about.get("statistics") or {}, about.get("dropped") or {}
@@ -229,17 +217,15 @@ def _show(args: argparse.Namespace, settings: Settings) -> int:
         "source": (about.get("source") or {}).get("uri"),
         "read from": dataset.storage_provider,
     }
-    for label, value in lines.items():
-        if value:
-            print(f"  {label:<12} {printable(str(value))}")
+    say(*labelled(lines, width=12))
     for copy in dataset.copies:
-        proven = f"verified {copy.verified_at:%Y-%m-%d %H:%M} UTC by {printable(copy.verified_by)}"
-        print(f"  {'copy':<12} {copy.uri}, {proven}, SHA-256 {copy.sha256}")
+        proven = f"verified {copy.verified_at:%Y-%m-%d %H:%M} UTC by {copy.verified_by}"
+        say(*labelled({"copy": f"{copy.uri}, {proven}, SHA-256 {copy.sha256}"}, width=12))
     for move in moves:
-        detail = f": {printable(move.detail)}" if move.detail else ""
-        print(f"  {move.phase:<12} {move.at:%Y-%m-%d %H:%M} UTC by {printable(move.by)}{detail}")
+        detail = f": {move.detail}" if move.detail else ""
+        say(*labelled({move.phase: f"{move.at:%Y-%m-%d %H:%M} UTC by {move.by}{detail}"}, width=12))
     if hindrance:
-        print(f"  {'hindered':<12} {printable(f'{hindrance.reason} {hindrance.advice}')}")
+        say(*labelled({"hindered": f"{hindrance.reason} {hindrance.advice}"}, width=12))
     return DONE
 
 
@@ -253,8 +239,12 @@ def _migration(library: Library, dataset: Dataset) -> tuple[Hindrance | None, Se
 def _url(args: argparse.Namespace, settings: Settings) -> int:
     with open_library(settings) as library:
         link = download_link(library, args.id, intake.owner_of(args.user, settings), args.expires)
-    print(f"{link.file_name} from {link.provider}, until {link.expires_at:%Y-%m-%d %H:%M:%S} UTC:", file=sys.stderr)
-    print(link.url)
+    if args.json:
+        told = {"url": link.url, "file_name": link.file_name, "provider": link.provider}
+        say_json({"id": str(args.id), **told, "expires_at": link.expires_at.isoformat()})
+        return DONE
+    note(f"{link.file_name} from {link.provider}, until {link.expires_at:%Y-%m-%d %H:%M:%S} UTC:")
+    say(link.url)
     return DONE
 
 
@@ -262,30 +252,34 @@ def _delete(args: argparse.Namespace, settings: Settings) -> int:
     user_id = intake.owner_of(args.user, settings)
     with open_library(settings) as library:
         dataset = _found(library, args.id, user_id)
-        if not args.yes:
-            print(f"Would delete {printable(dataset.name)} ({dataset.id}) with its copies:")
-            for copy in dataset.copies:
-                print(f"  {copy.uri}")
-            print(f"Nothing was changed. Do it: trainmaster datasets delete {dataset.id} --yes")
-            return DONE
-        removed = delete_dataset(library, args.id, user_id)
-    print(f"Deleted {printable(dataset.name)} ({dataset.id}) and {counted(len(removed.objects), 'object')}.")
-    return _said_of_left(removed.left)
+        removed = delete_dataset(library, args.id, user_id) if args.yes else None
+    uris = [copy.uri for copy in dataset.copies]
+    if args.json:
+        left = removed.left if removed else []
+        told = {"deleted": bool(removed), "objects": list(removed.objects) if removed else uris, "left": list(left)}
+        say_json({"id": str(dataset.id), "name": dataset.name, **told})
+    elif removed:
+        say(f"Deleted {printable(dataset.name)} ({dataset.id}) and {counted(len(removed.objects), 'object')}.")
+    else:
+        say(f"Would delete {printable(dataset.name)} ({dataset.id}) with its copies:", *(f"  {uri}" for uri in uris))
+        say(f"Nothing was changed. Do it: trainmaster datasets delete {dataset.id} --yes")
+    return _noted_of_left(removed.left if removed else ())
 
 
-def _sweep(_args: argparse.Namespace, settings: Settings) -> int:
+def _sweep(args: argparse.Namespace, settings: Settings) -> int:
     with open_library(settings) as library:
         removed = sweep(library)
-    for where in removed.objects:
-        print(f"Removed {where}")
-    if not removed.objects and not removed.left:
-        print("There is nothing to be removed.")
-    return _said_of_left(removed.left)
+    if args.json:
+        say_json({"removed": list(removed.objects), "left": list(removed.left)})
+    else:
+        say(*(f"Removed {where}" for where in removed.objects))
+        if not removed.objects and not removed.left:
+            say("There is nothing to be removed.")
+    return _noted_of_left(removed.left)
 
 
-def _said_of_left(left: Sequence[str]) -> int:
-    for what in left:
-        print(f"Not removed yet; `trainmaster datasets sweep` tries again: {what}", file=sys.stderr)
+def _noted_of_left(left: Sequence[str]) -> int:
+    note(*(f"Not removed yet; `trainmaster datasets sweep` tries again: {what}" for what in left))
     return FAILED if left else DONE
 
 

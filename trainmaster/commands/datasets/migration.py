@@ -20,16 +20,8 @@ from pydantic_core import to_jsonable_python
 
 from trainmaster.catalog.moves import Phase
 from trainmaster.catalog.standings import standings
-from trainmaster.commands.datasets.reporting import (
-    DONE,
-    FAILED,
-    INTERRUPTED,
-    REFUSED,
-    TERMINATED,
-    add_command,
-    dataset_id,
-    user_id,
-)
+from trainmaster.commands.datasets.reporting import add_command, dataset_id, user_id
+from trainmaster.commands.terminal.ending import DONE, FAILED, INTERRUPTED, REFUSED, TERMINATED
 from trainmaster.commands.terminal.progress import EVERY, Progress
 from trainmaster.errors import RefusedError
 from trainmaster.migration.batches import batches, portion
@@ -121,7 +113,6 @@ def _add_selection(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--mb-per-second", type=float, metavar="MB", help="read so many MB (10^6 bytes) a second at most"
     )
-    parser.add_argument("--json", action="store_true", help="print the result as one JSON object")
 
 
 def _migrate(args: argparse.Namespace, settings: Settings) -> int:

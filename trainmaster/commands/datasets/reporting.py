@@ -1,27 +1,24 @@
-"""How the commands over the library of datasets begin and end: their options, exit codes, and what went wrong in plain words."""
+"""What the commands over the library of datasets have in common: their options, and what is wrong with them in plain words."""
 
 from __future__ import annotations
 
 import argparse
-import signal
-import sys
-from collections.abc import Callable
 from typing import TYPE_CHECKING
 from uuid import UUID
 
 from pydantic import ValidationError
 
-from trainmaster.errors import NotConfiguredError, RefusedError, TrainmasterError
+from trainmaster.commands.terminal import reporting
+from trainmaster.commands.terminal.bad_request import BadRequestError
+from trainmaster.commands.terminal.ending import NOTHING_SET
+from trainmaster.commands.terminal.reporting import Run
+from trainmaster.errors import CredentialsMissingError, NotConfiguredError
 from trainmaster.settings import Settings
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
 
     Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]
-
-DONE, REFUSED, FAILED, INTERRUPTED, TERMINATED = 0, 1, 2, 130, 143
-Run = Callable[[argparse.Namespace, Settings], int]
-_NOTHING_SET = "On a laptop, `trainmaster embedded --print-env` starts AWS and Supabase here and says what to set."
 
 _OPTIONS = {
     "max_gigabytes": "--max-gb",
@@ -40,29 +37,19 @@ _HAS_TO = {"window": "should be HH:MM-HH:MM, such as 22:00-06:00", "older_than":
 
 
 def add_command(datasets: Subparsers, name: str, help_line: str, run: Run) -> argparse.ArgumentParser:
-    """A subcommand of `trainmaster datasets`."""
-    parser = datasets.add_parser(name, help=help_line, description=f"{help_line[0].upper()}{help_line[1:]}.")
-    parser.set_defaults(run=lambda args: exit_code(run, args))
-    return parser
+    """A subcommand of `trainmaster datasets`, whose settings and options are told of as they are typed."""
+    return reporting.add_command(datasets, name, help_line, lambda args, settings: _run(run, args, settings))
 
 
-def exit_code(run: Run, args: argparse.Namespace) -> int:
-    """0 when done, 1 when refused, 2 when it could not be read or done now."""
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))  # so that what is half done is taken back
+def _run(run: Run, args: argparse.Namespace, settings: Settings) -> int:
     try:
-        return run(args, Settings())
+        return run(args, settings)
     except ValidationError as error:
-        for wrong in error.errors():
-            print(complaint(wrong), file=sys.stderr)
-        return FAILED
-    except TrainmasterError as error:
-        print(error, file=sys.stderr)
-        if isinstance(error, NotConfiguredError):
-            print(_NOTHING_SET, file=sys.stderr)
-        return REFUSED if isinstance(error, RefusedError) else FAILED
-    except KeyboardInterrupt:
-        print("\nInterrupted. The same command may be given again.", file=sys.stderr)
-        return INTERRUPTED
+        raise BadRequestError("\n".join(complaint(wrong) for wrong in error.errors())) from error
+    except CredentialsMissingError:
+        raise
+    except NotConfiguredError as error:
+        raise NotConfiguredError(f"{error}\n{NOTHING_SET}") from error
 
 
 def complaint(wrong: ErrorDetails) -> str:

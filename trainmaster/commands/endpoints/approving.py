@@ -10,7 +10,8 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from trainmaster.commands.terminal.bad_request import BadRequestError
-from trainmaster.commands.terminal.reporting import DONE, add_command, desk_in, note, say, say_json
+from trainmaster.commands.terminal.desk import desk_in
+from trainmaster.commands.terminal.reporting import DONE, add_command, note, say, say_json
 from trainmaster.commands.terminal.tables import table
 from trainmaster.datasets.showing.wording import printable
 from trainmaster.endpoints.models.approving import ApprovalRequest, decide_on_version

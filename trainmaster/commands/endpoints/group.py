@@ -1,23 +1,11 @@
-"""`trainmaster endpoints plan|deploy|rollback|start`: bringing a model into service, an earlier one, or one that was removed."""
+"""`trainmaster endpoints`: the group of commands about endpoints."""
 
 from __future__ import annotations
 
 import argparse
-from decimal import Decimal, InvalidOperation
 from typing import TYPE_CHECKING
 
-from trainmaster.budget.budgets import Payer
-from trainmaster.budget.money import CENT
-from trainmaster.commands.endpoints import approving, publishing, removing, standing, watching
-from trainmaster.commands.endpoints.deploying import Planned, carry_out, planned, planned_rollback
-from trainmaster.commands.endpoints.options import add_request_options, read_request
-from trainmaster.commands.endpoints.showing import deployed, facts_of_endpoint
-from trainmaster.commands.terminal.reporting import DONE, add_command, desk_in, note, say, say_json
-from trainmaster.endpoints.deploying import find_endpoint
-from trainmaster.endpoints.request import MOST_AN_HOUR, RollbackRequest
-from trainmaster.endpoints.seen import see_endpoint
-from trainmaster.settings import Settings
-from trainmaster.training.desk import Desk
+from trainmaster.commands.terminal.listing import Asked, Listed, add_listed
 
 if TYPE_CHECKING:
     Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]
@@ -25,120 +13,30 @@ if TYPE_CHECKING:
 _ABOUT = """Endpoints on SageMaker: planned, deployed, proven, asked, taken back and removed. Needs no Prefect server. Exit
 codes: 0 done, 1 refused or the deployment failed, 2 asked wrongly or not possible now, 130 and 143 when Ctrl-C or SIGTERM
 ended the command; AWS goes on with what it was told then."""
+_SERVING, _STANDING, _WATCHING, _APPROVING, _PUBLISHING, _REMOVING = (
+    f"trainmaster.commands.endpoints.{one}:add_commands"
+    for one in ("serving", "standing", "watching", "approving", "publishing", "removing")
+)
+COMMANDS = {
+    "plan": Listed(_SERVING, "show what would be done, and the cost an hour; do nothing"),
+    "deploy": Listed(_SERVING, "bring a model into service, proven; again changes nothing"),
+    "rollback": Listed(_SERVING, "go back to a version that had proven itself"),
+    "start": Listed(_SERVING, "bring back an endpoint that was removed as nobody wanted it"),
+    "list": Listed(_STANDING, "all endpoints that Trainmaster made in this account and region"),
+    "show": Listed(_STANDING, "what an endpoint serves, on what, at which price, since when"),
+    "invoke": Listed(_STANDING, "ask an endpoint for one prediction"),
+    "metrics": Listed(_WATCHING, "calls, latency, errors and cost of each version"),
+    "drift": Listed(_WATCHING, "whether what is asked for still is what was trained on"),
+    "approve": Listed(_APPROVING, "let a version of a model be deployed, or see which there are"),
+    "publish": Listed(_PUBLISHING, "publish an endpoint as POST /predict; again changes nothing"),
+    "withdraw": Listed(_PUBLISHING, "take an endpoint's public API away; the endpoint stays"),
+    "key": Listed(_PUBLISHING, "show the API key of an endpoint's public API"),
+    "remove": Listed(_REMOVING, "remove an endpoint with its configurations and models"),
+    "teardown": Listed(_REMOVING, "remove all that costs money: endpoints, public APIs, what was made for them"),
+}
 
 
-def add_parser(commands: Subparsers) -> None:
-    """`trainmaster endpoints` and its subcommands."""
-    endpoints = commands.add_parser("endpoints", help="deploy, watch, ask and remove endpoints", description=_ABOUT)
-    subcommands = endpoints.add_subparsers(required=True, metavar="COMMAND")
-    plan = add_command(subcommands, "plan", "show what would be done, and the cost an hour; do nothing", _plan)
-    add_request_options(plan)
-    deploy_ = add_command(subcommands, "deploy", "bring a model into service, proven; again changes nothing", _deploy)
-    add_request_options(deploy_)
-    rollback = add_command(subcommands, "rollback", "go back to a version that had proven itself", _rollback)
-    rollback.add_argument(
-        "--to",
-        default="",
-        metavar="CONFIG",
-        help="which, as `show` lists them; the last one before what serves without it",
-    )
-    rollback.add_argument("--dry-run", action="store_true", help="only show what would be done, and the cost an hour")
-    start = add_command(subcommands, "start", "bring back an endpoint that was removed as nobody wanted it", _start)
-    for parser in (rollback, start):
-        parser.add_argument("endpoint", metavar="ENDPOINT", help="its name")
-        parser.add_argument(
-            "--user", default="", metavar="UUID", help="whose budget pays; TRAINMASTER_USER_ID without it"
-        )
-        parser.add_argument(
-            "--team", default="", metavar="TEAM", help="whose pays as well; TRAINMASTER_TEAM without it"
-        )
-        parser.add_argument(
-            "--max-hourly-cost",
-            type=_dollars,
-            default=RollbackRequest.model_fields["max_hourly_cost"].default,
-            metavar="USD",
-            help="what costs more is refused, unless what serves now costs as much (default %(default)s)",
-        )
-    standing.add_commands(subcommands)
-    watching.add_commands(subcommands)
-    approving.add_commands(subcommands)
-    publishing.add_commands(subcommands)
-    removing.add_commands(subcommands)
-
-
-def _plan(args: argparse.Namespace, settings: Settings) -> int:
-    request = read_request(args, dry_run=True)
-    with desk_in(settings) as desk:
-        return _show(planned(desk, request), args, "`trainmaster endpoints deploy` with the same options does it.")
-
-
-def _deploy(args: argparse.Namespace, settings: Settings) -> int:
-    request = read_request(args, dry_run=False)
-    with desk_in(settings) as desk:
-        return _serve(desk, planned(desk, request), request.payer(_payer(settings)), args)
-
-
-def _rollback(args: argparse.Namespace, settings: Settings) -> int:
-    request = _returning(args, args.to)
-    with desk_in(settings) as desk:
-        see_endpoint(desk, args.endpoint)
-        found = planned_rollback(desk, request)
-        if args.dry_run:
-            return _show(found, args, "the same command without --dry-run does it.")
-        return _serve(desk, found, request.payer(_payer(settings)), args)
-
-
-def _start(args: argparse.Namespace, settings: Settings) -> int:
-    request = _returning(args)
-    with desk_in(settings) as desk:
-        there = find_endpoint(desk.client("sagemaker"), args.endpoint)
-        if there is None:
-            return _serve(desk, planned_rollback(desk, request), request.payer(_payer(settings)), args)
-        seen = see_endpoint(desk, args.endpoint)
-    if args.json:
-        say_json(facts_of_endpoint(seen))
-    else:
-        say(f"Endpoint {seen.name} is there: {seen.status} with {seen.config}. Nothing was done.")
-    return DONE
-
-
-def _show(found: Planned, args: argparse.Namespace, how: str) -> int:
-    if args.json:
-        say_json(found.facts())
-    else:
-        say(*found.lines())
-        note(f"Nothing was done: {how}")
-    return DONE
-
-
-def _serve(desk: Desk, found: Planned, payer: Payer, args: argparse.Namespace) -> int:
-    served = carry_out(desk, found, payer)
-    if args.json:
-        say_json(served.model_dump(mode="json"))
-    else:
-        say(*deployed(served))
-    return DONE
-
-
-def _returning(args: argparse.Namespace, to: str = "") -> RollbackRequest:
-    return RollbackRequest(
-        endpoint_name=args.endpoint,
-        config_name=to,
-        user_id=args.user,
-        team=args.team,
-        max_hourly_cost=args.max_hourly_cost,
-    )
-
-
-def _dollars(text: str) -> Decimal:
-    try:
-        amount = Decimal(text)
-        if 0 < amount <= MOST_AN_HOUR and amount == amount.quantize(CENT):
-            return amount
-    except InvalidOperation:
-        pass  # as said below
-    raise argparse.ArgumentTypeError(f"{text!r} is no amount; write 0.01 to {MOST_AN_HOUR:,} in dollars and cents")
-
-
-def _payer(settings: Settings) -> Payer:
-    return Payer(settings.user_id, settings.team)
+def add_parser(commands: Subparsers, asked: Asked) -> None:
+    """`asked` is what follows on the command line."""
+    parser = commands.add_parser("endpoints", help="deploy, watch, ask and remove endpoints", description=_ABOUT)
+    add_listed(parser.add_subparsers(required=True, metavar="COMMAND"), COMMANDS, asked)

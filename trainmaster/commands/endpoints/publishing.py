@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
-from trainmaster.commands.terminal.reporting import DONE, add_command, desk_in, note, say, say_json
+from trainmaster.commands.terminal.desk import desk_in
+from trainmaster.commands.terminal.reporting import DONE, add_command, note, say, say_json
 from trainmaster.endpoints.api import publishing
 from trainmaster.endpoints.api.request import PublishRequest
 from trainmaster.endpoints.api.stack import PlannedApi

@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
-from trainmaster.commands.terminal.reporting import DONE, FAILED, add_command, desk_in, note, say, say_json
+from trainmaster.commands.terminal.desk import desk_in
+from trainmaster.commands.terminal.reporting import DONE, FAILED, add_command, note, say, say_json
 from trainmaster.endpoints.api.stack import public_url
 from trainmaster.endpoints.deployment import patience_of
 from trainmaster.endpoints.metering import meter_endpoint

@@ -11,8 +11,9 @@ from pydantic_core import to_jsonable_python
 
 from trainmaster.commands.endpoints.showing import facts_of_endpoint, listed, of_endpoint
 from trainmaster.commands.terminal.bad_request import BadRequestError
+from trainmaster.commands.terminal.desk import desk_in
 from trainmaster.commands.terminal.objects import read_object
-from trainmaster.commands.terminal.reporting import DONE, add_command, desk_in, note, say, say_json
+from trainmaster.commands.terminal.reporting import DONE, add_command, note, say, say_json
 from trainmaster.endpoints.api.stack import public_url
 from trainmaster.endpoints.models.package import inspect_model
 from trainmaster.endpoints.models.smoke import invoke, sample_inputs

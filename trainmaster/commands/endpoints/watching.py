@@ -14,7 +14,8 @@ from botocore.exceptions import BotoCoreError, ClientError
 from pydantic_core import to_jsonable_python
 
 from trainmaster.commands.terminal.bad_request import BadRequestError
-from trainmaster.commands.terminal.reporting import DONE, FAILED, REFUSED, add_command, desk_in, note, say, say_json
+from trainmaster.commands.terminal.desk import desk_in
+from trainmaster.commands.terminal.reporting import DONE, FAILED, REFUSED, add_command, note, say, say_json
 from trainmaster.commands.terminal.tables import table
 from trainmaster.datasets.showing.wording import printable
 from trainmaster.endpoints.seen import see_endpoint

@@ -9,11 +9,11 @@ from trainmaster.datasets.showing.wording import printable
 _LABEL = 11
 
 
-def labelled(values: Mapping[str, object]) -> Iterator[str]:
+def labelled(values: Mapping[str, object], width: int = _LABEL) -> Iterator[str]:
     """A line for each that has a value."""
     for label, value in values.items():
         if value not in (None, "", ()):
-            yield f"  {label:<{_LABEL}} {printable(str(value))}"
+            yield f"  {label:<{width}} {printable(str(value))}"
 
 
 def table(rows: Sequence[tuple[str, ...]], numbers: frozenset[int] = frozenset()) -> Iterator[str]:

@@ -11,7 +11,8 @@ from uuid import UUID
 from trainmaster.catalog.catalogue import open_catalogue
 from trainmaster.catalog.deployments import LARGEST_PAGE, Deployment
 from trainmaster.catalog.tables import STATUSES
-from trainmaster.commands.terminal.reporting import DONE, REFUSED, add_command, desk_in, note, say, say_json
+from trainmaster.commands.terminal.desk import desk_in
+from trainmaster.commands.terminal.reporting import DONE, REFUSED, add_command, note, say, say_json
 from trainmaster.commands.training.following import add_follow_options, follow, require_follow, stop
 from trainmaster.commands.training.showing import facts_of_job, listed, of_job, was_refused
 from trainmaster.datasets.showing.wording import printable

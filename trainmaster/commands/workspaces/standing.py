@@ -11,7 +11,8 @@ from uuid import UUID
 
 from trainmaster.budget.budgets import Budget, Standing
 from trainmaster.commands.terminal.bad_request import BadRequestError
-from trainmaster.commands.terminal.reporting import DONE, add_command, desk_in, note, say, say_json
+from trainmaster.commands.terminal.desk import desk_in
+from trainmaster.commands.terminal.reporting import DONE, add_command, note, say, say_json
 from trainmaster.commands.workspaces.options import add_name, add_owner, owner
 from trainmaster.commands.workspaces.showing import (
     Shown,

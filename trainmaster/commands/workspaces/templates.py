@@ -1,4 +1,4 @@
-"""`trainmaster templates|compile`: what workspaces can be opened from, and the images some of them start from."""
+"""`trainmaster templates`: what workspaces can be opened from. Asks nothing of AWS."""
 
 from __future__ import annotations
 
@@ -7,12 +7,9 @@ from collections.abc import Iterator
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
-from pydantic import ValidationError
-
 from trainmaster.budget.money import shown
 from trainmaster.budget.prices import known_prices
-from trainmaster.commands.terminal.bad_request import BadRequestError
-from trainmaster.commands.terminal.reporting import DONE, REFUSED, add_command, desk_in, note, say, say_json
+from trainmaster.commands.terminal.reporting import DONE, REFUSED, add_command, note, say, say_json
 from trainmaster.commands.terminal.tables import labelled, table
 from trainmaster.datasets.showing.wording import counted
 from trainmaster.errors import UnknownPriceError
@@ -32,21 +29,10 @@ _SERVICES = {
 }
 
 
-def add_parsers(commands: Subparsers) -> None:
-    """The commands on templates, each of its own name."""
+def add_commands(commands: Subparsers) -> None:
+    """The one that looks and changes nothing."""
     templates = add_command(commands, "templates", "what workspaces can be opened from", _templates)
     templates.add_argument("name", nargs="?", metavar="NAME", help="everything that this one says")
-    compiled = add_command(
-        commands, "compile", "make the image a template's workspaces start from; again finds it", _compile
-    )
-    compiled.add_argument("template", metavar="TEMPLATE", help="one with an image, such as custom-pytorch")
-    compiled.add_argument(
-        "--dry-run", action="store_true", help="only print the Dockerfile, the steps and what they cost at most"
-    )
-    compiled.add_argument(
-        "--user", default="", metavar="UUID", help="whose budget pays; TRAINMASTER_USER_ID without it"
-    )
-    compiled.add_argument("--team", default="", help="whose budget pays as well; TRAINMASTER_TEAM without it")
 
 
 def _templates(args: argparse.Namespace, settings: Settings) -> int:
@@ -137,29 +123,3 @@ def _said(template: Template, settings: Settings) -> Iterator[str]:
 def _facts(template: Template, settings: Settings) -> dict[str, Any]:
     hourly = _hourly(template, settings)
     return {**template.model_dump(mode="json"), "hourly_cost": None if hourly is None else f"{hourly:f}"}
-
-
-def _compile(args: argparse.Namespace, settings: Settings) -> int:
-    from trainmaster.workspaces.images.compiling import compile_image, planned_image  # noqa: PLC0415
-    from trainmaster.workspaces.images.request import CompileImageRequest  # noqa: PLC0415
-    from trainmaster.workspaces.images.results import compiled_result, planned_result  # noqa: PLC0415
-
-    try:
-        request = CompileImageRequest(template=args.template, user_id=args.user, team=args.team, dry_run=args.dry_run)
-    except ValidationError as error:
-        wrong = error.errors()[0]
-        raise BadRequestError(f"{wrong['loc'][-1]} cannot be {wrong['input']!r}.") from error
-    with desk_in(settings) as desk:
-        planned = planned_result(planned_image(desk, request))
-        if not request.dry_run:
-            made = compiled_result(compile_image(desk, request, lambda said: note(f"{said} …")))
-            say_json(made.model_dump(mode="json")) if args.json else say(made.sentence())
-            return DONE
-    if args.json:
-        say_json(planned.model_dump(mode="json"))
-        return DONE
-    say(planned.recipe)
-    steps = [f"  {number}. {step}" for number, step in enumerate(planned.steps, 1)]
-    say(planned.sentence(), *(["To be done, in this order:", *steps] if steps else []))
-    note(planned.note)
-    return DONE

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 from pydantic_core import to_jsonable_python
 
 from trainmaster.budget.money import shown
-from trainmaster.commands.terminal.reporting import DONE, REFUSED, add_command, desk_in, note, say, say_json
+from trainmaster.commands.terminal.desk import desk_in
+from trainmaster.commands.terminal.reporting import DONE, REFUSED, add_command, note, say, say_json
 from trainmaster.commands.terminal.tables import labelled
-from trainmaster.commands.workspaces import closing, connecting, standing
 from trainmaster.commands.workspaces.options import add_name, add_request_options, read_opening
 from trainmaster.commands.workspaces.showing import SERVICES, exact, facts_of_row, limits, steps_of
 from trainmaster.commands.workspaces.standing import workspace_in
@@ -34,18 +34,15 @@ if TYPE_CHECKING:
     Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]
 
 
-def add_parsers(commands: Subparsers) -> None:
-    """The commands on workspaces, each of its own name."""
+def add_commands(commands: Subparsers) -> None:
+    """The two that cost money from then on."""
     launch = add_command(commands, "launch", "open a workspace of a template; again finds it", _launch)
     add_request_options(launch)
-    standing.add_commands(commands)
-    connecting.add_commands(commands)
     start = add_command(commands, "start", "start a workspace that was stopped, with its files", _start)
     add_name(start)
     start.add_argument(
         "--instance-type", default="", metavar="TYPE", help="go on with another, which its template allows"
     )
-    closing.add_commands(commands)
 
 
 def _launch(args: argparse.Namespace, settings: Settings) -> int:
