@@ -67,7 +67,7 @@ class Automations:
         return {one.name: _facts(one.model_dump(mode="json")) for one in [*told, BURIAL]}
 
     def found(self) -> Mapping[str, Found]:
-        block = self._blocks.there()
+        block = self._block_id
         found: dict[str, Found] = {}
         for one in self._of_ours():
             name = str(one["name"])
@@ -76,7 +76,7 @@ class Automations:
             notes = () if one["enabled"] else ("is paused, and stays so",)
             if name in found:  # of two set-ups at once
                 name, notes = f"{name} ({one['id']})", ("is there a second time",)
-            found[name] = Found(_facts(one, block["id"] if block else None), ours=True, notes=notes)
+            found[name] = Found(_facts(one, block), ours=True, notes=notes)
         return found
 
     def create(self, name: str, facts: Facts) -> None:
@@ -101,9 +101,10 @@ class Automations:
         return bool(self._blocks.wanted()) or self._blocks.there() is not None
 
     @property
-    def _block_id(self) -> str | None:
+    def _block_id(self) -> str:
+        """Empty where there is none."""
         there = self._blocks.there()
-        return there["id"] if there else None
+        return str(there["id"]) if there else ""
 
     def _of_ours(self) -> list[dict[str, Any]]:
         """The oldest first."""
@@ -142,12 +143,12 @@ _ANY = UUID(int=0)
 """Stands for our block, whose id each server gives anew."""
 
 
-def _facts(automation: Mapping[str, Any], block_id: str | None = None) -> Facts:
+def _facts(automation: Mapping[str, Any], block_id: str = "") -> Facts:
     """Alike of what is wanted and of what the server tells, which keeps sets in any order."""
     trigger = {key: value for key, value in automation["trigger"].items() if key != "id"}
     for unordered in ("after", "expect", "for_each"):
         trigger[unordered] = sorted(trigger[unordered])
-    ours = {str(_ANY), block_id}
+    ours = {str(_ANY), block_id} - {""}
     actions = [
         {**action, "block_document_id": BLOCK} if action.get("block_document_id") in ours else dict(action)
         for action in automation["actions"]

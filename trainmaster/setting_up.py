@@ -7,15 +7,20 @@ import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from trainmaster.commands.terminal.bad_request import BadRequestError
 from trainmaster.commands.terminal.reporting import DONE, add_command, say, say_json
-from trainmaster.settings import Settings
+from trainmaster.errors import CatalogueUnavailableError, NotConfiguredError
 from trainmaster.setup.notifying import BLOCK, VARIABLE, Sender, sender_of
 from trainmaster.setup.plan import Action, Step
 
+if TYPE_CHECKING:
+    from trainmaster.catalog.schema import Migration
+    from trainmaster.settings import Settings
+
 ROOT = Path(__file__).parent.parent
+MIGRATION = "migration of the database"
 _IN_WORDS = {
     "parameter_openapi_schema": "form",
     "enforce_parameter_schema": "whether its form is checked",
@@ -40,6 +45,9 @@ def add_parser(commands: Any) -> None:
         "--reset", action="store_true", help="put back what was changed by hand as well, pauses excepted"
     )
     setup.add_argument(
+        "--database", action="store_true", help="apply the migrations that the database of DATABASE_URL lacks as well"
+    )
+    setup.add_argument(
         "--code",
         type=Path,
         default=ROOT,
@@ -54,20 +62,54 @@ def _set_up(args: argparse.Namespace, settings: Settings) -> int:
     from deployments.set_up.applying import SetUp, kinds_of  # noqa: PLC0415
     from deployments.set_up.server import reached  # noqa: PLC0415
 
+    lacks, notes = _database(settings, required=args.database)
+    migrating = [Step(Action.CREATE, MIGRATION, one.name) for one in lacks if args.database]
     with reached() as server:
         set_up = SetUp(server, kinds_of(server, args.code.absolute(), sender))
-        planned = set_up.plan(reset=args.reset)
+        planned = [*migrating, *set_up.plan(reset=args.reset)]
         doing = [step for step in planned if step.does_something]
+        notes += _about_messages(planned, sender)
         if not args.json:
-            say(*_shown(planned), *_about_messages(planned, sender))
+            say(*_shown(planned), *(f"  {'note':<9} {said}" for said in notes))
         if doing and not args.dry_run:
             _ask(len(doing), args)
-        done = [] if args.dry_run else list(set_up.carry_out(planned))
+        if not args.dry_run:
+            _migrate(settings, lacks if args.database else ())
+            list(set_up.carry_out(planned))
     if args.json:
-        say_json(_facts(planned, done=not args.dry_run, sender=sender))
-    elif doing and done:
+        say_json(_facts(planned, notes, done=not args.dry_run))
+    elif doing and not args.dry_run:
         say(f"Done: {_counted(doing)}.")
     return DONE
+
+
+def _database(settings: Settings, *, required: bool) -> tuple[Sequence[Migration], list[str]]:
+    """What the PostgreSQL of the catalogue lacks, and what there is to say of it. SQLite is brought up to date by whoever opens it."""
+    if settings.database_url is None:
+        if required:
+            raise NotConfiguredError(
+                "--database applies migrations to the PostgreSQL of DATABASE_URL, which is not set."
+            )
+        return (), []
+    from trainmaster.catalog.schema import lacking  # noqa: PLC0415 - with psycopg, half a second
+
+    try:
+        lacks = lacking(settings.database_url)
+    except (CatalogueUnavailableError, NotConfiguredError) as error:
+        if required:
+            raise
+        return (), [f"whether the database lacks migrations could not be told: {error}"]
+    if lacks and not required:
+        named = ", ".join(one.name for one in lacks)
+        return lacks, [f"the database lacks {len(lacks)} migrations, which --database applies: {named}"]
+    return lacks, []
+
+
+def _migrate(settings: Settings, lacks: Sequence[Migration]) -> None:
+    if lacks and settings.database_url:
+        from trainmaster.catalog.schema import apply  # noqa: PLC0415
+
+        list(apply(settings.database_url, lacks))
 
 
 def _ask(steps: int, args: argparse.Namespace) -> None:
@@ -95,14 +137,16 @@ def _shown(planned: Sequence[Step]) -> Iterator[str]:
             yield f"  {'kept':<9} {step.kind} {step.name}: {kept} changed by hand; --reset puts it back"
 
 
-def _about_messages(planned: Sequence[Step], sender: Sender | None) -> Iterator[str]:
+def _about_messages(planned: Sequence[Step], sender: Sender | None) -> list[str]:
     if sender:
-        yield f"  {'note':<9} messages go to {sender.says}"
-    elif not any(step.kind == "automation" and "block" in str(step.wanted) for step in planned):
-        yield (
-            f"  {'note':<9} nobody is sent a message of budgets and failures: set {VARIABLE} to an address of Slack, Teams, mail or"
-            f" a webhook, or save a notification block named {BLOCK} in the Prefect UI, then run `trainmaster setup`"
-        )
+        return [f"messages go to {sender.says}"]
+    if any(step.kind == "automation" and BLOCK in str(step.wanted) for step in planned):
+        return []
+    said = (
+        f"nobody is sent a message of budgets and failures: set {VARIABLE} to an address of Slack, Teams, mail or a webhook, or"
+        f" save a notification block named {BLOCK} in the Prefect UI, then run `trainmaster setup`"
+    )
+    return [said]
 
 
 def _in_words(fact: str) -> str:
@@ -117,10 +161,10 @@ def _counted(steps: Sequence[Step]) -> str:
     return ", ".join([*(said or ["nothing to do"]), *([unchanged] if unchanged else [])])
 
 
-def _facts(planned: Sequence[Step], *, done: bool, sender: Sender | None) -> dict[str, Any]:
+def _facts(planned: Sequence[Step], notes: Sequence[str], *, done: bool) -> dict[str, Any]:
     return {
         "done": done,
-        "messages_to": sender.says if sender else None,
+        "notes": list(notes),
         "steps": [
             {
                 "action": step.action.value,
