@@ -20,6 +20,7 @@ from prefect.states import Scheduled
 from prefect.utilities.urls import url_for
 
 from trainmaster.errors import FlowRunsUnavailableError
+from trainmaster.form import filled_in
 from trainmaster.http_api.office import StartedRun
 
 ANSWERS_WITHIN = 10.0
@@ -38,7 +39,7 @@ class PrefectRuns:
                 found = client.read_deployment_by_name(f"{deployment}/{deployment}")
                 run = client.create_flow_run_from_deployment(
                     found.id,
-                    parameters={"request": dict(request)},
+                    parameters={"request": filled_in(request, found.parameter_openapi_schema or {})},
                     state=Scheduled(),
                     idempotency_key=once,
                     tags=[about] if about else [],

@@ -10,6 +10,7 @@ from trainmaster.endpoints.api.request import PublishRequest
 from trainmaster.endpoints.api.stack import PublishedApi
 from trainmaster.endpoints.request import EndpointChoices
 from trainmaster.endpoints.results import ServedModel
+from trainmaster.form import as_form
 from trainmaster.training.outcome import TrainingOutcome
 from trainmaster.training.request import TrainingChoices
 
@@ -17,7 +18,7 @@ from trainmaster.training.request import TrainingChoices
 class TrainAndServeRequest(BaseModel):
     """One table, how to train on it, and what to serve the model on."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", json_schema_extra=as_form())
 
     data: Annotated[
         str,

@@ -168,7 +168,7 @@ class Workshop:
         """Of a job that trains on the shipped houses, of a user of its own."""
         bucket = self.aws.environment["TRAINMASTER_BUCKET"]
         self.aws.client("s3").put_object(Bucket=bucket, Key=f"{name}/data.csv", Body=HOUSES.read_bytes())
-        asked = {"budget_limit": "1.00", "max_runtime_seconds": 3600, "user_id": str(uuid4())}
+        asked = {"budget_limit": 1.00, "max_runtime_seconds": 3600, "user_id": str(uuid4())}
         return {"model_name": name, "data_uri": f"s3://{bucket}/{name}/", **asked, **choices}
 
     def jobs(self, name: str) -> list[dict[str, Any]]:

@@ -6,6 +6,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from trainmaster.form import as_form
+
 FormatChoice = Literal[
     "auto", "chatml", "sharegpt", "alpaca", "openorca", "unnatural", "dpo", "rlhf", "kto", "raw_text", "jsonl"
 ]
@@ -16,7 +18,7 @@ _UUID = r"[0-9a-fA-F]{8}-([0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}"
 class UploadDatasetRequest(BaseModel):
     """One file to be checked, normalised, stored and catalogued."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", str_strip_whitespace=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", str_strip_whitespace=True, json_schema_extra=as_form())
 
     file: Annotated[
         str,
@@ -83,7 +85,7 @@ class UploadDatasetRequest(BaseModel):
 class SweepRequest(BaseModel):
     """How much abandoned uploads may be cleared away at once."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", json_schema_extra=as_form())
 
     limit: Annotated[
         int,

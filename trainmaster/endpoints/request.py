@@ -7,11 +7,13 @@ from decimal import Decimal
 from typing import Annotated, Any, Literal, Self
 from uuid import UUID
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from trainmaster.budget.budgets import TEAM_PATTERN, Payer
+from trainmaster.budget.choices import instance_choices, instance_label, instance_of, known_types
 from trainmaster.budget.money import Dollars
 from trainmaster.budget.prices import shipped_prices
+from trainmaster.form import WhenFilledIn, Words, as_form
 from trainmaster.storage.address import S3Uri
 from trainmaster.training.limits import tag_problems
 
@@ -85,7 +87,7 @@ def _settable(tags: dict[str, str]) -> dict[str, str]:
 class Choices(BaseModel):
     """Strict, and the same for good once made."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=(), json_schema_extra=as_form())
 
 
 class Serverless(Choices):
@@ -232,6 +234,16 @@ class Challenger(Choices):
     traffic_percent: Annotated[int, Field(title="Share (%)", description="Of the requests.", ge=1, le=99)] = 10
 
 
+_DEFAULT_TYPE = "ml.m5.large"
+
+
+def _instance_types(schema: dict[str, Any]) -> None:
+    del schema["pattern"]  # plain names have it, labels do not
+    schema["enum"] = instance_choices("hosting", known_types("hosting"))
+    schema["default"] = instance_label(_DEFAULT_TYPE, "hosting", shipped_prices())
+    schema["description"] = "What serves, cheapest first: the price is that of an hour of one in us-east-1."
+
+
 class EndpointChoices(Choices):
     """What to serve on: the same for every way of deploying."""
 
@@ -242,19 +254,26 @@ class EndpointChoices(Choices):
             title="Instance type",
             description="SageMaker hosting instance; those with a known price, cheapest first.",
             pattern=r"^ml\.\S+$",
-            json_schema_extra={"enum": list[JsonValue](shipped_prices().instance_types("hosting", "us-east-1"))},
+            json_schema_extra=_instance_types,
         ),
-    ] = "ml.m5.large"
+        BeforeValidator(instance_of),
+    ] = _DEFAULT_TYPE
     instance_count: Annotated[int, Field(title="Instances", description="How many serve.", ge=1, le=20)] = 1
     max_hourly_cost: HourlyLimit = Decimal("0.50")
     user_id: PayingUser = ""
     team: PayingTeam = ""
     serverless: Annotated[
         Serverless | None,
-        Field(title="Serverless", description="Paid by use; instance type and count are then of no account."),
+        Field(
+            title="Serverless",
+            description="Paid by use; instance type and count are then of no account.",
+        ),
+        WhenFilledIn(),
     ] = None
     scaling: Annotated[
-        Scaling | None, Field(title="Autoscaling", description="A number of instances that follows traffic.")
+        Scaling | None,
+        Field(title="Autoscaling", description="A number of instances that follows traffic."),
+        WhenFilledIn(),
     ] = None
     capture_percent: Annotated[
         int, Field(title="Captured (%)", description="Of requests and answers, to S3, for check-drift.", ge=0, le=100)
@@ -279,7 +298,12 @@ class EndpointChoices(Choices):
     ] = ""
     tags: Annotated[
         dict[str, str],
-        Field(title="Tags", description="Of all AWS makes for it, besides Trainmaster's.", max_length=30),
+        Field(
+            title="Tags",
+            description="Of all AWS makes for it, besides Trainmaster's.",
+            max_length=30,
+        ),
+        Words(),
         AfterValidator(_settable),
     ] = {}
 
@@ -308,18 +332,17 @@ class EndpointChoices(Choices):
         return Payer(UUID(self.user_id) if self.user_id else otherwise.user_id, self.team or otherwise.team)
 
 
-def _model_first(schema: dict[str, Any]) -> None:
-    """A form asks first for what has to be given. Prefect's goes by `position`: a server on PostgreSQL forgets the order."""
-    fields = schema["properties"]
-    first = ("model_uri", "model_group", "model_version", "endpoint_name")
-    order = dict.fromkeys((*first, *fields))
-    schema["properties"] = {name: {**fields[name], "position": place} for place, name in enumerate(order)}
+_FORM = (
+    "model_uri", "model_group", "model_version", "endpoint_name", "instance_type", "instance_count", "max_hourly_cost", "dry_run",
+    "rollout", "lifetime", "scaling", "serverless", "challenger", "shadow", "capture_percent", "keep_versions", "force",
+)  # fmt: skip
+"""What people are asked first: what is served, on what, for how much; who pays and what it is called by at the end."""
 
 
 class EndpointRequest(EndpointChoices):
     """One deployment of a trained model: an artifact, or a version of the registry."""
 
-    model_config = ConfigDict(json_schema_extra=_model_first)
+    model_config = ConfigDict(json_schema_extra=as_form(*_FORM))
 
     model_uri: Annotated[
         S3Uri | Literal[""],
@@ -330,9 +353,15 @@ class EndpointRequest(EndpointChoices):
         int | None, Field(title="Version", description="Of the model group; its latest approved one when empty.", ge=1)
     ] = None
     challenger: Annotated[
-        Challenger | None, Field(title="Challenger", description="A second version for a share of the traffic.")
+        Challenger | None,
+        Field(title="Challenger", description="A second version for a share of the traffic."),
+        WhenFilledIn(),
     ] = None
-    shadow: Annotated[Shadow | None, Field(title="Shadow", description="A candidate that is only listened to.")] = None
+    shadow: Annotated[
+        Shadow | None,
+        Field(title="Shadow", description="A candidate that is only listened to."),
+        WhenFilledIn(),
+    ] = None
     dry_run: Annotated[
         bool, Field(title="Dry run", description="Only say what would be done, and what it costs an hour.")
     ] = False
@@ -353,7 +382,7 @@ class EndpointRequest(EndpointChoices):
 class RemovalRequest(BaseModel):
     """Which endpoint to remove, with its configurations and models. Artifacts in S3 stay."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", json_schema_extra=as_form())
 
     endpoint_name: EndpointName
     dry_run: Annotated[bool, Field(title="Dry run", description="Only say what would be removed.")] = True
@@ -362,7 +391,7 @@ class RemovalRequest(BaseModel):
 class RollbackRequest(BaseModel):
     """Which endpoint goes back to a version that has proven itself before."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", json_schema_extra=as_form())
 
     endpoint_name: EndpointName
     config_name: Annotated[

@@ -9,6 +9,7 @@ from zoneinfo import available_timezones
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, field_validator, model_validator
 
 from trainmaster.catalog.moves import Phase
+from trainmaster.form import YesOrNo, as_form
 from trainmaster.migration.window import Window
 
 FormatChoice = Literal[
@@ -43,13 +44,25 @@ MaxMinutes = Annotated[
 
 def _one_there_is(schema: dict[str, JsonValue]) -> None:
     """The form offers them, and Prefect refuses any other before a run starts."""
-    schema["enum"] = [*sorted(available_timezones())]
+    schema["enum"] = ["UTC", *sorted(available_timezones() - {"UTC"})]
+
+
+_FORM = (
+    "phase", "dry_run", "user_id", "dataset_ids", "format", "older_than", "limit", "max_gigabytes", "max_minutes",
+    "megabytes_per_second", "window", "timezone", "grace_days", "workers",
+)  # fmt: skip
+"""What people are asked first: what is done, with which datasets, how much of it, and when."""
 
 
 class MigrateDatasetsRequest(BaseModel):
     """One phase of moving datasets from Supabase to S3, for some or all of them."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", str_strip_whitespace=True)
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        str_strip_whitespace=True,
+        json_schema_extra=as_form(*_FORM, hidden=("asked_by",)),
+    )
 
     phase: Annotated[
         Phase,
@@ -67,6 +80,7 @@ class MigrateDatasetsRequest(BaseModel):
             title="Dry run",
             description="Only say what would be done. Left out, it is on for prune and off for the other phases.",
         ),
+        YesOrNo(),
     ] = None
     user_id: UserId = ""
     dataset_ids: DatasetIds = []
@@ -200,7 +214,7 @@ class MigrateDatasetsRequest(BaseModel):
 class VerifyCopiesRequest(BaseModel):
     """Copies in S3 to be read again and held against what the catalogue says of them."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", str_strip_whitespace=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", str_strip_whitespace=True, json_schema_extra=as_form())
 
     everything: Annotated[
         bool,

@@ -9,6 +9,7 @@ from typing import Annotated, Self
 from pydantic import BaseModel, ConfigDict, Field
 
 from trainmaster.errors import RefusedError
+from trainmaster.form import as_form
 
 _WEEK = timedelta(weeks=1)
 
@@ -16,7 +17,7 @@ _WEEK = timedelta(weeks=1)
 class WeeklyReportRequest(BaseModel):
     """Which week, and how much of it is named."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", json_schema_extra=as_form())
 
     week: Annotated[
         str,

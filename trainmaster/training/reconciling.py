@@ -15,6 +15,7 @@ from trainmaster.budget.charge import Reservation
 from trainmaster.budget.money import shown
 from trainmaster.catalog.deployments import Deployment
 from trainmaster.errors import TrainmasterError
+from trainmaster.form import as_form
 from trainmaster.training.desk import Desk
 from trainmaster.training.followers import States, following, no_states
 from trainmaster.training.looking import Books, Described, descriptions, is_here, is_in_region, read_books
@@ -55,7 +56,7 @@ class Reconciled:
 class ReconcileRequest(BaseModel):
     """How patient to be, and how strict."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", json_schema_extra=as_form())
 
     release_after_minutes: Annotated[
         int,

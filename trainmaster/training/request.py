@@ -6,12 +6,15 @@ from decimal import Decimal
 from typing import Annotated, Any, Literal, Self
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, field_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, field_validator
 
 from trainmaster.budget.approval import Approval, approve_training
 from trainmaster.budget.budgets import TEAM_PATTERN, Payer
+from trainmaster.budget.choices import instance_choices, instance_label, instance_of, known_types
 from trainmaster.budget.money import Dollars
 from trainmaster.budget.prices import PriceList, shipped_prices
+from trainmaster.form import Words, as_form
+from trainmaster.training.regions import REGIONS
 
 _UUID = "[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}"
 _S3_FOLDER = r"^(s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/.*)?)?$"
@@ -20,7 +23,24 @@ _VpcId = Annotated[str, Field(pattern=r"^[-0-9a-zA-Z]+$", max_length=32)]
 SPOT_PATIENCE_SECONDS = 3600
 """How much longer than its runtime a spot job may wait for instances. Waiting is not billed."""
 
-_KNOWN_TYPES = list[JsonValue](shipped_prices().instance_types("training", "us-east-1"))
+_DEFAULT_TYPE = "ml.m5.large"
+
+
+def _instance_types(schema: dict[str, Any]) -> None:
+    schema["enum"] = instance_choices("training", known_types("training"))
+    schema["default"] = instance_label(_DEFAULT_TYPE, "training", shipped_prices())
+    schema["description"] = (
+        "What trains, cheapest first: the price is that of an hour of one in us-east-1, not on spot."
+    )
+
+
+def _fallback_types(schema: dict[str, Any]) -> None:
+    schema["items"] = {"type": "string", "enum": instance_choices("training", known_types("training"))}
+
+
+def _regions(schema: dict[str, Any]) -> None:
+    schema["enum"] = [*REGIONS, ""]
+
 
 RuntimeSeconds = Annotated[
     int,
@@ -46,6 +66,17 @@ ModelName = Annotated[
 ]
 
 
+_JOB = (
+    "instance_type", "instance_count", "volume_size_gb", "budget_limit", "max_runtime_seconds", "use_spot_instances",
+)  # fmt: skip
+_FORM = (
+    "training_config_id", "data_uri", "model_name", *_JOB, "on_over_budget", "hyperparameters", "dry_run", "wait", "attempt",
+    "migrate_missing", "max_wait_seconds", "instance_types", "fall_back_to_on_demand", "warm_pool_seconds", "user_id", "team",
+    "data_classification", "tags", "environment", "experiment", "checkpoint_s3_uri", "enable_profiler", "enable_tensorboard", "region",
+)  # fmt: skip
+"""What people are asked first: what is trained, on what, for how much; then what few change; networks and keys at the end."""
+
+
 class JobChoices(BaseModel):
     """Which machines, for how long, for how much, and who pays: the same for every way of starting a run."""
 
@@ -57,9 +88,10 @@ class JobChoices(BaseModel):
             title="Instance type",
             description="SageMaker training instance; those with a known price, cheapest first.",
             max_length=64,
-            json_schema_extra={"enum": _KNOWN_TYPES},
+            json_schema_extra=_instance_types,
         ),
-    ] = "ml.m5.large"
+        BeforeValidator(instance_of),
+    ] = _DEFAULT_TYPE
     instance_count: Annotated[int, Field(title="Instances", description="How many train together.", ge=1, le=20)] = 1
     volume_size_gb: Annotated[
         int, Field(title="Volume (GB)", description="Disk of each instance, billed with it.", ge=1, le=16384)
@@ -103,7 +135,11 @@ class JobChoices(BaseModel):
             pattern=r"^[a-z0-9-]{0,60}$",
         ),
     ] = ""
-    tags: Annotated[dict[str, str], Field(title="Tags", description="Of the job, in addition to Trainmaster's.")] = {}
+    tags: Annotated[
+        dict[str, str],
+        Field(title="Tags", description="Of the job, in addition to Trainmaster's."),
+        Words(),
+    ] = {}
 
     def paid_by(self, payer: Payer) -> Self:
         """The same request with nobody left out who pays: those it names, else `payer`."""
@@ -117,6 +153,8 @@ class JobChoices(BaseModel):
 
 class TrainingChoices(JobChoices):
     """How to train the model of house prices."""
+
+    model_config = ConfigDict(json_schema_extra=as_form("model_name", "model_version", *_JOB))
 
     model_name: ModelName = "house-prices"
     model_version: Annotated[
@@ -148,24 +186,10 @@ class TrainingChoices(JobChoices):
         return TrainingRequest(data_uri=data_uri, hyperparameters=hyperparameters, **job)
 
 
-_FORM = (
-    "training_config_id", "data_uri", "model_name", "budget_limit", "on_over_budget", "instance_type", "instance_count",
-    "max_runtime_seconds", "use_spot_instances", "max_wait_seconds", "instance_types", "fall_back_to_on_demand",
-    "volume_size_gb", "hyperparameters", "migrate_missing", "dry_run", "wait", "attempt", "user_id", "team",
-    "data_classification", "tags",
-)  # fmt: skip
-"""What people are asked first: pydantic would begin with the fields every way of starting a run has."""
-
-
-def _in_order_of_the_form(schema: dict[str, Any]) -> None:
-    fields = schema["properties"]
-    schema["properties"] = {name: fields[name] for name in dict.fromkeys((*_FORM, *fields))}
-
-
 class TrainingRequest(JobChoices):
     """One training run: of a training config on its datasets, or of house prices on a table in S3."""
 
-    model_config = ConfigDict(json_schema_extra=_in_order_of_the_form)
+    model_config = ConfigDict(json_schema_extra=as_form(*_FORM, hidden=("platform",)))
 
     training_config_id: Annotated[
         str,
@@ -194,12 +218,12 @@ class TrainingRequest(JobChoices):
         ),
     ] = ""
     instance_types: Annotated[
-        list[str],
+        list[Annotated[str, BeforeValidator(instance_of)]],
         Field(
             title="Fallback instance types",
             description="Tried when there is no capacity for the first: the cheapest that fits the budget next, one at a time.",
             max_length=8,
-            json_schema_extra={"items": {"type": "string", "enum": _KNOWN_TYPES}},
+            json_schema_extra=_fallback_types,
         ),
     ] = []
     fall_back_to_on_demand: Annotated[
@@ -245,6 +269,7 @@ class TrainingRequest(JobChoices):
             title="Hyperparameters",
             description="In addition to the training config's and instead of those of the same name.",
         ),
+        Words(json_values=True),
     ] = {}
     checkpoint_s3_uri: Annotated[
         str,
@@ -272,7 +297,11 @@ class TrainingRequest(JobChoices):
     ] = 0
     environment: Annotated[
         dict[str, str],
-        Field(title="Environment", description="Variables of the container; no secrets, give their references."),
+        Field(
+            title="Environment",
+            description="Variables of the container; no secrets, give their references.",
+        ),
+        Words(),
     ] = {}
     experiment: Annotated[
         str,
@@ -289,6 +318,7 @@ class TrainingRequest(JobChoices):
             title="Region",
             description="AWS region; empty for the configured one.",
             pattern=r"^([a-z]{2}(-[a-z]+)+-\d)?$",
+            json_schema_extra=_regions,
         ),
     ] = ""
     subnets: Annotated[

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from trainmaster.budget.money import shown
 from trainmaster.catalog.deployments import ENDED
+from trainmaster.form import as_form
 from trainmaster.training.leftovers import Leftovers, Listing
 from trainmaster.training.seen import Seen
 
@@ -18,7 +19,7 @@ STOPPED = frozenset({"stopped", "cancelled"})
 class StopRequest(BaseModel):
     """Which job, why, and who wants it."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", json_schema_extra=as_form())
 
     job: Annotated[
         str,

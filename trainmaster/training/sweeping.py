@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from trainmaster.budget.money import shown
 from trainmaster.errors import TrainmasterError
+from trainmaster.form import as_form
 from trainmaster.training.desk import Desk
 from trainmaster.training.followers import States, following
 from trainmaster.training.following import FINISHED, TAIL
@@ -32,7 +33,7 @@ MOST_SHOWN = 500
 class FollowJobsRequest(BaseModel):
     """How the sweep does it."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", json_schema_extra=as_form())
 
     jobs_per_task: Annotated[
         int,

@@ -6,10 +6,13 @@ from datetime import datetime
 from typing import Annotated, Literal
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from trainmaster.budget.budgets import TEAM_PATTERN, Payer
+from trainmaster.budget.choices import instance_of
 from trainmaster.budget.money import Dollars
+from trainmaster.form import Words, YesOrNo, as_form
+from trainmaster.workspaces.templates.choices import instances_of_templates, templates_there_are
 
 UUID_PATTERN = "[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}"
 WorkspaceName = Annotated[
@@ -32,7 +35,7 @@ Owner = Annotated[
 
 
 class _Request(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", json_schema_extra=as_form())
 
     def owner(self, otherwise: UUID | None) -> UUID | None:
         """The user it names, else `otherwise`."""
@@ -49,6 +52,7 @@ class OpenWorkspaceRequest(_Request):
             description="Such as python-ml or sagemaker-studio; `trainmaster templates` lists them.",
             pattern=r"^[a-z0-9](-?[a-z0-9])*$",
             max_length=60,
+            json_schema_extra=templates_there_are,
         ),
     ]
     name: WorkspaceName
@@ -59,7 +63,9 @@ class OpenWorkspaceRequest(_Request):
             description="One the template allows; its default when empty.",
             pattern=r"^(\S+\.\S+)?$",
             max_length=60,
+            json_schema_extra=instances_of_templates,
         ),
+        BeforeValidator(instance_of),
     ] = ""
     volume_gb: Annotated[
         int | None, Field(title="Volume (GB)", description="The template's when empty.", ge=5, le=16_384)
@@ -105,7 +111,13 @@ class OpenWorkspaceRequest(_Request):
         ),
     ] = ""
     tags: Annotated[
-        dict[str, str], Field(title="Tags", description="On all AWS makes for it, besides ours.", max_length=30)
+        dict[str, str],
+        Field(
+            title="Tags",
+            description="On all AWS makes for it, besides ours.",
+            max_length=30,
+        ),
+        Words(),
     ] = Field(default_factory=dict)
     user_id: Owner = ""
     team: Annotated[
@@ -140,6 +152,7 @@ class CloseWorkspaceRequest(_Request):
     dry_run: Annotated[
         bool | None,
         Field(title="Dry run", description="Only say what would be done; a deletion is one unless this is off."),
+        YesOrNo(),
     ] = None
 
     @property

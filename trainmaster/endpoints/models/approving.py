@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from trainmaster.endpoints.models.package import inspect_model
 from trainmaster.endpoints.models.registry import decide, describe_version
+from trainmaster.form import as_form
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 class ApprovalRequest(BaseModel):
     """Whether a version of a model may be deployed, and why."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+    model_config = ConfigDict(frozen=True, extra="forbid", json_schema_extra=as_form(), protected_namespaces=())
 
     model_group: Annotated[
         str,

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from trainmaster.endpoints.request import EndpointName
+from trainmaster.form import as_form
 
 Verdict = Literal["drifted", "steady", "too few"]
 CERTAINTY = 3.09
@@ -23,7 +24,7 @@ PSEUDO_COUNT = 0.5
 class CheckDriftRequest(BaseModel):
     """Which endpoints to check, over which time, and from when on inputs have drifted."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", json_schema_extra=as_form())
 
     endpoint_name: Annotated[
         EndpointName | Literal[""],

@@ -11,13 +11,14 @@ from pydantic import BaseModel, ConfigDict, Field
 from trainmaster.endpoints.seen import endpoint_names
 from trainmaster.endpoints.watch.metrics import version_metrics
 from trainmaster.errors import TrainmasterError
+from trainmaster.form import as_form
 from trainmaster.training.desk import Desk
 
 
 class ReportEndpointsRequest(BaseModel):
     """How far back to look."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", json_schema_extra=as_form())
 
     hours: Annotated[int, Field(title="Hours", description="Until now.", ge=1, le=24 * 90)] = 24
 

@@ -33,6 +33,7 @@ from trainmaster.endpoints.watch.idle import (
 from trainmaster.endpoints.watch.results import SweptEndpoint
 from trainmaster.endpoints.watch.stopping import scale_down, shrinkable, take_away
 from trainmaster.errors import RefusedError, TrainmasterError
+from trainmaster.form import as_form
 from trainmaster.training.desk import Desk
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ _WOULD: Mapping[Act, str] = {
 class StopIdleRequest(BaseModel):
     """How long people have after a warning, and whether anything is done."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", json_schema_extra=as_form())
 
     notice_minutes: Annotated[
         int,

@@ -8,14 +8,16 @@ from uuid import UUID
 from pydantic import BaseModel, ConfigDict, Field
 
 from trainmaster.budget.budgets import TEAM_PATTERN, Payer
+from trainmaster.form import as_form
 from trainmaster.workspaces.request import Owner
+from trainmaster.workspaces.templates.choices import templates_with_an_image
 from trainmaster.workspaces.templates.template import LONGEST_NAME, NAME_PATTERN
 
 
 class CompileImageRequest(BaseModel):
     """The image of one template; made already of the same, nothing is done."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", json_schema_extra=as_form())
 
     template: Annotated[
         str,
@@ -24,6 +26,7 @@ class CompileImageRequest(BaseModel):
             description="One with an image, such as custom-pytorch; `trainmaster templates` lists them.",
             pattern=NAME_PATTERN,
             max_length=LONGEST_NAME,
+            json_schema_extra=templates_with_an_image,
         ),
     ]
     user_id: Owner = ""
