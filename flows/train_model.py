@@ -9,7 +9,7 @@ from tasks.approval import ask_if_over_budget
 from tasks.cancelling import stop_jobs_of_cancelled, stopping_when_cancelled
 from tasks.following import follow_job
 from tasks.registry import register_model
-from tasks.reports import draw_predictions, ended_as, report_plan, report_result
+from tasks.reports import ended_as, report_plan, report_result
 from tasks.training import hand_over, launch_job, migrate_missing, name_of_run, plan_job, settle_job, start
 from trainmaster.settings import Settings
 from trainmaster.training.request import TrainingRequest
@@ -22,10 +22,9 @@ def train_model(request: TrainingRequest) -> TrainingResult:
     with stopping_when_cancelled():
         migrate_missing(request, settings)
         result = attempt_until_trained(request, settings)
-    report_result(result, return_state=True)  # reports that fail spoil no training
     if result.outcome:
         register_model(result.outcome.job_name, settings, return_state=True)  # the same request again registers it
-        draw_predictions(result.outcome, settings, return_state=True)
+    report_result(result, settings, return_state=True)  # a report that fails spoils no training
     return ended_as(result)
 
 

@@ -2,70 +2,57 @@
 
 from __future__ import annotations
 
-import base64
+from collections.abc import Sequence
 from typing import cast
 
 from prefect import get_run_logger
-from prefect.artifacts import (
-    create_link_artifact,
-    create_markdown_artifact,
-    create_table_artifact,
-)
+from prefect.artifacts import create_markdown_artifact, create_table_artifact
 from prefect.states import Completed
 
-from tasks.aws import client, step
-from trainmaster.budget.money import shown
-from trainmaster.datasets.showing.markdown import plain
+from tasks.aws import desk_of, step
 from trainmaster.endpoints.results import PlannedDeployment, ServedModel
-from trainmaster.errors import TrainingFailedError
+from trainmaster.reporting.page import page
+from trainmaster.reporting.training_page import training_page, training_story
 from trainmaster.settings import Settings
-from trainmaster.training.outcome import TrainingOutcome
+from trainmaster.training.attempts import Attempt
 from trainmaster.training.plan import TrainingPlan
-from trainmaster.training.predictions import held_out_predictions, picture
 from trainmaster.training.result import TrainingResult
 from trainmaster.training.showing import plan_markdown, plan_text
+
+SUMMARY = "summary"
+"""The key of the one page of a run that says what happened, what it cost and what now."""
 
 
 @step(task_run_name="show the plan of {plan.job_name}")
 def report_plan(plan: TrainingPlan) -> None:
-    """All there is to know before the launch: in the log, and as an artifact."""
+    """All there is to know before the launch: in the log, and as the run's page."""
     get_run_logger().info("Nothing is launched. The plan:\n%s", plan_text(plan))
-    create_markdown_artifact(plan_markdown(plan), key="training-plan", description=f"Plan of {plan.job_name}")
+    create_markdown_artifact(plan_markdown(plan), key=SUMMARY, description=f"Plan of {plan.job_name}")
 
 
 @step(task_run_name="report on {result.job_name}")
-def report_result(result: TrainingResult) -> None:
-    """What happened, what it cost, and what was tried; of a model its figures and a link to its job."""
+def report_result(result: TrainingResult, settings: Settings) -> None:
+    """What happened, what it cost and what now, as the run's page; of a dry run that is its plan."""
     get_run_logger().info("%s", result.said)
-    if outcome := result.outcome:
-        create_table_artifact(key="training-result", table=outcome.table(), description=result.said)
-        create_link_artifact(
-            outcome.console_url, link_text=outcome.job_name, key="training-job", description="In the AWS console"
+    if result.status == "refused":
+        again = (
+            "Nothing is launched and nothing is reserved. Start it again when the budget allows it, or ask for less."
         )
-    if len(result.attempts) > 1:
-        create_table_artifact(
-            key="training-attempts", table=result.attempts_table(), description=f"{len(result.attempts)} attempts"
-        )
+        create_markdown_artifact(page("Not launched", result.said, [("What now", again)]), key=SUMMARY)
+    elif result.status != "planned":
+        _show_job(result.job_name, result.attempts, settings)
 
 
-@step(task_run_name="report on {error.job_name}")
-def report_failure(error: TrainingFailedError) -> None:
-    """What happened, why likely, what it cost and what now, with the last lines of its log; nothing of these is markup."""
-    rows = {
-        "what happened": f"{error.status}: {error.reason or 'AWS gave no reason'}",
-        "likely cause": error.cause.why if error.cause else "",
-        "bill": shown(error.cost),
-        "left": error.left,
-        "what now": " ".join([error.cause.advice if error.cause else "", "Set attempt to one more to train again."]),
-    }
-    parts = [
-        f"# Training job {plain(error.job_name)} ended {plain(error.status)}",
-        "\n".join(["| | |", "|---|---|", *(f"| {what} | {plain(value)} |" for what, value in rows.items() if value)]),
-    ]
-    if error.log_tail:
-        parts += ["## Its last lines", "\n".join(f"    {line}" for line in error.log_tail)]
-    said = f"{error.job_name} ended {error.status} for {shown(error.cost)}"
-    create_markdown_artifact("\n\n".join(parts), key="training-failed", description=said)
+@step(task_run_name="report on {job_name}")
+def report_failure(job_name: str, attempts: Sequence[Attempt], settings: Settings) -> None:
+    """What happened to a job that did not complete, why likely, what it cost and what now, with the last lines of its log."""
+    _show_job(job_name, attempts, settings)
+
+
+def _show_job(job_name: str, attempts: Sequence[Attempt], settings: Settings) -> None:
+    with desk_of(settings) as desk:
+        story = training_story(desk, job_name, attempts)
+    create_markdown_artifact(training_page(story), key=SUMMARY, description=story.sentence())
 
 
 def ended_as(result: TrainingResult) -> TrainingResult:
@@ -73,21 +60,6 @@ def ended_as(result: TrainingResult) -> TrainingResult:
     if result.status != "refused":
         return result
     return cast("TrainingResult", Completed(name="Refused", message=result.said, data=result))
-
-
-@step(task_run_name="draw {outcome.job_name}")
-def draw_predictions(outcome: TrainingOutcome, settings: Settings) -> None:
-    """A picture of predicted against actual prices, where the job left any."""
-    held_out = held_out_predictions(client(settings, "s3"), outcome.output_uri)
-    if held_out is None:
-        get_run_logger().info("%s left no held-out predictions to draw.", outcome.job_name)
-        return
-    png = base64.b64encode(picture(held_out, outcome.job_name)).decode()
-    create_markdown_artifact(
-        f"![Predicted against actual prices](data:image/png;base64,{png})",
-        key="predicted-against-actual",
-        description=f"Validation rows of {outcome.job_name}",
-    )
 
 
 @step(task_run_name="report on {served.endpoint_name}")
@@ -107,4 +79,4 @@ def report_deployment(planned: PlannedDeployment) -> None:
 @step(task_run_name="summarise", retries=0)
 def summarise(title: str, parts: list[str]) -> None:
     """One page that says what came of the run."""
-    create_markdown_artifact("\n\n".join([f"# {title}", *parts]), key="summary", description=title)
+    create_markdown_artifact("\n\n".join([f"# {title}", *parts]), key=SUMMARY, description=title)

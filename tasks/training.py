@@ -149,13 +149,12 @@ def settle_job(plan: TrainingPlan, chain: Chain, ending: Ending, launch: Launche
         outcome = outcome_of(
             description,
             approval,
-            region=settings.region,
             found=launch.found,
             log_tail=ending.log_tail,
             stop=stop,
             left=left,
         )
-    except TrainingFailedError as error:
-        report_failure(error, return_state=True)
+    except TrainingFailedError:
+        report_failure(plan.job_name, [*chain.attempts, attempt], settings, return_state=True)
         raise
     return Settled(attempt, outcome)

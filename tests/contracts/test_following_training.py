@@ -168,9 +168,7 @@ for step in range(first, 60):
     assert (last.step.state, last.step.interruptions, last.step.starts) == ("completed", 1, 2)
     assert [place for place, _ in last.course.curve.series["loss"]] == list(range(60))
     left = leftovers(jobs.s3, last.description)
-    outcome = outcome_of(
-        last.description, APPROVAL, region="us-east-1", found=False, log_tail=list(last.tail), left=left
-    )
+    outcome = outcome_of(last.description, APPROVAL, found=False, log_tail=list(last.tail), left=left)
     assert (outcome.interruptions, outcome.savings_percent > 0, outcome.saved > 0) == (1, True, True)
     assert outcome.bill == (RATE.cost(last.description["BillableTimeInSeconds"])).quantize(Decimal("0.000001"))
     assert [key.rsplit("/", 1)[1] for key, _ in outcome.left.checkpoints.newest] == ["step"]
@@ -245,7 +243,7 @@ def test_what_a_job_failed_of_is_told_from_what_it_really_leaves(
     failed = jobs.finished(name)
     tail = [str(line) for line in last_lines(jobs.logs, name)]
     with pytest.raises(TrainingFailedError) as raised:
-        outcome_of(failed, APPROVAL, region="us-east-1", found=False, log_tail=tail)
+        outcome_of(failed, APPROVAL, found=False, log_tail=tail)
     assert raised.value.kind == kind
 
 
@@ -271,7 +269,7 @@ def test_a_stop_gets_through_faults_and_what_the_job_left_is_listed(
     assert [(key.rsplit("/", 1)[1], size) for key, size in left.checkpoints.newest] == [("step-1", 6)]
     assert (left.checkpoints.count, left.checkpoints.size_bytes, left.checkpoints.is_complete) == (1, 6, True)
     with pytest.raises(TrainingFailedError, match=r"It left checkpoints: 1 object, 0\.0 MB, at s3://"):
-        outcome_of(ended, APPROVAL, region="us-east-1", found=False, log_tail=[], left=left)
+        outcome_of(ended, APPROVAL, found=False, log_tail=[], left=left)
 
 
 def test_what_cannot_be_listed_says_so_and_what_is_not_there_is_nothing(jobs: Any) -> None:

@@ -19,7 +19,6 @@ from prefect.client.schemas.filters import (
     LogFilter,
     LogFilterFlowRunId,
 )
-from prefect.client.schemas.objects import Artifact
 from prefect.logging.handlers import APILogWorker
 
 from flows.remove_endpoint import remove_endpoint
@@ -110,14 +109,22 @@ def test_running_it_again_trains_nothing_and_changes_nothing(stack: Any, done: T
 def test_the_runs_page_shows_progress_figures_a_picture_and_a_summary(run: Run, done: TrainedAndServed) -> None:
     of_this_run = ArtifactFilter(flow_run_id=ArtifactFilterFlowRunId(any_=run.ids))
     with get_client(sync_client=True) as api:
-        shown: dict[str, Artifact] = {str(one.key): one for one in api.read_artifacts(artifact_filter=of_this_run)}
-    assert shown["training-progress"].data == 100
-    assert '"validation:r2"' in str(shown["training-result"].data)
-    assert str(shown["predicted-against-actual"].data).startswith(
-        "![Predicted against actual prices](data:image/png;base64,iVBOR"
-    )
-    assert "is trained and serving" in str(shown["summary"].data)
-    assert done.training.job_name in str(shown["training-job"].data)
+        found = api.read_artifacts(artifact_filter=of_this_run)
+    [progress] = [one.data for one in found if one.key == "training-progress"]
+    assert progress == 100
+    pages = {one.flow_run_id: str(one.data) for one in found if one.key == "summary"}
+    assert "is trained and serving" in pages[run.ids[0]]
+    [of_job] = [page for page in pages.values() if page.startswith(f"# Training job {done.training.job_name}")]
+    for said in (
+        "completed: \\$",
+        "of what it could cost at worst |",
+        "| validation:r2 | 0.",
+        "![Predicted against actual prices](data:image/png;base64,iVBOR",
+        "| data (training) | ",
+        "version 1 of main-job",
+        f"#/jobs/{done.training.job_name}",
+    ):
+        assert said in of_job, of_job
 
 
 def test_the_jobs_log_lines_are_in_the_runs_log(run: Run) -> None:

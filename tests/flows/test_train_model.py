@@ -123,14 +123,18 @@ def test_a_job_that_fails_is_shown_with_its_cause_its_bill_and_its_last_lines(st
     with get_client(sync_client=True) as client:
         shown = {one.key: str(one.data) for one in client.read_artifacts(artifact_filter=of_run)}
     for said in (
-        "| what happened | Failed:",
-        "| likely cause |",
-        "| bill | \\$0.0",
-        "Set attempt to one more",
+        "| how it stands | failed (Failed) |",
+        "| why | AlgorithmError",
+        "## Likely cause",
         "## Its last lines",
+        "of what it could cost at worst |",
+        "of its budget\\_limit |",
+        "Set *attempt* to one more",
+        "| data (training) | not in the catalogue | s3://",
+        "#/jobs/fails-visibly-",
     ):
-        assert said in shown["training-failed"], shown["training-failed"]
-    assert failed.value.log_tail[-1] in shown["training-failed"]
+        assert said in shown["summary"], shown["summary"]
+    assert failed.value.log_tail[-1] in shown["summary"]
 
 
 def test_an_attempt_aws_has_no_capacity_for_is_closed_and_the_cheapest_next_one_trains(

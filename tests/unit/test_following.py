@@ -28,7 +28,7 @@ def aws_error(code: str, status: int = 400) -> ClientError:
 def job(**members: Any) -> dict[str, Any]:
     return {
         "TrainingJobName": "cats-1",
-        "TrainingJobArn": "arn",
+        "TrainingJobArn": "arn:aws:sagemaker:us-east-1:123456789012:training-job/job",
         "TrainingJobStatus": "InProgress",
         "SecondaryStatus": "Training",
         **members,
@@ -120,7 +120,7 @@ APPROVAL = Approval(RATE, Decimal("1.00"), 60, 3600)
 def test_a_stopped_job_is_no_success_and_says_that_its_budget_ended_it() -> None:
     stopped = job(TrainingJobStatus="Stopped", SecondaryStatus="MaxRuntimeExceeded", BillableTimeInSeconds=60)
     with pytest.raises(TrainingFailedError, match=r"60 s, what its budget pays for. It cost \$0.06") as failed:
-        outcome_of(stopped, APPROVAL, region="us-east-1", found=False, log_tail=["last words"])
+        outcome_of(stopped, APPROVAL, found=False, log_tail=["last words"])
     assert failed.value.log_tail == ["last words"]
 
 
@@ -130,7 +130,7 @@ def test_a_completed_job_without_training_time_saves_nothing_rather_than_dividin
         SecondaryStatus="Completed",
         ModelArtifacts={"S3ModelArtifacts": "s3://b/j/output/model.tar.gz"},
     )
-    outcome = outcome_of(done, APPROVAL, region="us-east-1", found=False, log_tail=[])
+    outcome = outcome_of(done, APPROVAL, found=False, log_tail=[])
     assert (outcome.bill, outcome.savings_percent, outcome.output_uri) == (0, 0, "s3://b/j/output/output.tar.gz")
 
 
@@ -139,7 +139,7 @@ def test_a_bill_aws_does_not_report_is_costed_by_the_time_trained_never_as_nothi
         TrainingJobStatus="Completed", SecondaryStatus="Completed", TrainingTimeInSeconds=100,
         ModelArtifacts={"S3ModelArtifacts": "s3://b/j/output/model.tar.gz"},
     )  # fmt: skip
-    assert outcome_of(done, APPROVAL, region="us-east-1", found=False, log_tail=[]).bill == Decimal("0.1")
+    assert outcome_of(done, APPROVAL, found=False, log_tail=[]).bill == Decimal("0.1")
 
 
 def test_the_bill_is_billable_time_at_the_on_demand_rate() -> None:
@@ -147,5 +147,5 @@ def test_the_bill_is_billable_time_at_the_on_demand_rate() -> None:
         TrainingJobStatus="Completed", SecondaryStatus="Completed", TrainingTimeInSeconds=100, BillableTimeInSeconds=30,
         ModelArtifacts={"S3ModelArtifacts": "s3://b/j/output/model.tar.gz"},
     )  # fmt: skip
-    outcome = outcome_of(done, APPROVAL, region="us-east-1", found=False, log_tail=[])
+    outcome = outcome_of(done, APPROVAL, found=False, log_tail=[])
     assert (outcome.bill, outcome.savings_percent) == (Decimal("0.0300"), 70)

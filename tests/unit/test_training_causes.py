@@ -139,7 +139,6 @@ def test_a_stopped_job_says_by_whom_and_why(
         outcome_of(
             {"TrainingJobName": "cats-1", **description},
             APPROVAL,
-            region="us-east-1",
             found=False,
             log_tail=[],
             stop=stop,
@@ -161,7 +160,6 @@ def test_an_error_says_what_it_likely_was_what_to_do_and_what_is_left() -> None:
         outcome_of(
             failed,
             APPROVAL,
-            region="us-east-1",
             found=False,
             log_tail=["begun"] * 20 + TORCH_OOM.splitlines(),
             left=left,

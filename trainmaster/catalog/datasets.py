@@ -175,6 +175,19 @@ class Datasets:
             found = _fetch(connection, select(training_datasets).where(_is(dataset_id, user_id)))
         return found[0] if found else None
 
+    def at(self, provider: str, bucket: str, path: str) -> Dataset | None:
+        """The dataset whose verified copy an object is, whoever's; None of one that none vouches for."""
+        copy = dataset_copies.c
+        wanted = exists().where(
+            copy.dataset_id == training_datasets.c.id,
+            copy.provider == provider,
+            copy.bucket == bucket,
+            copy.path == path,
+        )
+        with self._database.reading() as connection:
+            found = _fetch(connection, select(training_datasets).where(wanted))
+        return found[0] if found else None
+
     def add_copy(self, dataset_id: UUID, user_id: UUID, copy: Copy, *, claim: PendingObject | None = None) -> Dataset:
         """Record a verified copy and settle the claim on it; one recorded already is as good as verified again.
 

@@ -7,6 +7,8 @@ from collections.abc import Iterable, Sequence
 from decimal import Decimal
 
 from trainmaster.datasets.showing.markdown import plain
+from trainmaster.datasets.showing.wording import printable
+from trainmaster.training.secrets import hidden
 
 _CELLS = 20
 
@@ -28,6 +30,34 @@ def bar(part: Decimal, whole: Decimal) -> str:
     return f"{'█' * full}{'░' * (_CELLS - full)} {percent} %"
 
 
+def facts(pairs: Iterable[tuple[str, str]]) -> str:
+    """A table of labels and what is said of each; those of which nothing is said are left out."""
+    return table(("", ""), ((label, said) for label, said in pairs if said))
+
+
+def lines(text: Iterable[str]) -> str:
+    """Lines as they are, in a block; secrets in them are hidden. Indented, since no run of backticks in them can end it."""
+    safe = hidden("\n".join(text)).splitlines()
+    return "\n".join(f"    {printable(line)}" for line in safe)
+
+
+def links(named: Iterable[tuple[str, str]]) -> str:
+    """A list of links; an address is one of ours, which has nothing in it that ends a link."""
+    return "\n".join(f"- [{plain(label)}]({address})" for label, address in named)
+
+
+def page(title: str, said: str, sections: Iterable[tuple[str, str]]) -> str:
+    """A heading, the one sentence to read, and under headings of their own those sections that say something."""
+    parts = [f"# {plain(title)}", f"**{plain(said)}**" if said else ""]
+    parts += [f"## {heading}\n\n{body}" for heading, body in sections if body]
+    return "\n\n".join(filter(None, parts)) + "\n"
+
+
 def embedded_picture(png: bytes) -> str:
     """The address of a picture that is in the page itself."""
     return f"data:image/png;base64,{base64.b64encode(png).decode()}"
+
+
+def shown_picture(alt: str, png: bytes | None) -> str:
+    """A picture in the page itself; "" of none. `alt` is ours."""
+    return f"![{alt}]({embedded_picture(png)})" if png else ""

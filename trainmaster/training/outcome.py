@@ -10,6 +10,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
+from trainmaster.aws.console import job_page
 from trainmaster.budget.approval import Approval, Rate
 from trainmaster.budget.money import rounded, shown
 from trainmaster.catalog.deployments import Stop
@@ -75,6 +76,11 @@ class TrainingOutcome(BaseModel):
         return [{"what": what, "value": value} for what, value in rows.items()]
 
 
+def output_uri(model_uri: str) -> str:
+    """Where a job's output is that lies beside its model."""
+    return model_uri.removesuffix("model.tar.gz") + "output.tar.gz"
+
+
 def is_billed(description: Mapping[str, Any], now: datetime) -> bool:
     """Whether what AWS bills for a job is final: it has ended, the instances it kept for the next job are given back or are that
     one's, and AWS said for how many seconds, or did not for an hour."""
@@ -134,7 +140,6 @@ def outcome_of(
     description: Mapping[str, Any],
     approval: Approval,
     *,
-    region: str,
     found: bool,
     log_tail: list[str],
     stop: Stop | None = None,
@@ -159,9 +164,9 @@ def outcome_of(
     return TrainingOutcome(
         job_name=name,
         job_arn=description["TrainingJobArn"],
-        console_url=f"https://{region}.console.aws.amazon.com/sagemaker/home?region={region}#/jobs/{name}",
+        console_url=job_page(description["TrainingJobArn"]),
         model_uri=model_uri,
-        output_uri=model_uri.removesuffix("model.tar.gz") + "output.tar.gz",
+        output_uri=output_uri(model_uri),
         metrics=_metrics(description),
         training_seconds=training,
         billable_seconds=billable,

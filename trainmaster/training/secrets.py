@@ -42,6 +42,11 @@ _SHAPES = tuple(
         r"(?i)\b(password|passwd|pwd|accountkey|sharedaccesskey)\s*=\s*[^\s;]",
     )
 )
+_WHOLE = (
+    re.compile(r"-----BEGIN [A-Z0-9 ]*PRIVATE KEY.*?(-----END [A-Z0-9 ]*PRIVATE KEY-----|\Z)", re.DOTALL),
+    *(re.compile(rf"(?:{shape.pattern.removeprefix('(?i)')})\S*", shape.flags) for shape in _SHAPES),
+)
+"""Each shape to the end of what it begins."""
 _LOOKED_AT = 20_000
 """Characters of a value; longer ones are refused for their length anyway."""
 _WORDS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[0-9]+")
@@ -131,3 +136,10 @@ def _leaves(path: str, value: Any, key: str = "") -> Iterator[tuple[str, str, An
 
 def _quoted(name: str) -> str:
     return name[:80] if name.isprintable() else repr(name[:80])
+
+
+def hidden(text: str) -> str:
+    """Text with what has the shape of a secret left out of it; for logs, which programs write whatever they like into."""
+    for shape in _WHOLE:
+        text = shape.sub("(hidden: looks like a secret)", text)
+    return text

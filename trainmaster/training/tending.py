@@ -9,6 +9,7 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any, Literal
 
+from trainmaster.aws.console import job_page
 from trainmaster.budget.approval import ENDING_SECONDS, Rate, training_rate
 from trainmaster.budget.charge import Charge, Reservation
 from trainmaster.budget.ledger import Ledger
@@ -160,9 +161,7 @@ def charge_of(desk: Desk, known: Known, description: Mapping[str, Any]) -> Charg
 
 def console_url(job_arn: str) -> str:
     """Of a job's page in the AWS console."""
-    _, _, _, region, _, resource = job_arn.split(":", 5)
-    name = resource.removeprefix("training-job/")
-    return f"https://{region}.console.aws.amazon.com/sagemaker/home?region={region}#/jobs/{name}"
+    return job_page(job_arn)
 
 
 def _written(

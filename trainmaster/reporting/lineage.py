@@ -1,0 +1,92 @@
+"""From data to what serves: which datasets a job read, what it made of them, as which version, and where that serves."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from trainmaster.catalog.catalogue import Catalogue
+from trainmaster.endpoints.models.registry import Registered
+from trainmaster.reporting.page import table
+from trainmaster.storage.address import S3Address
+from trainmaster.training.desk import Desk
+from trainmaster.training.plan import CODE_CHANNEL
+
+_MOST_MANIFEST = 1 << 20
+_CANNOT_READ = (ClientError, BotoCoreError, ValueError, LookupError, TypeError)
+
+
+@dataclass(frozen=True)
+class Origin:
+    """What a channel read: an S3 object or prefix, and the dataset it is, where the catalogue knows."""
+
+    channel: str
+    uri: str
+    dataset: str = ""
+    sha256: str = ""
+
+
+@dataclass(frozen=True)
+class Lineage:
+    """`job` is the name of a training job; `endpoints` are those known to serve its model."""
+
+    job: str
+    origins: tuple[Origin, ...] = ()
+    version: Registered | None = None
+    model_uri: str = ""
+    endpoints: tuple[str, ...] = ()
+
+    def markdown(self) -> str:
+        """A row for each step of the way, with what fixes its content."""
+        return table(("", "what", "where", "SHA-256"), self._rows())
+
+    def _rows(self) -> Iterator[tuple[str, str, str, str]]:
+        for origin in self.origins:
+            sha256 = origin.sha256 or (self._dataset_sha256 if len(self.origins) == 1 else "")
+            yield f"data ({origin.channel})", origin.dataset or "not in the catalogue", origin.uri, sha256
+        yield "job", self.job, "", ""
+        version = self.version
+        if version or self.model_uri:
+            said = f"{version}, {version.status}" if version else "not registered"
+            yield "model", said, version.model_uri if version else self.model_uri, version.sha256 if version else ""
+        for name in self.endpoints:
+            yield "endpoint", name, "", ""
+
+    @property
+    def _dataset_sha256(self) -> str:
+        return self.version.dataset_sha256 if self.version else ""
+
+
+def origins_of(desk: Desk, description: Mapping[str, Any]) -> tuple[Origin, ...]:
+    """Of a job's description; a manifest is read for what it names, and where that cannot be, it stands for itself."""
+    found = []
+    for channel in description.get("InputDataConfig") or ():
+        source = channel.get("DataSource", {}).get("S3DataSource")
+        if source and channel["ChannelName"] != CODE_CHANNEL:
+            uri = _named_by(desk, source["S3Uri"]) if source["S3DataType"] == "ManifestFile" else source["S3Uri"]
+            found.append(_origin(desk.catalogue, channel["ChannelName"], uri))
+    return tuple(found)
+
+
+def _origin(catalogue: Catalogue, channel: str, uri: str) -> Origin:
+    address = S3Address.parse(uri)
+    dataset = catalogue.datasets.at("s3", address.bucket, address.key)
+    copy = dataset.copy_at("s3") if dataset else None
+    if dataset is None or copy is None:
+        return Origin(channel, uri)
+    return Origin(channel, uri, f"{dataset.name} ({dataset.id})", copy.sha256)
+
+
+def _named_by(desk: Desk, manifest_uri: str) -> str:
+    """The one object that a manifest of ours names."""
+    address = S3Address.parse(manifest_uri)
+    try:
+        body = desk.client("s3").get_object(Bucket=address.bucket, Key=address.key)["Body"]
+        prefix, file = json.loads(body.read(_MOST_MANIFEST))
+        return f"{prefix['prefix']}{file}"
+    except _CANNOT_READ:  # it is shown for what it is: a page is no reason to fail
+        return manifest_uri
