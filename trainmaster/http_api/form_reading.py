@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
+from io import FileIO
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING
 
 from anyio.to_thread import run_sync
 from python_multipart.exceptions import FormParserError
@@ -68,12 +69,12 @@ async def read_form(
     reading = _Reading(limits)
     try:
         parser = MultipartParser(options[b"boundary"], reading.callbacks())
-        with to.open("xb") as file:
+        with to.open("xb", buffering=0) as file:
             async for chunk in body:
                 parser.write(chunk)
-                if reading.has_news:
-                    reading.has_news = False
-                    await run_sync(before_file, dict(reading.fields))
+                if reading.came_first is not None:
+                    first, reading.came_first = reading.came_first, None
+                    await run_sync(before_file, first)
                 if len(reading.waiting) >= _PIECE:
                     await run_sync(_write, file, reading.take())
             await run_sync(_write, file, reading.take())
@@ -88,8 +89,8 @@ class _Reading:
     def __init__(self, limits: FormLimits) -> None:
         self.fields: dict[str, str] = {}
         self.waiting = bytearray()
-        self.has_news = False
-        """True when the file has begun and nobody was told."""
+        self.came_first: Mapping[str, str] | None = None
+        """The fields before the file, when that has begun and nobody was told."""
         self._limits = limits
         self._part = _Part()
         self._file_name: str | None = None
@@ -141,7 +142,7 @@ class _Reading:
             if self._file_name is not None:
                 raise FormRefusedError("The form has two files. Send one; each dataset is an upload of its own.")
             self._file_name = _plain(options[b"filename"].decode(errors="replace"))
-            self.has_news = True
+            self.came_first = dict(self.fields)
         elif part.is_file:
             raise FormRefusedError(f"The form has a file named {part.name[:60]!r}. Send the dataset as file.")
         elif part.name in self.fields or len(self.fields) >= _MOST_FIELDS:
@@ -184,10 +185,12 @@ def _plain(name: str) -> str:
     return re.sub(r"[^\w.+ ()@=,-]", "_", re.split(r"[/\\]", name)[-1])[-200:].strip() or "dataset"
 
 
-def _write(file: BinaryIO, piece: bytes) -> None:
+def _write(file: FileIO, piece: bytes) -> None:
+    """All of it: nothing stays in a buffer that closing the file could fail to write."""
+    left = memoryview(piece)
     try:
-        file.write(piece)
-        file.flush()
+        while left:
+            left = left[file.write(left) :]
     except OSError as error:
         if error.errno not in NO_ROOM:
             raise
