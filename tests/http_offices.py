@@ -24,6 +24,20 @@ ISSUER = "https://project.example/auth/v1"
 
 _ENDED = {"Completed", "Failed", "Crashed", "Cancelled"}
 
+NOWHERE = {
+    "AWS_REGION": "us-east-1",
+    "AWS_ENDPOINT_URL": "http://127.0.0.1:9",
+    "AWS_ENDPOINT_URL_S3": "http://127.0.0.1:9",
+    "AWS_ACCESS_KEY_ID": "any",
+    "AWS_SECRET_ACCESS_KEY": "any",
+    "SUPABASE_URL": "http://127.0.0.1:9",
+    "SUPABASE_SERVICE_ROLE_KEY": "any",
+    "TRAINMASTER_BUCKET": "nowhere",
+    "TRAINMASTER_EXECUTION_ROLE_ARN": "arn:aws:iam::123456789012:role/nobody",
+    "TRAINMASTER_USER_ID": "6f9d2a34-3c30-4b31-8b7f-0a3f4a4f3c11",
+}
+"""The environment of an AWS and a Supabase that do not answer, for what asks neither."""
+
 
 class RecordingRuns:
     """Runs that were asked for, in `started` as (deployment, request, once); nothing runs. `away` is a Prefect server that is down."""

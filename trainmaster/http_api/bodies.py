@@ -18,7 +18,7 @@ SLOWEST = 10_000
 
 @dataclass(frozen=True)
 class Bodies:
-    """413 for what is too large, before it is read where its length is told; 408 for what does not come.
+    """413 for what is too large, before it is read where its length is told (400 where that is none); 408 for what does not come.
 
     `unbounded` are paths whose bodies are measured by those who read them.
     """
@@ -34,6 +34,9 @@ class Bodies:
         most = None if scope["path"] in self.unbounded else self.settings.http_body_bytes
         body = _Body(receive, send, most, self.settings.http_slow_seconds)
         told = next((value for name, value in scope["headers"] if name == b"content-length"), b"0")
+        if not told.isdigit():
+            await body.refuse(scope, 400)
+            return
         if most is not None and int(told) > most:
             await body.refuse(scope, 413)
             return
@@ -83,11 +86,12 @@ class _Body:
     async def refuse(self, scope: Scope, status: int) -> None:
         """Answer in place of whoever would have read it, and end the connection: the rest of the body is still on its way."""
         said = {
+            400: "Content-Length has to be a number.",
             413: f"A request may bring {self.most:,} bytes, and this one brings more. Send less, or a dataset as an upload."
             if self.most is not None
             else "",
             408: f"The request did not come at {SLOWEST:,} bytes a second. Send it again over a better connection.",
         }[status]
-        kind = {413: "BodyTooLarge", 408: "BodyTooSlow"}[status]
+        kind = {400: "BadRequest", 413: "BodyTooLarge", 408: "BodyTooSlow"}[status]
         answer = refusal(kind, said, status, scope, headers={"Connection": "close"})
         await answer(scope, self.receiving, self.sending)

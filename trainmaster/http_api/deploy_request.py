@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, create_model
 from pydantic.fields import FieldInfo
 
 from trainmaster.budget.budgets import Payer
+from trainmaster.form import Words
 from trainmaster.training.request import TrainingRequest
 
 _NOT_ASKED = {"user_id", "team", "dry_run", "wait"}
@@ -39,9 +40,10 @@ def _model() -> Any:
 
 
 def _plain(field: FieldInfo) -> FieldInfo:
-    """Without what only a form needs, such as drop-downs whose labels say prices."""
+    """Without what only a form needs, such as drop-downs whose labels say prices, and words where there is a mapping."""
     bare = copy(field)
     bare.json_schema_extra = None
+    bare.metadata = [one for one in field.metadata if not isinstance(one, Words)]
     return bare
 
 
