@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import resource
+import tracemalloc
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -103,6 +104,27 @@ def test_what_is_no_such_form_is_refused_with_what_is_wrong(body: bytes, said: s
 def test_other_bodies_are_refused_unread(content_type: str) -> None:
     with pytest.raises(FormRefusedError, match="multipart/form-data"):
         read(form(part("file", b"a", "a")), content_type=content_type)
+
+
+def test_a_large_file_is_never_in_memory_as_a_whole(tmp_path: Path) -> None:
+    size, piece = 64 << 20, 64 << 10
+
+    async def large() -> AsyncIterator[bytes]:
+        yield part("file", b"", "large")[:-2]
+        for _ in range(size // piece):
+            yield bytes(piece)
+        yield b"\r\n" + form()
+
+    to, limits = tmp_path / "file", FormLimits(file=size, field=1)
+    tracemalloc.start()
+    try:
+        kind = f"multipart/form-data; boundary={BOUNDARY}"
+        asyncio.run(read_form(kind, large(), to, limits, before_file=lambda _: None))
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert to.stat().st_size == size
+    assert most < 8 << 20
 
 
 def test_a_file_is_read_up_to_its_limit_and_no_further() -> None:

@@ -12,6 +12,7 @@ from trainmaster.catalog.datasets import Dataset
 from trainmaster.datasets.report import DatasetReport
 from trainmaster.datasets.showing.wording import verdict
 from trainmaster.errors import DatasetMissingError, DatasetRefusedError
+from trainmaster.http_api.answers import ErrorAnswer
 from trainmaster.http_api.callers import Asking
 from trainmaster.http_api.dataset_models import (
     DatasetAnswer,
@@ -31,13 +32,32 @@ from trainmaster.storage.store import LONGEST_LIFETIME
 
 router = APIRouter(prefix="/api/training/dataset", tags=["datasets"])
 
+_SAID = {
+    200: "The very same was uploaded before: the same dataset, and what was not there of it is put right.",
+    404: "The caller has no such dataset.",
+    409: "The very same is being uploaded at this moment, or the dataset was given other bytes since.",
+    413: "The file has more bytes than are taken over HTTP.",
+    507: "The server has no room for it now.",
+}
+
+
+def _answers(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    return {status: {"model": ErrorAnswer, "description": _SAID[status]} for status in statuses}
+
+
 DatasetId = Annotated[UUID, Path(description="Of the dataset; the list has them.")]
 _FORM: dict[str, Any] = {
     "requestBody": {"required": True, "content": {"multipart/form-data": {"schema": form_schema()}}}
 }
 
 
-@router.post("", status_code=201, response_model=UploadedAnswer, summary="Upload a dataset", openapi_extra=_FORM)
+@router.post(
+    "",
+    status_code=201,
+    summary="Upload a dataset",
+    openapi_extra=_FORM,
+    responses={200: {"model": UploadedAnswer, "description": _SAID[200]}, **_answers(409, 413, 507)},
+)
 def upload(received: AtHand, office: AtOffice, response: Response) -> UploadedAnswer:
     """Check a file, store it and catalogue it. The same upload again answers 200 with the same dataset, and puts right what is not there.
 
@@ -53,7 +73,7 @@ def upload(received: AtHand, office: AtOffice, response: Response) -> UploadedAn
     return UploadedAnswer.uploaded(_found(office, new.id, new.user_id), uploaded)
 
 
-@router.get("", response_model=DatasetsAnswer, summary="List datasets")
+@router.get("", summary="List datasets")
 def datasets(caller: Asking, office: AtOffice, query: Annotated[DatasetQuery, Query()]) -> DatasetsAnswer:
     """The caller's, newest first. The counts are of all of them, whatever the page was narrowed to."""
     catalogued = office.desk.catalogue.datasets
@@ -61,13 +81,13 @@ def datasets(caller: Asking, office: AtOffice, query: Annotated[DatasetQuery, Qu
     return DatasetsAnswer.of(page, catalogued.counts(caller.user_id))
 
 
-@router.get("/{dataset_id}", response_model=DatasetAnswer, summary="Show a dataset")
+@router.get("/{dataset_id}", summary="Show a dataset", responses=_answers(404))
 def dataset(dataset_id: DatasetId, caller: Asking, office: AtOffice) -> DatasetAnswer:
     """One of the caller's; somebody else's is as if it were not there."""
     return DatasetAnswer.of(_found(office, dataset_id, caller.user_id))
 
 
-@router.get("/{dataset_id}/url", response_model=LinkAnswer, summary="Link to download a dataset")
+@router.get("/{dataset_id}/url", summary="Link to download a dataset", responses=_answers(404))
 def url(
     dataset_id: DatasetId,
     caller: Asking,
@@ -82,7 +102,7 @@ def url(
     return LinkAnswer.of(download_link(office.library, dataset_id, caller.user_id, timedelta(seconds=expires_in)))
 
 
-@router.delete("/{dataset_id}", response_model=DeletedAnswer, summary="Delete a dataset")
+@router.delete("/{dataset_id}", summary="Delete a dataset", responses=_answers(404))
 def delete(dataset_id: DatasetId, caller: Asking, office: AtOffice) -> DeletedAnswer:
     """Take a dataset out of the catalogue and remove its objects. Of one that is gone already: 404, and nothing changes."""
     return DeletedAnswer.of(dataset_id, delete_dataset(office.library, dataset_id, caller.user_id))

@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-import fcntl
 import shutil
 from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
-from uuid import UUID
 
 from fastapi import Depends, Request
 from pydantic import ValidationError
 from starlette.requests import ClientDisconnect
 
 from trainmaster.datasets.request import UploadDatasetRequest
-from trainmaster.errors import DatasetRefusedError, FormRefusedError, NoRoomError, UploadsBusyError
+from trainmaster.errors import DatasetRefusedError, FormRefusedError, NoRoomError
 from trainmaster.http_api.callers import Asking, Caller
 from trainmaster.http_api.dataset_models import FIELDS, LARGEST_FIELD
 from trainmaster.http_api.form_reading import Form, FormLimits, read_form, too_large
 from trainmaster.http_api.office import AtOffice, Office
+from trainmaster.http_api.upload_places import upload_place
 from trainmaster.storage import intake
 from trainmaster.storage.sources import Source
 from trainmaster.storage.working_folder import working_folder
@@ -48,7 +46,7 @@ def workplace(request: Request, caller: Asking, office: AtOffice) -> Iterator[Pa
     if announced > settings.http_upload_bytes + _FORM_AROUND:
         raise too_large(settings.http_upload_bytes)
     below = settings.state_dir / "uploads"
-    with _place(below, caller.user_id, settings.http_uploads), working_folder(below) as folder:
+    with upload_place(below, caller.user_id, settings.http_uploads), working_folder(below) as folder:
         free = shutil.disk_usage(folder).free
         if announced * 2 > free:  # the file, and what is stored of it
             raise NoRoomError(
@@ -111,27 +109,3 @@ def _require_stores(office: Office, asked: UploadDatasetRequest) -> None:
 
 def _source(to: Path, form: Form) -> Source:
     return Source(to, form.file_name, f"uploaded as {form.file_name}")
-
-
-@contextmanager
-def _place(below: Path, user_id: UUID, at_once: int) -> Iterator[None]:
-    """One of so many places, of which one is left to others. Kept by locks on files, which end with the process that has them."""
-    below.mkdir(mode=0o700, parents=True, exist_ok=True)
-    mine = 0
-    for number in range(at_once):
-        with (below / f".place-{number}").open("a+") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                file.seek(0)
-                mine += file.read() == str(user_id)
-                if mine >= max(at_once - 1, 1):
-                    break
-                continue
-            file.truncate(0)
-            file.write(str(user_id))
-            file.flush()
-            yield
-            return
-    whose = f"{mine} of your uploads are" if mine else f"{at_once} uploads are"
-    raise UploadsBusyError(f"{whose} under way, which are as many as may be at once. Try again in a minute.")
