@@ -14,7 +14,7 @@ import pytest
 from catalogues import LEASE, insert_as_the_application, new_dataset
 
 from trainmaster.catalog.catalogue import Catalogue
-from trainmaster.catalog.datasets import TRAINING_PROVIDERS, Dataset
+from trainmaster.catalog.datasets import TRAINING_PROVIDERS, Dataset, DatasetCounts
 from trainmaster.errors import (
     UnknownChoiceError,
 )
@@ -94,6 +94,16 @@ class TestPages:
         for name, provider in TRAINING_PROVIDERS.items():
             for asked in ({"training_provider": name}, {"provider": provider}, {"training_provider": name.upper()}):
                 assert {one.id for one in catalogue.datasets.page(user, **asked).datasets} == there[provider]  # type: ignore[arg-type]
+
+    def test_counts_are_of_all_of_a_users_own_by_where_their_bytes_are(
+        self, catalogue: Catalogue, user: uuid.UUID
+    ) -> None:
+        assert catalogue.datasets.counts(user) == DatasetCounts(0, {"supabase": 0, "s3": 0})
+        for where in (["s3"], ["supabase"], ["supabase", "s3"]):
+            catalogue.datasets.insert(new_dataset(user, where))
+        insert_as_the_application(catalogue, replace(new_dataset(user), copies=()))
+        catalogue.datasets.insert(new_dataset(uuid.uuid4()))
+        assert catalogue.datasets.counts(user) == DatasetCounts(4, {"supabase": 3, "s3": 2})
 
     def test_by_format_and_by_any_part_of_the_name(self, catalogue: Catalogue, user: uuid.UUID) -> None:
         names = ["Cats 100%", "cats_v2", "CATSxv2", "Größe", "back\\slash"]
