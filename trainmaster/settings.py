@@ -184,6 +184,13 @@ class Settings(BaseSettings):
     http_trusted_proxies: Annotated[
         str, Field(description="Addresses of proxies whose X-Forwarded-For the HTTP API believes, with commas between.")
     ] = "127.0.0.1,::1"
+    http_predict_endpoints: Annotated[
+        str,
+        Field(
+            pattern=r"^([a-zA-Z0-9](-*[a-zA-Z0-9])*(,[a-zA-Z0-9](-*[a-zA-Z0-9])*)*)?$",
+            description="Endpoints whose models the HTTP API's /predict may ask, with commas between; the first where none is named.",
+        ),
+    ] = "house-prices"
     http_metrics_token: Annotated[
         SecretStr | None,
         Field(

@@ -20,6 +20,8 @@ _log = logging.getLogger(__name__)
 
 CONNECT_TIMEOUT, READ_TIMEOUT, ATTEMPTS = 10, 70, 8
 """Seconds, seconds and tries. InvokeEndpoint may take 60 s, so a read may take a little more."""
+CONNECT_SECONDS, ANSWER_SECONDS, IMPATIENT_CONNECTIONS = 2, 20, 40
+"""Seconds, seconds, and as many calls at once as the HTTP API has threads."""
 _WHERE_FROM = (
     "no AWS credentials were found. Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, AWS_PROFILE or"
     " a role for the worker, or name a prefect-aws block in TRAINMASTER_AWS_CREDENTIALS_BLOCK."
@@ -79,6 +81,19 @@ def default_s3_client(region: str) -> S3Client:
     """An S3 client of AWS's default chain. Raises CredentialsMissingError when the chain holds none."""
     client: S3Client = _default_session(region, NO_CREDENTIALS).client("s3", config=client_config())
     return client
+
+
+def impatient_client(service: str, region: str) -> Any:
+    """A client of AWS's default chain for calls somebody waits for: one try, answered within ANSWER_SECONDS or given up."""
+    session = _default_session(region, f"{service} is asked on AWS, but {_WHERE_FROM}")
+    config = Config(
+        connect_timeout=CONNECT_SECONDS,
+        read_timeout=ANSWER_SECONDS,
+        retries={"total_max_attempts": 1},
+        max_pool_connections=IMPATIENT_CONNECTIONS,
+        user_agent_extra="trainmaster",
+    )
+    return session.client(service, config=config)  # type: ignore[call-overload]
 
 
 def default_clients(region: str) -> Callable[[str], Any]:

@@ -9,7 +9,7 @@ from importlib.metadata import version
 from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
 
-from trainmaster.http_api import budget, datasets, probes, retired_lambda, runs, training, workspaces
+from trainmaster.http_api import budget, datasets, predict, probes, retired_lambda, runs, training, workspaces
 from trainmaster.http_api.answers import Failures, answer_errors
 from trainmaster.http_api.bodies import Bodies
 from trainmaster.http_api.description import describe
@@ -26,6 +26,7 @@ ROUTERS = (
     datasets.router,
     workspaces.router,
     runs.router,
+    predict.router,
     retired_lambda.router,
     probes.router,
 )
@@ -73,5 +74,4 @@ def _receive(app: FastAPI, office: Office) -> None:
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     yield
-    app.state.checks.close()
     app.state.close()

@@ -12,7 +12,13 @@ from fastapi.responses import JSONResponse
 
 from trainmaster.aws.failures import is_passing
 from trainmaster.catalog.deployments import LARGEST_PAGE, Deployment
-from trainmaster.errors import FlowRunsUnavailableError, OverBudgetError, TrainingMissingError, TrainingRefusedError
+from trainmaster.errors import (
+    FlowRunsUnavailableError,
+    OverBudgetError,
+    TrainingMissingError,
+    TrainingRefusedError,
+    WaitTimedOutError,
+)
 from trainmaster.http_api.answers import ErrorAnswer
 from trainmaster.http_api.callers import Asking, Caller
 from trainmaster.http_api.deploy_request import DeployRequest
@@ -186,17 +192,25 @@ def _run(office: Office, row: Deployment) -> tuple[StartedRun | None, list[str]]
 
 def _stopped(office: Office, desk: Desk, row: Deployment, caller: Caller, reason: str) -> JSONResponse:
     seen, notes = _seen(desk, row), list[str]()
-    if not seen.has_ended:
+    if seen.has_ended:
+        status = 200
+    else:
         row = desk.deployments.ask_stop(row.id, by=f"user {caller.user_id}", why=reason)
-        try:
-            if is_here(desk, row.job.arn):
-                stop_training(desk.client("sagemaker"), row.deployment_id, ask_seconds=ASK_SECONDS)
-        except (ClientError, BotoCoreError) as error:
-            if not is_passing(error):
-                raise
-            notes.append(f"AWS could not be told yet; the sweeps go on telling it: {error}")
-        seen = _seen(desk, row)
+        notes += _told(desk, row)
+        seen, status = _seen(desk, row), 202
     run, no_run = _run(office, seen.deployment)
     said = TrainingDeployment.of(seen, run=run, notes=[*notes, *no_run])
-    had_ended = seen.has_ended and not notes
-    return JSONResponse(said.model_dump(mode="json"), 200 if had_ended else 202)
+    return JSONResponse(said.model_dump(mode="json"), status)
+
+
+def _told(desk: Desk, row: Deployment) -> list[str]:
+    """AWS told to stop the job; or why it is the sweeps that tell it."""
+    if not is_here(desk, row.job.arn):
+        return ["It is in another region or account, where the sweeps stop it."]
+    try:
+        stop_training(desk.client("sagemaker"), row.deployment_id, ask_seconds=ASK_SECONDS)
+    except (ClientError, BotoCoreError, WaitTimedOutError) as error:
+        if not (is_passing(error) or isinstance(error, WaitTimedOutError)):
+            raise
+        return [f"AWS did not take it yet; the sweeps go on telling it: {error}"]
+    return []
