@@ -15,7 +15,7 @@ from desks import desk_at
 from paid_workspaces import desk_without_aws, workspace
 
 from trainmaster.budget.metering import Meters
-from trainmaster.commands.workspaces.showing import Shown, listed, of_workspace
+from trainmaster.commands.workspaces.showing import listed, of_workspace
 from trainmaster.errors import RefusedError, WorkspaceFailedError
 from trainmaster.training.desk import Desk
 from trainmaster.workspaces.closing import close_workspace, delete_workspace, stop_workspace
@@ -26,6 +26,7 @@ from trainmaster.workspaces.metering import see
 from trainmaster.workspaces.opening import open_workspace
 from trainmaster.workspaces.request import CloseWorkspaceRequest, OpenWorkspaceRequest
 from trainmaster.workspaces.seeing import require_there, see_workspace
+from trainmaster.workspaces.standing import WorkspaceStanding
 from trainmaster.workspaces.workspace import Status, Workspace
 
 WHY = "ResourceLimitExceeded: the account-level service limit is 0"
@@ -52,7 +53,7 @@ def looked(desk: Desk, row: Workspace) -> tuple[Workspace, Seen]:
 
 
 def told(desk: Desk, row: Workspace, seen: Seen) -> list[str]:
-    shown = Shown(row, seen, desk.ledger.now(), None)
+    shown = WorkspaceStanding(row, seen, desk.ledger.now(), None)
     standings = [desk.ledger.standing(budget) for budget in row.payer.budgets()]
     return [*listed([shown]), *of_workspace(shown, costs_of(desk, row), standings)]
 
@@ -61,7 +62,7 @@ def test_what_failed_before_anything_was_made_stays_so_says_why_and_costs_nothin
     row, seen = looked(desk, begun(desk, status="failed", detail=WHY))
     assert (row.status, row.detail) == ("failed", WHY)
     assert (seen.status, seen.detail, seen.has_files) == ("failed", WHY, False)
-    assert Shown(row, seen, desk.ledger.now(), None).hourly == Decimal(0)
+    assert WorkspaceStanding(row, seen, desk.ledger.now(), None).hourly == Decimal(0)
     assert sum(WHY in line for line in told(desk, row, seen)) == 2, "in the list, and in all there is to know"
     see(desk, row, seen)
     assert Meters(desk.ledger).running(row.resource) == []
@@ -74,7 +75,7 @@ def test_an_interrupted_delete_is_told_as_one_until_the_same_again_finishes_it(
 ) -> None:
     row, seen = looked(desk, begun(desk, status="deleting", resources=resources))
     assert (row.status, seen.status) == ("deleting", "deleting")
-    assert Shown(row, seen, desk.ledger.now(), None).hourly == Decimal(0)
+    assert WorkspaceStanding(row, seen, desk.ledger.now(), None).hourly == Decimal(0)
     lines = told(desk, row, seen)
     assert "box: AWS has nothing of it any more; the same delete finishes it: trainmaster delete box --yes" in lines
     assert lines[-1] == "Finish that: trainmaster delete box --yes"
@@ -88,7 +89,7 @@ def test_an_interrupted_delete_is_told_as_one_until_the_same_again_finishes_it(
 def test_a_missing_one_costs_nothing_and_is_deleted_here_and_launched_anew_whoever_is_asked(desk: Desk) -> None:
     row, seen = looked(desk, begun(desk, status="stopped", resources={"space": "box-1b3c5d7e"}))
     assert (row.status, seen.status) == ("missing", "missing")
-    assert Shown(row, seen, desk.ledger.now(), None).hourly == Decimal(0)
+    assert WorkspaceStanding(row, seen, desk.ledger.now(), None).hourly == Decimal(0)
     way = "Delete it here as well, and open it anew: trainmaster delete box --yes, then trainmaster launch sagemaker-studio box"
     assert told(desk, row, seen)[-1] == way
     with pytest.raises(RefusedError, match=way):

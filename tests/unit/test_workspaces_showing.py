@@ -11,8 +11,9 @@ from uuid import UUID
 import pytest
 
 from trainmaster.budget.budgets import ACCOUNT, Budget, Payer, Standing
-from trainmaster.commands.workspaces.showing import SERVICES, Shown, facts, least_left, listed, span
+from trainmaster.commands.workspaces.showing import SERVICES, facts, listed, span
 from trainmaster.workspaces.kinds import Seen
+from trainmaster.workspaces.standing import WorkspaceStanding, least_left
 from trainmaster.workspaces.workspace import SERVICE_TYPES, Status, Workspace, workspace_id_of
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
@@ -25,8 +26,8 @@ STUDIO = Workspace(
 )  # fmt: skip
 
 
-def one(seen: Seen, left: Decimal | None = None, workspace: Workspace = STUDIO) -> Shown:
-    return Shown(workspace, seen, NOW, left)
+def one(seen: Seen, left: Decimal | None = None, workspace: Workspace = STUDIO) -> WorkspaceStanding:
+    return WorkspaceStanding(workspace, seen, NOW, left)
 
 
 def test_all_kinds_are_one_table_with_what_each_costs_now_and_what_is_left_for_it() -> None:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
 from pydantic_core import to_jsonable_python
 
-from trainmaster.budget.budgets import Budget, Payer, Standing, month_name
+from trainmaster.budget.budgets import Standing, month_name
 from trainmaster.budget.money import shown, shown_left
 from trainmaster.commands.terminal.tables import labelled, table
 from trainmaster.datasets.showing.wording import counted, printable
@@ -18,6 +17,7 @@ from trainmaster.endpoints.watch.idle import Warned
 from trainmaster.workspaces.costs import Costs
 from trainmaster.workspaces.kinds import Seen, Step
 from trainmaster.workspaces.seeing import way_on
+from trainmaster.workspaces.standing import WorkspaceStanding
 from trainmaster.workspaces.workspace import BILLABLE, ServiceType, Workspace
 
 SERVICES: Mapping[ServiceType, str] = {
@@ -30,41 +30,7 @@ SERVICES: Mapping[ServiceType, str] = {
 _SHORT = 8  # of a user's id
 
 
-@dataclass(frozen=True)
-class Shown:
-    """A workspace, how it stands at `now`, and what is left of the budgets that pay for it (None: no limit)."""
-
-    workspace: Workspace
-    seen: Seen
-    now: datetime
-    left: Decimal | None
-
-    @property
-    def hourly(self) -> Decimal:
-        """What it costs an hour as it stands: its machine while there is one, and its storage where that is there."""
-        machine = self.workspace.hourly_cost if self.seen.status in BILLABLE else Decimal(0)
-        return machine + (self.workspace.storage_hourly_cost if self.seen.has_files else Decimal(0))
-
-    @property
-    def idle_for(self) -> timedelta | None:
-        """Since when nobody has used it, while it runs; None where that is not known."""
-        if self.seen.status != "running" or self.used_at is None:
-            return None
-        return max(self.now - self.used_at, timedelta(0))
-
-    @property
-    def used_at(self) -> datetime | None:
-        """When it was last in use, as its service tells or as we have seen; None where nobody can say."""
-        return max(filter(None, (self.seen.last_used_at, self.workspace.used_at)), default=None)
-
-
-def least_left(payer: Payer, standings: Mapping[Budget, Standing]) -> Decimal | None:
-    """What can still be reserved of all the budgets of a payer; None where none of them has a limit."""
-    known = [standings[budget].left for budget in payer.budgets() if budget in standings]
-    return min((left for left in known if left is not None), default=None)
-
-
-def listed(workspaces: Iterable[Shown]) -> Iterator[str]:
+def listed(workspaces: Iterable[WorkspaceStanding]) -> Iterator[str]:
     """One table for all kinds, and a line for each that is not as it should be."""
     told = list(workspaces)
     head = ("NAME", "TYPE", "STATUS", "ACCESS", "AN HOUR", "OWNER", "IDLE FOR", "BUDGET LEFT")
@@ -74,7 +40,7 @@ def listed(workspaces: Iterable[Shown]) -> Iterator[str]:
             yield f"{printable(one.workspace.name)}: {said}"
 
 
-def of_workspace(one: Shown, costs: Costs, standings: Sequence[Standing]) -> Iterator[str]:
+def of_workspace(one: WorkspaceStanding, costs: Costs, standings: Sequence[Standing]) -> Iterator[str]:
     """Everything worth knowing of a workspace; what nobody knows is left out."""
     row, seen, hourly = one.workspace, one.seen, costs.hourly
     warned = Warned.of(row.warned)
@@ -147,7 +113,7 @@ def steps_of(steps: Iterable[Step]) -> str:
     return ", ".join(printable(step.sentence()) for step in steps)
 
 
-def facts(one: Shown) -> dict[str, Any]:
+def facts(one: WorkspaceStanding) -> dict[str, Any]:
     """Of a workspace as it stands, for machines. Money is text, with every digit; nothing in it lets anybody in."""
     idle = one.idle_for
     told = {
@@ -214,7 +180,7 @@ def exact(amount: Decimal | None) -> str | None:
     return None if amount is None else f"{amount:f}"
 
 
-def _row(one: Shown) -> tuple[str, ...]:
+def _row(one: WorkspaceStanding) -> tuple[str, ...]:
     row = one.workspace
     return (
         printable(row.name),

@@ -3,30 +3,25 @@
 from __future__ import annotations
 
 import argparse
-from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING
-from uuid import UUID
 
-from trainmaster.budget.budgets import Budget, Standing
 from trainmaster.commands.terminal.bad_request import BadRequestError
 from trainmaster.commands.terminal.desk import desk_in
 from trainmaster.commands.terminal.reporting import DONE, add_command, note, say, say_json
 from trainmaster.commands.workspaces.options import add_name, add_owner, owner
 from trainmaster.commands.workspaces.showing import (
-    Shown,
     facts,
     facts_of_costs,
-    least_left,
     listed,
     of_workspace,
 )
 from trainmaster.settings import Settings
 from trainmaster.training.desk import Desk
 from trainmaster.workspaces.costs import costs_of
-from trainmaster.workspaces.kinds import Seen
-from trainmaster.workspaces.seeing import see_workspaces
+from trainmaster.workspaces.standing import WorkspaceStanding, paying_for, standings_of
 from trainmaster.workspaces.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -62,7 +57,7 @@ def _list(args: argparse.Namespace, settings: Settings) -> int:
 def _info(args: argparse.Namespace, settings: Settings) -> int:
     with workspace_in(args, settings) as (desk, workspace):
         [one] = shown(desk, [workspace])
-        costs, standings = costs_of(desk, workspace), list(_standings(desk, [workspace]).values())
+        costs, standings = costs_of(desk, workspace), list(paying_for(desk, [workspace]).values())
     if args.json:
         say_json({**facts(one), **facts_of_costs(costs, standings), "spec": workspace.spec})
     else:
@@ -82,27 +77,6 @@ def workspace_in(args: argparse.Namespace, settings: Settings) -> Iterator[tuple
         yield desk, workspace
 
 
-def shown(desk: Desk, workspaces: Sequence[Workspace]) -> list[Shown]:
-    """How each stands, in the same order, asked of AWS in every region they are in; those of another account are not known."""
-    by_region: dict[str, list[Workspace]] = defaultdict(list)
-    seen: dict[UUID, Seen] = {}
-    for one in workspaces:
-        if one.account == desk.account:
-            by_region[one.region].append(one)
-        else:
-            seen[one.id] = Seen("unknown", f"it is in the AWS account {one.account}, and this is {desk.account}")
-    for region, there in by_region.items():
-        if region == desk.settings.region:
-            seen |= see_workspaces(desk, there)
-            continue
-        with desk_in(desk.settings, region) as elsewhere:
-            seen |= see_workspaces(elsewhere, there)
-    standings, now = _standings(desk, workspaces), desk.ledger.now()
-    return [Shown(one, seen[one.id], now, least_left(one.payer, standings)) for one in workspaces]
-
-
-def _standings(desk: Desk, workspaces: Sequence[Workspace]) -> Mapping[Budget, Standing]:
-    """This month's, of every budget that pays for one of them."""
-    paying = {budget for one in workspaces for budget in one.payer.budgets()}
-    with desk.ledger.reading() as entries:
-        return {one.budget: one for one in entries.standings(sorted(paying), entries.month)}
+def shown(desk: Desk, workspaces: Sequence[Workspace]) -> list[WorkspaceStanding]:
+    """How each stands, in the same order, in whatever region it is."""
+    return standings_of(desk, workspaces, partial(desk_in, desk.settings))
