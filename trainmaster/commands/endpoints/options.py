@@ -66,6 +66,7 @@ def options() -> Iterator[Option]:
 
 def add_request_options(parser: argparse.ArgumentParser) -> None:
     """`--request`, and an option for each field of EndpointRequest but those OF_THE_COMMAND."""
+    parser.set_defaults(check=read_request)
     parser.usage = "%(prog)s [option …]"  # a page would list them
     parser.add_argument(
         "--request",

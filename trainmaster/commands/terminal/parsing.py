@@ -10,6 +10,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from difflib import get_close_matches
 from typing import Any, NoReturn
 
+from trainmaster.commands.terminal.bad_request import BadRequestError
+
 WRONGLY_ASKED = 2
 _NUMBER = re.compile(r"-\.?\d")
 _REQUIRED = "the following arguments are required: "
@@ -24,12 +26,14 @@ class Parser(argparse.ArgumentParser):
         self._typed: Sequence[str] = ()
         self._wrong: dict[str, None] = {}
         """Lines, each once."""
+        self._unread: set[str] = set()
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> tuple[Any, list[str]]:
         self._typed, self._wrong = [*(sys.argv[1:] if args is None else args)], {}
+        self._unread = set()
         found, extras = super().parse_known_args(args, namespace)
         if self._commands is None and (extras or self._wrong):
-            self._refuse(_left_over(extras))
+            self._refuse([*_left_over(extras), *self._wrong_besides(found)])
         return found, extras
 
     def error(self, message: str) -> NoReturn:
@@ -41,6 +45,7 @@ class Parser(argparse.ArgumentParser):
             return super()._get_value(action, arg_string)
         except argparse.ArgumentError as error:
             self._wrong[f"{_named(action)}: {error.message}."] = None
+            self._unread.add(action.dest)
             return _Unreadable(arg_string)
 
     def _check_value(self, action: argparse.Action, value: Any) -> None:
@@ -50,6 +55,7 @@ class Parser(argparse.ArgumentParser):
         if action is self._commands:
             self._refuse([f"{value!r} is no command of `{self.prog}`.{_near(str(value), choices)}"])
         self._wrong[f"{_named(action)} cannot be {value!r}: choose {_alternatives(choices)}."] = None
+        self._unread.add(action.dest)
 
     @property
     def _commands(self) -> argparse.Action | None:
@@ -64,6 +70,19 @@ class Parser(argparse.ArgumentParser):
         if "--json" in self._typed:
             print(json.dumps({"error": "UsageError", "message": told, "problems": []}), flush=True)
         self.exit(WRONGLY_ASKED, f"{told}\nHow it is asked: {self.prog} --help\n")
+
+    def _wrong_besides(self, found: argparse.Namespace) -> list[str]:
+        """What the command, where it has a `check` of its own, finds wrong with what could be read."""
+        check = getattr(found, "check", None)
+        if check is None:
+            return []
+        for name in self._unread & vars(found).keys():
+            delattr(found, name)
+        try:
+            check(found)
+        except BadRequestError as error:
+            return str(error).splitlines()
+        return []
 
     def _unknown_options(self) -> Iterator[str]:
         if self._commands is not None and any(not one.startswith("-") for one in self._typed):

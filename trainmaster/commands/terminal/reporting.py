@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from trainmaster.commands.terminal.ending import DONE, FAILED, INTERRUPTED, REFUSED, exit_code_of
+from trainmaster.commands.terminal.looks import is_styled
 
 if TYPE_CHECKING:
     from trainmaster.settings import Settings
@@ -39,8 +40,12 @@ def add_command(subcommands: Subparsers, name: str, help_line: str, run: Run) ->
 
 
 def say(*lines: str) -> None:
-    """On stdout, at once: a log that is followed must not wait for a full buffer."""
-    if lines:
+    """On stdout, at once: a log that is followed must not wait for a full buffer. Tables and facts are laid out for a terminal."""
+    if any(type(line) is not str for line in lines) and is_styled(sys.stdout):
+        from trainmaster.commands.terminal.styling import lay_out  # noqa: PLC0415 - Rich is for terminals alone
+
+        lay_out(lines, sys.stdout)
+    elif lines:
         print(*lines, sep="\n", flush=True)
 
 

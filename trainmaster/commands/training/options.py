@@ -49,6 +49,7 @@ _PATTERNS: Mapping[str, str] = {
 
 def add_request_options(parser: argparse.ArgumentParser) -> None:
     """`--request`, and an option for each field of TrainingRequest but those OF_THE_COMMAND."""
+    parser.set_defaults(check=read_request)
     parser.usage = "%(prog)s [option …]"  # two pages would list them
     parser.add_argument(
         "--request",

@@ -64,6 +64,7 @@ def options() -> Iterator[Option]:
 
 def add_request_options(parser: argparse.ArgumentParser) -> None:
     """TEMPLATE and NAME, and an option for each other field of OpenWorkspaceRequest."""
+    parser.set_defaults(check=read_opening)
     for name, metavar in POSITIONS.items():
         field = OpenWorkspaceRequest.model_fields[name]
         parser.add_argument(_FIELD + name, metavar=metavar, help=field.description)
