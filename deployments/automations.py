@@ -67,7 +67,7 @@ class Automations:
         return {one.name: _facts(one.model_dump(mode="json")) for one in [*told, BURIAL]}
 
     def found(self) -> Mapping[str, Found]:
-        block = self._block_id
+        block_id, blocks = self._block_id, [str(one["id"]) for one in self._blocks.every()]
         found: dict[str, Found] = {}
         for one in self._of_ours():
             name = str(one["name"])
@@ -76,7 +76,11 @@ class Automations:
             notes = () if one["enabled"] else ("is paused, and stays so",)
             if name in found:  # of two set-ups at once
                 name, notes = f"{name} ({one['id']})", ("is there a second time",)
-            found[name] = Found(_facts(one, block), ours=True, notes=notes)
+            facts = _facts(one, block_id)
+            to = facts["sends_to"]
+            replaced = to not in ("", BLOCK) and (to in blocks or self._server.get(f"/block_documents/{to}") is None)
+            outdated = frozenset({"sends_to"}) if replaced else frozenset[str]()
+            found[name] = Found(facts, ours=True, notes=notes, outdated=outdated)
         return found
 
     def create(self, name: str, facts: Facts) -> None:
@@ -117,11 +121,12 @@ class Automations:
         return [one for one in self._of_ours() if one["name"] == name]
 
     def _body(self, name: str, facts: Facts) -> dict[str, Any]:
-        actions = [
-            {**action, "block_document_id": self._block_id} if action.get("block_document_id") == BLOCK else action
-            for action in facts["actions"]
-        ]
-        return {"name": name, **facts, "actions": actions}
+        body = {"name": name, **facts}
+        to = body.pop("sends_to")
+        if to:
+            block_id = self._block_id if to == BLOCK else to
+            body["actions"] = [{**action, "block_document_id": block_id} for action in facts["actions"]]
+        return body
 
 
 def _told(name: str, message: Message) -> AutomationCore:
@@ -148,9 +153,13 @@ def _facts(automation: Mapping[str, Any], block_id: str = "") -> Facts:
     trigger = {key: value for key, value in automation["trigger"].items() if key != "id"}
     for unordered in ("after", "expect", "for_each"):
         trigger[unordered] = sorted(trigger[unordered])
-    ours = {str(_ANY), block_id} - {""}
+    through = next((str(one["block_document_id"]) for one in automation["actions"] if "block_document_id" in one), "")
     actions = [
-        {**action, "block_document_id": BLOCK} if action.get("block_document_id") in ours else dict(action)
-        for action in automation["actions"]
+        {key: value for key, value in one.items() if key != "block_document_id"} for one in automation["actions"]
     ]
-    return {"description": automation["description"], "trigger": trigger, "actions": actions}
+    return {
+        "description": automation["description"],
+        "trigger": trigger,
+        "actions": actions,
+        "sends_to": BLOCK if through and through in (str(_ANY), block_id) else through,
+    }

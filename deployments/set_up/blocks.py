@@ -38,19 +38,23 @@ class NotificationBlocks:
 
     def found(self) -> Mapping[str, Found]:
         there = self.there()
-        return {BLOCK: Found(self._facts(there))} if there else {}
+        found = {BLOCK: Found(self._facts(there))} if there else {}
+        if self._sender:  # what was meant before sends nothing any more, and still holds its secret
+            found |= {_of_type(one): Found({}, ours=True) for one in self.every() if one != there}
+        return found
 
     def there(self) -> dict[str, Any] | None:
-        """The block's document, of whichever type that can send any; of the type that is wanted, if there is one."""
-        named = [
-            one
-            for one in self._server.all(
-                "/block_documents/filter", block_documents={"name": {"any_": [BLOCK]}}, include_secrets=True
-            )
-            if "notify" in one["block_schema"]["capabilities"]
-        ]
-        wanted = self._sender.block_type if self._sender else ""
-        return min(named, key=lambda one: one["block_type"]["slug"] != wanted, default=None)
+        """The document of the type that is wanted, of any where no address is given; None when it is not there."""
+        of_type = [one for one in self.every() if self._sender is None or _type(one) == self._sender.block_type]
+        return of_type[0] if of_type else None
+
+    def every(self) -> list[dict[str, Any]]:
+        """The documents of that name that can send, the oldest first: Prefect lets there be one of each type."""
+        named = self._server.all(
+            "/block_documents/filter", block_documents={"name": {"any_": [BLOCK]}}, include_secrets=True
+        )
+        can_send = (one for one in named if "notify" in one["block_schema"]["capabilities"])
+        return sorted(can_send, key=lambda one: str(one["created"]))
 
     def create(self, name: str, facts: Facts) -> None:
         self._save(name, facts)
@@ -59,7 +63,9 @@ class NotificationBlocks:
         self._save(name, facts)
 
     def remove(self, name: str) -> None:
-        """Never: it is wanted, or somebody's own."""
+        for one in self.every():
+            if _of_type(one) == name:
+                self._server.remove(f"/block_documents/{one['id']}")
 
     def _save(self, name: str, _facts: Facts) -> None:
         assert self._sender  # noqa: S101 - nothing is wanted without one
@@ -68,4 +74,12 @@ class NotificationBlocks:
     def _facts(self, there: Mapping[str, Any]) -> Facts:
         data, wanted = there["data"], self._sender.data if self._sender else {}
         same = all(data.get(key) == value for key, value in wanted.items())
-        return {"type": there["block_type"]["slug"], "address": "as given" if same else "another one"}
+        return {"type": _type(there), "address": "as given" if same else "another one"}
+
+
+def _type(document: Mapping[str, Any]) -> str:
+    return str(document["block_type"]["slug"])
+
+
+def _of_type(document: Mapping[str, Any]) -> str:
+    return f"{BLOCK} of type {_type(document)}"

@@ -30,11 +30,15 @@ class Action(StrEnum):
 
 @dataclass(frozen=True)
 class Found:
-    """A thing that is there. `ours` is one that a set-up made, and may remove; `notes` tell what a person did with it."""
+    """A thing that is there. `ours` is one that a set-up made, and may remove; `notes` tell what a person did with it.
+
+    Facts that are `outdated` nobody changed by hand: what they speak of is gone.
+    """
 
     facts: Facts
     ours: bool = False
     notes: tuple[str, ...] = ()
+    outdated: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -88,7 +92,9 @@ def _towards(step: Step, there: Found, left: str, enforced: frozenset[str]) -> S
     kept = tuple(
         fact
         for fact in differing
-        if fact not in enforced and fact in was_left and was_left[fact] != _digest(there.facts.get(fact))
+        if fact not in enforced | there.outdated
+        and fact in was_left
+        and was_left[fact] != _digest(there.facts.get(fact))
     )
     changed = tuple(fact for fact in differing if fact not in kept)
     action = Action.UPDATE if changed else Action.UNCHANGED
