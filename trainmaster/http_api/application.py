@@ -46,6 +46,7 @@ def application(office: Office, close: Callable[[], None] = _nothing) -> FastAPI
     app.state.office, app.state.tokens = office, Tokens.of(office.settings)
     app.state.rates, app.state.metrics = Rates(office.settings), RequestMetrics(office.desk)
     app.state.checks, app.state.close = Checks(office), close
+    app.state.predictions = predict.predictions_of(office)
     answer_errors(app)
     _receive(app, office)
     for router in ROUTERS:
