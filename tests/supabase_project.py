@@ -40,7 +40,10 @@ class SupabaseProject:
     def token(self, user_id: str, *, seconds: int = 600, secret: str | None = None) -> str:
         """What a signed-in user's browser sends; with negative `seconds` one that has expired."""
         now = int(time.time())
-        claims = {"sub": user_id, "role": "authenticated", "aud": "authenticated", "iat": now, "exp": now + seconds}
+        claims = {
+            "iss": f"{self.url}/auth/v1", "sub": user_id, "role": "authenticated", "aud": "authenticated",
+            "iat": now, "exp": now + seconds,
+        }  # fmt: skip
         return jwt.encode(claims, secret or self.jwt_secret, algorithm="HS256")
 
     def client(self, token: str | None = None, **settings: Any) -> httpx.Client:

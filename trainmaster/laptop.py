@@ -26,6 +26,7 @@ from uuid import UUID
 
 from pydantic import ValidationError
 
+from trainmaster import api
 from trainmaster.budget.money import shown
 from trainmaster.budget.prices import known_prices
 from trainmaster.datasets.houses import require_sound_houses
@@ -272,6 +273,7 @@ def stay_up(args: argparse.Namespace) -> int:
                 "PREFECT_WORKER_QUERY_SECONDS": "2",
                 "PWD": str(ROOT),
             }
+            api_url = _serve_api(stack, environment, server.home)
             set_up = _python(environment, "trainmaster.cli", "setup", "--yes")
             worker = processes.start(
                 [sys.executable, "-m", "prefect", "worker", "start", "--pool", WORK_POOL, "--name", "laptop"],
@@ -281,10 +283,11 @@ def stay_up(args: argparse.Namespace) -> int:
                 stderr=subprocess.STDOUT,
             )
             stack.callback(worker.stop, 10)
-            told = _write_down({**aws, "PREFECT_API_URL": server.api_url}, settings.state_dir / "env")
+            elsewhere = {**aws, "PREFECT_API_URL": server.api_url, "TRAINMASTER_HTTP_URL": api_url}
+            told = _write_down(elsewhere, settings.state_dir / "env")
             stack.callback(told.unlink, missing_ok=True)
             print(
-                f"Prefect UI: {server.ui_url}/deployments\n\nFor another terminal, the embedded AWS and this Prefect server:\n  source {shlex.quote(str(told))}\n\n{_news_of(set_up)}\n\nCtrl-C stops everything.",
+                f"Prefect UI: {server.pages}/deployments\nHTTP API: {api_url}/docs\n\nFor another terminal, the embedded AWS and this Prefect server:\n  source {shlex.quote(str(told))}\n\n{_news_of(set_up)}\n\nCtrl-C stops everything.",
                 flush=True,
             )
             while not stop.wait(1.0):
@@ -301,6 +304,20 @@ def stay_up(args: argparse.Namespace) -> int:
         print(error, file=sys.stderr)
         return 1
     return 0
+
+
+def _serve_api(stack: ExitStack, environment: dict[str, str], home: Path) -> str:
+    """The address of an HTTP API that is started; it answers a few seconds later, and ends with the stack."""
+    port = free_port(api.PORT)
+    serving = processes.start(
+        [sys.executable, "-m", "trainmaster.cli", "api", "--port", str(port)],
+        env=environment,
+        cwd=ROOT,
+        stdout=(home / "api.log").open("wb"),
+        stderr=subprocess.STDOUT,
+    )
+    stack.callback(serving.stop, 10)
+    return f"http://127.0.0.1:{port}"
 
 
 def _news_of(set_up: str) -> str:

@@ -165,7 +165,7 @@ def test_up_serves_every_deployment_and_runs_started_there_work_and_find_what_wa
         up.stdout.readline()
         first = up.stdout.readline()
         assert first.startswith("Prefect UI: http://127.0.0.1:"), first + up.stdout.read()
-        api = first.split()[2].removesuffix("/deployments") + "/api"
+        api = first.split()[2].removesuffix("/v2/deployments") + "/api"
         deployments = {one["name"]: one["id"] for one in call(f"{api}/deployments/filter", {})}
         assert set(deployments) == {
             "train-and-serve",
@@ -191,6 +191,7 @@ def test_up_serves_every_deployment_and_runs_started_there_work_and_find_what_wa
             "stop-training",
             "reconcile",
         }
+        until(lambda: budget_over_http(folder), why="the HTTP API never answered")
         chats = folder / "chats.jsonl"
         chats.write_text('{"text": "Something to learn from."}\n' * 3)
         upload = {"file": str(chats), "name": "chats", "storage": "both"}
@@ -216,6 +217,23 @@ def test_up_serves_every_deployment_and_runs_started_there_work_and_find_what_wa
         up.stdout.close()
     assert code == 0
     until(lambda: not processes_of(folder), why="a process outlived `up`")
+
+
+def budget_over_http(folder: Path) -> list[Any] | None:
+    """What the HTTP API of `up` tells the user of the file for another terminal; None until it answers."""
+    told = (folder / "state" / "env").read_text()
+    said = dict(line.removeprefix("export ").split("=", 1) for line in told.splitlines())
+    request = urllib.request.Request(
+        f"{said['TRAINMASTER_HTTP_URL']}/api/budget",
+        headers={"Authorization": f"Bearer {said['TRAINMASTER_HTTP_TOKEN']}"},
+    )
+    try:
+        with urllib.request.urlopen(request, timeout=90) as answer:
+            return list(json.load(answer))
+    except urllib.error.HTTPError:
+        raise
+    except urllib.error.URLError:
+        return None
 
 
 def printed(folder: Path, *arguments: str) -> str:

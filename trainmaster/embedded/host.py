@@ -56,6 +56,8 @@ _ELSEWHERE = (
     "TRAINMASTER_AWS_CREDENTIALS_BLOCK",
     "SUPABASE_S3_ACCESS_KEY_ID",
     "SUPABASE_S3_SECRET_ACCESS_KEY",
+    "TRAINMASTER_HTTP_TOKEN_ISSUER",
+    "TRAINMASTER_HTTP_JWKS_URL",
 )
 """What a shell may hold for the real services, and would mix them with these. Empty is as if unset."""
 # Its default bucket the SageMaker SDK would otherwise ask of AWS itself, at an address it has written into its code.
@@ -195,6 +197,8 @@ class Host:
             "TRAINMASTER_USER_ID": self._keys.user_id,
             "SUPABASE_URL": self.supabase_url,
             "SUPABASE_SERVICE_ROLE_KEY": self._keys.service_role_key,
+            "SUPABASE_JWT_SECRET": self._keys.jwt_secret,
+            "TRAINMASTER_HTTP_TOKEN": self._keys.session(f"{self.supabase_url}/auth/v1"),
             "TRAINMASTER_STATE_DIR": str(self.account.state),
             **dict.fromkeys(_ELSEWHERE, ""),
             "SAGEMAKER_ADMIN_CONFIG_OVERRIDE": str(config),
