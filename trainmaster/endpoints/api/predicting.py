@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import sys
 import threading
 import time
 from base64 import b64encode
@@ -42,7 +43,7 @@ def published_code() -> ModuleType:
     spec = importlib.util.spec_from_file_location("trainmaster_predict_handler", SOURCE / "handler.py")
     assert spec is not None  # noqa: S101 - it is ours
     assert spec.loader is not None  # noqa: S101
-    module = importlib.util.module_from_spec(spec)
+    module = sys.modules[spec.name] = importlib.util.module_from_spec(spec)  # where its dataclasses look for it
     spec.loader.exec_module(module)
     return module
 
