@@ -15,7 +15,7 @@ SERVERS := $(VENV)/serving-peers
 LOCK := $(BIN)/uv pip compile --upgrade --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
   --no-annotate --no-header --quiet
 
-.PHONY: help run up studio test e2e-sdk check lint types bench bench-validation bench-migration bench-serving bench-scale-out bench-sweep bench-workspaces soak soak-migration soak-serving soak-workspaces fuzz lock clean
+.PHONY: help run up studio test tour e2e-sdk check lint types bench bench-validation bench-migration bench-serving bench-scale-out bench-sweep bench-workspaces soak soak-migration soak-serving soak-workspaces fuzz reference lock clean
 
 help:  ## what there is
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
@@ -30,6 +30,9 @@ studio: $(STUDIO)  ## JupyterLab (60 packages) beside the embedded AWS, so that 
 
 test: $(INSTALLED) $(STUDIO) $(AWSCLI)/.installed  ## the tests
 	@$(BIN)/pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+
+tour: $(INSTALLED)  ## a real browser (Debian's chromium) through every form: starts, approves and cancels runs; a picture of each step in .trainmaster/tour
+	@$(BIN)/pytest -n0 tests/e2e/touring.py
 
 e2e-sdk: $(INSTALLED)  ## the SageMaker SDK's ModelTrainer, newest release (700 MB), trains on the embedded AWS
 	@test -x $(SDK)/bin/python || $(BIN)/python -m venv --without-pip $(SDK)
@@ -83,6 +86,9 @@ bench-sweep: $(INSTALLED)  ## AWS calls, seconds and memory of one sweep over 10
 
 bench-workspaces: $(INSTALLED)  ## seconds and AWS calls of `trainmaster list` for 50 workspaces and for 500
 	@$(BIN)/python -m benchmarks.workspaces
+
+reference: $(INSTALLED)  ## docs/reference anew, from the code
+	@$(BIN)/python -m docs.generate
 
 fuzz: $(INSTALLED)  ## damaged datasets for MINUTES=30, until one brings the check down
 	@PYTHONPATH=tests/unit $(BIN)/python tests/unit/test_dataset_fuzz.py $(or $(MINUTES),30)
