@@ -18,6 +18,11 @@ from pydantic_core import CoreSchema, core_schema
 Schema = dict[str, Any]
 _BOUNDS = {"gt": "exclusiveMinimum", "ge": "minimum", "lt": "exclusiveMaximum", "le": "maximum"}
 """What pydantic writes for an amount of money, and what a server enforces."""
+_SETTINGS = {
+    "TRAINMASTER_USER_ID": "the user Trainmaster is set up for",
+    "TRAINMASTER_TEAM": "the team Trainmaster is set up for",
+}
+_PAIR = 2
 _WORDS: Schema = {"type": "array", "items": {"type": "string", "pattern": "^[^=]+="}}
 
 
@@ -54,6 +59,8 @@ def _one_control(field: Schema) -> Schema:
                 field["pattern"] = f"^$|{way['pattern']}"
     if field.get("default", ...) is None:
         del field["default"]
+    if "description" in field:
+        field["description"] = _in_plain_words(field["description"])
     if field.get("items") == _WORDS["items"]:
         field["description"] += " Each as name=value."
         if "default" in field:
@@ -61,6 +68,13 @@ def _one_control(field: Schema) -> Schema:
     if "properties" in field:
         field["description"] += " Fill in any of these for it; leave all empty for none."
     return field
+
+
+def _in_plain_words(description: str) -> str:
+    """As it is said where nobody sees settings, and backticks are no markup."""
+    for setting, said in _SETTINGS.items():
+        description = description.replace(setting, said)
+    return description.replace("`", "“", 1).replace("`", "”", 1) if description.count("`") == _PAIR else description
 
 
 @dataclass(frozen=True)

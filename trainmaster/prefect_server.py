@@ -52,10 +52,20 @@ class PrefectServer:
         return f"{self.ui_url}/api"
 
     @property
+    def pages(self) -> str:
+        """Where people look. Without /v2 a link leads into the older of Prefect's two UIs, which is not the one its front page is."""
+        return f"{self.ui_url}/v2"
+
+    @property
     def environment(self) -> Mapping[str, str]:
         """What a flow, worker or `prefect` command needs to use this server."""
         profiles = str(self.home / "profiles.toml")
-        return {"PREFECT_API_URL": self.api_url, "PREFECT_HOME": str(self.home), "PREFECT_PROFILES_PATH": profiles}
+        return {
+            "PREFECT_API_URL": self.api_url,
+            "PREFECT_UI_URL": self.pages,
+            "PREFECT_HOME": str(self.home),
+            "PREFECT_PROFILES_PATH": profiles,
+        }
 
     def wait_until_healthy(self) -> None:
         """Raises WaitTimedOutError, with the end of the server's log, when it stops or is not healthy in time."""

@@ -36,20 +36,63 @@ class Page:
     def until(self, condition: str) -> Any:
         """What an expression of JavaScript comes to, once that is true of anything."""
         deadline = time.monotonic() + WITHIN
-        while not (found := self._evaluate(condition)):
-            assert time.monotonic() < deadline, f"never: {condition}; the page says {self._evaluate(_TEXT)!r}"
+        while not (found := self.evaluate(condition)):
+            assert time.monotonic() < deadline, f"never: {condition}; the page says {self.evaluate(_TEXT)!r}"
             time.sleep(0.2)
         return found
 
-    def screenshot(self, file: Path) -> None:
-        """A PNG."""
+    def says(self, text: str) -> None:
+        """Returns once the page shows the text."""
+        self.until(f"document.body && document.body.innerText.includes({json.dumps(text)})")
+
+    def text(self) -> str:
+        """What it shows."""
+        return str(self.evaluate("document.body.innerText"))
+
+    def click(self, element: str) -> None:
+        """With the mouse, on what an expression of JavaScript comes to, once it is there and lies still."""
+        self._hold_still(element)
+        x, y = self.until(
+            f"(found => {{ if (!found) return null; found.scrollIntoView({{block: 'center'}});"
+            " const box = found.getBoundingClientRect(); return [box.x + box.width / 2, box.y + box.height / 2];"
+            f" }})({element})"
+        )
+        for kind in ("mouseMoved", "mousePressed", "mouseReleased"):
+            self._call("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", clickCount=1)
+
+    def write(self, element: str, text: str) -> None:
+        """Into a field, instead of what is in it."""
+        self.click(element)
+        self.evaluate(f"({element}).select()")
+        self._call("Input.insertText", text=text)
+
+    def press(self, key: str) -> None:
+        for kind in ("keyDown", "keyUp"):
+            self._call("Input.dispatchKeyEvent", type=kind, key=key, code=key)
+
+    def screenshot(self, file: Path, *, whole: bool = False) -> None:
+        """A PNG of what is seen, or of the whole page however long it is."""
+        if whole:
+            height = self.evaluate("Math.max(...[...document.querySelectorAll('*')].map(each => each.scrollHeight))")
+            self._call(
+                "Emulation.setDeviceMetricsOverride", width=1280, height=height, deviceScaleFactor=1, mobile=False
+            )
         file.write_bytes(base64.b64decode(self._call("Page.captureScreenshot")["data"]))
+        if whole:
+            self._call("Emulation.clearDeviceMetricsOverride")
+
+    def _hold_still(self, element: str) -> None:
+        place = f"(found => found ? JSON.stringify(found.getBoundingClientRect()) : '')({element})"
+        seen, now = None, self.until(place)
+        while seen != now:
+            time.sleep(0.1)
+            seen, now = now, self.evaluate(place)
 
     def close(self) -> None:
         self._socket.close()
 
-    def _evaluate(self, expression: str) -> Any:
-        """Of a page that is just changing to another, nothing."""
+    def evaluate(self, expression: str) -> Any:
+        """What an expression of JavaScript comes to; of a page that is just changing to another, nothing."""
         return self._call("Runtime.evaluate", expression=expression, returnByValue=True)["result"].get("value")
 
     def _call(self, method: str, **params: Any) -> Any:

@@ -119,6 +119,8 @@ def test_every_field_says_what_it_is_in_words_of_people(name: str) -> None:
             field, what = resolved(raw, schema), f"{where}.{field_name}"
             assert field["title"][:1] == field["title"][:1].upper() != "", what
             assert field["description"].endswith((".", "?")), what
+            assert "`" not in field["description"], what
+            assert "TRAINMASTER_" not in field["description"], what
 
 
 @each_form
