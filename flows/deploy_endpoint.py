@@ -20,13 +20,14 @@ from tasks.endpoints import (
 )
 from tasks.public_api import follow_with_api
 from tasks.reports import report_deployment, report_endpoint
+from tasks.telling import say_why
 from trainmaster.budget.budgets import Payer
 from trainmaster.endpoints.request import EndpointRequest
 from trainmaster.endpoints.results import PlannedDeployment, ServedModel, planned_deployment, served_model
 from trainmaster.settings import Settings
 
 
-@flow(name="deploy-endpoint", flow_run_name="deploy {request.endpoint_name}")
+@flow(name="deploy-endpoint", flow_run_name="deploy {request.endpoint_name}", on_failure=[say_why])
 def deploy_endpoint(request: EndpointRequest) -> ServedModel | PlannedDeployment:
     settings = Settings()
     approve_endpoint(request, settings)
@@ -47,6 +48,6 @@ def deploy_endpoint(request: EndpointRequest) -> ServedModel | PlannedDeployment
     prune_versions(desired, settings, return_state=True)  # what is left the next deployment removes
     meter_hours(desired.endpoint_name, settings, return_state=True)  # what fails here reconcile does
     served = served_model(desired, models.main, plan.steps, tested)
-    report_endpoint(served, return_state=True)  # a report that fails spoils no deployment
+    report_endpoint(served, settings, return_state=True)  # a report that fails spoils no deployment
     follow_with_api(desired.endpoint_name, settings)
     return served

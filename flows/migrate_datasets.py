@@ -8,12 +8,13 @@ from prefect import flow
 from tasks.batching import batches_at_work
 from tasks.migration import batches_of, carry_out_phase, copy_batch, name_of_migration, plan_copies
 from tasks.migration_reports import Progress, ended_as, report_copies, report_phase, report_plan
+from tasks.telling import say_why
 from trainmaster.migration.outcomes import PhaseResult
 from trainmaster.migration.request import MigrateDatasetsRequest
 from trainmaster.migration.result import MigrationResult
 
 
-@flow(name="migrate-datasets", flow_run_name=name_of_migration)
+@flow(name="migrate-datasets", flow_run_name=name_of_migration, on_failure=[say_why])
 def migrate_datasets(request: MigrateDatasetsRequest) -> MigrationResult | PhaseResult:
     result = copy_datasets(request) if request.phase == "copy" else change_phase(request)
     return ended_as(result)

@@ -5,19 +5,20 @@ Leaves the workspace running and its first hours reserved; how to get in is for 
 
 from prefect import flow
 
+from tasks.telling import say_why
 from tasks.workspaces import bring_up_workspace, plan_workspace, report_workspace
 from trainmaster.settings import Settings
 from trainmaster.workspaces.request import OpenWorkspaceRequest
 from trainmaster.workspaces.results import WorkspaceResult
 
 
-@flow(name="open-workspace", flow_run_name="open {request.name}")
+@flow(name="open-workspace", flow_run_name="open {request.name}", on_failure=[say_why])
 def open_workspace(request: OpenWorkspaceRequest) -> WorkspaceResult:
     settings = Settings()
     planned = plan_workspace(request, settings)
     if request.dry_run:
-        report_workspace(planned)
+        report_workspace(planned, settings, return_state=True)
         return planned
     opened = bring_up_workspace(request, settings)
-    report_workspace(opened, return_state=True)  # a report that fails closes nothing
+    report_workspace(opened, settings, return_state=True)  # a report that fails closes nothing
     return opened

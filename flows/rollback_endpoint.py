@@ -16,13 +16,14 @@ from tasks.endpoints import (
 )
 from tasks.public_api import follow_with_api
 from tasks.reports import report_deployment, report_endpoint
+from tasks.telling import say_why
 from trainmaster.budget.budgets import Payer
 from trainmaster.endpoints.request import RollbackRequest
 from trainmaster.endpoints.results import PlannedDeployment, ServedModel, planned_deployment, served_model
 from trainmaster.settings import Settings
 
 
-@flow(name="rollback-endpoint", flow_run_name="roll {request.endpoint_name} back")
+@flow(name="rollback-endpoint", flow_run_name="roll {request.endpoint_name} back", on_failure=[say_why])
 def rollback_endpoint(request: RollbackRequest) -> ServedModel | PlannedDeployment:
     settings = Settings()
     desired, models = desire_earlier(request, settings)
@@ -38,6 +39,6 @@ def rollback_endpoint(request: RollbackRequest) -> ServedModel | PlannedDeployme
         tested = smoke_test(desired, models, settings)
     meter_hours(desired.endpoint_name, settings, return_state=True)  # what fails here reconcile does
     served = served_model(desired, models.main, plan.steps, tested)
-    report_endpoint(served, return_state=True)  # a report that fails spoils no deployment
+    report_endpoint(served, settings, return_state=True)  # a report that fails spoils no deployment
     follow_with_api(desired.endpoint_name, settings)
     return served

@@ -11,7 +11,8 @@ from flows.train_model import train_model
 from tasks.cancelling import stop_jobs_of_cancelled
 from tasks.data import check_data, upload_data
 from tasks.endpoints import approve_endpoint
-from tasks.reports import summarise
+from tasks.reports import report_main_job
+from tasks.telling import say_why
 from trainmaster.endpoints.api.stack import PlannedApi
 from trainmaster.endpoints.request import EndpointRequest
 from trainmaster.endpoints.results import ServedModel
@@ -23,6 +24,7 @@ from trainmaster.settings import Settings
     name="train-and-serve",
     flow_run_name="train and serve {request.training.model_name}",
     on_cancellation=[stop_jobs_of_cancelled],
+    on_failure=[say_why],
 )
 def train_and_serve(request: TrainAndServeRequest) -> TrainedAndServed:
     settings = Settings()
@@ -36,5 +38,5 @@ def train_and_serve(request: TrainAndServeRequest) -> TrainedAndServed:
     published = publish_api(request.publishing()) if request.public else None
     assert not isinstance(published, PlannedApi)  # noqa: S101 - nor was one of the API
     result = TrainedAndServed(table=table, training=training, served=served, published=published)
-    summarise(f"{request.training.model_name} is trained and serving", result.markdown())
+    report_main_job(result, settings, return_state=True)  # a report that fails spoils nothing of it
     return result

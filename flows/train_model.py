@@ -10,13 +10,14 @@ from tasks.cancelling import stop_jobs_of_cancelled, stopping_when_cancelled
 from tasks.following import follow_job
 from tasks.registry import register_model
 from tasks.reports import ended_as, report_plan, report_result
+from tasks.telling import say_why
 from tasks.training import hand_over, launch_job, migrate_missing, name_of_run, plan_job, settle_job, start
 from trainmaster.settings import Settings
 from trainmaster.training.request import TrainingRequest
 from trainmaster.training.result import TrainingResult, completed, launched, planned, refused
 
 
-@flow(name="train-model", flow_run_name=name_of_run, on_cancellation=[stop_jobs_of_cancelled])
+@flow(name="train-model", flow_run_name=name_of_run, on_cancellation=[stop_jobs_of_cancelled], on_failure=[say_why])
 def train_model(request: TrainingRequest) -> TrainingResult:
     settings = Settings()
     with stopping_when_cancelled():

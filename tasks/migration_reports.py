@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
@@ -24,6 +23,7 @@ from prefect.states import Cancelled, Completed
 
 from tasks.aws import step
 from tasks.batching import AtWork, tally_of
+from tasks.reports import SUMMARY
 from trainmaster.datasets.showing.markdown import plain
 from trainmaster.datasets.showing.wording import counted, size
 from trainmaster.errors import CopiesDamagedError, MigrationEndedError, TrainmasterError
@@ -32,6 +32,7 @@ from trainmaster.migration.outcomes import PhaseResult, VerifiedCopies
 from trainmaster.migration.pictures import Stretch, picture
 from trainmaster.migration.plan import MigrationPlan
 from trainmaster.migration.result import BatchResult, Failure, MigrationResult
+from trainmaster.reporting.page import page, shown_picture, table
 
 DAMAGED = "trainmaster.dataset.damaged"
 MOST_EVENTS = 20
@@ -136,28 +137,38 @@ def report_copies(result: MigrationResult, stretches: Sequence[Stretch]) -> None
     """What it came to, a table of what failed with what to do about it, and a picture of how fast it was."""
     said = result.sentence()
     get_run_logger().info("%s", said)
-    create_table_artifact(key="migration-result", table=_cells(result.facts()), description=plain(said))
+    drawn = picture(stretches, f"{counted(result.copied, 'dataset')} copied, {size(result.bytes)}")
+    sections = [("How fast it was", shown_picture("Throughput over time", drawn)), ("What now", _now(result))]
+    shown = "\n\n".join([result.markdown(), *(f"## {heading}\n\n{body}" for heading, body in sections if body)])
+    create_markdown_artifact(shown, key=SUMMARY, description=plain(said))
     if result.failures:
         create_table_artifact(
             key="migration-failures",
             table=_cells(result.table()),
             description=f"{counted(len(result.failures), 'dataset')} not copied. What can be helped by it, the next run tries again.",
         )
-    title = f"{counted(result.copied, 'dataset')} copied, {size(result.bytes)}"
-    if png := picture(stretches, title):
-        create_markdown_artifact(
-            f"![Throughput over time](data:image/png;base64,{base64.b64encode(png).decode()})",
-            key="migration-throughput",
-            description=title,
+
+
+def _now(result: MigrationResult) -> str:
+    if result.failures:
+        return "See the table `migration-failures` for what to do about each dataset. The next run tries again; nothing is copied twice."
+    if result.status in ("ended_early", "stopped") or result.left_off or result.under_way:
+        return (
+            "Start it again, or leave it to the nightly run: it goes on where this one ended, and copies nothing twice."
         )
+    return "What is copied is read from Supabase until the phase `promote` says otherwise; `verify-copies` reads the copies again."
 
 
 @step(task_run_name="report on {result.phase}")
 def report_phase(result: PhaseResult) -> None:
     """What was changed, or would be; and of each dataset that failed or was left out, why and what to do."""
-    key = "migration-plan" if result.rehearsed else "migration-result"
     said = plain(result.sentence())
-    create_table_artifact(key=key, table=_cells(result.table()), description=said)
+    if result.rehearsed:
+        create_table_artifact(key="migration-plan", table=_cells(result.table()), description=said)
+        return
+    rows = result.table()
+    each = [("Datasets", table(list(rows[0]), [[str(cell) for cell in row.values()] for row in rows]) if rows else "")]
+    create_markdown_artifact(page(f"Migration: {result.phase}", result.sentence(), each), key=SUMMARY, description=said)
 
 
 @step(task_run_name="report on the copies")

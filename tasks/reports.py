@@ -11,6 +11,9 @@ from prefect.states import Completed
 
 from tasks.aws import desk_of, step
 from trainmaster.endpoints.results import PlannedDeployment, ServedModel
+from trainmaster.main_job import TrainedAndServed
+from trainmaster.reporting.endpoint_page import endpoint_markdown, endpoint_story
+from trainmaster.reporting.main_job_page import main_job_page
 from trainmaster.reporting.page import page
 from trainmaster.reporting.training_page import training_page, training_story
 from trainmaster.settings import Settings
@@ -63,10 +66,12 @@ def ended_as(result: TrainingResult) -> TrainingResult:
 
 
 @step(task_run_name="report on {served.endpoint_name}")
-def report_endpoint(served: ServedModel) -> None:
-    """A table of what serves, what it costs and what it answered."""
+def report_endpoint(served: ServedModel, settings: Settings) -> None:
+    """What serves, how it was proven, what it costs and what now, as the run's page."""
     get_run_logger().info("%s", served.sentence())
-    create_table_artifact(key="endpoint", table=served.table(), description=served.sentence())
+    with desk_of(settings) as desk:
+        page_of_it = endpoint_markdown(endpoint_story(desk, served))
+    create_markdown_artifact(page_of_it, key=SUMMARY, description=served.sentence())
 
 
 @step(task_run_name="show the plan of {planned.endpoint_name}")
@@ -74,6 +79,14 @@ def report_deployment(planned: PlannedDeployment) -> None:
     """The steps a deployment would take, and what an hour costs before and after: in the log, and as an artifact."""
     get_run_logger().info("%s %s", planned.sentence(), "; ".join(planned.steps))
     create_table_artifact(key="endpoint-plan", table=planned.table(), description=planned.sentence())
+
+
+@step(task_run_name="report on {result.served.endpoint_name}")
+def report_main_job(result: TrainedAndServed, settings: Settings) -> None:
+    """From the table to what answers, what that cost, what goes on costing and what now, as the run's page."""
+    with desk_of(settings) as desk:
+        shown = main_job_page(result, endpoint_story(desk, result.served))
+    create_markdown_artifact(shown, key=SUMMARY, description=result.served.sentence())
 
 
 @step(task_run_name="summarise", retries=0)

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from uuid import UUID
+
 from prefect import get_run_logger
-from prefect.artifacts import create_table_artifact
+from prefect.artifacts import create_markdown_artifact
 
 from tasks.aws import desk_of, step
 from tasks.budget import tell_standing
 from tasks.jobs import in_region
+from tasks.reports import SUMMARY
 from trainmaster.budget.metering import Meters
+from trainmaster.reporting.workspace_page import workspace_page
 from trainmaster.settings import Settings
 from trainmaster.training.desk import Desk
 from trainmaster.workspaces import closing, opening
 from trainmaster.workspaces.request import CloseWorkspaceRequest, OpenWorkspaceRequest
-from trainmaster.workspaces.results import WorkspaceResult, closed_result, opened_result, planned_result
+from trainmaster.workspaces.results import NOBODY, WorkspaceResult, closed_result, opened_result, planned_result
 from trainmaster.workspaces.workspace import Workspace
 
 
@@ -49,11 +53,13 @@ def take_down_workspace(request: CloseWorkspaceRequest, settings: Settings) -> W
 
 
 @step(task_run_name="report on workspace {result.name}")
-def report_workspace(result: WorkspaceResult) -> None:
-    """A table of what it is, what it costs and what was done; how to get in `trainmaster connect` says."""
+def report_workspace(result: WorkspaceResult, settings: Settings) -> None:
+    """What it is, what it costs, what was done and what now, as the run's page; how to get in `trainmaster connect` says."""
     get_run_logger().info("%s", result.sentence())
-    key = "workspace-plan" if result.dry_run else "workspace"
-    create_table_artifact(key=key, table=result.table(), description=result.sentence())
+    owner = UUID(result.owner) if result.owner != NOBODY else None
+    with desk_of(settings) as desk:
+        row = desk.catalogue.workspaces.find(owner, result.name)
+    create_markdown_artifact(workspace_page(result, row), key=SUMMARY, description=result.sentence())
 
 
 def _tell_standings(desk: Desk, workspace: Workspace) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -83,21 +83,3 @@ class TrainedAndServed(BaseModel):
     training: TrainingOutcome
     served: ServedModel
     published: PublishedApi | None = None
-
-    def markdown(self) -> list[str]:
-        """The run in a few short sections, for a summary page."""
-        asked = self.published
-        return [
-            f"## Data\n{self.table.sentence()} Stored at `{self.table.uri}`.",
-            f"## Training\n{self.training.sentence()}\n\n{_markdown_table(self.training.table())}",
-            f"## Endpoint\n{self.served.sentence()}\n\n{_markdown_table(self.served.table())}",
-            *([f"## Public API\n{asked.markdown()}"] if asked else []),
-            (
-                "## What now\nInvoke it with `aws sagemaker-runtime invoke-endpoint`, train again with one more *attempt*, or"
-                " run `remove-endpoint`: until then it is billed."
-            ),
-        ]
-
-
-def _markdown_table(rows: list[dict[str, Any]]) -> str:
-    return "\n".join(["| what | value |", "|---|---|", *(f"| {row['what']} | {row['value']} |" for row in rows)])

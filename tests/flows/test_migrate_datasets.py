@@ -53,10 +53,10 @@ class TestCopying:
             assert (again.copied, again.found) == (0, 12)
             assert sum(proxy.fetched.values()) == 12
         shown = artifacts(state)
-        assert set(shown) == {"migration-plan", "migration-progress", "migration-result", "migration-throughput"}
+        assert set(shown) == {"migration-plan", "migration-progress", "summary"}
         assert shown["migration-progress"].data == 100.0
-        assert "data:image/png;base64,iVBOR" in str(shown["migration-throughput"].data)
-        assert "12 datasets" in str(shown["migration-result"].data)
+        assert "data:image/png;base64,iVBOR" in str(shown["summary"].data)
+        assert "12 datasets" in str(shown["summary"].data)
         said = log(state) + str(shown)
         assert depot.settings.required("supabase_service_role_key") not in said
         assert done.sentence() in said
@@ -128,7 +128,7 @@ class TestCopying:
             state.result()
         assert "0 datasets copied" in str(ended.value)
         shown = artifacts(state)
-        assert {"migration-plan", "migration-progress", "migration-result"} <= set(shown)
+        assert {"migration-plan", "migration-progress", "summary"} <= set(shown)
         assert len(proxy.fetched) < 150
         assert {frozenset(depot.copies(row.id)) for row in depot.rows()} == {frozenset()}
 
@@ -148,7 +148,7 @@ class TestLaterPhases:
         promoted = depot.run(phase="promote")
         assert promoted.result().datasets == 3
         assert {row.storage_provider for row in depot.rows()} == {"s3"}
-        assert "promoted" in str(artifacts(promoted)["migration-result"].data)
+        assert "promoted" in str(artifacts(promoted)["summary"].data)
 
         planned = depot.run(phase="prune", grace_days=0)  # only says so, unless told otherwise
         assert (planned.result().rehearsed, planned.result().datasets) == (True, 3)

@@ -9,6 +9,8 @@ from uuid import uuid4
 
 import httpx
 import pytest
+from prefect import get_client
+from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRunId
 from prefect.logging.handlers import APILogWorker
 
 from flows.close_workspace import close_workspace
@@ -57,6 +59,13 @@ def reserved() -> Any:
         return ledger.standing(Budget("user", USER)).reserved
 
 
+def page_of(state: Any) -> str:
+    of_run = ArtifactFilter(flow_run_id=ArtifactFilterFlowRunId(any_=[state.state_details.flow_run_id]))
+    with get_client(sync_client=True) as client:
+        [page] = [one for one in client.read_artifacts(artifact_filter=of_run) if one.key == "summary"]
+    return str(page.data)
+
+
 def told(stack: Any, kind: str) -> str:
     """All that Prefect keeps of that kind."""
     answer = httpx.post(f"{stack.prefect.api_url}/{kind}/filter", json={"limit": 200}, timeout=30)
@@ -70,7 +79,11 @@ def test_a_workspace_goes_from_a_plan_to_nothing_by_flows(stack: Any) -> None:
     assert [step.split(" ")[0] for step in plan.steps] == ["create"] * 4
     assert spaces(stack) == before
 
-    opened = open_workspace(wanted())
+    state = open_workspace(wanted(), return_state=True)
+    opened = state.result()
+    page = page_of(state)
+    for said in ("# Workspace notes", "an hour while it runs | \\$", "`trainmaster connect notes`", "#/studio/d-"):
+        assert said in page, page
     assert (opened.status, opened.steps) == ("running", plan.steps)
     assert reserved() > 0
     assert open_workspace(wanted()).steps == []
@@ -99,8 +112,12 @@ def test_what_the_policy_refuses_is_shown_in_a_plan_and_fails_a_run_at_once(stac
     before = spaces(stack)
     bad = wanted(auto_stop_minutes=600)
     assert "at most 480 idle minutes" in open_workspace(bad.model_copy(update={"dry_run": True})).violations[0]
+    state = open_workspace(bad, return_state=True)
     with pytest.raises(PolicyRefusedError):
-        open_workspace(bad)
+        state.result()
+    page = page_of(state)
+    for said in ("# open notes: refused", "refused by the policy", "at most 480 idle minutes", "costs nothing"):
+        assert said in page, page
     assert spaces(stack) == before
 
 

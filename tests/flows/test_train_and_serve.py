@@ -113,7 +113,17 @@ def test_the_runs_page_shows_progress_figures_a_picture_and_a_summary(run: Run, 
     [progress] = [one.data for one in found if one.key == "training-progress"]
     assert progress == 100
     pages = {one.flow_run_id: str(one.data) for one in found if one.key == "summary"}
-    assert "is trained and serving" in pages[run.ids[0]]
+    for said in (
+        "# main-job is trained and serving",
+        "of its budget\\_limit of \\$1.00",
+        "| data (training) | ",
+        f"| job | {done.training.job_name} |",
+        "| model | version 1 of main-job, ",
+        "| endpoint | main-job |",
+        "#/endpoints/main-job",
+    ):
+        assert said in pages[run.ids[0]], pages[run.ids[0]]
+    assert any("## How it was proven" in page and "all-traffic" in page for page in pages.values())
     [of_job] = [page for page in pages.values() if page.startswith(f"# Training job {done.training.job_name}")]
     for said in (
         "completed: \\$",

@@ -105,10 +105,15 @@ def test_a_run_that_does_not_wait_hands_its_job_over(stack: Any, user_id: UUID) 
 
 
 def test_everything_wrong_is_said_at_once_and_nothing_is_launched(stack: Any, user_id: UUID) -> None:
+    asked = request(stack, "wrong", user_id, instance_type="ml.nope", subnets=["subnet-1"], max_wait_seconds=60)
+    state = train_model(asked, return_state=True)
     with pytest.raises(TrainingRefusedError) as refused:
-        train_model(
-            request(stack, "wrong", user_id, instance_type="ml.nope", subnets=["subnet-1"], max_wait_seconds=60)
-        )
+        state.result()
+    of_run = ArtifactFilter(flow_run_id=ArtifactFilterFlowRunId(any_=[state.state_details.flow_run_id]))
+    with get_client(sync_client=True) as client:
+        [page] = [str(one.data) for one in client.read_artifacts(artifact_filter=of_run) if one.key == "summary"]
+    assert "# train wrong #1: refused" in page
+    assert all(f"| {problem.kind.replace('_', chr(92) + '_')} |" in page for problem in refused.value.problems)
     assert {"instance_type", "network", "spot"} <= {problem.kind for problem in refused.value.problems}
     assert jobs(stack, "wrong") == []
 

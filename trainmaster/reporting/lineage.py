@@ -5,16 +5,23 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
 from trainmaster.catalog.catalogue import Catalogue
-from trainmaster.endpoints.models.registry import Registered
+from trainmaster.endpoints.models.lineage import version_of_job
+from trainmaster.endpoints.models.registry import Registered, describe_arn
+from trainmaster.endpoints.seen import SeenEndpoint
+from trainmaster.errors import UnknownChoiceError
 from trainmaster.reporting.page import table
 from trainmaster.storage.address import S3Address
 from trainmaster.training.desk import Desk
+from trainmaster.training.looking import describe
 from trainmaster.training.plan import CODE_CHANNEL
+
+if TYPE_CHECKING:
+    from mypy_boto3_sagemaker import SageMakerClient
 
 _MOST_MANIFEST = 1 << 20
 _CANNOT_READ = (ClientError, BotoCoreError, ValueError, LookupError, TypeError)
@@ -39,6 +46,8 @@ class Lineage:
     version: Registered | None = None
     model_uri: str = ""
     endpoints: tuple[str, ...] = ()
+    sha256: str = ""
+    """Of the model, where no version of the registry says it."""
 
     def markdown(self) -> str:
         """A row for each step of the way, with what fixes its content."""
@@ -52,7 +61,12 @@ class Lineage:
         version = self.version
         if version or self.model_uri:
             said = f"{version}, {version.status}" if version else "not registered"
-            yield "model", said, version.model_uri if version else self.model_uri, version.sha256 if version else ""
+            yield (
+                "model",
+                said,
+                version.model_uri if version else self.model_uri,
+                version.sha256 if version else self.sha256,
+            )
         for name in self.endpoints:
             yield "endpoint", name, "", ""
 
@@ -90,3 +104,24 @@ def _named_by(desk: Desk, manifest_uri: str) -> str:
         return f"{prefix['prefix']}{file}"
     except _CANNOT_READ:  # it is shown for what it is: a page is no reason to fail
         return manifest_uri
+
+
+def lineage_of_endpoint(desk: Desk, seen: SeenEndpoint) -> Lineage:
+    """Back from what an endpoint serves, as far as the registry and the job that made it are known."""
+    sagemaker, serving = desk.client("sagemaker"), seen.version
+    version = describe_arn(sagemaker, serving.package) if serving.package else None
+    folders = serving.model_uri.split("/")
+    job = version.job_name if version else folders[-3] if folders[-2:] == ["output", "model.tar.gz"] else ""
+    if version is None and job:
+        found = _registered(sagemaker, job)
+        version = found if found and found.sha256 == serving.sha256 else None
+    description = describe(sagemaker, job) if job else None
+    origins = origins_of(desk, description) if description else ()
+    return Lineage(job or "not known", origins, version, serving.model_uri, (seen.name,), serving.sha256)
+
+
+def _registered(sagemaker: SageMakerClient, job: str) -> Registered | None:
+    try:
+        return version_of_job(sagemaker, job)
+    except UnknownChoiceError:  # a folder that is laid out like a job's
+        return None

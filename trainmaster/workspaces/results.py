@@ -14,6 +14,9 @@ from trainmaster.workspaces.opening import OpenedWorkspace, PlannedWorkspace
 from trainmaster.workspaces.studio.lab import NOT_DELETED, NOT_STOPPED
 from trainmaster.workspaces.workspace import Workspace
 
+NOBODY = "nobody"
+"""The owner of a workspace that is no user's."""
+
 
 class WorkspaceResult(BaseModel):
     """A workspace as it is, or of a dry run as it would be. Amounts are US dollars an hour."""
@@ -124,7 +127,7 @@ def _about(workspace: Workspace) -> dict[str, Any]:
         "status": workspace.status,
         "instance_type": workspace.instance_type,
         "region": workspace.region,
-        "owner": str(workspace.user_id or "nobody"),
+        "owner": str(workspace.user_id or NOBODY),
         "hourly_cost": workspace.hourly_cost,
         "storage_hourly_cost": workspace.storage_hourly_cost,
     }
