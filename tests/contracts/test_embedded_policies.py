@@ -70,6 +70,23 @@ class TestSimulatePrincipalPolicy:
         )["EvaluationResults"]
         assert {one["EvalDecision"] for one in results} == {"allowed"}
 
+    def test_a_user_is_simulated_like_a_role_and_whoever_asks_by_its_own_keys_may_do_everything(
+        self, embedded: EmbeddedAws
+    ) -> None:
+        iam, name = embedded.client("iam"), f"user-{uuid4().hex[:8]}"
+        user = iam.create_user(UserName=name)["User"]["Arn"]
+        allow = {"Effect": "Allow", "Action": "s3:Get*", "Resource": "*"}
+        document = json.dumps({"Version": "2012-10-17", "Statement": [allow]})
+        iam.put_user_policy(UserName=name, PolicyName="inline", PolicyDocument=document)
+
+        def decided(arn: str) -> list[str]:
+            actions = ["s3:GetObject", "iam:PassRole"]
+            results = iam.simulate_principal_policy(PolicySourceArn=arn, ActionNames=actions)["EvaluationResults"]
+            return [one["EvalDecision"] for one in results]
+
+        assert decided(user) == ["allowed", "implicitDeny"]
+        assert decided(embedded.client("sts").get_caller_identity()["Arn"]) == ["allowed", "allowed"]
+
     def test_a_role_that_is_not_there_is_no_such_entity(self, embedded: EmbeddedAws) -> None:
         iam = embedded.client("iam")
         nobody = "arn:aws:iam::123456789012:role/Nobody"

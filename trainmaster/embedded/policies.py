@@ -94,15 +94,20 @@ def _members(call: Call, name: str) -> list[str]:
 
 
 def _statements(account: Account, source: str) -> Iterator[Json]:
-    """Those of all policies of a role, inline and attached."""
-    iam = account.iam
-    role = source.rpartition("/")[2]
-    if ":role/" not in source:
-        raise AwsError("InvalidInput", f"The embedded AWS simulates roles only, not {source}.")
+    """Those of all policies of a role or a user, inline and attached. Whoever calls by this AWS's own keys may do everything: moto
+    tells him that he is this user."""
+    if source == f"arn:aws:sts::{account.account_id}:user/moto":
+        yield {"Effect": "Allow", "Action": "*", "Resource": "*"}
+        return
+    kind = next((kind for kind in ("role", "user") if f":{kind}/" in source), None)
+    if kind is None:
+        raise AwsError("InvalidInput", f"The embedded AWS simulates roles and users, not {source}.")
+    iam: Any = account.iam
+    named = {f"{kind.capitalize()}Name": source.rpartition("/")[2]}
     try:
-        for name in iam.list_role_policies(RoleName=role)["PolicyNames"]:
-            yield from _in(iam.get_role_policy(RoleName=role, PolicyName=name)["PolicyDocument"])
-        for attached in iam.list_attached_role_policies(RoleName=role)["AttachedPolicies"]:
+        for name in getattr(iam, f"list_{kind}_policies")(**named)["PolicyNames"]:
+            yield from _in(getattr(iam, f"get_{kind}_policy")(**named, PolicyName=name)["PolicyDocument"])
+        for attached in getattr(iam, f"list_attached_{kind}_policies")(**named)["AttachedPolicies"]:
             policy = iam.get_policy(PolicyArn=attached["PolicyArn"])["Policy"]
             version = iam.get_policy_version(PolicyArn=attached["PolicyArn"], VersionId=policy["DefaultVersionId"])
             yield from _in(version["PolicyVersion"]["Document"])
