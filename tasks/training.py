@@ -13,11 +13,13 @@ from tasks.aws import desk_of, step
 from tasks.budget import tell_standing
 from tasks.cancelling import run_id
 from tasks.reports import report_failure
+from tasks.turns import wait_for_turn
 from trainmaster.budget.approval import Rate
 from trainmaster.budget.charge import Allowance
 from trainmaster.budget.money import shown
 from trainmaster.errors import NoCapacityError, TrainingFailedError
 from trainmaster.settings import Settings
+from trainmaster.setup.wanted import LAUNCHES
 from trainmaster.training import preparing
 from trainmaster.training.attempts import FALLBACK, Attempt, Chain, lacked_capacity
 from trainmaster.training.falling_back import launch_attempt, plan_attempt
@@ -95,6 +97,7 @@ def plan_job(chain: Chain, settings: Settings) -> tuple[TrainingPlan, Chain]:
 def launch_job(plan: TrainingPlan, chain: Chain, allowance: Allowance | None, settings: Settings) -> Launched:
     """Make sure the job runs, once, with its worst case reserved in every budget; or say that AWS has no capacity for it."""
     logger, attempt = get_run_logger(), attempt_at(plan)
+    wait_for_turn(LAUNCHES)
     with desk_of(settings) as desk:
         launch = partial(launch_training, desk, plan, run=run_id(), allowance=allowance)
         said = launch_attempt(desk, plan, launch, last=chain.tried(attempt).next is None)
