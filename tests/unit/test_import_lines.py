@@ -27,6 +27,7 @@ LINES = [
         for part in ("forecast", "page", "weeks")
     ),
     ("trainmaster/form.py", {"boto3", "botocore", "trainmaster.settings", "trainmaster.aws", "trainmaster.catalog"}),
+    ("trainmaster/http_api", {"trainmaster.embedded", "trainmaster.commands", "trainmaster.cli", "trainmaster.laptop"}),
     ("trainmaster/endpoints/plan.py", {"boto3", "trainmaster.settings"}),
     ("trainmaster/setup", {"boto3", "botocore", "httpx", "trainmaster.settings", "trainmaster.aws", "deployments"}),
     *((f"trainmaster/endpoints/api/{part}.py", {"boto3", "trainmaster.settings"}) for part in ("plan", "request")),

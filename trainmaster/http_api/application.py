@@ -15,6 +15,7 @@ from trainmaster.http_api.bodies import Bodies
 from trainmaster.http_api.description import describe
 from trainmaster.http_api.limiting import Rates
 from trainmaster.http_api.office import Office
+from trainmaster.http_api.once import REPLAYED_HEADER
 from trainmaster.http_api.probes import Checks
 from trainmaster.http_api.reception import REQUEST_ID_HEADER, AddressRates, Reception
 from trainmaster.http_api.request_metrics import RequestMetrics
@@ -32,7 +33,9 @@ ROUTERS = (
 )
 UPLOADS = ("/api/training/dataset",)
 """Measured as they arrive on disk."""
-_TOLD_TO_PAGES = (REQUEST_ID_HEADER, "Retry-After", "RateLimit-Limit", "RateLimit-Remaining", "RateLimit-Reset")
+_TOLD_TO_PAGES = (
+    REQUEST_ID_HEADER, REPLAYED_HEADER, "Location", "Retry-After", "RateLimit-Limit", "RateLimit-Remaining", "RateLimit-Reset",
+)  # fmt: skip
 _TAKEN_FROM_PAGES = ("Authorization", "Content-Type", "Idempotency-Key", REQUEST_ID_HEADER)
 
 

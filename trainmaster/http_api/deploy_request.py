@@ -30,8 +30,9 @@ _EXAMPLES: list[dict[str, Any]] = [
 
 def _model() -> Any:
     known = TrainingRequest.model_fields
-    asked = {name: known[name] for name in TrainingRequest.model_json_schema()["properties"] if name not in _NOT_ASKED}
-    fields: dict[str, Any] = {name: (field.annotation, _plain(field)) for name, field in asked.items()}
+    in_order = dict.fromkeys((*TrainingRequest.model_json_schema()["properties"], *known))
+    asked = {name: known[name] for name in in_order if name not in _NOT_ASKED}
+    fields: dict[str, Any] = {name: (field.annotation, _plain(name, field)) for name, field in asked.items()}
     config = ConfigDict(
         extra="forbid", frozen=True, protected_namespaces=(), json_schema_extra={"examples": list(_EXAMPLES)}
     )
@@ -39,12 +40,23 @@ def _model() -> Any:
     return create_model("DeployRequest", __config__=config, __doc__=doc, **fields)
 
 
-def _plain(field: FieldInfo) -> FieldInfo:
-    """Without what only a form needs, such as drop-downs whose labels say prices, and words where there is a mapping."""
+def _plain(name: str, field: FieldInfo) -> FieldInfo:
+    """Without what only a form needs, such as drop-downs whose labels say prices, and words where there is a mapping; amounts as
+    clients are made for them."""
     bare = copy(field)
-    bare.json_schema_extra = None
+    bare.json_schema_extra = _as_dollars if name == "budget_limit" else None
     bare.metadata = [one for one in field.metadata if not isinstance(one, Words)]
     return bare
+
+
+def _as_dollars(schema: dict[str, Any]) -> None:
+    for word in ("gt", "le", "decimal_places"):
+        schema.pop(word, None)
+    schema["anyOf"] = [
+        {"type": "string", "pattern": r"^\d{1,6}(\.\d{1,2})?$"},
+        {"type": "number", "exclusiveMinimum": 0, "maximum": 1_000_000},
+    ]
+    schema["examples"] = ["12.00"]
 
 
 if TYPE_CHECKING:

@@ -165,7 +165,7 @@ def _seen(desk: Desk, row: Deployment) -> Seen:
     """Asked of AWS where it is of our region and account; the sweeps look after the others."""
     if not is_here(desk, row.job.arn):
         return Seen(row, desk.ledger.find(row.deployment_id), problem="it is in another region or account.")
-    return see(desk, row)
+    return see(desk, row, with_left=False)
 
 
 def _looked_at(office: Office, desk: Desk, row: Deployment, log_lines: int) -> TrainingDeployment:

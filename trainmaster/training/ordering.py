@@ -49,7 +49,7 @@ def order_training(desk: Desk, request: TrainingRequest) -> Order:
             continue
         row = desk.deployments.find(plan.job_name)
         assert row is not None  # noqa: S101 - it was made before the job was
-        seen = see(desk, row)
+        seen = see(desk, row, with_left=False)
         lacked = _lacked(seen)
         after = chain.tried(attempt_at(plan, ended=lacked, bill=seen.cost or Decimal(0)))
         if not lacked or after.next is None:

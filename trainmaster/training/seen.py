@@ -74,22 +74,24 @@ class Seen:
         return cause_of(self.description, (row.logs or "").splitlines(), stop=row.job.stop, is_cut=is_cut)
 
 
-def see(desk: Desk, deployment: Deployment) -> Seen:
-    """The job as AWS has it now, its row and the books brought to that; as they were when AWS cannot be asked."""
+def see(desk: Desk, deployment: Deployment, *, with_left: bool = True) -> Seen:
+    """The job as AWS has it now, its row and the books brought to that; as they were when AWS cannot be asked. What it left in S3 is
+    listed unless nobody wants to know."""
     name = deployment.deployment_id
     try:
         description = describe(desk.client("sagemaker"), name)
         if description is not None:
-            return seen_at(desk, deployment, description)
+            return seen_at(desk, deployment, description, with_left=with_left)
     except (ClientError, BotoCoreError) as error:
         return Seen(deployment, desk.ledger.find(name), problem=str(error))
     return Seen(desk.deployments.find(name) or deployment, desk.ledger.find(name))
 
 
-def seen_at(desk: Desk, deployment: Deployment, description: Mapping[str, Any]) -> Seen:
+def seen_at(desk: Desk, deployment: Deployment, description: Mapping[str, Any], *, with_left: bool = True) -> Seen:
     """The job as a description has it, its row and the books brought to that."""
     tended = tend(desk, deployment.deployment_id, description)
-    left = leftovers(desk.client("s3"), description) if description["TrainingJobStatus"] in FINISHED else Leftovers()
+    has_left = with_left and description["TrainingJobStatus"] in FINISHED
+    left = leftovers(desk.client("s3"), description) if has_left else Leftovers()
     return Seen(tended.deployment or deployment, tended.reservation, description, left)
 
 
