@@ -12,6 +12,8 @@ import pytest
 from botocore import xform_name
 from botocore.session import get_session
 
+from trainmaster.doctor.permissions import JOBS_NEED, WE_NEED
+
 ROOT = Path(__file__).parents[2]
 POLICIES = {file.stem: json.loads(file.read_text()) for file in sorted((ROOT / "deployments" / "iam").glob("*.json"))}
 OF_THE_WORKER = [policy for name, policy in POLICIES.items() if name.startswith("worker")]
@@ -28,6 +30,8 @@ ALLOWED_BY = {
     "s3:ListObjectsV2": "s3:ListBucket",
     "s3:ListMultipartUploads": "s3:ListBucketMultipartUploads",
     "s3:ListParts": "s3:ListMultipartUploadParts",
+    "s3:GetBucketEncryption": "s3:GetEncryptionConfiguration",
+    "s3:GetPublicAccessBlock": "s3:GetBucketPublicAccessBlock",
     "s3:HeadObject": "s3:GetObject",
     "s3:CopyObject": "s3:PutObject",
     "s3:CreateMultipartUpload": "s3:PutObject",
@@ -77,6 +81,15 @@ def test_a_worker_with_all_its_policies_may_do_whatever_the_code_asks() -> None:
 
 def test_what_is_asked_of_aws_is_found_in_the_code() -> None:
     assert {frozenset({"sagemaker:CreateTrainingJob"}), frozenset({"s3:GetObject"})} <= asked_of_aws()
+
+
+def test_what_the_doctor_looks_for_is_what_the_policies_allow() -> None:
+    needs = {
+        name: {action for listed in of.values() for action in listed}
+        for name, of in (("jobs", JOBS_NEED), ("we", WE_NEED))
+    }
+    assert needs["jobs"] <= actions([POLICIES["execution-role"]])
+    assert needs["we"] <= actions(OF_THE_WORKER)
 
 
 @pytest.mark.parametrize("name", POLICIES)
