@@ -22,6 +22,9 @@ _EXIT_CODE = re.compile(r"# exit code (\d+)$", re.MULTILINE)
 _HERE_DOCUMENT = re.compile(r"<<-?\s*(['\"]?)(\w+)\1")
 _FENCE = re.compile(r"^```console\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
+_ANY_FENCE = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
+_INVOKED = re.compile(r"(?:^|[;&|(] *|\$\()(?:\.venv/bin/)?trainmaster ([^;&|)<>]+)")
+
 DIFFERENT_EVERYWHERE = (
     r"\b\d+(?:\.\d+)? s\b",  # seconds
     r"\b[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}\b",  # ids
@@ -71,6 +74,18 @@ def blocks_of(page: str, text: str) -> Iterator[Block]:
         marked = lines[0] if lines[0] in NOT_RUN else ""
         skipped = 1 if marked else 0
         yield Block(tuple(_commands(page, first + skipped, lines[skipped:])), marked)
+
+
+def trainmaster_commands(text: str) -> list[list[str]]:
+    """The words after `trainmaster` wherever a page writes a command, in a block or between backticks; placeholders are left out."""
+    blocks = _FENCE.findall(text)
+    typed = [line[2:] for block in blocks for line in block.replace("\\\n", " ").splitlines() if line.startswith("$ ")]
+    inline = re.findall(r"`((?:\.venv/bin/)?trainmaster [^`]+)`", " ".join(_ANY_FENCE.sub("", text).split()))
+    return [
+        [word for word in found.split("  # ")[0].split() if word not in {"…", "COMMAND"}]
+        for line in (*typed, *inline)
+        for found in _INVOKED.findall(line)
+    ]
 
 
 def _commands(page: str, first: int, lines: list[str]) -> Iterator[Command]:

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
-from documented_commands import NOT_RUN, blocks_of, is_as_shown
+from documented_commands import NOT_RUN, blocks_of, is_as_shown, trainmaster_commands
 from typed_commands import Terminal
+
+from trainmaster.cli import parser_of
 
 ROOT = Path(__file__).parents[2]
 PAGES = ("README.md", "docs/tutorial.md")
 BLOCKS = {page: list(blocks_of(page, (ROOT / page).read_text(encoding="utf-8"))) for page in PAGES}
+EVERY_PAGE = [file for pattern in ("*.md", "docs/*.md", "docs/decisions/*.md") for file in sorted(ROOT.glob(pattern))]
 OF_A_CLONE = (".venv", "Makefile", "requirements.lock", "pyproject.toml")
 """What commands of a page find in the folder they are given in; the program itself is the one that is installed."""
 
@@ -54,6 +58,31 @@ def test_few_blocks_are_not_run_and_each_says_so_to_its_reader() -> None:
     assert set(not_run) <= NOT_RUN.keys()
     run = [block for blocks in BLOCKS.values() for block in blocks if not block.not_run]
     assert len(not_run) <= 4 < len(run)
+
+
+@pytest.fixture(scope="module")
+def parser() -> argparse.ArgumentParser:
+    """With every command and option there is."""
+    return parser_of(None)
+
+
+@pytest.mark.parametrize("page", EVERY_PAGE, ids=[str(page.relative_to(ROOT)) for page in EVERY_PAGE])
+def test_every_command_and_option_that_a_page_names_is_there(page: Path, parser: argparse.ArgumentParser) -> None:
+    named = trainmaster_commands(page.read_text(encoding="utf-8"))
+    assert [" ".join(words) for words in named if not is_there(words, parser)] == []
+
+
+def is_there(words: Sequence[str], parser: argparse.ArgumentParser) -> bool:
+    """Whether the first of the words name a command, and it has the options among the others."""
+    rest = list(words)
+    while rest and (groups := [each for each in parser._actions if isinstance(each, argparse._SubParsersAction)]):
+        if rest[0].startswith("-"):
+            break
+        if rest[0] not in groups[0].choices:
+            return False
+        parser = groups[0].choices[rest.pop(0)]
+    options = {word.partition("=")[0] for word in rest if word.startswith("--")}
+    return options <= {*parser._option_string_actions, "--debug"}
 
 
 class TestWhatAPageShows:
