@@ -37,11 +37,12 @@ class NotificationBlocks:
         return {BLOCK: {"type": self._sender.block_type, "address": "as given"}}
 
     def found(self) -> Mapping[str, Found]:
+        if self._sender is None:
+            return {}  # whatever is there is somebody's own
         there = self.there()
         found = {BLOCK: Found(self._facts(there))} if there else {}
-        if self._sender:  # what was meant before sends nothing any more, and still holds its secret
-            found |= {_of_type(one): Found({}, ours=True) for one in self.every() if one != there}
-        return found
+        # What was meant before sends nothing any more, and still holds its secret.
+        return found | {_of_type(one): Found({}, ours=True) for one in self.every() if one != there}
 
     def there(self) -> dict[str, Any] | None:
         """The document of the type that is wanted, of any where no address is given; None when it is not there."""

@@ -61,9 +61,10 @@ def test_a_record_of_other_facts_says_nothing() -> None:
     assert step(NEW, BY_HAND, left_as({"cron": "0 6 * * *"})).changed == ("cron", "tags")
 
 
-def test_only_what_is_ours_is_removed() -> None:
-    found = {"ours": Found({}, ours=True), "theirs": Found({})}
-    assert [(one.action, one.name) for one in steps("automation", {}, found, {})] == [("remove", "ours")]
+def test_only_what_is_ours_or_a_setup_left_is_removed() -> None:
+    found = {"ours": Found({}, ours=True), "theirs": Found({}), "one": Found(OLD)}
+    planned = steps("schedule", {}, found, left_as(OLD))
+    assert [(one.action, one.name) for one in planned] == [("remove", "ours"), ("remove", "one")]
 
 
 @pytest.mark.parametrize(

@@ -30,7 +30,7 @@ class Action(StrEnum):
 
 @dataclass(frozen=True)
 class Found:
-    """A thing that is there. `ours` is one that a set-up made, and may remove; `notes` tell what a person did with it.
+    """A thing that is there. `ours` is one that a set-up made, of whichever version, and may remove; `notes` tell what a person did with it.
 
     Facts that are `outdated` nobody changed by hand: what they speak of is gone.
     """
@@ -68,7 +68,8 @@ def steps(
     enforced: frozenset[str] = frozenset(),
     reset: bool = False,
 ) -> list[Step]:
-    """A step for each thing of a kind, those to be removed last. `left` are the records of the last set-up.
+    """A step for each thing of a kind, those to be removed last. `left` are the records of the last set-up: what it made and is not
+    wanted any more goes.
 
     Facts that are `enforced` are set whoever changed them; with `reset` all are.
     """
@@ -81,7 +82,7 @@ def steps(
     stale = [
         Step(Action.REMOVE, kind, name, notes=there.notes)
         for name, there in found.items()
-        if name not in wanted and there.ours
+        if name not in wanted and (there.ours or name in left)
     ]
     return known + stale
 
