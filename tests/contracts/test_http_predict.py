@@ -118,6 +118,7 @@ class TestLambda:
     def test_every_method_is_gone_with_a_guide_whoever_asks(self, office: Office, method: str) -> None:
         with asking(office) as nobody:
             said = nobody.request(method, LAMBDA)
+            assert nobody.request(method, f"{LAMBDA}/123/logs").status_code == 410
         assert (said.status_code, said.json()["error"]) == (410, "Gone")
         guide = said.json()["migration_guide"]
         assert guide["endpoint"] == "POST /api/training/deploy/sagemaker"

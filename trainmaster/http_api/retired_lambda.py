@@ -104,6 +104,7 @@ for _method in _METHODS:
         response_model=GoneAnswer,
         response_description="Lambda Labs is retired; the guide says what to ask instead.",
     )
+    router.add_api_route(f"{PATH}/{{rest:path}}", gone, methods=[_method], status_code=410, include_in_schema=False)
 
 
 def _steps(found: Equivalent | None) -> list[str]:
