@@ -211,8 +211,11 @@ def test_of_the_same_request_many_times_at_once_there_is_one_run(client: TestCli
 def test_a_run_that_ended_without_a_workspace_is_followed_by_another(client: TestClient, runs: RecordingRuns) -> None:
     asked = {"template": "box", "name": "luckless"}
     first = client.post(PATH, json=asked).json()["run"]
+    early = client.delete(f"{PATH}/luckless")
+    assert (early.status_code, early.json()["error"]) == (409, "WorkspaceBusy")
     runs.become(first["id"], "Failed")
     assert client.get(f"{PATH}/luckless").json()["run"]["state"] == "Failed"
+    assert client.delete(f"{PATH}/luckless").status_code == 404
     second = client.post(PATH, json=asked).json()["run"]
     assert second["id"] != first["id"]
     other = client.post(PATH, json={**asked, "instance_type": "t3.large"})

@@ -59,7 +59,10 @@ class DatasetQuery(BaseModel):
         Field(description="Those that training there sees."),
     ] = None
     format: Annotated[Format | None, Field(description="Those of a format.")] = None
-    name: Annotated[str | None, Field(description="Those with this somewhere in their names.", max_length=120)] = None
+    name: Annotated[
+        str | None,
+        Field(description="Those with this somewhere in their names.", max_length=120, pattern=r"^[^\x00]*$"),
+    ] = None
     limit: Annotated[int, Field(description="So many at most.", ge=1, le=LARGEST_PAGE)] = 50
     cursor: Annotated[str | None, Field(description="Where the last page ended.", max_length=500)] = None
 
@@ -196,13 +199,14 @@ class DeletedAnswer(_Answer):
 def form_schema() -> dict[str, Any]:
     """The OpenAPI schema of the upload's form: a file, and those fields of the upload deployment's that people may choose."""
     known = UploadDatasetRequest.model_json_schema()["properties"]
+    fields = {name: {key: said for key, said in known[name].items() if key != "position"} for name in FIELDS}
     file = {"type": "string", "format": "binary", "description": _FILE}
     return {
         "type": "object",
         "title": "DatasetForm",
         "required": ["file", "name"],
         "additionalProperties": False,
-        "properties": {"file": file, **{name: known[name] for name in FIELDS}},
+        "properties": {"file": file, **fields},
     }
 
 

@@ -55,6 +55,7 @@ _FORM: dict[str, Any] = {
     "",
     status_code=201,
     summary="Upload a dataset",
+    response_description="A new dataset, stored and catalogued.",
     openapi_extra=_FORM,
     responses={200: {"model": UploadedAnswer, "description": _SAID[200]}, **_answers(409, 413, 507)},
 )
@@ -73,7 +74,7 @@ def upload(received: AtHand, office: AtOffice, response: Response) -> UploadedAn
     return UploadedAnswer.uploaded(_found(office, new.id, new.user_id), uploaded)
 
 
-@router.get("", summary="List datasets")
+@router.get("", summary="List datasets", response_description="A page, with the counts of all.")
 def datasets(caller: Asking, office: AtOffice, query: Annotated[DatasetQuery, Query()]) -> DatasetsAnswer:
     """The caller's, newest first. The counts are of all of them, whatever the page was narrowed to."""
     catalogued = office.desk.catalogue.datasets
@@ -81,13 +82,18 @@ def datasets(caller: Asking, office: AtOffice, query: Annotated[DatasetQuery, Qu
     return DatasetsAnswer.of(page, catalogued.counts(caller.user_id))
 
 
-@router.get("/{dataset_id}", summary="Show a dataset", responses=_answers(404))
+@router.get("/{dataset_id}", summary="Show a dataset", response_description="The dataset.", responses=_answers(404))
 def dataset(dataset_id: DatasetId, caller: Asking, office: AtOffice) -> DatasetAnswer:
     """One of the caller's; somebody else's is as if it were not there."""
     return DatasetAnswer.of(_found(office, dataset_id, caller.user_id))
 
 
-@router.get("/{dataset_id}/url", summary="Link to download a dataset", responses=_answers(404))
+@router.get(
+    "/{dataset_id}/url",
+    summary="Link to download a dataset",
+    response_description="The link, and until when it holds.",
+    responses=_answers(404),
+)
 def url(
     dataset_id: DatasetId,
     caller: Asking,
@@ -102,7 +108,12 @@ def url(
     return LinkAnswer.of(download_link(office.library, dataset_id, caller.user_id, timedelta(seconds=expires_in)))
 
 
-@router.delete("/{dataset_id}", summary="Delete a dataset", responses=_answers(404))
+@router.delete(
+    "/{dataset_id}",
+    summary="Delete a dataset",
+    response_description="It is out of the catalogue.",
+    responses=_answers(404),
+)
 def delete(dataset_id: DatasetId, caller: Asking, office: AtOffice) -> DeletedAnswer:
     """Take a dataset out of the catalogue and remove its objects. Of one that is gone already: 404, and nothing changes."""
     return DeletedAnswer.of(dataset_id, delete_dataset(office.library, dataset_id, caller.user_id))

@@ -19,6 +19,7 @@ router = APIRouter(prefix="/api/runs", tags=["runs"])
 @router.get(
     "/{run_id}",
     summary="Show a run",
+    response_description="As it stands now.",
     responses={404: {"model": ErrorAnswer, "description": "The caller has started no such run."}},
 )
 def run(run_id: Annotated[UUID, Path(description="Of the run.")], caller: Asking, office: AtOffice) -> RunAnswer:

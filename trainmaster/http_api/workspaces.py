@@ -70,7 +70,7 @@ def _done(said: str) -> dict[int | str, dict[str, Any]]:
     return {200: {"model": ChangeAnswer, "description": said}}
 
 
-@router.get("", summary="List workspaces")
+@router.get("", summary="List workspaces", response_description="All of them.")
 def workspaces(caller: Asking, office: AtOffice) -> WorkspacesAnswer:
     """The caller's, of all services and regions, as AWS says they stand now."""
     rows = office.desk.catalogue.workspaces.of(caller.user_id)
@@ -81,6 +81,7 @@ def workspaces(caller: Asking, office: AtOffice) -> WorkspacesAnswer:
     "",
     status_code=202,
     summary="Open a workspace",
+    response_description="A run opens it.",
     responses=_done("It runs already, or this was a dry run.") | _answers(402, 403, 409),
 )
 def open_workspace(form: OpenForm, caller: Asking, office: AtOffice, response: Response) -> ChangeAnswer:
@@ -92,7 +93,7 @@ def open_workspace(form: OpenForm, caller: Asking, office: AtOffice, response: R
     return _open(office, caller, form.request(caller), response, dry_run=form.dry_run)
 
 
-@router.get("/templates", summary="List templates")
+@router.get("/templates", summary="List templates", response_description="Those that can be used.")
 def templates(_caller: Asking, office: AtOffice) -> TemplatesAnswer:
     """What workspaces can be opened from, with what an hour costs here."""
     found = read_templates(office.settings.workspace_templates)
@@ -101,7 +102,9 @@ def templates(_caller: Asking, office: AtOffice) -> TemplatesAnswer:
     return TemplatesAnswer(templates=[TemplateAnswer.of(one, _hourly(office, one)) for one in found.templates.values()])
 
 
-@router.get("/{name}", summary="Show a workspace", responses=_answers(404))
+@router.get(
+    "/{name}", summary="Show a workspace", response_description="It, its run, or both.", responses=_answers(404)
+)
 def workspace(name: Name, caller: Asking, office: AtOffice) -> FoundAnswer:
     """As AWS says it stands now, and the run about it; of one that is asked for and not begun, the run alone."""
     row = office.desk.catalogue.workspaces.find(caller.user_id, name)
@@ -111,13 +114,14 @@ def workspace(name: Name, caller: Asking, office: AtOffice) -> FoundAnswer:
         return FoundAnswer(workspace=WorkspaceAnswer.of(_standing(office, row)), run=RunAnswer.of(run) if run else None)
     if opening := runs.opening():
         return FoundAnswer(workspace=None, run=RunAnswer.of(opening))
-    raise WorkspaceMissingError(f"There is no workspace {name}. GET /api/workspaces lists yours.")
+    raise _missing(name)
 
 
 @router.post(
     "/{name}/start",
     status_code=202,
     summary="Start a workspace",
+    response_description="A run starts it.",
     responses=_done("It runs already.") | _answers(402, 403, 404, 409),
 )
 def start(
@@ -139,7 +143,8 @@ def start(
     "/{name}/stop",
     status_code=202,
     summary="Stop a workspace",
-    responses=_done("It is stopped already.") | _answers(404),
+    response_description="A run stops it.",
+    responses=_done("It is stopped already.") | _answers(404, 409),
 )
 def stop(name: Name, caller: Asking, office: AtOffice, response: Response) -> ChangeAnswer:
     """Its machine is taken away, its files are kept."""
@@ -151,7 +156,9 @@ def stop(name: Name, caller: Asking, office: AtOffice, response: Response) -> Ch
     return answer.model_copy(update={"run": _close(office, caller, asked)})
 
 
-@router.post("/{name}/connect", summary="Get into a workspace", responses=_answers(404, 409))
+@router.post(
+    "/{name}/connect", summary="Get into a workspace", response_description="The way in.", responses=_answers(404, 409)
+)
 def connect(name: Name, caller: Asking, office: AtOffice, response: Response) -> AccessAnswer:
     """The address or the command. An address of Studio lets anybody in for some minutes: keep it out of logs and caches."""
     response.headers["Cache-Control"] = "no-store"
@@ -168,7 +175,11 @@ def connect(name: Name, caller: Asking, office: AtOffice, response: Response) ->
 
 
 @router.delete(
-    "/{name}", status_code=202, summary="Delete a workspace", responses=_done("This was a dry run.") | _answers(404)
+    "/{name}",
+    status_code=202,
+    summary="Delete a workspace",
+    response_description="A run deletes it.",
+    responses=_done("This was a dry run.") | _answers(404, 409),
 )
 def delete(name: Name, caller: Asking, office: AtOffice, response: Response, dry_run: DryRun = False) -> ChangeAnswer:
     """With all files in it, by a run."""
@@ -207,10 +218,20 @@ def _close(office: Office, caller: Caller, asked: CloseWorkspaceRequest) -> RunA
 
 
 def _found(office: Office, caller: Caller, name: str) -> Workspace:
+    """Raises WorkspaceBusyError for one that was asked for and is not begun, WorkspaceMissingError."""
     row = office.desk.catalogue.workspaces.find(caller.user_id, name)
-    if row is None or row.status == "deleted":
-        raise WorkspaceMissingError(f"There is no workspace {name}. GET /api/workspaces lists yours.")
-    return row
+    if row and row.status != "deleted":
+        return row
+    run = _told(WorkspaceRuns(office.runs, caller.user_id, name))
+    if run and not run.ended:
+        raise WorkspaceBusyError(
+            f"Workspace {name} is not there yet: run {run.name} ({run.state}) is about it. Ask again when that has begun."
+        )
+    raise _missing(name)
+
+
+def _missing(name: str) -> WorkspaceMissingError:
+    return WorkspaceMissingError(f"There is no workspace {name}. GET /api/workspaces lists yours.")
 
 
 def _standing(office: Office, row: Workspace) -> WorkspaceStanding:
