@@ -321,9 +321,9 @@ def _serve_api(stack: ExitStack, environment: dict[str, str], home: Path) -> str
 
 
 def _news_of(set_up: str) -> str:
-    """What a set-up said, without the list of what it made."""
+    """What a set-up said that people are to know, without the list of what it made."""
     said = [line.strip() for line in set_up.splitlines()]
-    return "\n".join(line for line in said if line.startswith(("Prefect server", "note ", "kept ")))
+    return "\n".join(line for line in said if line.startswith(("note ", "kept ")))
 
 
 def _write_down(environment: Mapping[str, str], file: Path) -> Path:

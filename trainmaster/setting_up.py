@@ -79,7 +79,8 @@ def _set_up(args: argparse.Namespace, settings: Settings) -> int:
     if args.json:
         say_json(_facts(planned, notes, done=not args.dry_run))
     elif doing and not args.dry_run:
-        say(f"Done: {_counted(doing)}.")
+        done = Counter(step.action for step in doing)
+        say(f"Done: {', '.join(f'{count} {action.value}d' for action, count in done.items())}.")
     return DONE
 
 
