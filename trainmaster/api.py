@@ -61,7 +61,7 @@ def serve(args: argparse.Namespace) -> int:
 
 def serving() -> FastAPI:
     """The application over its own office, by this process's environment. Raises NotConfiguredError."""
-    from trainmaster.aws.clients import default_clients  # noqa: PLC0415
+    from trainmaster.aws.clients import hurried_clients  # noqa: PLC0415
     from trainmaster.flow_runs import PrefectRuns  # noqa: PLC0415
     from trainmaster.http_api.application import application  # noqa: PLC0415
     from trainmaster.http_api.log_lines import write_lines  # noqa: PLC0415
@@ -72,7 +72,7 @@ def serving() -> FastAPI:
     write_lines()
     settings = Settings()
     with ExitStack() as opened:
-        desk = opened.enter_context(open_desk(settings, default_clients(settings.region)))
+        desk = opened.enter_context(open_desk(settings, hurried_clients(settings.region)))
         return application(Office(settings, desk, PrefectRuns()), opened.pop_all().close)
 
 

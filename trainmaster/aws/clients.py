@@ -20,7 +20,7 @@ _log = logging.getLogger(__name__)
 
 CONNECT_TIMEOUT, READ_TIMEOUT, ATTEMPTS = 10, 70, 8
 """Seconds, seconds and tries. InvokeEndpoint may take 60 s, so a read may take a little more."""
-CONNECT_SECONDS, ANSWER_SECONDS, IMPATIENT_CONNECTIONS = 2, 20, 40
+CONNECT_SECONDS, ANSWER_SECONDS, HURRIED_CONNECTIONS = 2, 20, 40
 """Seconds, seconds, and as many calls at once as the HTTP API has threads."""
 _WHERE_FROM = (
     "no AWS credentials were found. Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, AWS_PROFILE or"
@@ -83,17 +83,28 @@ def default_s3_client(region: str) -> S3Client:
     return client
 
 
-def impatient_client(service: str, region: str) -> Any:
-    """A client of AWS's default chain for calls somebody waits for: one try, answered within ANSWER_SECONDS or given up."""
-    session = _default_session(region, f"{service} is asked on AWS, but {_WHERE_FROM}")
-    config = Config(
+def hurried_config(attempts: int) -> Config:
+    """For calls somebody waits for: each try is answered within ANSWER_SECONDS or given up."""
+    return Config(
         connect_timeout=CONNECT_SECONDS,
         read_timeout=ANSWER_SECONDS,
-        retries={"total_max_attempts": 1},
-        max_pool_connections=IMPATIENT_CONNECTIONS,
+        retries={"mode": "standard", "total_max_attempts": attempts},
+        max_pool_connections=HURRIED_CONNECTIONS,
         user_agent_extra="trainmaster",
     )
-    return session.client(service, config=config)  # type: ignore[call-overload]
+
+
+def impatient_client(service: str, region: str) -> Any:
+    """A client of AWS's default chain that tries once. Raises CredentialsMissingError."""
+    session = _default_session(region, f"{service} is asked on AWS, but {_WHERE_FROM}")
+    return session.client(service, config=hurried_config(1))  # type: ignore[call-overload]
+
+
+def hurried_clients(region: str) -> Callable[[str], Any]:
+    """As `default_clients`, for a server whose callers wait and can ask again: three tries. S3, which moves bytes, has its time."""
+    session = _default_session(region, f"The HTTP API asks AWS, but {_WHERE_FROM}")
+    config = hurried_config(3)
+    return lambda service: session.client(service, config=client_config() if service == "s3" else config)  # type: ignore[call-overload]
 
 
 def default_clients(region: str) -> Callable[[str], Any]:
