@@ -16,6 +16,8 @@ _ABOUT = "From dataset to trained, served model on SageMaker, within budget."
 _ENDS = """exit codes: 0 done, 1 refused or failed, 2 asked wrongly or not possible now, 130 and 143 when Ctrl-C or SIGTERM ended
 the command. With --json a command prints one JSON object on stdout, and nothing else there."""
 _DEBUG = "--debug"
+_PURE = {"prices", "policy", "templates"}
+"""Ask nobody anything but, some of them, AWS's price list, and start no process."""
 
 # Only what is asked for is loaded: together the commands take seconds and hundreds of MB.
 _ROOM = "trainmaster.commands"
@@ -42,6 +44,7 @@ COMMANDS: Mapping[str, Listed] = {
     ),
     "prices": Listed(f"{_ROOM}.prices.group:add_parser", "what instances cost, and asking AWS anew", is_group=True),
     "budget": Listed(f"{_ROOM}.budget:add_parser", "show and set budgets, and what was spent of them"),
+    "report": Listed(f"{_ROOM}.report:add_parser", "what a week cost, by whom and for what"),
     "policy": Listed(f"{_ROOM}.policy:add_parser", "what the policy allows whom"),
     "configs": Listed(f"{_ROOM}.configs:add_parser", "add, list and show training configs"),
     "train": Listed(f"{_ROOM}.training.group:add_parser", "plan, launch, follow and stop training jobs", is_group=True),
@@ -74,6 +77,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     """The exit code of the command given by `argv`, or by the command line; 130 of one that Ctrl-C ended, whenever that was."""
     typed = list(sys.argv[1:] if argv is None else argv)
     asked = _without_debug(typed)
+    if (
+        asked[:1] and asked[0] in _PURE
+    ):  # pydantic looks through all that is installed for plugins, a tenth of the time they take
+        os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
     try:
         return _run(asked, debug=asked != typed)
     except BrokenPipeError:  # whoever read has read enough, as `head` does

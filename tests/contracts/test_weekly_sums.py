@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from itertools import count, pairwise
 from pathlib import Path
@@ -17,8 +17,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trainmaster.budget.budgets import ACCOUNT, Budget, Payer
+from trainmaster.budget.idle_stops import note_stop
 from trainmaster.budget.ledger import Ledger
-from trainmaster.budget.metering import Metered, Meters, Reading
+from trainmaster.budget.metering import Meter, Metered, Meters, Reading
 from trainmaster.catalog.catalogue import Catalogue
 from trainmaster.errors import RefusedError
 from trainmaster.reporting.weekly import WeeklyReport, weekly_report
@@ -166,3 +167,69 @@ def test_budgets_with_a_limit_stand_in_it_as_the_ledger_has_them(desk: Desk, clo
 def test_a_week_there_is_not_is_refused(desk: Desk, asked: str, said: str) -> None:
     with pytest.raises(RefusedError, match=said):
         monday_report(desk, week=asked)
+
+
+class TestSavedByStopping:
+    """What nobody wanted, from when it was stopped."""
+
+    def stopped(self, desk: Desk, resource: str, part: str = "machine", hourly: str = "2") -> Meter:
+        books = Meters(desk.ledger)
+        meter = books.start(Metered(resource, D(hourly), part, Payer(ANNA)), whatever=True)
+        books.look(meter)
+        [running] = books.running(resource)
+        books.end(running)
+        note_stop(desk.ledger, running, running.hourly_now, "idle")
+        return running
+
+    def test_until_it_is_started_again_and_only_in_the_week(self, desk: Desk, clock: Still) -> None:
+        week = Week(datetime(2031, 3, 10, tzinfo=UTC))
+        resource = f"{RESOURCES['workspaces']}-{uuid.uuid4()}"
+        clock.moment = week.until - timedelta(hours=10)
+        self.stopped(desk, resource)
+        clock.pass_(hours=16)
+        Meters(desk.ledger).start(Metered(resource, D("0.01"), "storage"), whatever=True)  # its files are no machine
+        clock.pass_(hours=4)
+        again = Meters(desk.ledger).start(Metered(resource, D(2), "machine"), whatever=True)
+        clock.pass_(days=20)
+        first, second = (
+            [one for one in monday_report(desk, week=name).savings if resource.endswith(one.what.split()[1])]
+            for name in (week.name, Week(week.until).name)
+        )
+        assert [(one.saved, one.hourly, one.reason) for one in first] == [(D(20), D(2), "idle")]
+        assert [one.saved for one in second] == [D(20)]
+        assert [one for one in Meters(desk.ledger).running(resource) if one.id == again.id]
+        for meter in Meters(desk.ledger).running(resource):
+            Meters(desk.ledger).end(meter)
+
+    def test_for_seven_days_at_most_and_noted_twice_no_more(self, desk: Desk, clock: Still) -> None:
+        week = Week(datetime(2032, 3, 8, tzinfo=UTC))
+        resource = f"{RESOURCES['endpoints']}-{uuid.uuid4()}"
+        clock.moment = week.since + timedelta(days=1)
+        meter = self.stopped(desk, resource, "config")
+        clock.pass_(seconds=30)
+        note_stop(desk.ledger, meter, D(2), "idle")  # by another that looked at the same time
+        clock.pass_(days=60)
+        reports = [monday_report(desk, week=one.name) for one in (week, Week(week.until), Week(Week(week.until).until))]
+        saved = [
+            sum((one.saved for one in report.savings if one.what.endswith(resource[-36:])), D0) for report in reports
+        ]
+        assert sum(saved, D0) == 2 * 24 * 7 + D("0.016667")  # the thirty seconds until the second note are counted once
+        assert saved[2] == 0
+        assert reports[0].saved == sum((one.saved for one in reports[0].savings), D0)
+
+    def test_of_what_was_made_smaller_until_it_grew_again(self, desk: Desk, clock: Still) -> None:
+        week = Week(datetime(2033, 3, 7, tzinfo=UTC))
+        resource, books = f"{RESOURCES['endpoints']}-{uuid.uuid4()}", Meters(desk.ledger)
+        clock.moment = week.since
+        meter = books.start(Metered(resource, D(3), "config"), whatever=True)
+        books.look(meter, reading=Reading(D(3), D(3), "all=3"))
+        clock.pass_(hours=1)
+        note_stop(desk.ledger, meter, D(2), "idle")
+        for hours, running in ((1, 1), (10, 1), (2, 2)):
+            clock.pass_(hours=hours)
+            books.look(meter, reading=Reading(D(running), D(3), f"all={running}"))
+        clock.pass_(days=9)
+        [saving] = [one for one in monday_report(desk, week=week.name).savings if one.what.endswith(resource[-36:])]
+        assert saving.saved == 2 * 13
+        for one in books.running(resource):
+            books.end(one)

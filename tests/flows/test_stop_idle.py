@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -20,6 +20,7 @@ from flows.report_endpoints import report_endpoints
 from flows.rollback_endpoint import rollback_endpoint
 from flows.stop_idle import stop_idle
 from trainmaster.budget.budgets import Budget
+from trainmaster.budget.idle_stops import Stopped, stopped_between
 from trainmaster.budget.ledger import open_ledger
 from trainmaster.endpoints.plan import EXPIRES_TAG
 from trainmaster.endpoints.request import EndpointRequest, Lifetime, RemovalRequest, RollbackRequest
@@ -69,6 +70,8 @@ def test_one_past_its_time_is_warned_of_removed_billed_no_more_and_brought_back(
     )
     until(lambda: acts() == [("remove", "expired")])  # the sweep before it has warned
 
+    [noted] = noted_stops()
+    assert (noted.reason, noted.user_id, noted.hourly) == ("expired", user_id, served.hourly_cost)
     sagemaker = stack.client("sagemaker")
     until(lambda: not sagemaker.list_endpoints(NameContains=NAME)["Endpoints"])
     reconcile(ReconcileRequest())
@@ -95,6 +98,14 @@ def test_one_past_its_time_is_warned_of_removed_billed_no_more_and_brought_back(
     assert version["version"] == served.config_name
     assert int(version["invocations"]) >= 3
     assert version["per 1,000"].startswith("$")
+
+
+def noted_stops() -> list[Stopped]:
+    """What the weekly report will say was saved by it."""
+    now = datetime.now(UTC)
+    with open_ledger(Settings().database_url, Settings().state_dir) as ledger:
+        found = stopped_between(ledger, now - timedelta(days=1), now + timedelta(days=1))
+    return [one for one in found if one.resource.endswith(f":endpoint/{NAME}")]
 
 
 def standing(user_id: UUID) -> Any:

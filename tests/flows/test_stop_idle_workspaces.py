@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from flows.open_workspace import open_workspace
 from flows.reconcile import reconcile
 from flows.stop_idle import stop_idle
 from trainmaster.budget.budgets import Budget
+from trainmaster.budget.idle_stops import stopped_between
 from trainmaster.budget.ledger import open_ledger
 from trainmaster.endpoints.watch.watching import StopIdleRequest
 from trainmaster.settings import Settings
@@ -72,6 +74,9 @@ def test_one_whose_money_is_gone_is_warned_of_then_stopped_and_its_files_stay(st
     assert space["Status"] == "InService"
     with open_ledger(Settings().database_url, Settings().state_dir) as ledger:
         assert ledger.standing(budget_of(USER)).settled < Decimal("0.05")
+        now = datetime.now(UTC)
+        stops = stopped_between(ledger, now - timedelta(days=1), now + timedelta(days=1))
+    assert [(one.reason, one.hourly > 0) for one in stops if one.user_id == USER] == [("exhausted", True)]
     deadline = time.monotonic() + WITHIN
     wanted = {"trainmaster.workspace.warn", "trainmaster.workspace.stop", "trainmaster.budget.exhausted"}
     while not wanted <= told(stack, f"trainmaster.workspace.{NAME}"):

@@ -95,6 +95,15 @@ class Meter:
     def since(self) -> datetime:
         return self.first.reserved_at
 
+    @property
+    def hourly_now(self) -> Decimal:
+        """What an hour of it costs as much of it as runs by the last reading, in US dollars; without what is paid by use."""
+        hourly = self.last.charge.hourly
+        if not self.readings:
+            return hourly
+        _, reading = self.readings[-1]
+        return hourly if reading.running == reading.most else hourly * reading.running / reading.most
+
     def key(self, number: int) -> str:
         """Of a tranche."""
         return f"{self.id}.{number}"

@@ -217,6 +217,12 @@ class Deployments:
                 return
             wanted = [_is_open(), position > tuple_(literal(found[-1].created_at, Moment), literal(found[-1].id))]
 
+    def ended_between(self, since: datetime, until: datetime) -> list[Deployment]:
+        """Every deployment of ours whose job ended from one moment on and before another, the first to end first."""
+        column = cloud_deployments.c
+        ended = (column.completed_at >= since, column.completed_at < until)
+        return self._fetch(select(cloud_deployments).where(_is_ours(), *ended).order_by(column.completed_at, column.id))
+
     def page(
         self, user_id: UUID | None = None, *, status: str | None = None, limit: int = 50, cursor: str | None = None
     ) -> DeploymentPage:

@@ -333,6 +333,20 @@ budget_readings = Table(
 )
 """How much of the most that it can cost an hour runs from a moment on, in US dollars, and in words of what."""
 
+idle_stops = Table(
+    "idle_stops",
+    metadata,
+    Column("meter", Text, primary_key=True),
+    Column("at", Moment, primary_key=True),
+    Column("resource", Text, nullable=False),
+    Column("user_id", Uuid),
+    Column("team", Text),
+    Column("hourly", Amount, nullable=False),
+    Column("reason", Text, nullable=False),
+)
+"""What was stopped, or made smaller, because nobody wanted it, and how many US dollars an hour that cost less from then on."""
+idle_stops_at = Index("idle_stops_at_idx", idle_stops.c.at)
+
 workspaces = Table(
     "workspaces",
     metadata,
@@ -367,6 +381,7 @@ workspaces_place = Index("workspaces_place_idx", workspaces.c.account, workspace
 
 for _books in (
     budget_entries, budget_limits, budget_crossings, budget_allowances, budget_sightings, budget_readings, dataset_moves,
+    idle_stops,
 ):  # fmt: skip
     for _change in ("update", "delete"):
         _trigger = (

@@ -13,12 +13,13 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from trainmaster.budget.budgets import Payer
 from trainmaster.budget.charge import Reservation
+from trainmaster.budget.entries import NOTHING
 from trainmaster.budget.metering import Looked, Meter, Metered, Meters, Reading
 from trainmaster.budget.money import shown
 from trainmaster.budget.serverless import serverless_price
 from trainmaster.endpoints.deploying import Found, find_config, find_endpoint, tags_of
 from trainmaster.endpoints.plan import SETTLING, Desired
-from trainmaster.endpoints.rates import memory_in, most_hourly, running, running_hourly
+from trainmaster.endpoints.rates import instances_in, memory_in, most_hourly, running, running_hourly
 from trainmaster.endpoints.watch.usage import LATE, Used, used
 from trainmaster.errors import NotConfiguredError, TrainmasterError, UnknownPriceError
 from trainmaster.training.desk import Desk
@@ -103,6 +104,21 @@ def regions_with_endpoints(desk: Desk) -> list[str]:
     return sorted(
         {arn.split(":")[3] for meter in Meters(desk.ledger).running() if ":endpoint/" in (arn := meter.resource)}
     )
+
+
+def saved_hourly(desk: Desk, meter: Meter, fewer: Mapping[str, int] | None = None) -> Decimal:
+    """What an hour of a meter's configuration costs less without it, or with fewer instances of some variants; 0 where nobody can say."""
+    if fewer is None:
+        return meter.hourly_now
+    config = find_config(desk.client("sagemaker"), meter.part)
+    if config is None or not meter.readings:
+        return NOTHING
+    counts = {**instances_in(meter.readings[-1][1].what), **fewer}
+    left = ", ".join(f"{variant}={count}" for variant, count in counts.items())
+    try:
+        return meter.hourly_now - running_hourly(desk.prices, config, desk.settings.region, left)
+    except UnknownPriceError:
+        return NOTHING
 
 
 def _of_endpoint(desk: Desk, arn: str, meters: Sequence[Meter], give_up: timedelta) -> Iterator[EndpointHours]:

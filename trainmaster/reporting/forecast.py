@@ -34,11 +34,7 @@ class Running:
         """None for what was never seen there, and so costs nothing."""
         if meter.seen_at is None:
             return None
-        hourly = meter.last.charge.hourly
-        if meter.readings:
-            _, now = meter.readings[-1]
-            hourly = hourly if now.running == now.most else hourly * now.running / now.most
-        return cls(hourly, max(meter.seen_at, meter.begins(min(meter.open))))
+        return cls(meter.hourly_now, max(meter.seen_at, meter.begins(min(meter.open))))
 
 
 class Forecast(BaseModel):

@@ -9,6 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from trainmaster.errors import NotConfiguredError
+from trainmaster.reporting.weekly import WeeklyReport
+from trainmaster.reporting.weekly_page import weekly_markdown
+from trainmaster.reporting.weekly_pictures import weekly_pictures
 from trainmaster.storage.address import S3Address
 
 CONTENT_TYPES = {".md": "text/markdown; charset=utf-8", ".png": "image/png", ".json": "application/json"}
@@ -28,6 +31,14 @@ def keep(place: str, files: Mapping[str, bytes], client: Callable[[str], Any]) -
             f"The report cannot be written to {place}: {error.strerror}. Make that folder writable, or set"
             " TRAINMASTER_REPORTS to another or to an s3:// prefix."
         ) from error
+
+
+def keep_weekly(report: WeeklyReport, place: str, client: Callable[[str], Any]) -> list[str]:
+    """A week as Markdown with its pictures beside it, and as JSON, in a folder of its own; where they are, the page first."""
+    pictures = {f"{name}.png": png for name, png in weekly_pictures(report).items()}
+    page = weekly_markdown(report, {name.removesuffix(".png"): name for name in pictures})
+    files = {"report.md": page.encode(), **pictures, "report.json": report.model_dump_json(indent=2).encode()}
+    return keep(f"{place}/{report.week}", files, client)
 
 
 def _to_s3(place: str, files: Mapping[str, bytes], s3: Any) -> list[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 from typing import Self
@@ -11,9 +11,11 @@ from pydantic import BaseModel, ConfigDict
 
 from trainmaster.budget.budgets import Standing, month_of
 from trainmaster.budget.entries import NOTHING
+from trainmaster.budget.idle_stops import Stopped, saved_in_all, stopped_between
 from trainmaster.budget.metering import Meters, tranche_title
 from trainmaster.budget.money import shown
 from trainmaster.budget.spending import KINDS, Bill, Kind, bills_between, total, totals_by
+from trainmaster.reporting.failures import FailedJobs, FailedRuns, failed_jobs
 from trainmaster.reporting.forecast import PACE_DAYS, Forecast, Running, forecast, month_end
 from trainmaster.reporting.weeks import Week, WeeklyReportRequest
 from trainmaster.training.desk import Desk
@@ -72,6 +74,18 @@ class Cost(BaseModel):
     dollars: Decimal
 
 
+class Saving(BaseModel):
+    """What was stopped because nobody wanted it, why, and what that saved in the week, in US dollars."""
+
+    model_config = ConfigDict(frozen=True)
+
+    what: str
+    reason: str
+    at: datetime
+    hourly: Decimal
+    saved: Decimal
+
+
 class WeeklyReport(BaseModel):
     """Amounts are US dollars, exact as the books have them: each split of `spent` adds up to it."""
 
@@ -95,6 +109,12 @@ class WeeklyReport(BaseModel):
     top: Sequence[Cost]
     budgets: Sequence[BudgetState]
     forecast: Forecast
+    saved: Decimal
+    """By stopping what nobody wanted."""
+    savings: Sequence[Saving]
+    jobs_ended: int
+    jobs_failed: Sequence[FailedJobs]
+    runs_failed: Sequence[FailedRuns] = ()
 
     def sentence(self) -> str:
         change = self.spent - self.before
@@ -105,10 +125,17 @@ class WeeklyReport(BaseModel):
         )
 
 
-def weekly_report(desk: Desk, request: WeeklyReportRequest) -> WeeklyReport:
-    """Of a week that is asked for, or of the last one that is over. Raises RefusedError for a week there is not."""
+def weekly_report(
+    desk: Desk, request: WeeklyReportRequest, runs: Callable[[Week], Sequence[FailedRuns]] = lambda _week: ()
+) -> WeeklyReport:
+    """Of a week that is asked for, or of the last one that is over; `runs` knows which flow runs failed in it.
+
+    Raises RefusedError for a week there is not.
+    """
     now = desk.ledger.now()
     week = Week.asked(request, now)
+    stops = stopped_between(desk.ledger, week.since, week.until)
+    ended = desk.deployments.ended_between(week.since, week.until)
     bills, earlier = (bills_between(desk.ledger, one.since, one.until) for one in (week, week.before))
     month = _bills_of_month(desk, now)
     return WeeklyReport(
@@ -128,6 +155,11 @@ def weekly_report(desk: Desk, request: WeeklyReportRequest) -> WeeklyReport:
         top=dearest(bills, request.top),
         budgets=[BudgetState.of(one) for one in desk.ledger.standings() if one.limit is not None],
         forecast=_forecast(desk, total(month), now),
+        saved=saved_in_all(stops, week.since, week.until),
+        savings=[_saving(one, week) for one in stops],
+        jobs_ended=len(ended),
+        jobs_failed=failed_jobs(ended),
+        runs_failed=runs(week),
     )
 
 
@@ -162,7 +194,17 @@ def dearest(bills: Iterable[Bill], most: int) -> list[Cost]:
 def title_of(bill: Bill) -> str:
     """For people: *endpoint house-prices*, *training-job cats-1*, *storage of workspace notes-1b3c5d7e*."""
     named = tranche_title(bill.key).partition(", hours ")[0]
-    return named if named != bill.key else bill.resource.rsplit(":", 1)[-1].replace("/", " ", 1)
+    return named if named != bill.key else titled(bill.resource)
+
+
+def _saving(stop: Stopped, week: Week) -> Saving:
+    saved = stop.saved(week.since, week.until)
+    return Saving(what=titled(stop.resource), reason=stop.reason, at=stop.at, hourly=stop.hourly, saved=saved)
+
+
+def titled(resource: str) -> str:
+    """For people, by an ARN: *endpoint house-prices*."""
+    return resource.rsplit(":", 1)[-1].replace("/", " ", 1)
 
 
 def _ordered(bills: Iterable[Bill]) -> dict[Kind, Decimal]:

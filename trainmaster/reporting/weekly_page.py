@@ -7,8 +7,11 @@ from decimal import Decimal
 
 from trainmaster.budget.budgets import month_name
 from trainmaster.budget.entries import NOTHING
+from trainmaster.budget.idle_stops import METHOD as SAVED
 from trainmaster.budget.money import shown
 from trainmaster.budget.spending import KINDS, Kind
+from trainmaster.datasets.showing.markdown import plain
+from trainmaster.datasets.showing.wording import counted
 from trainmaster.reporting.forecast import METHOD
 from trainmaster.reporting.page import bar, table
 from trainmaster.reporting.weekly import WeeklyReport
@@ -20,7 +23,7 @@ def weekly_markdown(report: WeeklyReport, pictures: Mapping[str, str]) -> str:
 
 
 def _sections(report: WeeklyReport, pictures: Mapping[str, str]) -> Iterator[str]:
-    yield f"**{report.sentence().replace('$', chr(92) + '$')}**"
+    yield f"**{plain(report.sentence())}**"
     if "spend" in pictures:
         yield f"![What each day cost]({pictures['spend']})"
     yield "## By kind\n\n" + table(("", "this week", "the week before", "change"), _kinds(report))
@@ -33,6 +36,29 @@ def _sections(report: WeeklyReport, pictures: Mapping[str, str]) -> Iterator[str
     yield "## The month\n\n" + _month(report)
     if "month" in pictures:
         yield f"![The month so far and to come]({pictures['month']})"
+    if report.savings:
+        yield f"## Saved by stopping what nobody wanted: {plain(shown(report.saved))}\n\n" + _savings(report)
+    yield "## What failed\n\n" + _failures(report)
+
+
+def _savings(report: WeeklyReport) -> str:
+    rows = [
+        (one.what, one.reason, f"{one.at:%a %d %B, %H:%M} UTC", f"{shown(one.hourly)} an hour", shown(one.saved))
+        for one in sorted(report.savings, key=lambda one: one.saved, reverse=True)
+    ]
+    return table(("what", "why", "stopped", "cost", "saved"), rows) + f"\n\n{SAVED}"
+
+
+def _failures(report: WeeklyReport) -> str:
+    failed = sum(one.count for one in report.jobs_failed)
+    parts = [f"{failed} of {counted(report.jobs_ended, 'training job')} that ended."]
+    if report.jobs_failed:
+        rows = [(one.kind, str(one.count), shown(one.billed), one.newest, one.advice) for one in report.jobs_failed]
+        parts.append(table(("likely cause", "jobs", "billed", "the newest", "what helps"), rows))
+    if report.runs_failed:
+        runs = [(one.flow, str(one.failed), str(one.crashed)) for one in report.runs_failed]
+        parts.append(table(("flow", "runs that failed", "runs that crashed"), runs))
+    return "\n\n".join(parts)
 
 
 def _kinds(report: WeeklyReport) -> Iterator[tuple[str, ...]]:

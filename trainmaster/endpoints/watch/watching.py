@@ -14,8 +14,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 from botocore.exceptions import BotoCoreError, ClientError
 from pydantic import BaseModel, ConfigDict, Field
 
+from trainmaster.budget.idle_stops import note_stop
 from trainmaster.budget.metering import Meters
 from trainmaster.endpoints.deploying import find_endpoint, tags_of
+from trainmaster.endpoints.metering import saved_hourly
 from trainmaster.endpoints.plan import ENDPOINT_TAG, EXPIRES_TAG, IDLE_TAG, WHEN_OVER_TAG
 from trainmaster.endpoints.watch.datapoints import Series, datapoints, period_of
 from trainmaster.endpoints.watch.idle import (
@@ -217,6 +219,8 @@ def _carried_out(
     """What changes of the report: what was done, in words; or that the endpoint was left alone after all, as it has changed."""
     sagemaker: SageMakerClient = desk.client("sagemaker")
     arn, done = one.described["EndpointArn"], ""
+    meters = Meters(desk.ledger).running(arn) if decision.act in {"scale-down", "remove"} else []
+    fewer: Mapping[str, int] | None = None
     if decision.act == "warn" and decision.reason:
         tag = {"Key": WARNED_TAG, "Value": Warned(decision.reason, now).tag()}
         sagemaker.add_tags(ResourceArn=arn, Tags=[tag])  # type: ignore[list-item]
@@ -229,6 +233,8 @@ def _carried_out(
         done = "scaled down: " + ", ".join(f"{name} to {count}" for name, count in fewer.items()) if fewer else ""
     elif decision.act == "remove" and take_away(sagemaker, one.described):
         done = f"it is removed; `trainmaster endpoints start {one.name}` brings it back"
+    for meter in meters if done else ():
+        note_stop(desk.ledger, meter, saved_hourly(desk, meter, fewer), str(decision.reason))
     return {"done": done} if done else {"act": "leave"}
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
 
+from trainmaster.budget.idle_stops import note_stop
 from trainmaster.budget.metering import Meters
 from trainmaster.endpoints.watch.idle import Warned
 from trainmaster.endpoints.watch.watching import StopIdleRequest
@@ -149,8 +150,11 @@ def _carried_out(look: _Look, found: _Found, decision: Decision) -> dict[str, st
         return {"done": "its warning is forgotten"}
     if not _still_so(look, found, decision):
         return {"act": "leave"}
+    machines = [meter for meter in Meters(look.desk.ledger).running(row.resource) if meter.part == "machine"]
     stop_workspace(look.desk, row)
     rows.change(row, warned="")
+    for meter in machines:
+        note_stop(look.desk.ledger, meter, meter.hourly_now, str(decision.reason))
     return {"done": f"it is stopped and its files are kept; `trainmaster start {row.name}` brings it back"}
 
 
