@@ -15,7 +15,7 @@ SERVERS := $(VENV)/serving-peers
 LOCK := $(BIN)/uv pip compile --upgrade --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
   --no-annotate --no-header --quiet
 
-.PHONY: help run up studio test tour e2e-sdk check lint types bench bench-validation bench-migration bench-serving bench-scale-out bench-sweep bench-workspaces soak soak-migration soak-serving soak-workspaces fuzz reference lock clean
+.PHONY: help run up studio test tour e2e-sdk check lint types bench bench-validation bench-migration bench-serving bench-scale-out bench-startup bench-sweep bench-workspaces soak soak-migration soak-serving soak-workspaces fuzz reference lock clean
 
 help:  ## what there is
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
@@ -83,6 +83,9 @@ bench-scale-out: $(INSTALLED)  ## DATASETS=300 copied by one process, by three o
 
 bench-sweep: $(INSTALLED)  ## AWS calls, seconds and memory of one sweep over 100 and 1,000 jobs at work
 	@$(BIN)/python -m benchmarks.sweep
+
+bench-startup: $(INSTALLED)  ## how long `trainmaster --help` and commands that ask nobody take, beside Python itself, Prefect's command and the AWS CLI
+	@$(BIN)/python -m benchmarks.startup
 
 bench-workspaces: $(INSTALLED)  ## seconds and AWS calls of `trainmaster list` for 50 workspaces and for 500
 	@$(BIN)/python -m benchmarks.workspaces
