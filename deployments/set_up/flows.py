@@ -57,17 +57,18 @@ class Deployments:
     def create(self, name: str, facts: Facts) -> None:
         flow = self._server.create("/flows/", {"name": name})
         self._server.create("/deployments/", {"name": name, "flow_id": flow["id"], **_body(facts)})
-        self._forget()
+        self.read_anew()
 
     def update(self, name: str, facts: Facts) -> None:
         self._server.update(f"/deployments/{self.there[name]['id']}", _body(facts))
-        self._forget()
+        self.read_anew()
 
     def remove(self, name: str) -> None:
         self._server.remove(f"/deployments/{self.there[name]['id']}")
-        self._forget()
+        self.read_anew()
 
-    def _forget(self) -> None:
+    def read_anew(self) -> None:
+        """Ask the server again when `there` is wanted next."""
         self.__dict__.pop("there", None)
 
     def _facts(self, listed: Mapping[str, Any]) -> Facts:
@@ -181,7 +182,7 @@ class Schedules:
         raise KeyError(name)
 
     def _there(self) -> Iterator[tuple[str, dict[str, Any]]]:
-        self._deployments._forget()
+        self._deployments.read_anew()
         for name, there in self._deployments.there.items():
             yield from ((name, one) for one in there.get("schedules") or [] if one.get("slug"))
 

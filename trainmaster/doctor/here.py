@@ -21,7 +21,13 @@ from trainmaster.workspaces.policy.file import load_policy, policy_path
 from trainmaster.workspaces.templates.loading import read_templates
 
 PREFIX = "TRAINMASTER_"
-ASKED_ELSEWHERE = {"TRAINMASTER_DEBUG", "TRAINMASTER_HTTP_TOKEN", "TRAINMASTER_HTTP_URL"}
+ASKED_ELSEWHERE = {
+    "TRAINMASTER_DEBUG",
+    "TRAINMASTER_HTTP_TOKEN",
+    "TRAINMASTER_HTTP_URL",
+    "TRAINMASTER_NAMESPACES",
+    "TRAINMASTER_SOAK",
+}
 """Variables of ours that are no settings."""
 NEEDED = ("bucket", "execution_role_arn")
 OLDEST_PRICES_DAYS = 90
