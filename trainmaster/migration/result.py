@@ -274,10 +274,6 @@ class MigrationResult(BaseModel):
         """For an artifact in the Prefect UI; nothing a user wrote is markup in it."""
         return markdown(self._page())
 
-    def facts(self) -> list[dict[str, str]]:
-        """What it came to, a figure in each line."""
-        return [{"What": label, "How much": value} for label, value in self._facts()]
-
     def _page(self) -> Page:
         named = [f"{failure.name} ({failure.dataset_id}): {said(failure)}" for failure in self.failures]
         not_copied = Listing("Not copied", self.failures_count + sum(self.skipped.values()), named)

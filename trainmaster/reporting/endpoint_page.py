@@ -10,7 +10,7 @@ from trainmaster.budget.budgets import Standing
 from trainmaster.budget.metering import Meters
 from trainmaster.budget.money import shown
 from trainmaster.datasets.showing.markdown import plain
-from trainmaster.endpoints.results import ServedModel, listed
+from trainmaster.endpoints.results import ServedModel
 from trainmaster.endpoints.seen import SeenEndpoint, see_endpoint
 from trainmaster.reporting.lineage import Lineage, lineage_of_endpoint
 from trainmaster.reporting.page import bar, facts, links, page, table
@@ -45,13 +45,11 @@ def endpoint_markdown(story: EndpointStory) -> str:
 
 
 def _sections(story: EndpointStory) -> Iterator[tuple[str, str]]:
-    served, tested = story.served, story.served.smoke_test
-    yield "What happened", facts([("configuration", served.config_name), ("steps", "; ".join(served.steps) or "none needed")])  # fmt: skip
+    served, told = story.served, {row["what"]: row["value"] for row in story.served.table()}
+    yield "What happened", facts((what, told[what]) for what in ("configuration", "model", "artifact", "steps"))
     rows = [(one.variant, one.machines, f"{one.share:.0%}" if one.share else "only listens", one.model) for one in story.seen.variants]  # fmt: skip
     yield "What serves", table(("variant", "on", "answers", "model"), rows)
-    proof = [("asked", listed(tested.inputs)), ("answered", listed(tested.answer))]
-    proof += [("latency", f"{min(tested.milliseconds)} ms"), ("agreement", tested.agreement.sentence())]
-    yield "How it was proven", facts(proof)
+    yield "How it was proven", facts((what, told[what]) for what in ("asked", "answered", "latency", "agreement"))
     yield "What it costs", "\n\n".join(_costs(story))
     name = plain(served.endpoint_name)
     yield (

@@ -10,7 +10,7 @@ from trainmaster.datasets.showing.markdown import plain
 from trainmaster.endpoints.results import listed
 from trainmaster.main_job import TrainedAndServed
 from trainmaster.reporting.endpoint_page import EndpointStory
-from trainmaster.reporting.page import bar, facts, links, page, table
+from trainmaster.reporting.page import bar, facts, figure, links, page, table
 
 
 def main_job_page(result: TrainedAndServed, story: EndpointStory) -> str:
@@ -22,7 +22,10 @@ def main_job_page(result: TrainedAndServed, story: EndpointStory) -> str:
 def _sections(result: TrainedAndServed, story: EndpointStory) -> Iterator[tuple[str, str]]:
     training, served = result.training, result.served
     yield "Data", f"{plain(result.table.sentence())}\n\nStored at {plain(result.table.uri)}."
-    yield "How good it is", table(("metric", "value"), [(row["what"], str(row["value"])) for row in training.table() if row["what"] in training.metrics])  # fmt: skip
+    yield (
+        "How good it is",
+        table(("metric", "value"), [(name, figure(value)) for name, value in training.metrics.items()]),
+    )
     asked, answered = listed(served.smoke_test.inputs), listed(served.smoke_test.answer)
     yield "How it was proven", facts([("asked", asked), ("answered", answered), ("latency", f"{min(served.smoke_test.milliseconds)} ms")])  # fmt: skip
     costs = [

@@ -53,6 +53,11 @@ def page(title: str, said: str, sections: Iterable[tuple[str, str]]) -> str:
     return "\n\n".join(filter(None, parts)) + "\n"
 
 
+def figure(value: float) -> str:
+    """A measured value, to four figures; a large one whole."""
+    return f"{value:,.4g}" if abs(value) < 1000 else f"{value:,.0f}"
+
+
 def embedded_picture(png: bytes) -> str:
     """The address of a picture that is in the page itself."""
     return f"data:image/png;base64,{base64.b64encode(png).decode()}"

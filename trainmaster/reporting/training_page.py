@@ -14,7 +14,7 @@ from trainmaster.endpoints.models.lineage import version_of_job
 from trainmaster.endpoints.models.registry import PENDING
 from trainmaster.errors import UnknownChoiceError
 from trainmaster.reporting.lineage import Lineage, origins_of
-from trainmaster.reporting.page import bar, facts, lines, links, page, shown_picture, table
+from trainmaster.reporting.page import bar, facts, figure, lines, links, page, shown_picture, table
 from trainmaster.training.attempts import Attempt, kind_of
 from trainmaster.training.curves import picture
 from trainmaster.training.desk import Desk
@@ -140,8 +140,9 @@ def _costs(story: TrainingStory) -> Iterator[tuple[str, str, str, str]]:
 
 def _metrics(seen: Seen) -> str:
     measured = seen.deployment.metrics or {}
-    rows = [(name, f"{value:,.4g}" if abs(value) < 1000 else f"{value:,.0f}") for name, value in measured.items()]
-    return table(("metric", "last value"), rows) if rows else ""
+    return (
+        table(("metric", "last value"), [(name, figure(value)) for name, value in measured.items()]) if measured else ""
+    )
 
 
 def _attempt(one: Attempt) -> tuple[str, str, str, str]:

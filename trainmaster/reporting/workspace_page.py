@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from trainmaster.aws.console import domain_page, instance_page
-from trainmaster.budget.money import shown
 from trainmaster.datasets.showing.markdown import plain
 from trainmaster.reporting.page import facts, links, page
 from trainmaster.workspaces.results import WorkspaceResult
@@ -20,15 +19,13 @@ def workspace_page(result: WorkspaceResult, row: Workspace | None) -> str:
 def _sections(result: WorkspaceResult, row: Workspace | None) -> Iterator[tuple[str, str]]:
     refusals = [*result.violations, *([result.over_budget] if result.over_budget else [])]
     yield "Why it would be refused", "\n".join(f"- {plain(one)}" for one in refusals)
-    about = {"template": f"{result.template} ({result.service_type})", "how it stands": result.status}
-    about |= {"on": result.instance_type, "in": result.region, "whose": result.owner}
-    steps = "; ".join(result.steps) or "nothing"
-    yield "What would happen" if result.dry_run else "What happened", facts([*about.items(), ("steps", steps)])
-    by_the_hour = {"an hour while it runs": result.hourly_cost, "an hour for its files": result.storage_hourly_cost}
-    paid = [(label, shown(amount)) for label, amount in by_the_hour.items()]
+    told = {row["what"]: row["value"] for row in result.table() if row["value"] not in refusals}
+    costs = {what: value for what, value in told.items() if what.startswith(("an hour", "budget"))}
     if row and row.auto_stop_minutes and result.action == "open":
-        paid.append(("at most, if nobody uses it", f"it is stopped after {row.auto_stop_minutes} idle minutes"))
-    yield "What it costs", facts([*paid, *(("budget", one) for one in result.budgets)])
+        costs["if nobody uses it"] = f"it is stopped after {row.auto_stop_minutes} idle minutes"
+    happened = [(what, value) for what, value in told.items() if what not in costs]
+    yield "What would happen" if result.dry_run else "What happened", facts(happened)
+    yield "What it costs", facts(costs.items())
     yield "What now", _now(result)
     yield "In AWS", links(_links(row)) if row and result.status != "deleted" else ""
 

@@ -59,22 +59,6 @@ class TrainingOutcome(BaseModel):
             f"Training job {self.job_name} completed for {shown(self.bill)} (at worst {shown(self.worst_case)}){again}."
         )
 
-    def table(self) -> list[dict[str, Any]]:
-        rows = {name: f"{value:,.4g}" if abs(value) < 1000 else f"{value:,.0f}" for name, value in self.metrics.items()}
-        rows |= {
-            "bill": shown(self.bill),
-            "worst case": f"{shown(self.worst_case)} of its budget_limit of {shown(self.approved)}",
-            "billable time": f"{self.billable_seconds} s of {self.training_seconds} s ({self.savings_percent} % saved by spot)",
-            "model": self.model_uri,
-        }
-        if self.saved:
-            rows["saved by spot"] = shown(self.saved)
-        if self.interruptions:
-            rows["spot interruptions"] = str(self.interruptions)
-        if self.left.checkpoints.count:
-            rows["checkpoints"] = self.left.checkpoints.sentence()
-        return [{"what": what, "value": value} for what, value in rows.items()]
-
 
 def output_uri(model_uri: str) -> str:
     """Where a job's output is that lies beside its model."""

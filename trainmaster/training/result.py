@@ -8,7 +8,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict
 
 from trainmaster.budget.money import shown
-from trainmaster.training.attempts import Attempt, Chain, kind_of
+from trainmaster.training.attempts import Attempt, Chain
 from trainmaster.training.outcome import TrainingOutcome
 from trainmaster.training.plan import TrainingPlan
 from trainmaster.training.showing import plan_value
@@ -42,18 +42,6 @@ class TrainingResult(BaseModel):
     def bill(self) -> Decimal:
         """What all attempts were billed; 0 while the job runs."""
         return sum((one.bill for one in self.attempts), Decimal(0))
-
-    def attempts_table(self) -> list[dict[str, Any]]:
-        """What was tried, in order."""
-        return [
-            {
-                "job": one.job_name,
-                "on": kind_of(one.instance_type, spot=one.spot),
-                "what came of it": one.ended or ("runs" if self.status == "launched" else "trained"),
-                "billed": shown(one.bill),
-            }
-            for one in self.attempts
-        ]
 
 
 def planned(plan: TrainingPlan) -> TrainingResult:
