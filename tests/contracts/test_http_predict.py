@@ -103,6 +103,26 @@ class TestPredict:
         with asking(office) as nobody:
             assert nobody.post("/predict", json={"sqft": 1800}).status_code == 401
 
+    def test_a_model_that_does_not_say_what_it_accepts_is_asked_nothing(
+        self, environment: dict[str, str], embedded: Any, tmp_path: Path
+    ) -> None:
+        silent = {"features": {"sqft": {"mean": 1800}}}
+        hosting, name = Hosting(embedded), f"http-mute-{uuid4().hex[:8]}"
+        uri = hosting.upload(archive({"code/inference.py": MODEL, "model_card.json": json.dumps(silent)}))
+        config = hosting.config(hosting.variant(hosting.model(artifact=uri)))
+        hosting.sagemaker.create_endpoint(EndpointName=name, EndpointConfigName=config)
+        hosting.endpoints.append(name)
+        try:
+            with (
+                office_at(environment, tmp_path, http_predict_endpoints=name) as office,
+                asking(office, uuid4()) as client,
+            ):
+                said = client.post("/predict", json={"sqft": 1800})
+            assert (said.status_code, said.json()["error"]) == (502, "ModelFailed")
+        finally:
+            hosting.settled(name)
+            hosting.remove()
+
     def test_a_busy_endpoint_is_told_as_later(self, endpoint: str, client: TestClient, embedded: Any) -> None:
         assert endpoint
         embedded.control("POST", "faults", {"operation": "InvokeEndpoint", "error": "ThrottlingException"})

@@ -9,10 +9,12 @@ import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
 import pytest
+from served_api import TRAININGS, ServedApi
 from sqlalchemy import select
 from workshop import Workshop, until, user_of
 
@@ -167,6 +169,45 @@ def test_a_run_cancelled_after_its_worker_died_is_stopped_by_reconcile(workshop:
         workshop.job_in("orphaned", "Stopped")
         print(f"orphaned: Stopped {time.monotonic() - began:.1f} s after reconcile was started")
     assert workshop.row(job).stop_asked
+
+
+def test_a_training_over_http_is_launched_at_once_and_followed_by_a_run_that_can_be_cancelled(
+    workshop: Workshop, tmp_path: Path
+) -> None:
+    api = ServedApi(workshop.environment, tmp_path / "api.log")
+    try:
+        asked = {name: value for name, value in workshop.request("over-http").items() if name != "user_id"}
+        made = api.ask("POST", json=asked)
+        assert made.status_code == 201, made.text
+        job, run = made.json()["training_job_name"], made.json()["flow_run"]["id"]
+        assert workshop.row(job).job.runs == (run,)
+        assert workshop.ended(run)["name"] == "Completed"
+        assert [one["TrainingJobName"] for one in workshop.jobs("over-http")] == [job]
+        assert any(f"{job} was launched before; following it" in line for line in workshop.logs(run))
+        seen = api.ask("GET", f"{TRAININGS}/{made.json()['deployment_id']}").json()
+        assert (seen["status"], seen["flow_run"]["state"], seen["cost"]["is_billed"]) == (
+            "completed",
+            "Completed",
+            True,
+        )
+        assert Decimal(seen["cost"]["actual"]) <= Decimal(seen["cost"]["estimated"])
+        assert any("r2=" in line for line in seen["logs"])
+
+        with workshop.no_spot_instances():
+            again = api.ask("POST", json={**asked, "attempt": 2}).json()
+            until(
+                lambda: any("following it" in line for line in workshop.logs(again["flow_run"]["id"])), "never followed"
+            )
+            workshop.cancel(again["flow_run"]["id"])
+            stopped = until(lambda: seen_ended(api, again["deployment_id"]), "it was never stopped")
+        assert (stopped["status"], stopped["stop"]["by"]) == ("stopped", f"flow run {again['flow_run']['id']}")
+    finally:
+        api.close()
+
+
+def seen_ended(api: ServedApi, deployment: str) -> dict[str, Any] | None:
+    found: dict[str, Any] = api.ask("GET", f"{TRAININGS}/{deployment}").json()
+    return found if found["completed_at"] else None
 
 
 @pytest.mark.parametrize("task_runner", ["threads", "dask"])

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from trainmaster.aws.clients import impatient_client
 from trainmaster.endpoints.api.predicting import Predictions, published_code
+from trainmaster.errors import ModelRefusedError
 from trainmaster.http_api.answers import ErrorAnswer, refusal
 from trainmaster.http_api.callers import Asking
 from trainmaster.http_api.office import AtOffice, Office
@@ -83,6 +84,8 @@ def predict(
         return refusal("NotFound", "There is no such model in service here.", 404, request.scope)
     try:
         price = request.app.state.predictions.price(chosen, body, request.headers.get("content-type", ""))
+    except ModelRefusedError as error:
+        return refusal("ModelFailed", f"What the model in service accepts is not known. {error}", 502, request.scope)
     except published_code().RefusedError as error:
         headers = {} if error.retry_after is None else {"Retry-After": str(error.retry_after)}
         problems = [_problem(one) for one in error.fields]
