@@ -103,6 +103,10 @@ class TestAnError:
             assert said["error"].isalpha()
             assert said["message"].endswith((".", "…", ")"))
 
+    def test_of_a_method_says_all_that_the_address_is_for(self, opened: Opener) -> None:
+        refused = asking(opened()).put("/api/training/dataset")
+        assert (refused.status_code, refused.headers["Allow"]) == (405, "GET, POST")
+
     def test_lists_every_problem_and_none_of_what_was_sent(self, opened: Opener) -> None:
         answer = TestClient(with_letters(opened())).post("/letters", json={"copies": "hunter2", "user_id": "hunter2"})
         problems = {one["field"]: one for one in answer.json()["problems"]}

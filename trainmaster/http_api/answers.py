@@ -190,7 +190,10 @@ def answer_errors(app: FastAPI) -> None:
             404: "There is nothing at this address. /docs shows what there is.",
             405: f"{request.method} is not for this address. /docs shows what there is.",
         }.get(error.status_code, str(error.detail))
-        return refusal(kind, message, error.status_code, request.scope, headers=error.headers)
+        headers = dict(error.headers or {})
+        if error.status_code == 405:
+            headers["Allow"] = _methods(request) or headers.get("Allow", "")
+        return refusal(kind, message, error.status_code, request.scope, headers=headers)
 
     @app.exception_handler(ClientError)
     @app.exception_handler(BotoCoreError)
@@ -204,6 +207,12 @@ def answer_errors(app: FastAPI) -> None:
             f"AWS refused what the server asked of it ({code_of(error) or type(error).__name__}). Tell its operators."
         )
         return refusal("AwsRefused", said, 502, request.scope)
+
+
+def _methods(request: Request) -> str:
+    """All that the address is for: each is a route of its own, of which one was asked."""
+    path = getattr(request.scope.get("route"), "path", "")
+    return ", ".join(sorted(method.upper() for method in request.app.openapi()["paths"].get(path, {})))
 
 
 def _problem(error: Mapping[str, Any]) -> dict[str, str]:

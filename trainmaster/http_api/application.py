@@ -45,7 +45,12 @@ def _nothing() -> None:
 
 def application(office: Office, close: Callable[[], None] = _nothing) -> FastAPI:
     """Ready to be served; `close` is called when it has been. Raises NotConfiguredError."""
-    app = FastAPI(title="Trainmaster", version=version("trainmaster"), lifespan=_lifespan)
+    app = FastAPI(
+        title="Trainmaster",
+        version=version("trainmaster"),
+        lifespan=_lifespan,
+        generate_unique_id_function=lambda route: "_".join([*map(str, route.tags), route.name]),
+    )
     app.state.office, app.state.tokens = office, Tokens.of(office.settings)
     app.state.rates, app.state.metrics = Rates(office.settings), RequestMetrics(office.desk)
     app.state.checks, app.state.close = Checks(office), close
