@@ -25,6 +25,6 @@ router = APIRouter(prefix="/api/runs", tags=["runs"])
 def run(run_id: Annotated[UUID, Path(description="Of the run.")], caller: Asking, office: AtOffice) -> RunAnswer:
     """How a run stands that the caller has started here: another's, or one started elsewhere, is as if it were not there."""
     found = office.runs.find(str(run_id))
-    if found is None or found.once.partition(" ")[0] != str(caller.user_id):
+    if found is None or not found.once.startswith(str(caller.user_id)):
         raise FlowRunMissingError(f"There is no run {run_id} of user {caller.user_id}.")
     return RunAnswer.of(found)
