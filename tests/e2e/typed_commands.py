@@ -14,8 +14,13 @@ from pathlib import Path
 
 from documented_commands import LEFT_RUNNING, Command, is_as_shown
 
-WITHIN = 240.0
+from trainmaster.embedded import processes
+
+WITHIN = 400.0
 """Seconds for one command: everything is started in some of them."""
+
+
+STOPPED_WITHIN = 60.0
 
 
 @dataclass(frozen=True)
@@ -31,7 +36,7 @@ class Terminal:
 
     def __init__(self, folder: Path, environment: dict[str, str]) -> None:
         self._folder, self._environment = folder, environment
-        self._running: list[tuple[subprocess.Popen[bytes], Path]] = []
+        self._running: list[processes.Child] = []
         self._bash = subprocess.Popen(
             ["bash", "--noprofile", "--norc"], cwd=folder, env=environment, text=True, bufsize=1, start_new_session=True,
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
@@ -58,11 +63,9 @@ class Terminal:
             said += line
 
     def close(self) -> None:
-        """End what was left running, as Ctrl-C does, the shell, and whatever either started."""
-        for process, _ in self._running:
-            os.killpg(process.pid, signal.SIGINT)
-        for process, _ in self._running:
-            process.wait(90)
+        """End what was left running, the shell, and whatever either started."""
+        for process in self._running:
+            process.stop(STOPPED_WITHIN)
         os.killpg(self._bash.pid, signal.SIGKILL)
         self._bash.wait()
 
@@ -70,14 +73,14 @@ class Terminal:
         """As in a terminal of its own, until it has said what the page shows."""
         output = self._folder / f".left-running-{len(self._running)}"
         with output.open("wb") as log:
-            process = subprocess.Popen(
-                ["bash", "-c", command.typed.removesuffix(LEFT_RUNNING)], cwd=self._folder, env=self._environment,
-                stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, start_new_session=True,
+            process = processes.start(
+                ["bash", "-c", f"exec {command.typed.removesuffix(LEFT_RUNNING)}"], cwd=self._folder,
+                env=self._environment, stdout=log, stderr=subprocess.STDOUT,
             )  # fmt: skip
-        self._running.append((process, output))
+        self._running.append(process)
         deadline = time.monotonic() + WITHIN
         while not is_as_shown(command.answer, said := output.read_text()):
-            assert process.poll() is None, f"{command}\nended with {process.returncode}. It said:\n{said}"
+            assert (code := process.poll()) is None, f"{command}\nended with {code}. It said:\n{said}"
             assert time.monotonic() < deadline, f"{command}\nshould say\n{command.answer}\nand says\n{said}"
             time.sleep(0.2)
         return Said(said, 0)
