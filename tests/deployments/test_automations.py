@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, TypeVar
+from uuid import UUID
 
 import httpx
 import pytest
@@ -21,7 +22,7 @@ from prefect.client.schemas.objects import FlowRun
 from prefect.events import Event, Resource, emit_event
 from prefect.events.worker import EventsWorker
 from prefect.settings import PREFECT_API_URL, temporary_settings
-from prefect.states import Completed, Running
+from prefect.states import Completed, Late, Running
 
 from deployments.automations import BURIAL, Automations
 from deployments.set_up.applying import SetUp
@@ -32,6 +33,7 @@ from trainmaster.prefect_server import PrefectServer
 from trainmaster.setup.notifying import BLOCK
 from trainmaster.setup.plan import Step
 from trainmaster.setup.telling import MESSAGES
+from trainmaster.setup.wanted import POOL
 
 WITHIN = 90.0
 T = TypeVar("T")
@@ -178,14 +180,21 @@ def leaves_failures() -> Any:
     return Completed(name="CompletedWithFailures", message="5 datasets copied, 2 failed.")
 
 
+@flow(name="reconcile")
+def sweep_fails() -> None:
+    raise ConnectionError("AWS is away")
+
+
 @pytest.mark.parametrize(
     ("run", "state", "said"),
     [
         (ends_early, "Failed", "the bucket is gone. 3 datasets copied."),
         (leaves_failures, "CompletedWithFailures", "5 datasets copied, 2 failed."),
+        (sweep_fails, "Failed", "AWS is away"),
     ],
+    ids=["a migration that ended early", "one that left failures", "a sweep"],
 )
-def test_a_migration_that_ended_early_or_left_failures_is_told_of_with_its_figures(
+def test_what_failed_with_nobody_watching_is_told_of_with_its_reason(
     client: SyncPrefectClient, run: Any, state: str, said: str
 ) -> None:
     with listening() as (url, told):
@@ -194,8 +203,31 @@ def test_a_migration_that_ended_early_or_left_failures_is_told_of_with_its_figur
         ).save(BLOCK, overwrite=True)
         apply(client)
         message = heard(lambda: run(return_state=True), lambda: told)[0]
-    assert message["subject"].endswith(f"(migrate-datasets) is {state}")
+    assert message["subject"].endswith(f"({run.name}) is {state}")
     assert said in message["body"]
+
+
+def test_late_runs_are_told_of_once_an_hour_and_not_one_by_one(client: SyncPrefectClient) -> None:
+    server = Server(client)
+    server.create("/work_pools/", {"name": POOL, "type": "process"})
+    flow_id = server.create("/flows/", {"name": "train-model"})["id"]
+    deployment = {"name": "late", "flow_id": flow_id, "work_pool_name": POOL}
+    deployment_id = UUID(server.create("/deployments/", deployment)["id"])
+    with listening() as (url, told):
+        CustomWebhookNotificationBlock(
+            name="people", url=url, json_data={"subject": "{{subject}}", "body": "{{body}}"}
+        ).save(BLOCK, overwrite=True)
+        apply(client)
+
+        def late() -> None:
+            client.create_flow_run_from_deployment(deployment_id, state=Late(scheduled_time=datetime.now(UTC)))
+
+        message = heard(late, lambda: told)[0]
+        assert message["subject"] == f"Nobody carries out the runs of work pool {POOL}"
+        assert "`prefect worker start --pool trainmaster`" in message["body"]
+        late()
+        heard(lambda: fails(return_state=True), lambda: [one for one in told if "is Failed" in one["subject"]])
+        assert len([one for one in told if POOL in one["subject"]]) == 1
 
 
 def test_a_run_whose_heart_stopped_is_crashed(server: PrefectServer, client: SyncPrefectClient) -> None:
