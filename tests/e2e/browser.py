@@ -17,7 +17,7 @@ import httpx
 from websockets.sync.client import connect
 
 PROGRAMS = ("chromium", "chromium-browser", "google-chrome")
-WITHIN = 120.0
+WITHIN = 240.0
 _ANSWER_WITHIN = 60.0
 _LARGEST = 64 << 20
 """Bytes of a message: screenshots come in one."""

@@ -162,6 +162,18 @@ class Screen:
         self.page.click(self.field(label))
         self.page.click(self.option(text))
 
+    def is_in(self, state: str) -> None:
+        """Returns once the run's badge says so; its log may have said the word of a step before."""
+        found = (
+            f"[...document.querySelectorAll('span, div')].some(each => each.innerText.trim() === {json.dumps(state)})"
+        )
+        self.page.until(found)
+
+    def from_menu(self, text: str) -> None:
+        """What can be done with a run: behind the three dots of its page."""
+        self.page.click(self.button("Open menu"))
+        self.page.click(self.option(text))
+
     def submit(self) -> None:
         self.page.click(self.button("Submit"))
 
@@ -169,10 +181,12 @@ class Screen:
         time.sleep(1.0)  # for fonts and animations; decides nothing
         self.page.screenshot(PICTURES / f"{name}.png", whole=whole)
 
-    def see_run(self, title: str) -> None:
-        """The page of the run that was just started: the message that says so leads there."""
-        self.page.click("[...document.querySelectorAll('a')].find(each => each.innerText.trim() === 'View run')")
-        self.page.says(title)
+    def see_run(self, name: str) -> None:
+        """The page of the run that was just started: the deployment's page lists it by its name once it has begun."""
+        self.page.click(
+            f"[...document.querySelectorAll('a')].find(each => each.innerText.includes({json.dumps(name)}))"
+        )
+        self.page.says("Task Runs")
 
 
 @pytest.fixture(scope="module")
@@ -220,8 +234,13 @@ def test_what_is_out_of_bounds_is_told_in_the_form_and_starts_nothing(screen: Sc
     before = screen.up.runs("train-model")
     fill_in(screen, "tour-bounds", **{"Longest runtime (s)": "59"})
     screen.submit()
-    screen.page.says("59 is less than the minimum of 60")
-    screen.picture("out-of-bounds", whole=True)
+    told = screen.page.until("(wrong => wrong && wrong.validationMessage)(document.querySelector('input:invalid'))")
+    assert "60" in told
+    screen.picture("out-of-bounds")
+    fill_in(screen, "two words")
+    screen.submit()
+    screen.page.says("'two words' does not match")
+    screen.picture("not-a-name", whole=True)
     assert screen.up.runs("train-model") == before
 
 
@@ -232,14 +251,18 @@ def test_a_training_is_started_watched_and_says_what_it_cost(screen: Screen) -> 
     screen.submit()
     screen.see_run("tour-watched")
     screen.picture("train-started")
-    screen.page.says("Completed")
+    screen.is_in("Completed")
     screen.picture("train-completed", whole=True)
     [job] = screen.up.jobs("tour-watched")
     described = screen.up.client("sagemaker").describe_training_job(TrainingJobName=job["TrainingJobName"])
     assert described["TrainingJobStatus"] == "Completed"
     assert described["ResourceConfig"]["InstanceType"] == "ml.m5.xlarge"
     screen.page.click(screen.tab("Artifacts"))
+    screen.page.says("summary")
     screen.picture("train-artifacts", whole=True)
+    screen.page.click("[...document.querySelectorAll('a')].find(each => each.href.endsWith('/artifacts/key/summary'))")
+    screen.page.says("billed")
+    screen.picture("train-summary", whole=True)
 
 
 def test_a_training_over_budget_waits_is_approved_and_goes_on(screen: Screen) -> None:
@@ -248,17 +271,19 @@ def test_a_training_over_budget_waits_is_approved_and_goes_on(screen: Screen) ->
     screen.choose("When a monthly budget has too little left", "ask")
     screen.submit()
     screen.see_run("tour-approved")
-    screen.page.says("Suspended")
+    screen.is_in("Suspended")
     screen.picture("over-budget-waiting")
     assert screen.up.jobs("tour-approved") == []
-    screen.page.click(screen.button("Resume"))
+    screen.from_menu("Resume")
     screen.page.says("Decided by")
+    screen.page.says("a budget_limit of $0.05")
+    screen.picture("over-budget-asked")
     screen.choose("Decision", "approve")
     screen.page.write(screen.field("Decided by"), "Ada")
     screen.page.write(screen.field("Remark"), "worth it")
     screen.picture("over-budget-answer")
-    screen.submit()
-    screen.page.says("Completed")
+    screen.page.click(screen.button("Resume"))
+    screen.is_in("Completed")
     screen.picture("over-budget-completed", whole=True)
     [job] = screen.up.jobs("tour-approved")
     assert job["TrainingJobStatus"] == "Completed"
@@ -272,10 +297,11 @@ def test_a_training_that_is_cancelled_stops_its_job(screen: Screen) -> None:
         screen.see_run("tour-cancelled")
         until(lambda: screen.up.jobs("tour-cancelled"), "it was never launched")
         screen.picture("cancel-running")
-        screen.page.click(screen.button("Cancel"))
+        screen.from_menu("Cancel")
+        screen.page.says("Are you sure")
         screen.picture("cancel-asked")
-        screen.page.click(screen.button("Cancel"))
-        screen.page.says("Cancelled")
+        screen.page.click(screen.button("Cancel Flow Run"))
+        screen.is_in("Cancelled")
         screen.picture("cancel-done")
     finally:
         screen.up.fault("DELETE")
