@@ -139,7 +139,7 @@ def test_a_bad_file_is_refused_at_once_with_line_and_column(tmp_path: Path) -> N
 
 def test_a_budget_that_is_no_amount_is_refused_by_name(tmp_path: Path) -> None:
     refused = run(tmp_path, "--budget", "lots")
-    assert (refused.returncode, refused.stderr[:29]) == (1, "budget_limit cannot be 'lots'")
+    assert (refused.returncode, refused.stderr[:29]) == (2, "budget_limit cannot be 'lots'")
     assert "http" not in refused.stderr
 
 
