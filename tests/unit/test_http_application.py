@@ -22,6 +22,7 @@ from openapi_spec_validator import validate
 from pydantic import BaseModel, ConfigDict
 
 from trainmaster.budget.budgets import ACCOUNT
+from trainmaster.errors import NotConfiguredError
 from trainmaster.http_api import probes
 from trainmaster.http_api.application import application
 from trainmaster.http_api.callers import Asking
@@ -61,6 +62,10 @@ def with_letters(office: Office) -> FastAPI:
     @app.get("/crash")
     def crash(_caller: Asking) -> None:
         raise ZeroDivisionError("a secret of the database")
+
+    @app.get("/unset")
+    def unset() -> None:
+        raise NotConfiguredError("DATABASE_URL is refused for somebody@db.internal.")
 
     return app
 
@@ -121,6 +126,14 @@ class TestAnError:
         assert "secret" not in answer.text
         assert answer.json()["error"] == "Unexpected"
         assert "a secret of the database" in caplog.text
+
+    def test_of_the_servers_settings_is_no_fault_of_whoever_asks_and_told_to_its_operators_alone(
+        self, opened: Opener, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        answer = TestClient(with_letters(opened())).get("/unset")
+        assert (answer.status_code, answer.json()["error"]) == (500, "NotConfigured")
+        assert "db.internal" not in answer.text
+        assert "db.internal" in caplog.text
 
     def test_of_a_missing_token_says_which_kind_is_wanted(self, opened: Opener) -> None:
         assert asking(opened()).get("/api/budget").headers["WWW-Authenticate"] == "Bearer"

@@ -28,6 +28,7 @@ from trainmaster.errors import (
     NameConflictError,
     NoCapacityError,
     NoRoomError,
+    NotConfiguredError,
     ObjectMissingError,
     OverBudgetError,
     PolicyRefusedError,
@@ -63,6 +64,7 @@ STATUSES: dict[type[TrainmasterError], int] = {
     UploadUnderWayError: 409,
     WorkspaceBusyError: 409,
     TooManyRequestsError: 429,
+    NotConfiguredError: 500,
     RefusedError: 400,
     NoRoomError: 507,
     NoCapacityError: 503,
@@ -79,6 +81,9 @@ STATUSES: dict[type[TrainmasterError], int] = {
 
 _log = logging.getLogger(__name__)
 _WHO = {"user_id", "team"}
+_OF_THE_SERVER = (
+    "The server lacks a setting or a right that this needs. Tell its operators the request_id; the log has the rest."
+)
 
 
 class ProblemAnswer(BaseModel):
@@ -122,9 +127,10 @@ def answer_of(error: TrainmasterError, scope: MutableMapping[str, Any]) -> JSONR
     status = next(code for kind, code in STATUSES.items() if isinstance(error, kind))
     if status == 500:
         _log.error("%s", error, exc_info=error)
+    said = _OF_THE_SERVER if isinstance(error, NotConfiguredError) else str(error)
     return refusal(
         type(error).__name__.removesuffix("Error"),
-        str(error),
+        said,
         status,
         scope,
         headers=_headers(error, status),
