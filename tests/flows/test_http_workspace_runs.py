@@ -18,6 +18,7 @@ from flows.open_workspace import open_workspace
 from trainmaster.flow_runs import PrefectRuns
 from trainmaster.http_api.office import Office
 from trainmaster.http_api.workspace_runs import WorkspaceRuns
+from trainmaster.settings import Settings
 from trainmaster.workspaces.request import CloseWorkspaceRequest, OpenWorkspaceRequest
 
 PATH = "/api/workspaces"
@@ -29,10 +30,13 @@ BOX = "python-ml"
 def office(stack: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Office]:
     for flow in (open_workspace, close_workspace):
         flow.to_deployment(flow.name, enforce_parameter_schema=True).apply()
-    folder = tmp_path_factory.mktemp("http-runs")
-    (policy := folder / "policy").write_text("{default_role: member, roles: {member: {}}}")
-    with office_at(stack.aws.environment, folder / "state", PrefectRuns(), policy_file=policy) as office:
-        yield office
+    policy = tmp_path_factory.mktemp("http-runs") / "policy.yaml"
+    policy.write_text("{default_role: member, roles: {member: {}}}")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TRAINMASTER_POLICY_FILE", str(policy))
+        state = Settings().state_dir
+        with office_at(stack.aws.environment, state, PrefectRuns(), policy_file=policy, poll_seconds=0.05) as office:
+            yield office
 
 
 @pytest.fixture
@@ -49,6 +53,14 @@ def parameters_of(run: dict[str, Any]) -> dict[str, Any]:
     with get_client(sync_client=True) as client:
         found: dict[str, Any] = client.read_flow_run(UUID(run["id"])).parameters["request"]
     return found
+
+
+def carry_out(flow: Any, kind: type[Any], answer: Any) -> None:
+    """The run that was answered with, as a worker does, but here."""
+    assert answer.status_code == 202, answer.text
+    run = answer.json()["run"]
+    flow(kind.model_validate(parameters_of(run)))
+    become(run, Completed())
 
 
 def become(run: dict[str, Any], state: Any) -> None:
@@ -79,6 +91,23 @@ def test_all_that_can_be_asked_of_a_workspace_reaches_the_flow_as_it_was_asked(
     assert told["workspace"] is None
     assert (told["run"]["state"], told["run"]["ended"]) == ("Failed", True)
     assert "another took the rest" in told["run"]["message"]
+
+
+def test_a_workspace_is_opened_stopped_started_and_deleted_over_http_by_the_flows(client: TestClient) -> None:
+    def stands() -> str:
+        told: dict[str, Any] = client.get(f"{PATH}/whole").json()["workspace"]
+        return str(told["status"])
+
+    opening, closing = (open_workspace, OpenWorkspaceRequest), (close_workspace, CloseWorkspaceRequest)
+    carry_out(*opening, client.post(PATH, json={"template": BOX, "name": "whole", "instance_type": "t3.large"}))
+    assert stands() == "running"
+    assert client.post(f"{PATH}/whole/connect").json()["command"][0] == "aws"
+    carry_out(*closing, client.post(f"{PATH}/whole/stop"))
+    assert stands() == "stopped"
+    carry_out(*opening, client.post(f"{PATH}/whole/start"))
+    assert stands() == "running"
+    carry_out(*closing, client.delete(f"{PATH}/whole"))
+    assert client.get(f"{PATH}/whole").status_code == 404
 
 
 def test_the_same_again_finds_the_run_and_after_its_end_makes_another(client: TestClient) -> None:
