@@ -28,6 +28,8 @@ ELSEWHERE = {
     "TRAINMASTER_DEBUG": "`1`: every command says where an error came from, as with `--debug`.",
     "TRAINMASTER_HTTP_URL, TRAINMASTER_HTTP_TOKEN": "Not read, but written by `make up` into `.trainmaster/env`: where it serves the HTTP API, and a token of the user there is on a laptop.",
     "TRAINMASTER_RESERVATION": "Not a setting: a build of an image has it, and with it says which reservation pays for it.",
+    "TRAINMASTER_NAMESPACES": "`off`: the embedded AWS runs jobs and endpoints without namespaces of their own, where they would work.",
+    "TRAINMASTER_SOAK": "Marks the processes of `make soak`, so that it finds those that are left.",
     "NO_COLOR": "Set to anything: no colour and no bars, whatever the terminal can do.",
 }
 """What is not a setting of ours, but decides as much."""
