@@ -77,6 +77,7 @@ LINES = [
             "catalog",
             "datasets",
             "endpoints",
+            "http_api",
             "migration",
             "reporting",
             "storage",

@@ -19,7 +19,7 @@ from trainmaster.workspaces.standing import WorkspaceStanding
 from trainmaster.workspaces.templates.template import Template
 from trainmaster.workspaces.workspace import ConnectionType, ServiceType, Status, Workspace
 
-_RUN = {
+_RUN: dict[str, Any] = {
     "id": "4f0d8f0a-3c3e-4f5e-8b52-0c6f6a1d2b11",
     "name": "open notes",
     "state": "Running",
