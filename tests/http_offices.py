@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -47,18 +48,20 @@ class RecordingRuns:
         self.away = False
         self._runs: dict[tuple[str, str], StartedRun] = {}
         self._about: dict[str, tuple[str, str]] = {}
+        self._turn = threading.Lock()
 
     def start(self, deployment: str, request: Mapping[str, Any], *, once: str, about: str = "") -> StartedRun:
-        """The same for the same `once`, as Prefect has it."""
+        """The same for the same `once`, as Prefect has it, also for those who ask at once."""
         self._answer()
-        if (deployment, once) not in self._runs:
-            self.started.append((deployment, dict(request), once))
-            id_ = str(uuid4())
-            self._runs[deployment, once] = StartedRun(
-                id_, f"{deployment}-{len(self.started)}", "Scheduled", f"http://127.0.0.1:4200/runs/{id_}", once
-            )
-            self._about[about] = (deployment, once)
-        return self._runs[deployment, once]
+        with self._turn:
+            if (deployment, once) not in self._runs:
+                self.started.append((deployment, dict(request), once))
+                id_ = str(uuid4())
+                self._runs[deployment, once] = StartedRun(
+                    id_, f"{deployment}-{len(self.started)}", "Scheduled", f"http://127.0.0.1:4200/runs/{id_}", once
+                )
+                self._about[about] = (deployment, once)
+            return self._runs[deployment, once]
 
     def latest(self, about: str) -> StartedRun | None:
         self._answer()

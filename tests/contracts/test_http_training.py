@@ -273,6 +273,8 @@ def test_what_the_budget_does_not_pay_for_is_402_with_what_is_left_unless_somebo
     waits = counter.client.post(PATH, json={**asked, "on_over_budget": "ask"})
     assert waits.status_code == 202, waits.text
     assert (waits.json()["status"], waits.json()["estimated_cost"]) == ("queued", "0.131354")
+    assert "$0.05 of" in waits.json()["message"]
+    assert counter.client.get(PATH).json()["deployments"] == []
     [(deployment, request, _)] = counter.runs.started
     assert (deployment, request["on_over_budget"]) == ("train-model", "ask")
     counter.runs.away = True

@@ -10,7 +10,7 @@ from uuid import UUID
 from fastapi.responses import JSONResponse
 
 from trainmaster.budget.budgets import Payer
-from trainmaster.budget.money import rounded
+from trainmaster.budget.money import micro_up, rounded
 from trainmaster.catalog.configs import TrainingConfig
 from trainmaster.catalog.idempotency import KeptAnswer
 from trainmaster.errors import (
@@ -56,12 +56,9 @@ def deploy(office: Office, desk: Desk, asked: DeployRequest) -> KeptAnswer:
     if missing and request.migrate_missing:
         said = f"{len(missing)} dataset{'s are' if len(missing) > 1 else ' is'} copied to S3 first."
         return _awaited(office, request, rehearse(desk, request), said)
-    try:
-        order = order_training(desk, request)
-    except OverBudgetError as error:
-        if request.on_over_budget != "ask":
-            raise
-        return _awaited(office, request, rehearse(desk, request), f"It waits for somebody's approval. {error}")
+    if request.on_over_budget == "ask" and (short := _short(plan := rehearse(desk, request))):
+        return _awaited(office, request, plan, f"It waits for somebody's approval: {'; '.join(short)}.")
+    order = order_training(desk, request)
     run, notes = _followed(office, desk, order, request)
     deployment = TrainingDeployment.of(order.seen, run=run, notes=[*order.plan.notes, *notes])
     return KeptAnswer(200 if order.launch == "found" else 201, deployment.model_dump_json())
@@ -101,8 +98,15 @@ def _config(desk: Desk, request: TrainingRequest) -> TrainingConfig | None:
     return config
 
 
+def _short(plan: TrainingPlan) -> list[str]:
+    """The budgets that have less left than a job may cost which was not launched yet, in words."""
+    around, worst = plan.circumstances, micro_up(plan.approval.worst_case)
+    standings = () if around is None or around.launched else around.standings
+    return [one.sentence() for one in standings if one.left is not None and one.left < worst]
+
+
 def _awaited(office: Office, request: TrainingRequest, plan: TrainingPlan, said: str) -> KeptAnswer:
-    run = office.runs.start(FLOW, request.model_dump(mode="json"), once=_once(request, plan))
+    run = office.runs.start(FLOW, request.model_dump(mode="json"), once=f"{_once(request, plan)} first")
     answer = TrainingAwaited(
         training_job_name=plan.job_name,
         message=said,
