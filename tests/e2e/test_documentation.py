@@ -99,6 +99,12 @@ class TestWhatAPageShows:
         assert block.not_run == "# needs an AWS account"
         assert block.commands[0].line == 3
 
+    def test_commands_are_found_in_blocks_and_between_backticks(self, parser: argparse.ArgumentParser) -> None:
+        page = "Say `trainmaster train pln`.\n```console\n$ cd x && trainmaster prices show \\\n    --no-such  # all\n```\n"
+        found = trainmaster_commands(page)
+        assert found == [["prices", "show", "--no-such"], ["train", "pln"]]
+        assert [is_there(words, parser) for words in found] == [False, False]
+
     def test_a_block_that_begins_with_an_answer_is_refused(self) -> None:
         with pytest.raises(ValueError, match="page, line 2: a block begins with a command"):
             list(blocks_of("page", "```console\nhello\n```\n"))
