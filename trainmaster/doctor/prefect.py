@@ -138,7 +138,10 @@ class _Server:
             )
         elif lacking := [name.removeprefix(PREFIX) for name in MESSAGES if name not in names]:
             fix = f"Set {VARIABLE}, or save a notification block named {BLOCK}; then {_SET_UP}."
-            yield warning("automations", f"nobody is told when {'; '.join(lacking)}", fix)
+            when = (
+                "; ".join(lacking) if len(lacking) < len(MESSAGES) else "a budget, a run or a machine needs attention"
+            )
+            yield warning("automations", f"nobody is told when {when}", fix)
         else:
             yield ok("automations", f"all {len(names)} are there")
         if paused := [one["name"].removeprefix(PREFIX) for one in ours if not one["enabled"]]:
