@@ -217,6 +217,15 @@ class TestSavedByStopping:
         assert saved[2] == 0
         assert reports[0].saved == sum((one.saved for one in reports[0].savings), D0)
 
+    def test_and_nothing_yet_in_what_is_left_of_a_week_that_goes_on(self, desk: Desk, clock: Still) -> None:
+        week = Week(datetime(2034, 3, 6, tzinfo=UTC))
+        resource = f"{RESOURCES['endpoints']}-{uuid.uuid4()}"
+        clock.moment = week.since
+        self.stopped(desk, resource, "config")
+        clock.pass_(hours=20)
+        report = monday_report(desk, week=week.name)
+        assert (report.saved, [one.saved for one in report.savings]) == (D(40), [D(40)])
+
     def test_of_what_was_made_smaller_until_it_grew_again(self, desk: Desk, clock: Still) -> None:
         week = Week(datetime(2033, 3, 7, tzinfo=UTC))
         resource, books = f"{RESOURCES['endpoints']}-{uuid.uuid4()}", Meters(desk.ledger)

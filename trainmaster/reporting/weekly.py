@@ -134,7 +134,8 @@ def weekly_report(
     """
     now = desk.ledger.now()
     week = Week.asked(request, now)
-    stops = stopped_between(desk.ledger, week.since, week.until)
+    passed = min(week.until, now)  # of a week that goes on, nothing is saved yet in what is left of it
+    stops = stopped_between(desk.ledger, week.since, passed)
     ended = desk.deployments.ended_between(week.since, week.until)
     bills, earlier = (bills_between(desk.ledger, one.since, one.until) for one in (week, week.before))
     month = _bills_of_month(desk, now)
@@ -155,8 +156,8 @@ def weekly_report(
         top=dearest(bills, request.top),
         budgets=[BudgetState.of(one) for one in desk.ledger.standings() if one.limit is not None],
         forecast=_forecast(desk, total(month), now),
-        saved=saved_in_all(stops, week.since, week.until),
-        savings=[_saving(one, week) for one in stops],
+        saved=saved_in_all(stops, week.since, passed),
+        savings=[_saving(one, week.since, passed) for one in stops],
         jobs_ended=len(ended),
         jobs_failed=failed_jobs(ended),
         runs_failed=runs(week),
@@ -197,8 +198,8 @@ def title_of(bill: Bill) -> str:
     return named if named != bill.key else titled(bill.resource)
 
 
-def _saving(stop: Stopped, week: Week) -> Saving:
-    saved = stop.saved(week.since, week.until)
+def _saving(stop: Stopped, since: datetime, until: datetime) -> Saving:
+    saved = stop.saved(since, until)
     return Saving(what=titled(stop.resource), reason=stop.reason, at=stop.at, hourly=stop.hourly, saved=saved)
 
 
