@@ -55,7 +55,7 @@ def until_answered(address: str) -> None:
             return
 
 
-def test_whatever_is_asked_is_answered_as_described(address: str) -> None:
+def test_whatever_is_asked_is_answered_as_described(address: str, tmp_path: Path) -> None:
     until_answered(address)
     told = subprocess.run(
         [
@@ -63,6 +63,7 @@ def test_whatever_is_asked_is_answered_as_described(address: str) -> None:
             *("--no-color", "--header", f"Authorization: Bearer {token(uuid4(), exp=int(time.time()) + 3600)}"),
             f"{address}/openapi.json",
         ],
+        cwd=tmp_path,  # it leaves a cache
         capture_output=True,
         text=True,
         timeout=WITHIN,
