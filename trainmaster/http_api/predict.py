@@ -35,7 +35,9 @@ async def _body(request: Request) -> bytes:
 
 def predictions_of(office: Office) -> Predictions:
     """By the models in service where the office is."""
-    return Predictions(office.desk.client, cache(partial(impatient_client, "sagemaker-runtime", office.settings.region)))
+    return Predictions(
+        office.desk.client, cache(partial(impatient_client, "sagemaker-runtime", office.settings.region))
+    )
 
 
 def _answers(*statuses: int) -> dict[int | str, dict[str, Any]]:
