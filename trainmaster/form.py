@@ -7,6 +7,7 @@ an editor for JSON, and an order that only the properties have is lost on a serv
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator, Mapping
 from copy import deepcopy
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ _SETTINGS = {
     "TRAINMASTER_TEAM": "the team Trainmaster is set up for",
 }
 _PAIR = 2
+_QUOTED = re.compile(r'("(?:[^"\\]|\\.)*")\s*=(.*)', re.DOTALL)
 _WORDS: Schema = {"type": "array", "items": {"type": "string", "pattern": "^[^=]+="}}
 
 
@@ -79,7 +81,8 @@ def _in_plain_words(description: str) -> str:
 
 @dataclass(frozen=True)
 class Words:
-    """For a mapping: a list of words `name=value` in the form; in Python either. A value of `json_values` that is JSON is what it says."""
+    """For a mapping: a list of words `name=value` in the form; in Python either. A value of `json_values` that is JSON is what it says,
+    and so are both sides of a word whose name is in quotes."""
 
     json_values: bool = False
 
@@ -95,20 +98,34 @@ class Words:
             return given
         named: dict[str, Any] = {}
         for word in given:
-            name, is_one, value = str(word).partition("=")
-            name = name.strip()
-            if not (is_one and name):
-                raise ValueError(f"{_shortened(str(word))!r} is not name=value")
+            name, value = _exactly(str(word)) or self._split(str(word))
             if name in named:
                 raise ValueError(f"{name} is given twice")
-            named[name] = _read(value.strip()) if self.json_values else value.strip()
+            named[name] = value
         return named
+
+    def _split(self, word: str) -> tuple[str, Any]:
+        name, is_one, value = word.partition("=")
+        name, value = name.strip(), value.strip()
+        if not (is_one and name):
+            raise ValueError(f"{_shortened(word)!r} is not name=value")
+        return name, _read(value) if self.json_values else value
+
+
+def _exactly(word: str) -> tuple[str, Any] | None:
+    """The sides of a word whose name is in quotes, if both are JSON."""
+    if quoted := _QUOTED.fullmatch(word.strip()):
+        try:
+            return json.loads(quoted[1]), json.loads(quoted[2], parse_constant=_no_number)
+        except (ValueError, RecursionError):
+            return None
+    return None
 
 
 def _read(value: str) -> Any:
     try:
         return json.loads(value, parse_constant=_no_number)
-    except ValueError:
+    except (ValueError, RecursionError):
         return value
 
 
@@ -121,8 +138,16 @@ def _shortened(word: str) -> str:
 
 
 def words_of(named: Mapping[str, Any]) -> list[str]:
-    """The words a form has for a mapping."""
-    return [f"{name}={value if isinstance(value, str) else json.dumps(value)}" for name, value in named.items()]
+    """The words a form has for a mapping; read again they are the same mapping, whatever its texts look like."""
+    return [_word(name, value) for name, value in named.items()]
+
+
+def _word(name: str, value: Any) -> str:
+    is_plain_name = name and name == name.strip() and "=" not in name and not name.startswith('"')
+    is_plain_text = isinstance(value, str) and value == value.strip() == _read(value)
+    if not is_plain_name or (isinstance(value, str) and not is_plain_text):
+        return f"{json.dumps(name)}={json.dumps(value)}"
+    return f"{name}={value if is_plain_text else json.dumps(value)}"
 
 
 class WhenFilledIn:

@@ -230,6 +230,18 @@ def test_what_has_a_default_that_nobody_changes_is_taken_but_not_asked_for() -> 
     assert problems_of("train-model", {"platform": "lambda"})
 
 
+_LIKE_JSON = st.sampled_from(["1.10", "5", "true", "null", '"x"', " 5", "x ", "[1", "NaN", "{}"])
+_JSON: st.SearchStrategy[Any] = (
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(max_size=20)
+    | _LIKE_JSON
+    | st.lists(st.integers() | _LIKE_JSON, max_size=3)
+)
+
+
 class TestWords:
     def test_a_mapping_is_given_as_words_or_as_what_it_is(self) -> None:
         words = TrainingRequest.model_validate(
@@ -253,20 +265,22 @@ class TestWords:
         with pytest.raises(ValidationError, match=said):
             TrainingRequest.model_validate({"tags": words})
 
-    @given(
-        st.dictionaries(
-            st.from_regex(r"[A-Za-z_][A-Za-z0-9_.-]{0,20}", fullmatch=True),
-            st.none()
-            | st.booleans()
-            | st.integers()
-            | st.floats(allow_nan=False, allow_infinity=False)
-            | st.lists(st.integers()),
-            max_size=5,
-        )
-    )
-    def test_words_say_all_a_mapping_said(self, named: dict[str, Any]) -> None:
+    @given(st.dictionaries(st.text(max_size=20), _JSON, max_size=5))
+    def test_words_say_all_a_mapping_said_and_nothing_else(self, named: dict[str, Any]) -> None:
         request = TrainingRequest.model_validate({"hyperparameters": words_of(named)})
         assert request.hyperparameters == named
+        assert repr(request.hyperparameters) == repr(named)
+
+    @given(st.dictionaries(st.text(max_size=20), st.text(max_size=20) | _LIKE_JSON, max_size=5))
+    def test_words_of_texts_are_texts(self, named: dict[str, str]) -> None:
+        assert TrainingRequest.model_validate({"environment": words_of(named)}).environment == named
+
+    @pytest.mark.parametrize("text", ["1.10", "true", "null", '"quoted"', " 5", "[" * 20_000], ids=range(6))
+    def test_a_run_started_for_a_job_is_of_that_job_whatever_its_hyperparameters_look_like(self, text: str) -> None:
+        asked = TrainingRequest(hyperparameters={"revision": text, "a=b": 5}, environment={"PREFIX": text})
+        started = TrainingRequest.model_validate(filled_in(asked.model_dump(mode="json"), schema_of("train-model")))
+        assert problems_of("train-model", filled_in(asked.model_dump(mode="json"), schema_of("train-model"))) == []
+        assert decides(started) == decides(asked)
 
 
 REQUESTS: list[tuple[str, type[BaseModel], dict[str, Any]]] = [
