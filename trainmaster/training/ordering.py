@@ -62,7 +62,9 @@ def _chain(desk: Desk, request: TrainingRequest) -> Chain:
 
 
 def _lacked(seen: Seen) -> str:
-    """Why AWS had no machines for a job that has ended, if it was that."""
+    """Why AWS had no machines for a job that has ended, if it was that; one that has not may be billed still."""
+    if not seen.has_ended:
+        return ""
     stop = seen.deployment.job.stop
     if stop and stop.by == FALLBACK:
         return stop.why
