@@ -282,6 +282,21 @@ def test_what_the_budget_does_not_pay_for_is_402_with_what_is_left_unless_somebo
     assert counter.jobs() == []
 
 
+def test_a_request_whose_run_ended_without_a_job_is_asked_for_anew(counter: Counter) -> None:
+    counter.office.desk.ledger.set_limit(Budget("user", str(counter.user)), Decimal("0.05"), set_by="a test")
+    asked = {**counter.asked, "max_runtime_seconds": 3600, "on_over_budget": "ask"}
+    first = counter.client.post(PATH, json=asked).json()["flow_run"]["id"]
+    assert counter.client.post(PATH, json=asked).json()["flow_run"]["id"] == first
+
+    counter.runs.become(first, "Failed")  # nobody approved it
+    second = counter.client.post(PATH, json=asked).json()["flow_run"]
+    assert (second["id"] != first, second["state"]) == (True, "Scheduled")
+    assert counter.client.post(PATH, json=asked).json()["flow_run"]["id"] == second["id"]
+    counter.runs.become(second["id"], "Cancelled")
+    assert counter.client.post(PATH, json=asked).json()["flow_run"]["id"] not in (first, second["id"])
+    assert len(counter.runs.started) == 3
+
+
 def test_datasets_that_are_not_in_s3_are_named_and_copied_first_where_that_is_asked(
     embedded: Any, tmp_path: Path
 ) -> None:

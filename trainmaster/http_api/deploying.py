@@ -106,7 +106,7 @@ def _short(plan: TrainingPlan) -> list[str]:
 
 
 def _awaited(office: Office, request: TrainingRequest, plan: TrainingPlan, said: str) -> KeptAnswer:
-    run = office.runs.start(FLOW, request.model_dump(mode="json"), once=f"{_once(request, plan)} first")
+    run = _first(office, request, _once(request, plan))
     answer = TrainingAwaited(
         training_job_name=plan.job_name,
         message=said,
@@ -115,6 +115,17 @@ def _awaited(office: Office, request: TrainingRequest, plan: TrainingPlan, said:
         notes=list(plan.notes),
     )
     return KeptAnswer(202, answer.model_dump_json())
+
+
+def _first(office: Office, request: TrainingRequest, once: str) -> StartedRun:
+    """The run that is about it; one that ended without a job, as nobody approved it say, is followed by another. Of several who ask at
+    once all get the same, as its key is made of the run before it."""
+    about = f"before {once}"
+    last = office.runs.latest(about)
+    if last and not last.ended:
+        return last
+    after = f"after {last.id}" if last else "first"
+    return office.runs.start(FLOW, request.model_dump(mode="json"), once=f"{once} {after}", about=about)
 
 
 def _followed(
