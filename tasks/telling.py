@@ -14,8 +14,8 @@ from prefect.exceptions import MissingResult, PrefectException
 from prefect.logging.loggers import flow_run_logger
 
 from tasks.reports import SUMMARY
-from trainmaster.datasets.showing.markdown import plain
 from trainmaster.reporting.failure_page import failure_page
+from trainmaster.reporting.page import safe
 
 
 def say_why(flow: Flow[Any, Any], flow_run: FlowRun, state: State[Any]) -> None:
@@ -24,7 +24,7 @@ def say_why(flow: Flow[Any, Any], flow_run: FlowRun, state: State[Any]) -> None:
     try:
         with get_client(sync_client=True) as client:
             if not _has_page(client, flow_run):
-                said = plain((state.message or flow_run.name).splitlines()[0])
+                said = safe((state.message or flow_run.name).splitlines()[0])
                 made = ArtifactCreate(
                     key=SUMMARY, type="markdown", data=page, description=said, flow_run_id=flow_run.id
                 )

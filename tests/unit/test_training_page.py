@@ -10,13 +10,16 @@ from uuid import UUID
 
 import pytest
 
+from trainmaster.budget.approval import Approval, Rate
 from trainmaster.budget.budgets import ACCOUNT, Payer, Standing
 from trainmaster.budget.charge import Charge, Reservation
 from trainmaster.catalog.deployments import Deployment, Job, Stop
 from trainmaster.endpoints.models.registry import PENDING, Registered
+from trainmaster.errors import TrainingFailedError
 from trainmaster.reporting.lineage import Lineage, Origin
 from trainmaster.reporting.training_page import TrainingStory, training_page
 from trainmaster.training.attempts import Attempt
+from trainmaster.training.outcome import outcome_of
 from trainmaster.training.seen import Seen
 
 NOW = datetime(2026, 11, 22, 4, tzinfo=UTC)
@@ -86,6 +89,29 @@ def test_of_a_job_that_failed_it_says_the_likely_cause_and_hides_secrets_in_its_
     assert "xxxx" not in page
     assert f"    {EVIL}" in page  # in a block, where nothing is markup
     assert "Set *attempt* to one more to train again" in page
+
+
+SIGNED = "https://b.s3.amazonaws.com/k?X-Amz-Signature=abcdef0123"
+
+
+@pytest.mark.parametrize("status", ["failed", "stopped"])
+def test_what_a_program_or_aws_gave_as_the_reason_shows_no_secret_either(status: str) -> None:
+    why = f"AlgorithmError: ExecuteUserScriptError: ErrorMessage requests.HTTPError: 403 for {SIGNED}, exit code: 1"
+    attempts = (Attempt(job_name="cats-0", instance_type="ml.g5", spot=True, ended=SIGNED), Attempt(job_name="cats-1", instance_type="ml.g5", spot=False))  # fmt: skip
+    shown = training_page(replace(story(status, error_message=why, logs=SIGNED), attempts=attempts))
+    assert "abcdef0123" not in shown
+    assert "ExecuteUserScriptError" in shown
+
+
+def test_what_is_raised_of_a_job_that_failed_shows_no_secret_of_its_log_or_reason() -> None:
+    """It becomes the state of the run, which is logged, and sent to wherever people are told."""
+    description = {"TrainingJobName": "cats-1", "TrainingJobStatus": "Failed", "FailureReason": f"AlgorithmError: {SIGNED}"}  # fmt: skip
+    approval = Approval(Rate(Decimal(1)), Decimal(5), 3600, 3600)
+    with pytest.raises(TrainingFailedError) as raised:
+        outcome_of(description, approval, found=False, log_tail=["loss 0.5", f"using hf_{'x' * 20}", SIGNED])
+    assert "abcdef0123" not in str(raised.value)
+    assert "xxxx" not in str(raised.value)
+    assert "loss 0.5" in str(raised.value)
 
 
 def test_of_a_job_that_runs_it_says_what_it_costs_at_most_so_far_and_how_to_stop_it() -> None:

@@ -1,4 +1,5 @@
-"""What pages for people are made of. Whatever text goes in is shown as it is: no markup, nothing that commands a terminal."""
+"""What pages for people are made of. Whatever text goes in is shown as it is: no markup, nothing that commands a terminal; but for
+secrets, which are hidden."""
 
 from __future__ import annotations
 
@@ -13,9 +14,14 @@ from trainmaster.training.secrets import hidden
 _CELLS = 20
 
 
+def safe(text: str) -> str:
+    """Text as Markdown shows it, secrets in it hidden."""
+    return plain(hidden(text))
+
+
 def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """A Markdown table; one without rows is its header alone."""
-    lines = [[plain(cell) for cell in header], ["---"] * len(header), *([plain(cell) for cell in row] for row in rows)]
+    lines = [[plain(cell) for cell in header], ["---"] * len(header), *([safe(cell) for cell in row] for row in rows)]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
@@ -37,8 +43,7 @@ def facts(pairs: Iterable[tuple[str, str]]) -> str:
 
 def lines(text: Iterable[str]) -> str:
     """Lines as they are, in a block; secrets in them are hidden. Indented, since no run of backticks in them can end it."""
-    safe = hidden("\n".join(text)).splitlines()
-    return "\n".join(f"    {printable(line)}" for line in safe)
+    return "\n".join(f"    {printable(line)}" for line in hidden("\n".join(text)).splitlines())
 
 
 def links(named: Iterable[tuple[str, str]]) -> str:
@@ -48,7 +53,7 @@ def links(named: Iterable[tuple[str, str]]) -> str:
 
 def page(title: str, said: str, sections: Iterable[tuple[str, str]]) -> str:
     """A heading, the one sentence to read, and under headings of their own those sections that say something."""
-    parts = [f"# {plain(title)}", f"**{plain(said)}**" if said else ""]
+    parts = [f"# {safe(title)}", f"**{safe(said)}**" if said else ""]
     parts += [f"## {heading}\n\n{body}" for heading, body in sections if body]
     return "\n\n".join(filter(None, parts)) + "\n"
 

@@ -14,7 +14,7 @@ from trainmaster.endpoints.models.lineage import version_of_job
 from trainmaster.endpoints.models.registry import PENDING
 from trainmaster.errors import UnknownChoiceError
 from trainmaster.reporting.lineage import Lineage, origins_of
-from trainmaster.reporting.page import bar, facts, figure, lines, links, page, shown_picture, table
+from trainmaster.reporting.page import bar, facts, figure, lines, links, page, safe, shown_picture, table
 from trainmaster.training.attempts import Attempt, kind_of
 from trainmaster.training.curves import picture
 from trainmaster.training.desk import Desk
@@ -82,7 +82,7 @@ def _sections(story: TrainingStory) -> Iterator[tuple[str, str]]:
     yield "What happened", facts(_happened(story))
     cause = seen.cause
     if cause and story.status != "completed":
-        yield "Likely cause", plain(cause.sentence())
+        yield "Likely cause", safe(cause.sentence())
         tail = (seen.deployment.logs or "").splitlines()[-LOG_TAIL:]
         yield "Its last lines", lines(tail)
     yield "What it cost", table(("", "", "of", "what"), _costs(story))
@@ -160,7 +160,7 @@ def _now(story: TrainingStory) -> str:
         return f"Its artifact is below. {again}"
     if not story.seen.has_ended:
         return f"It is followed by the schedule `follow-jobs`. `trainmaster train stop {plain(story.job)}` stops it."
-    return f"{plain(cause.advice)} {again}" if cause and cause.advice else again
+    return f"{safe(cause.advice)} {again}" if cause and cause.advice else again
 
 
 def _links(story: TrainingStory) -> Iterator[tuple[str, str]]:

@@ -18,6 +18,7 @@ from trainmaster.errors import TrainingFailedError
 from trainmaster.training.causes import cause_of
 from trainmaster.training.following import interruptions_of, seconds_of
 from trainmaster.training.leftovers import Leftovers
+from trainmaster.training.secrets import hidden
 from trainmaster.training.stopping import ENDED
 from trainmaster.training.uptime import up_seconds
 
@@ -129,7 +130,7 @@ def outcome_of(
     stop: Stop | None = None,
     left: Leftovers | None = None,
 ) -> TrainingOutcome:
-    """The outcome of a finished job; raises TrainingFailedError when it did not complete.
+    """The outcome of a finished job; raises TrainingFailedError, with no secret of its log, when it did not complete.
 
     `log_tail` are its last lines, 200 are enough to tell what it was; `stop` is its row's, `left` what it left in S3.
     """
@@ -140,9 +141,10 @@ def outcome_of(
     if status != "Completed":
         limits = {"StoppingCondition": {"MaxRuntimeInSeconds": approval.max_runtime_seconds}}
         cause = cause_of({**limits, **description}, log_tail, stop=stop, is_cut=approval.is_cut)
-        reason = str(description.get("FailureReason") or (cause.why if cause else ""))
+        reason = hidden(str(description.get("FailureReason") or (cause.why if cause else "")))
+        last_lines = hidden("\n".join(log_tail)).splitlines()[-LOG_TAIL:]
         raise TrainingFailedError(
-            name, status, reason, bill, log_tail[-LOG_TAIL:], found=found, cause=cause, left=left.sentence()
+            name, status, reason, bill, last_lines, found=found, cause=cause, left=left.sentence()
         )
     model_uri = str((description.get("ModelArtifacts") or {}).get("S3ModelArtifacts", ""))
     return TrainingOutcome(
