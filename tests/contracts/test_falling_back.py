@@ -15,6 +15,7 @@ from lasting_jobs import job_plan, put_data
 from paid_launch import DATA
 
 from trainmaster.budget.prices import PriceList
+from trainmaster.errors import NameConflictError
 from trainmaster.training.attempts import FALLBACK, Chain
 from trainmaster.training.desk import Desk
 from trainmaster.training.falling_back import launch_attempt, plan_attempt
@@ -71,6 +72,15 @@ def test_a_quota_that_has_room_again_launches_nothing_beside_the_job_that_took_i
     assert walk(desk, "ml.m5.xlarge").job_name == second.job_name
     desk.ledger.settle(second.job_name, Decimal("0.10"))
     assert walk(desk, "ml.m5.xlarge").job_name == second.job_name
+
+
+def test_a_run_of_a_job_goes_on_with_that_job_or_one_of_its_fallbacks_and_launches_no_other(desk: Desk) -> None:
+    first = walk(desk, "ml.m5.xlarge")
+    assert walk(desk, "ml.m5.xlarge", of_job=first.job_name).job_name == first.job_name
+    fallback = walk(desk, instance_type="ml.m5.xlarge").job_name
+    assert walk(desk, "ml.m5.xlarge", of_job=fallback).job_name == first.job_name
+    with pytest.raises(NameConflictError, match=f"of training job {first.job_name}, but .* nothing was launched"):
+        walk(desk, of_job=first.job_name, max_runtime_seconds=1800)
 
 
 def test_prices_that_changed_lead_to_no_other_choice(desk: Desk) -> None:

@@ -45,7 +45,7 @@ def fields_table() -> str:
     rows = ["| option | field | what | default |", "| --- | --- | --- | --- |"]
     for name, field in TrainingRequest.model_fields.items():
         if name in OF_THE_COMMAND:
-            option = {"dry_run": "`train plan`", "wait": "`--follow`"}[name]
+            option = {"dry_run": "`train plan`", "wait": "`--follow`", "of_job": "a run alone"}[name]
         else:
             several = {list: " TEXT, several times", dict: " KEY=VALUE, several times"}.get(
                 get_origin(field.annotation), ""

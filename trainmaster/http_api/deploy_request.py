@@ -12,7 +12,7 @@ from trainmaster.budget.budgets import Payer
 from trainmaster.form import Words
 from trainmaster.training.request import TrainingRequest
 
-_NOT_ASKED = {"user_id", "team", "dry_run", "wait"}
+_NOT_ASKED = {"user_id", "team", "dry_run", "wait", "of_job"}
 """Who asks and pays, and how a flow run goes about it."""
 _EXAMPLES: list[dict[str, Any]] = [
     {

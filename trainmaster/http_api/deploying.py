@@ -135,8 +135,9 @@ def _followed(
     row = order.seen.deployment
     if order.seen.has_ended:
         return None, []
+    followed = request.model_copy(update={"of_job": order.plan.job_name})
     try:
-        run = office.runs.start(FLOW, request.model_dump(mode="json"), once=_once(request, order.plan))
+        run = office.runs.start(FLOW, followed.model_dump(mode="json"), once=_once(request, order.plan))
     except FlowRunsUnavailableError as error:
         return None, [
             f"The job runs, and the schedule follow-jobs follows it. No run shows it in the Prefect UI: {error}"

@@ -8,7 +8,7 @@ from typing import Any
 from botocore.exceptions import ClientError
 
 from trainmaster.aws.failures import code_of
-from trainmaster.errors import NoCapacityError, RefusedError, TrainingRefusedError
+from trainmaster.errors import NameConflictError, NoCapacityError, RefusedError, TrainingRefusedError
 from trainmaster.training.attempts import CAPACITY_CODES, FALLBACK, Attempt, Chain, Choice, cut_to
 from trainmaster.training.desk import Desk
 from trainmaster.training.inputs import find_inputs
@@ -24,8 +24,10 @@ def plan_attempt(desk: Desk, chain: Chain) -> tuple[TrainingPlan, Chain]:
 
     The first is refused with all its problems, unless only a quota keeps it from being launched and there are others. What this
     very request launched before comes before what it never tried: quotas, prices and budgets change, and there is one job at a
-    time. Raises TrainingRefusedError, and NoCapacityError when there is nothing left to try.
+    time. Raises TrainingRefusedError, NoCapacityError when there is nothing left to try, and NameConflictError when the job that
+    the request is said to be of is none of them.
     """
+    _require_same(desk, chain)
     known = _launched_before(desk, chain)
     while choice := _next(chain, known):
         request = choice.of(chain.request)
@@ -38,6 +40,23 @@ def plan_attempt(desk: Desk, chain: Chain) -> tuple[TrainingPlan, Chain]:
                 raise
             chain = after
     raise NoCapacityError([one.sentence() for one in chain.attempts])
+
+
+def _require_same(desk: Desk, chain: Chain) -> None:
+    """Who launched the job may have had another bucket, team or version than we have, or the config was changed since: a second job
+    must not come of that."""
+    request = chain.request
+    inputs = find_inputs(desk, request).inputs if request.of_job else None
+    if inputs is None:
+        return
+    region = request.region or desk.settings.region
+    names = [job_name_of(choice.of(request), inputs, region) for choice in chain.choices]
+    if request.of_job not in names:
+        raise NameConflictError(
+            f"This run is of training job {request.of_job}, but the request comes to {names[0]} here, so nothing was launched: the"
+            " training config was changed since, or the worker's bucket, team or version is not that of who launched it. The job"
+            f" goes on; follow it by `trainmaster train logs {request.of_job} --follow`."
+        )
 
 
 def _next(chain: Chain, known: Mapping[Choice, bool]) -> Choice | None:

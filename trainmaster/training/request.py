@@ -189,7 +189,7 @@ class TrainingChoices(JobChoices):
 class TrainingRequest(JobChoices):
     """One training run: of a training config on its datasets, or of house prices on a table in S3."""
 
-    model_config = ConfigDict(json_schema_extra=as_form(*_FORM, hidden=("platform",)))
+    model_config = ConfigDict(json_schema_extra=as_form(*_FORM, hidden=("platform", "of_job")))
 
     training_config_id: Annotated[
         str,
@@ -358,6 +358,15 @@ class TrainingRequest(JobChoices):
             json_schema_extra={"enum": ["sagemaker"]},
         ),
     ] = "sagemaker"
+    of_job: Annotated[
+        str,
+        Field(
+            title="Of the job",
+            description="Name of the job that was launched for this run; refused where the request comes to another one by now.",
+            pattern=r"^([a-zA-Z0-9](-*[a-zA-Z0-9])*)?$",
+            max_length=63,
+        ),
+    ] = ""
 
     @field_validator("training_config_id", "user_id")
     @classmethod
@@ -394,5 +403,6 @@ def decides(request: TrainingRequest) -> dict[str, Any]:
         "on_over_budget",
         "instance_types",
         "fall_back_to_on_demand",
+        "of_job",
     }
     return request.model_dump(mode="json", exclude=ways)

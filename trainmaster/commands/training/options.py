@@ -19,8 +19,8 @@ from trainmaster.training.request import TrainingRequest
 
 SPELLED: Mapping[str, tuple[str, ...]] = {"user_id": ("--user", "--user-id")}
 """Fields whose options are not simply their names, so that they are as the other commands have them."""
-OF_THE_COMMAND = frozenset({"dry_run", "wait"})
-"""Fields that have no option: `train plan` is the dry run, and `--follow` the waiting."""
+OF_THE_COMMAND = frozenset({"dry_run", "wait", "of_job"})
+"""Fields that have no option: `train plan` is the dry run, `--follow` the waiting, and a run alone is of a job."""
 _FIELD = "field "
 """Keeps the fields apart from the command's own options in what argparse returns."""
 _METAVARS: Mapping[Any, str] = {int: "N", Decimal: "USD", float: "X"}
