@@ -12,6 +12,7 @@ TrainmasterError
 │   ├── NameConflictError        the name is taken by something else
 │   ├── DatasetMissingError      this user has no such dataset
 │   ├── FlowRunMissingError      this user has no such flow run
+│   ├── FlowRunRefusedError      the form of a deployment does not take the request; also a FlowRunsUnavailableError
 │   ├── UnknownChoiceError       there is nothing of that name to choose
 │   │   └── WorkspaceMissingError    this user has no such workspace
 │   ├── TrainingMissingError     this user has no such training, or no such training config
@@ -245,6 +246,10 @@ class CatalogueUnavailableError(TrainmasterError):
 
 class FlowRunsUnavailableError(TrainmasterError):
     """Raised when no flow run can be started or looked up now; the same may do later."""
+
+
+class FlowRunRefusedError(RefusedError, FlowRunsUnavailableError):
+    """Raised when the form of a deployment does not take a request; the same is refused again until either is changed."""
 
 
 class SigningKeysUnavailableError(TrainmasterError):

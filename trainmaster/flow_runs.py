@@ -19,12 +19,14 @@ from prefect.settings import PREFECT_API_URL, PREFECT_CLIENT_MAX_RETRIES, tempor
 from prefect.states import Scheduled
 from prefect.utilities.urls import url_for
 
-from trainmaster.errors import FlowRunsUnavailableError
+from trainmaster.errors import FlowRunRefusedError, FlowRunsUnavailableError
 from trainmaster.form import filled_in
 from trainmaster.http_api.office import StartedRun
 
 ANSWERS_WITHIN = 10.0
 """Seconds that one call to the server may take."""
+_NOT_TAKEN = {409, 422}
+"""What Prefect answers where a form does not take what it is given."""
 RETRIES = 1
 """Of a call; who asks over HTTP waits meanwhile, and can ask again."""
 
@@ -90,6 +92,11 @@ def _client(what: str) -> Iterator[SyncPrefectClient]:
         raise
     except PrefectHTTPStatusError as error:
         said = error.response.text[:300]
+        if error.response.status_code in _NOT_TAKEN:
+            raise FlowRunRefusedError(
+                f"{what}: its form does not take this. {said} Choose something else, or have an operator bring the forms up to date:"
+                " trainmaster setup"
+            ) from error
         raise FlowRunsUnavailableError(f"{what}: Prefect answers {error.response.status_code}. {said}") from error
     except (httpx.HTTPError, RuntimeError) as error:  # RuntimeError: its version is not ours, says Prefect's client
         raise FlowRunsUnavailableError(

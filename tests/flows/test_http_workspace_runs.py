@@ -15,7 +15,9 @@ from prefect.states import Completed, Failed
 
 from flows.close_workspace import close_workspace
 from flows.open_workspace import open_workspace
+from trainmaster.errors import FlowRunRefusedError
 from trainmaster.flow_runs import PrefectRuns
+from trainmaster.http_api.answers import answer_of
 from trainmaster.http_api.office import Office
 from trainmaster.http_api.workspace_runs import WorkspaceRuns
 from trainmaster.settings import Settings
@@ -131,6 +133,15 @@ def test_runs_of_others_and_of_the_ui_are_not_shown(office: Office, client: Test
     assert asking(office, uuid4()).get(f"/api/runs/{run['id']}").status_code == 404
     assert client.get(f"/api/runs/{by_hand.id}").status_code == 404
     assert client.get(f"/api/runs/{uuid4()}").status_code == 404
+
+
+def test_what_a_form_does_not_take_is_refused_and_not_put_off(office: Office, user_id: UUID) -> None:
+    """As of a template that was made after the forms were."""
+    wanted = OpenWorkspaceRequest(template="made-since", name="box", user_id=str(user_id))
+    with pytest.raises(FlowRunRefusedError, match=r"made-since(.|\n)*trainmaster setup") as refused:
+        WorkspaceRuns(office.runs, user_id, "box").open(wanted)
+    answer = answer_of(refused.value, {})
+    assert (answer.status_code, answer.headers.get("Retry-After")) == (400, None)
 
 
 def test_closing_is_asked_for_in_earnest(office: Office, user_id: UUID) -> None:

@@ -40,7 +40,8 @@ class FlowRuns(Protocol):
     def start(self, deployment: str, request: Mapping[str, Any], *, once: str, about: str = "") -> StartedRun:
         """Start a run of `train-model` and the like, which takes `request`; the same `once` again finds the same run.
 
-        `about` is what `latest` finds it by, as do those who look in the UI. Raises FlowRunsUnavailableError.
+        `about` is what `latest` finds it by, as do those who look in the UI. Raises FlowRunsUnavailableError, and
+        FlowRunRefusedError of what the deployment's form does not take.
         """
 
     def latest(self, about: str) -> StartedRun | None:
