@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trainmaster.errors import FormRefusedError, NoRoomError, RefusedError, UploadTooLargeError
-from trainmaster.http_api.form_reading import Form, FormLimits, read_form
+from trainmaster.http_api.form_reading import AROUND, Form, FormLimits, read_form
 
 BOUNDARY = "----of-a-test"
 LIMITS = FormLimits(file=1000, field=100)
@@ -66,6 +66,24 @@ def test_the_file_is_what_was_sent_in_whatever_pieces_it_arrives(content: bytes,
     assert written == content
     assert found == Form({"name": "Füchse", "storage": "s3"}, "foxes.jsonl")
     assert told == [{"name": "Füchse"}]
+
+
+@pytest.mark.parametrize("before", [b"\r\n", b""], ids=["before the form", "after it"])
+def test_what_never_ends_is_not_read_for_ever(tmp_path: Path, before: bytes) -> None:
+    whole, read_of_it = form(part("name", b"x"), part("file", b"y" * 900, "a")), 0
+
+    async def endless() -> AsyncIterator[bytes]:
+        nonlocal read_of_it
+        if not before:
+            yield whole
+        while read_of_it < 100 * AROUND:
+            read_of_it += 1 << 16
+            yield (before or b"z") * ((1 << 16) // len(before or b"z"))
+
+    content_type = f"multipart/form-data; boundary={BOUNDARY}"
+    with pytest.raises(UploadTooLargeError):
+        asyncio.run(read_form(content_type, endless(), tmp_path / "file", LIMITS, before_file=lambda _: None))
+    assert read_of_it <= 2 * AROUND
 
 
 def test_fields_that_come_first_may_be_refused_before_any_of_the_file_is_kept(tmp_path: Path) -> None:

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 _PIECE = 1 << 20  # bytes that are collected before a thread writes them
 _MOST_FIELDS = 20
+AROUND = 1 << 20
+"""Bytes that fields, boundaries and what stands around them may take beside the file."""
 
 
 @dataclass(frozen=True)
@@ -66,11 +68,14 @@ async def read_form(
     kind, options = parse_options_header(content_type)
     if kind.lower() != b"multipart/form-data" or b"boundary" not in options:
         raise FormRefusedError("Send a form: Content-Type multipart/form-data with the fields file and name.")
-    reading = _Reading(limits)
+    reading, came = _Reading(limits), 0
     try:
         parser = MultipartParser(options[b"boundary"], reading.callbacks())
         with to.open("xb", buffering=0) as file:
             async for chunk in body:
+                came += len(chunk)
+                if came > limits.file + AROUND:  # also of what is no part of the form, and may never end
+                    raise too_large(limits.file)
                 parser.write(chunk)
                 if reading.came_first is not None:
                     first, reading.came_first = reading.came_first, None

@@ -16,15 +16,12 @@ from trainmaster.datasets.request import UploadDatasetRequest
 from trainmaster.errors import DatasetRefusedError, FormRefusedError, NoRoomError
 from trainmaster.http_api.callers import Asking, Caller
 from trainmaster.http_api.dataset_models import FIELDS, LARGEST_FIELD
-from trainmaster.http_api.form_reading import Form, FormLimits, read_form, too_large
+from trainmaster.http_api.form_reading import AROUND, Form, FormLimits, read_form, too_large
 from trainmaster.http_api.office import AtOffice, Office
 from trainmaster.http_api.upload_places import upload_place
 from trainmaster.storage import intake
 from trainmaster.storage.sources import Source
 from trainmaster.storage.working_folder import working_folder
-
-_FORM_AROUND = 1 << 20
-"""Bytes that fields and boundaries may take beside the file."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +40,7 @@ def workplace(request: Request, caller: Asking, office: AtOffice) -> Iterator[Pa
     under way as may be, of all workers of this machine or of this caller.
     """
     settings, announced = office.settings, int(request.headers.get("content-length") or 0)
-    if announced > settings.http_upload_bytes + _FORM_AROUND:
+    if announced > settings.http_upload_bytes + AROUND:
         raise too_large(settings.http_upload_bytes)
     below = settings.state_dir / "uploads"
     with upload_place(below, caller.user_id, settings.http_uploads), working_folder(below) as folder:
