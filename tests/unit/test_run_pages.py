@@ -60,3 +60,11 @@ def test_what_has_the_shape_of_a_secret_is_hidden_whole_and_what_is_beside_it_st
     assert "loss 0.5" in shown
     assert ("ValueError: bad" in shown) == ("no end" not in line)
     assert hidden("loss 0.5 at step 3, see s3://bucket/key") == "loss 0.5 at step 3, see s3://bucket/key"
+
+
+@pytest.mark.parametrize("word", ["a.", "a://", "eyJ-", "?sig"])
+def test_a_line_as_long_as_a_log_may_have_does_not_keep_a_page_from_being_made(word: str) -> None:
+    """Each word looks like the beginning of a secret; reading on to the end from each of them would take minutes."""
+    line = word * (256 * 1024 // len(word))
+    assert hidden(line) == line
+    assert hidden(f"{line} postgresql://me:s3cret@db") == f"{line} (hidden: looks like a secret)"
