@@ -34,7 +34,7 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def terminal(clone: Path) -> Iterator[Terminal]:
     """Of a person whose shell holds nothing of other work."""
-    own = ("AWS_", "PREFECT_", "TRAINMASTER_", "SUPABASE_", "DATABASE_")
+    own = ("AWS_", "PREFECT_", "TRAINMASTER_", "SUPABASE_", "DATABASE_", "MAKE", "MFLAGS")
     clean = {name: value for name, value in os.environ.items() if not name.startswith(own)}
     terminal = Terminal(clone, {**clean, "HOME": str(clone), "LANG": "C.UTF-8", "COLUMNS": "100"})
     yield terminal
