@@ -107,11 +107,15 @@ def reached() -> Iterator[Server]:
         with get_client(sync_client=True) as client:
             yield Server(client)
     except PrefectHTTPStatusError as error:
+        is_quotable = (
+            "/block_" not in error.request.url.path
+        )  # a refusal has all that was sent: of a block, its address
+        why = f": {error.response.text[:500]}" if is_quotable else ""
         raise FlowRunsUnavailableError(
             f"The Prefect server at {address} answered {error.response.status_code} to {error.request.method}"
-            f" {error.request.url.path}: {error.response.text[:500]}. Check PREFECT_API_URL and PREFECT_API_KEY; what was done"
+            f" {error.request.url.path}{why}. Check PREFECT_API_URL and PREFECT_API_KEY; what was done"
             " stays, and the same command goes on from here."
-        ) from error
+        ) from (error if is_quotable else None)
     except httpx.HTTPError as error:
         raise FlowRunsUnavailableError(
             f"The Prefect server at {address} does not answer ({type(error).__name__}). Start it, or check PREFECT_API_URL; what"
