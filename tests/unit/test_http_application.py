@@ -90,6 +90,14 @@ class TestAnAnswer:
 
 
 class TestAnError:
+    @pytest.mark.parametrize("which", ["/a%00b", "?deployment_id=a%00b"], ids=["path", "query"])
+    def test_of_characters_no_database_keeps_is_the_callers(self, opened: Opener, which: str) -> None:
+        client = asking(opened(), uuid4())
+        asked = [client.request(method, f"/api/training/deploy/sagemaker{which}") for method in ("GET", "DELETE")]
+        form = {"template": "python-ml", "name": "box", "instance_type": "t3.\x1c"}
+        asked += [client.post("/api/workspaces", json=form)]
+        assert [(one.status_code, one.json()["error"]) for one in asked] == [(400, "BadRequest")] * 3
+
     def test_has_one_shape_whatever_it_is(self, opened: Opener) -> None:
         client = TestClient(with_letters(opened()))
         user = bearer(uuid4())

@@ -36,6 +36,7 @@ PATH = "/api/training/deploy/sagemaker"
 MOST_LINES = 1000
 ASK_SECONDS = 10.0
 """How long AWS is asked to stop a job while somebody waits for the answer; the sweeps go on asking."""
+_NO_NUL = r"^[^\x00]*$"
 router = APIRouter(prefix=PATH, tags=["training"])
 
 Which = Annotated[
@@ -43,6 +44,7 @@ Which = Annotated[
     Path(
         min_length=1,
         max_length=63,
+        pattern=_NO_NUL,
         description="The deployment_id, or the name of its training job.",
         examples=["7a0d3c52-9d0b-5f6e-8a41-1f0f6c115a58"],
     ),
@@ -96,7 +98,8 @@ def trainings(
     caller: Asking,
     office: AtOffice,
     deployment_id: Annotated[
-        str | None, Query(min_length=1, max_length=63, description="Of this one alone, as it stands at AWS now.")
+        str | None,
+        Query(min_length=1, max_length=63, pattern=_NO_NUL, description="Of this one alone, as it stands at AWS now."),
     ] = None,
     status: Annotated[Status | None, Query(description="Those in this state alone.")] = None,
     limit: Annotated[int, Query(ge=1, le=LARGEST_PAGE)] = 50,
@@ -127,7 +130,9 @@ _STOPPED: _Responses = {
 
 @router.delete("", summary="Stop a training", status_code=202, response_model=TrainingDeployment, responses=_STOPPED)
 def stop(
-    deployment_id: Annotated[str, Query(min_length=1, max_length=63, description="Of the one to stop.")],
+    deployment_id: Annotated[
+        str, Query(min_length=1, max_length=63, pattern=_NO_NUL, description="Of the one to stop.")
+    ],
     caller: Asking,
     office: AtOffice,
     reason: Why = "stopped over the HTTP API",

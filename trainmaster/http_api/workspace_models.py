@@ -88,7 +88,11 @@ class OpenForm(_Asked):
     name: WorkspaceName
     instance_type: Annotated[
         str,
-        Field(description="One the template allows; its default when empty.", pattern=r"^(\S+\.\S+)?$", max_length=60),
+        Field(
+            description="One the template allows; its default when empty.",
+            pattern=r"^([!-~]+\.[!-~]+)?$",
+            max_length=60,
+        ),
     ] = ""
     volume_gb: Annotated[int | None, Field(description="The template's without it.", ge=5, le=16_384)] = None
     max_hourly_cost: Annotated[
@@ -137,7 +141,7 @@ class StartForm(_Asked):
         str,
         Field(
             description="Another the template allows; as before when empty.",
-            pattern=r"^(\S+\.\S+)?$",
+            pattern=r"^([!-~]+\.[!-~]+)?$",
             max_length=60,
             examples=["ml.g5.xlarge"],
         ),
