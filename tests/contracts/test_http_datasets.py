@@ -99,6 +99,21 @@ def test_a_form_says_neither_whose_it_is_nor_where_the_file_lies(client: TestCli
     assert client.get(PATH).json()["total"] == 0
 
 
+@pytest.mark.parametrize("file_first", [False, True], ids=["name first", "file first"])
+def test_storage_that_the_server_is_not_set_up_for_is_refused_with_what_else_there_is(
+    embedded: EmbeddedAws, tmp_path: Path, file_first: bool
+) -> None:
+    """Never with what is not set, which is for its operators."""
+    parts = [("name", (None, "chats")), ("storage", (None, "s3"))]
+    file = [("file", ("chats.jsonl", chats(1, "unset")[0]))]
+    with office_at(embedded.environment, tmp_path, bucket=None, dataset_bucket=None) as office:
+        answer = asking(office, uuid4()).post(PATH, files=[*file, *parts] if file_first else [*parts, *file])
+        assert (answer.status_code, answer.json()["error"]) == (400, "FormRefused")
+        assert "Send storage=supabase" in answer.json()["message"]
+        assert "BUCKET" not in answer.text
+        assert left_in(office) == []
+
+
 def test_pages_counts_and_filters(client: TestClient) -> None:
     for number, storage in enumerate(("s3", "supabase", "both")):
         assert send(client, chats(2, f"page {number}"), name=f"set {number}", storage=storage).status_code == 201

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
 from collections.abc import AsyncIterator, Iterator, Mapping
 from dataclasses import dataclass
@@ -10,10 +11,11 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 from pydantic import ValidationError
+from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect
 
 from trainmaster.datasets.request import UploadDatasetRequest
-from trainmaster.errors import DatasetRefusedError, FormRefusedError, NoRoomError
+from trainmaster.errors import DatasetRefusedError, FormRefusedError, NoRoomError, NotConfiguredError
 from trainmaster.http_api.callers import Asking, Caller
 from trainmaster.http_api.dataset_models import FIELDS, LARGEST_FIELD
 from trainmaster.http_api.form_reading import AROUND, Form, FormLimits, read_form, too_large
@@ -21,7 +23,10 @@ from trainmaster.http_api.office import AtOffice, Office
 from trainmaster.http_api.upload_places import upload_place
 from trainmaster.storage import intake
 from trainmaster.storage.sources import Source
+from trainmaster.storage.store import StorageProvider
 from trainmaster.storage.working_folder import working_folder
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -67,6 +72,7 @@ async def received(
     content_type = request.headers.get("content-type", "")
     form = await read_form(content_type, _body(request), to, limits, before_file=before_file)
     asked = _asked(to, caller, form.fields)
+    await run_in_threadpool(_require_stores, office, asked)
     if to.stat().st_size == 0:
         raise DatasetRefusedError(f"{form.file_name} is empty: 0 bytes. Send a file with examples.")
     return Received(asked, _source(to, form), folder)
@@ -101,7 +107,15 @@ def _require_known(fields: Mapping[str, str]) -> None:
 
 
 def _require_stores(office: Office, asked: UploadDatasetRequest) -> None:
-    intake.require_stores(office.library, asked, office.settings)
+    """Raises FormRefusedError for storage that this server is not set up for: another may do."""
+    try:
+        intake.require_stores(office.library, asked, office.settings)
+    except NotConfiguredError as error:
+        _log.error("storage=%s: %s", asked.storage, error)
+        others = " or ".join(f"storage={one}" for one in StorageProvider if one != asked.storage)
+        raise FormRefusedError(
+            f"This server is not set up to keep datasets with storage={asked.storage}. Send {others}, or tell its operators."
+        ) from error
 
 
 def _source(to: Path, form: Form) -> Source:
