@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from botocore.config import Config
+from http_offices import NOWHERE, office_at
 
 from trainmaster.aws.clients import hurried_clients, impatient_client
 from trainmaster.errors import CredentialsMissingError
+from trainmaster.http_api.workspaces import _desk_in
 
 LONGEST_SECONDS = 70
 
@@ -26,6 +30,14 @@ def test_a_call_of_a_server_gives_up_while_its_caller_still_waits_and_one_of_s3_
     clients = hurried_clients("us-east-1")
     assert longest(clients("sagemaker").meta.config) < LONGEST_SECONDS < longest(clients("s3").meta.config)
     assert longest(impatient_client("sagemaker-runtime", "us-east-1").meta.config) < 29  # API Gateway's
+
+
+@pytest.mark.usefixtures("credentials")
+def test_a_region_that_does_not_answer_holds_up_nobody_longer_than_ours(tmp_path: Path) -> None:
+    with office_at(NOWHERE, tmp_path) as office, _desk_in(office, "eu-west-1") as desk:
+        client = desk.client("sagemaker")
+        assert client.meta.region_name == "eu-west-1"
+        assert longest(client.meta.config) < LONGEST_SECONDS
 
 
 def test_without_credentials_it_is_said_where_they_may_come_from(

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query, Response
 
-from trainmaster.aws.clients import Clients, default_clients
+from trainmaster.aws.clients import Clients, hurried_clients
 from trainmaster.errors import (
     FlowRunsUnavailableError,
     NameConflictError,
@@ -247,7 +247,7 @@ def _standings(office: Office, *rows: Workspace) -> list[WorkspaceStanding]:
 def _desk_in(office: Office, region: str) -> Iterator[Desk]:
     """With the same catalogue and books, in another region."""
     settings = office.settings.model_copy(update={"region": region})
-    yield replace(office.desk, settings=settings, client=Clients(default_clients(region)))
+    yield replace(office.desk, settings=settings, client=Clients(hurried_clients(region)))
 
 
 @contextmanager
