@@ -9,7 +9,9 @@ from pathlib import Path
 from trainmaster.events import EVENTS
 
 ROOT = Path(__file__).parents[2]
-SENDERS = [file for folder in ("tasks", "flows", "trainmaster", "deployments") for file in (ROOT / folder).rglob("*.py")]
+SENDERS = [
+    file for folder in ("tasks", "flows", "trainmaster", "deployments") for file in (ROOT / folder).rglob("*.py")
+]
 
 
 def sent() -> Iterator[tuple[str, frozenset[str]]]:
