@@ -45,7 +45,7 @@ OTHER: dict[str, Any] = {
     "dry_run": True, "enable_profiler": True, "enable_tensorboard": True, "environment": {"A": "1"}, "experiment": "e",
     "fall_back_to_on_demand": True, "hyperparameters": {"seed": 1}, "instance_count": 2, "instance_type": "ml.m5.xlarge",
     "instance_types": ["ml.m5.xlarge"], "max_runtime_seconds": 60, "max_wait_seconds": 90000, "migrate_missing": True,
-    "model_name": "other", "network_isolation": True, "on_over_budget": "ask", "output_kms_key": "k", "platform": "other",
+    "model_name": "other", "network_isolation": True, "of_job": "a-job", "on_over_budget": "ask", "output_kms_key": "k", "platform": "other",
     "region": "eu-west-1", "security_groups": ["sg-1"], "subnets": ["subnet-1"], "tags": {"a": "b"}, "team": "vision",
     "training_config_id": "6" * 8 + "-7777-4888-8999-" + "0" * 12, "use_spot_instances": False,
     "user_id": "1" * 8 + "-2222-4333-8444-" + "5" * 12, "volume_kms_key": "k", "volume_size_gb": 31, "wait": False,
@@ -54,7 +54,7 @@ OTHER: dict[str, Any] = {
 """Another value than the default of every field."""
 WAYS = {
     "attempt", "dry_run", "wait", "migrate_missing", "on_over_budget", "instance_types", "fall_back_to_on_demand",
-    "data_classification",
+    "data_classification", "of_job",
 }  # fmt: skip
 """Fields that decide whether, when, how often and by which way a job is launched, and nothing of the job itself."""
 
@@ -96,7 +96,7 @@ def test_the_form_asks_first_what_is_trained_on_what_and_for_how_much() -> None:
     fields = TrainingRequest.model_json_schema()["properties"]
     assert list(fields)[:4] == ["training_config_id", "data_uri", "model_name", "instance_type"]
     assert list(fields).index("budget_limit") < list(fields).index("max_wait_seconds")
-    assert TrainingRequest.model_fields.keys() - fields.keys() == {"platform"}
+    assert TrainingRequest.model_fields.keys() - fields.keys() == {"platform", "of_job"}
     for name, field in fields.items():
         assert "default" in field, name
         if name.endswith(("_seconds", "_gb")):

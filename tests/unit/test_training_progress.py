@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from trainmaster.training.curves import MOST_POINTS, Curve, picture, thinned
@@ -153,6 +153,8 @@ Json = st.recursive(
 
 
 @given(Json)
+@example({"curve": {"axis": ["step"], "series": {}}})
+@example({"curve": {"axis": "step", "series": {"loss": [[1, 10**400]]}}})
 def test_whatever_a_row_holds_there_is_a_course(kept: Any) -> None:
     course = Course.of_json(kept)
     json.dumps(course_of("step=1; loss=3;", course=course).as_json(), allow_nan=False)

@@ -45,6 +45,7 @@ ELSEWHERE = {
     "fall_back_to_on_demand": "other attempts",
     "on_over_budget": "before there is a plan",
     "migrate_missing": "before there is a plan",
+    "of_job": "the chain of attempts is refused where it comes to another job",
     "platform": "before there is a plan",
     "dry_run": "not launched at all",
     "wait": "who follows",

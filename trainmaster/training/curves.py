@@ -59,7 +59,7 @@ class Curve:
         """What `as_json` said; an empty curve of anything else."""
         if (
             not isinstance(kept, Mapping)
-            or kept.get("axis") not in _AXES
+            or kept.get("axis") not in list(_AXES)  # which may be of what no mapping can be asked for
             or not isinstance(kept.get("series"), Mapping)
         ):
             return cls()
@@ -68,7 +68,9 @@ class Curve:
             for name, known in kept["series"].items()
             if name in _NAMES and isinstance(known, list)
             for one in known
-            if isinstance(one, list) and len(one) == 2 and all(type(number) in (int, float) for number in one)
+            if isinstance(one, list)
+            and len(one) == 2
+            and all(type(number) in (int, float) and abs(number) < _MOST for number in one)
         ]
         return cls(kept["axis"]).with_points(points)
 
