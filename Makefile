@@ -23,10 +23,10 @@ help:  ## what there is
 run: $(INSTALLED)  ## dataset to answering endpoint on the embedded AWS; DATA=file.csv trains on your own, BUDGET=0.50 caps its cost
 	@$(BIN)/trainmaster run $(if $(value DATA),--data '$(value DATA)') $(if $(value BUDGET),--budget '$(value BUDGET)')
 
-up: $(INSTALLED)  ## Prefect server and UI, embedded AWS, all deployments served, until Ctrl-C
+up: $(INSTALLED) $(STUDIO)  ## Prefect server and UI, embedded AWS with JupyterLab in Studio, all deployments served, until Ctrl-C
 	@$(BIN)/trainmaster up
 
-studio: $(STUDIO)  ## JupyterLab (60 packages) beside the embedded AWS, so that its Studio spaces really open
+studio: $(STUDIO)  ## JupyterLab (60 packages) beside the embedded AWS, as `make up` has it, so that Studio spaces really open
 
 test: $(INSTALLED) $(STUDIO) $(AWSCLI)/.installed  ## the tests
 	@$(BIN)/pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder

@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[2]
 PAGES = ("README.md", "docs/tutorial.md")
 BLOCKS = {page: list(blocks_of(page, (ROOT / page).read_text(encoding="utf-8"))) for page in PAGES}
 EVERY_PAGE = [file for pattern in ("*.md", "docs/*.md", "docs/decisions/*.md") for file in sorted(ROOT.glob(pattern))]
-OF_A_CLONE = (".venv", "Makefile", "requirements.lock", "pyproject.toml")
+OF_A_CLONE = (".venv", "Makefile", "requirements.lock", "requirements-studio.lock", "pyproject.toml")
 """What commands of a page find in the folder they are given in; the program itself is the one that is installed."""
 
 
