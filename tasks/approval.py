@@ -45,7 +45,7 @@ class BudgetDecision(RunInput):
         Dollars,
         Field(
             title="Up to (USD)",
-            description="The most the job may cost, whatever the budgets say. Less than it would: it is stopped earlier.",
+            description="The most the job may cost, whatever the budgets say. Less than it would: it is stopped earlier. Empty: all it may cost.",
             gt=0,
             decimal_places=2,
         ),
@@ -107,14 +107,14 @@ def ask_if_over_budget(plan: TrainingPlan, settings: Settings) -> Answer:
     if plan.request.on_over_budget != "ask":
         return Answer(plan)
     key = f"budget-{plan.job_name}"
-    decision = _given(key)
+    decision = given(key)
     if decision is None:
         question = what_to_decide(plan, settings)
         if question is None:
             return Answer(plan)
         _tell(question, plan)
         try:
-            decision = _wait_for(_form(question, plan), key, settings.approval_seconds)
+            decision = _wait_for(form_of(question, question.description(plan)), key, settings.approval_seconds)
         except FlowPauseTimeout:
             return Answer(plan, refusal=f"Nobody decided within {settings.approval_seconds} s")
     get_run_logger().info("%s.", decision.sentence())
@@ -157,7 +157,7 @@ def _tell(question: Question, plan: TrainingPlan) -> None:
     )
 
 
-def _form(question: Question, plan: TrainingPlan) -> type[BudgetDecision]:
+def form_of(question: Question, description: str) -> type[BudgetDecision]:
     """The form with the whole amount filled in, and nothing below what is useful to be approved."""
     up_to = BudgetDecision.model_fields["up_to"]
     field: Any = Field(
@@ -169,7 +169,7 @@ def _form(question: Question, plan: TrainingPlan) -> type[BudgetDecision]:
         json_schema_extra=_one_number,
     )
     form = create_model(BudgetDecision.__name__, __base__=BudgetDecision, up_to=(Dollars, field))
-    form._description = question.description(plan)
+    form._description = description
     return form
 
 
@@ -186,10 +186,13 @@ def _wait_for(form: type[BudgetDecision], key: str, seconds: int) -> BudgetDecis
     return pause_flow_run(wait_for_input=form, timeout=seconds, poll_interval=LOOK_AGAIN_SECONDS, key=key)
 
 
-def _given(key: str) -> BudgetDecision | None:
-    """What was answered in this run before it was started again, or tried again after it failed."""
+def given(key: str) -> BudgetDecision | None:
+    """What was answered in this run before it was started again, or tried again after it failed. An amount left empty is the whole
+    one, as the form had it."""
     for way in ("suspended", "paused"):
-        response: Any = read_flow_run_input(keyset_from_base_key(f"{way}-{key}")["response"])
+        keys = keyset_from_base_key(f"{way}-{key}")
+        response: Any = read_flow_run_input(keys["response"])
         if response is not None:
-            return BudgetDecision(**response)
+            form: Any = read_flow_run_input(keys["schema"])
+            return BudgetDecision(**{"up_to": form["properties"]["up_to"]["default"], **response})
     return None

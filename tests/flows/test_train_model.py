@@ -21,10 +21,13 @@ from prefect.client.schemas.filters import (
     FlowRunFilterName,
 )
 from prefect.client.schemas.objects import FlowRun, StateType
+from prefect.input.actions import create_flow_run_input
+from prefect.input.run_input import keyset_from_base_key
 from prefect.runtime import flow_run, task_run
 from prefect.states import Cancelling
 
 from flows.train_model import train_model
+from tasks.approval import BudgetDecision, Question, form_of, given
 from tasks.cancelling import SHUTTING_DOWN, stop_jobs_of_cancelled
 from tasks.run_log import RunLog
 from trainmaster.budget.budgets import Budget
@@ -227,6 +230,21 @@ def test_a_run_that_cannot_be_suspended_waits_in_its_process(stack: Any, ledger:
     [result] = results
     assert result.status == "completed"
     assert ledger.find(result.job_name).bill == result.bill  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(("typed", "up_to"), [({}, "0.14"), ({"up_to": 0.1}, "0.1")], ids=["nothing", "an amount"])
+def test_an_amount_left_empty_in_the_form_is_the_one_it_was_shown_with(stack: Any, typed: Any, up_to: str) -> None:
+    @flow
+    def answered() -> BudgetDecision | None:
+        question = Question(Decimal("0.1314"), Decimal("0.03"), ("too little is left",), ())
+        keys = keyset_from_base_key("suspended-budget-job")
+        form_of(question, "Over budget.").save(keys)
+        create_flow_run_input(key=keys["response"], value={"decision": "approve", "decided_by": "Ada", **typed})
+        return given("budget-job")
+
+    decision = answered()
+    assert decision is not None
+    assert decision.up_to == Decimal(up_to)
 
 
 def until_paused(name: str) -> FlowRun:
