@@ -45,6 +45,20 @@ def test_for_people_and_for_machines_it_says_the_same(state: Path, capsys: pytes
     assert not (state / "reports").exists()
 
 
+def test_which_week_it_is_of_is_said_and_a_past_one_has_no_forecast(
+    state: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    last = Week.last(datetime.now(UTC))
+    assert main(["report", "weekly"]) == 0
+    of_last = capsys.readouterr().out
+    assert of_last.startswith(f"{last.title()}, the last week that is over")
+    assert "forecast" in of_last
+    assert main(["report", "weekly", "--week", last.before.name]) == 0
+    of_past = capsys.readouterr().out
+    assert "forecast  " not in of_past
+    assert "this week is past" in of_past
+
+
 def test_it_is_kept_in_the_state_folder_unless_another_place_is_set(
     state: Path, embedded: EmbeddedAws, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -23,6 +23,8 @@ from trainmaster.budget.metering import Meter, Metered, Meters, Reading
 from trainmaster.catalog.catalogue import Catalogue
 from trainmaster.errors import RefusedError
 from trainmaster.reporting.weekly import WeeklyReport, weekly_report
+from trainmaster.reporting.weekly_page import weekly_markdown
+from trainmaster.reporting.weekly_pictures import weekly_pictures
 from trainmaster.reporting.weeks import Week, WeeklyReportRequest
 from trainmaster.settings import Settings
 from trainmaster.training.desk import Desk
@@ -126,6 +128,7 @@ def test_the_month_so_far_is_what_counts_in_it_whenever_it_was_billed(desk: Desk
     desk.ledger.settle("of-january", D("10"))
     billed(desk, "training", "4.25")
     report = monday_report(desk)
+    assert report.forecast is not None
     assert (report.forecast.month, report.forecast.billed) == ("2027-02", D("4.25"))
     assert [amount for amount in report.month_by_day.values() if amount] == [D("4.25")]
     assert len(report.month_by_day) == 3
@@ -142,6 +145,7 @@ def test_the_forecast_is_what_is_billed_what_runs_and_the_pace_of_jobs(desk: Des
     books.start(Metered(RESOURCES["workspaces"], D(9), "machine"))  # never seen there
     clock.pass_(days=5)
     expected = monday_report(desk).forecast
+    assert expected is not None
     assert (expected.billed, expected.a_day, expected.by_the_job) == (121, 3, 15)
     assert expected.by_the_hour == D("0.25") * 24 * 10
     assert expected.total == 121 + 15 + 60
@@ -157,6 +161,18 @@ def test_budgets_with_a_limit_stand_in_it_as_the_ledger_has_them(desk: Desk, clo
     desk.ledger.reserve(charge("open", "1", Payer(user), resource=RESOURCES["training"]))
     [state] = [one for one in monday_report(desk).budgets if one.budget == f"user {user}"]
     assert (state.limit, state.settled, state.reserved, state.percent) == (8, 3, 1, 50)
+
+
+def test_a_past_week_says_nothing_of_today_and_why(desk: Desk, clock: Still) -> None:
+    clock.moment = datetime(2030, 5, 15, tzinfo=UTC)
+    desk.ledger.set_limit(Budget("user", str(uuid.uuid4())), D("8.00"), set_by="a test")
+    last = Week.last(clock.moment)
+    assert monday_report(desk, week=last.name).forecast
+    report = monday_report(desk, week=last.before.name)
+    assert (report.forecast, report.budgets, report.month_by_day) == (None, [], {})
+    assert "expected" not in report.sentence()
+    assert "month" not in weekly_pictures(report)
+    assert "this week is past" in weekly_markdown(report, {})
 
 
 @pytest.mark.parametrize(

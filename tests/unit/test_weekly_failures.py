@@ -10,7 +10,7 @@ from uuid import uuid4
 import pytest
 
 from trainmaster.catalog.deployments import Deployment, Job, Stop
-from trainmaster.reporting.failures import cause_of_row, failed_jobs
+from trainmaster.reporting.failures import cause_of_row, failed_jobs, jobs_that_were
 from trainmaster.training.attempts import FALLBACK
 from trainmaster.training.causes import TRAINMASTER
 
@@ -46,6 +46,13 @@ def row(status: str = "failed", error: str | None = None, stopped_by: str = "", 
 def test_a_row_tells_what_its_job_likely_failed_of(ended: Deployment, kind: str | None) -> None:
     cause = cause_of_row(ended)
     assert (cause.kind if cause else None) == kind
+
+
+def test_a_job_that_was_refused_or_never_launched_is_none_that_failed_or_ended() -> None:
+    refused = row(error="Training cats-1 would cost $2.92; $1.00 is left.", job=Job(given_up=True))
+    ran = row("completed")
+    assert failed_jobs([refused, ran]) == []
+    assert jobs_that_were([refused, ran]) == [ran]
 
 
 def test_they_are_counted_by_kind_with_their_bills_the_most_frequent_first() -> None:

@@ -63,16 +63,19 @@ def _weekly(args: argparse.Namespace, settings: Settings) -> int:
     if args.json:
         say_json(report.model_dump(mode="json"))
     else:
-        say(*_shown(report))
+        say(*_shown(report, is_asked=bool(args.week)))
     if args.keep:
         note(*(f"Written: {place}" for place in keep_weekly(report, settings.reports_place, client)))
     return DONE
 
 
-def _shown(report: WeeklyReport) -> Iterator[str]:
+def _shown(report: WeeklyReport, *, is_asked: bool) -> Iterator[str]:
     from trainmaster.budget.money import shown  # noqa: PLC0415
     from trainmaster.datasets.showing.wording import printable  # noqa: PLC0415
+    from trainmaster.reporting.weekly import PAST  # noqa: PLC0415
 
+    if not is_asked:
+        yield f"{report.title}, the last week that is over; --week has others."
     yield report.sentence()
     if report.by_user:
         kinds = list(report.by_kind)
@@ -88,12 +91,17 @@ def _shown(report: WeeklyReport) -> Iterator[str]:
         dearest = [(printable(one.what), printable(one.who), shown(one.dollars)) for one in report.top]
         yield from table([("cost most", "whose", "billed"), *dearest], frozenset({2}))
     yield ""
+    expected = report.forecast
     yield from labelled(
         {
             "saved": f"{shown(report.saved)} by stopping what nobody wanted" if report.savings else "",
             "failed": ", ".join(f"{one.count} of {one.kind}" for one in report.jobs_failed),
-            "forecast": f"{shown(report.forecast.total)} for {report.forecast.month}: {shown(report.forecast.billed)} billed,"
-            f" {shown(report.forecast.by_the_hour)} of what runs now, {shown(report.forecast.by_the_job)} of jobs to come",
+            "forecast": f"{shown(expected.total)} for {expected.month}: {shown(expected.billed)} billed,"
+            f" {shown(expected.by_the_hour)} of what runs now, {shown(expected.by_the_job)} of jobs to come"
+            if expected
+            else "",
             **{one.budget: f"{one.percent} % of {shown(one.limit)} committed" for one in report.budgets if one.limit},
         }
     )
+    if expected is None:
+        yield PAST

@@ -39,10 +39,15 @@ class FailedRuns(BaseModel):
     crashed: int = 0
 
 
+def jobs_that_were(ended: Iterable[Deployment]) -> list[Deployment]:
+    """Without rows of jobs that never came to be: refused, or stopped before they were launched."""
+    return [row for row in ended if not row.job.given_up]
+
+
 def failed_jobs(ended: Iterable[Deployment]) -> list[FailedJobs]:
-    """By kind, the most frequent first. What a person stopped has not failed."""
+    """By kind, the most frequent first. What was refused or what a person stopped has not failed."""
     by_kind: defaultdict[Kind, list[tuple[Deployment, Cause]]] = defaultdict(list)
-    for row in ended:
+    for row in jobs_that_were(ended):
         if cause := cause_of_row(row):
             by_kind[cause.kind].append((row, cause))
     found = [

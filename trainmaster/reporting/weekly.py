@@ -15,11 +15,13 @@ from trainmaster.budget.idle_stops import Stopped, saved_in_all, stopped_between
 from trainmaster.budget.metering import Meters, tranche_title
 from trainmaster.budget.money import shown
 from trainmaster.budget.spending import KINDS, Bill, Kind, bills_between, total, totals_by
-from trainmaster.reporting.failures import FailedJobs, FailedRuns, failed_jobs
+from trainmaster.reporting.failures import FailedJobs, FailedRuns, failed_jobs, jobs_that_were
 from trainmaster.reporting.forecast import PACE_DAYS, Forecast, Running, forecast, month_end
 from trainmaster.reporting.weeks import Week, WeeklyReportRequest
 from trainmaster.training.desk import Desk
 
+PAST = "No forecast, and no budgets: the books say how they stand today, and this week is past."
+"""Of a week before the last one that is over."""
 _BY_THE_JOB: tuple[Kind, ...] = ("training", "images", "other")
 
 
@@ -105,10 +107,11 @@ class WeeklyReport(BaseModel):
     by_day: Mapping[date, Mapping[Kind, Decimal]]
     before_by_day: Mapping[date, Decimal]
     month_by_day: Mapping[date, Decimal]
-    """Of the month of the forecast, each day so far; together what is billed in it."""
+    """Of the month of the forecast, each day so far; together what is billed in it. Empty without one."""
     top: Sequence[Cost]
     budgets: Sequence[BudgetState]
-    forecast: Forecast
+    forecast: Forecast | None
+    """None of a past week, which has no `budgets` either: both are as of today."""
     saved: Decimal
     """By stopping what nobody wanted."""
     savings: Sequence[Saving]
@@ -119,10 +122,9 @@ class WeeklyReport(BaseModel):
     def sentence(self) -> str:
         change = self.spent - self.before
         than = f", {shown(abs(change))} {'more' if change > 0 else 'less'} than the week before" if change else ""
-        return (
-            f"{shown(self.spent)} was billed in {self.title}{than};"
-            f" {shown(self.forecast.total)} is to be expected for {self.forecast.month}."
-        )
+        expected = self.forecast
+        to_come = f"; {shown(expected.total)} is to be expected for {expected.month}" if expected else ""
+        return f"{shown(self.spent)} was billed in {self.title}{than}{to_come}."
 
 
 def weekly_report(
@@ -136,9 +138,10 @@ def weekly_report(
     week = Week.asked(request, now)
     passed = min(week.until, now)  # of a week that goes on, nothing is saved yet in what is left of it
     stops = stopped_between(desk.ledger, week.since, passed)
-    ended = desk.deployments.ended_between(week.since, week.until)
+    ended = jobs_that_were(desk.deployments.ended_between(week.since, week.until))
     bills, earlier = (bills_between(desk.ledger, one.since, one.until) for one in (week, week.before))
-    month = _bills_of_month(desk, now)
+    past = week.is_past(now)
+    month = [] if past else _bills_of_month(desk, now)
     return WeeklyReport(
         week=week.name,
         title=week.title(),
@@ -152,10 +155,10 @@ def weekly_report(
         by_user=spenders(bills, earlier),
         by_day={day: _ordered(bill for bill in bills if bill.day == day) for day in week.days},
         before_by_day=_by_day(earlier, week.before.days),
-        month_by_day=_by_day(month, _days_of_month(now)),
+        month_by_day={} if past else _by_day(month, _days_of_month(now)),
         top=dearest(bills, request.top),
-        budgets=[BudgetState.of(one) for one in desk.ledger.standings() if one.limit is not None],
-        forecast=_forecast(desk, total(month), now),
+        budgets=[] if past else [BudgetState.of(one) for one in desk.ledger.standings() if one.limit is not None],
+        forecast=None if past else _forecast(desk, total(month), now),
         saved=saved_in_all(stops, week.since, passed),
         savings=[_saving(one, week.since, passed) for one in stops],
         jobs_ended=len(ended),

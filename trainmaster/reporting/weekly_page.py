@@ -14,7 +14,7 @@ from trainmaster.datasets.showing.markdown import plain
 from trainmaster.datasets.showing.wording import counted
 from trainmaster.reporting.forecast import METHOD
 from trainmaster.reporting.page import bar, table
-from trainmaster.reporting.weekly import WeeklyReport
+from trainmaster.reporting.weekly import PAST, WeeklyReport
 
 
 def weekly_markdown(report: WeeklyReport, pictures: Mapping[str, str]) -> str:
@@ -77,6 +77,8 @@ def _users(report: WeeklyReport, kinds: Sequence[Kind]) -> Iterator[tuple[str, .
 
 def _month(report: WeeklyReport) -> str:
     expected = report.forecast
+    if expected is None:
+        return PAST
     facts = [
         ("billed so far", shown(expected.billed)),
         ("of what runs now, to its end", shown(expected.by_the_hour)),

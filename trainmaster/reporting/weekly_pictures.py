@@ -57,7 +57,7 @@ def _spend(report: WeeklyReport) -> bytes | None:
 def _month(report: WeeklyReport) -> bytes | None:
     """What is billed by the end of each day known here, and a line from there to what is expected."""
     expected = report.forecast
-    if not expected.total:
+    if not expected or not expected.total:
         return None
     figure, axes = _figure()
     ends = month_end(report.made_at)

@@ -58,6 +58,10 @@ class Week:
             raise RefusedError(f"{request.week} begins on {week.since:%Y-%m-%d}; ask for {cls(now).name} or earlier.")
         return week
 
+    def is_past(self, now: datetime) -> bool:
+        """Whether another week has ended since: how the month and its budgets stand now is no news of this one."""
+        return self.since < self.last(now).since
+
     @property
     def name(self) -> str:
         return f"{self.since:%G-W%V}"
