@@ -154,6 +154,13 @@ def test_what_cannot_be_checked_is_one_sentence_and_exit_code_2(
     assert sound.read_bytes() == before
 
 
+def test_what_cannot_be_checked_is_an_object_for_machines(tmp_path: Path) -> None:
+    done = check(tmp_path / "nofile.jsonl", "--json")
+    told = json.loads(done.stdout)
+    assert (done.returncode, told["error"], told["problems"]) == (2, "FileNotFoundError", [])
+    assert told["message"] == f"{tmp_path / 'nofile.jsonl'}: No such file or directory"
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [

@@ -26,19 +26,22 @@ STDIN = "-"
 PIPED_WIDTH = 100
 
 
-class _CannotCheckError(Exception):
+class CannotCheckError(Exception):
     """Raised when no check can be made; the message is all there is to say."""
 
 
 def run(args: argparse.Namespace) -> int:
-    """0 when the dataset is accepted, 1 when it is refused, 2 with a sentence on stderr when it cannot be read."""
+    """0 when the dataset is accepted, 1 when it is refused, 2 with a sentence on stderr when it cannot be read, for machines on stdout too."""
     try:
         report = _checked(args)
     except StoppedError as stopped:
         print("Stopped before the end of the file: nothing was written.", file=sys.stderr)
         return stopped.exit_code
-    except _CannotCheckError as error:
+    except CannotCheckError as error:
         print(f"trainmaster datasets check: {error}", file=sys.stderr)
+        if args.json:
+            kind = type(error.__cause__ or error).__name__
+            _print(json.dumps({"error": kind, "message": str(error), "problems": []}))
         return UNREADABLE
     _print(json.dumps(as_json(report)) if args.json else _text(report, args.output))
     return ACCEPTED if report.ok else REFUSED
@@ -68,10 +71,10 @@ def _checked(args: argparse.Namespace) -> DatasetReport:
                 progress=progress.show,
             )
     except RefusedError as error:
-        raise _CannotCheckError(str(error)) from error
+        raise CannotCheckError(str(error)) from error
     except OSError as error:
         where = printable(os.fsdecode(error.filename or name))
-        raise _CannotCheckError(f"{where}: {error.strerror or error}") from error
+        raise CannotCheckError(f"{where}: {error.strerror or error}") from error
 
 
 def _opened(file: str) -> int:
@@ -80,7 +83,7 @@ def _opened(file: str) -> int:
         return os.dup(0)
     path = Path(file).expanduser()
     if path.is_dir():
-        raise _CannotCheckError(f"{printable(file)} is a folder: give a file.")
+        raise CannotCheckError(f"{printable(file)} is a folder: give a file.")
     return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
 
 
@@ -94,12 +97,12 @@ def _require_writable(output: Path | None, source: IO[bytes]) -> None:
     if not output:
         return
     if not output.parent.is_dir():
-        raise _CannotCheckError(f"There is no folder {printable(str(output.parent))} to write {output.name} to.")
+        raise CannotCheckError(f"There is no folder {printable(str(output.parent))} to write {output.name} to.")
     if output.is_dir():
-        raise _CannotCheckError(f"{printable(str(output))} is a folder: give the name of a file to write.")
+        raise CannotCheckError(f"{printable(str(output))} is a folder: give the name of a file to write.")
     for written in (output, dropped_beside(output)):
         if written.exists() and os.path.samestat(written.stat(), os.fstat(source.fileno())):
-            raise _CannotCheckError(f"{printable(str(written))} is the file to be checked: choose another --output.")
+            raise CannotCheckError(f"{printable(str(written))} is the file to be checked: choose another --output.")
 
 
 def _text(report: DatasetReport, output: Path | None) -> str:
