@@ -10,7 +10,8 @@ from prefect.flows import load_flow_from_entrypoint
 from prefect.utilities.callables import parameter_schema
 
 from docs.generate.markdown import code, page, prose
-from docs.generate.schemas import fields, parts
+from docs.generate.schemas import fields
+from trainmaster.schema_words import parts
 
 ROOT = Path(__file__).parents[2]
 _ABOUT = (

@@ -8,15 +8,16 @@ from collections.abc import Mapping
 from typing import Any, NoReturn, cast
 
 from docs.generate.markdown import code, page, prose, table
-from docs.generate.schemas import fields, kind, parts
+from docs.generate.schemas import fields
 from trainmaster.http_api.application import application
 from trainmaster.http_api.office import FlowRuns, Office
+from trainmaster.schema_words import kind, parts
 from trainmaster.settings import Settings
 from trainmaster.training.desk import open_desk
 
 _ABOUT = """\
 Every request that `trainmaster api` takes. The same is at `/openapi.json` of a server that runs, for clients to be generated from, and at
-`/docs` to be tried. [How callers are known, limits and retries](../http-api.md) hold for all of them. `{name}` in a path is yours to fill in."""
+`/docs` to be read. [How callers are known, limits and retries](../http-api.md) hold for all of them. `{name}` in a path is yours to fill in."""
 _SIGNED_BY = {"SUPABASE_URL": "http://127.0.0.1:1", "SUPABASE_JWT_SECRET": "x" * 32, "DATABASE_URL": None}
 _METHODS = ("get", "post", "put", "patch", "delete")
 
@@ -88,8 +89,9 @@ def _section(method: str, path: str, operation: Mapping[str, Any], definitions: 
         ],
     )
     bodies = [
-        f"Body, `{media}`: {_kind_of(content['schema'], definitions)}"
+        "\n\n".join(filter(None, [f"Body, `{media}`: {_kind_of(schema, definitions)}", fields(schema, definitions)]))
         for media, content in operation.get("requestBody", {}).get("content", {}).items()
+        for schema in [content["schema"]]
     ]
     said = [f"## {_request(method, path)}", prose(operation.get("description") or operation.get("summary"))]
     return "\n\n".join(part for part in (*said, parameters, *bodies, _example(operation), answers) if part)

@@ -11,7 +11,7 @@ from pydantic import AliasChoices, SecretStr
 from pydantic.fields import FieldInfo
 
 from docs.generate.markdown import code, page, prose, table
-from docs.generate.schemas import kind
+from trainmaster.schema_words import kind
 from trainmaster.settings import Settings
 
 ROOT = Path(__file__).parents[2]

@@ -17,6 +17,7 @@ from trainmaster.http_api.limiting import Rates
 from trainmaster.http_api.office import Office
 from trainmaster.http_api.once import REPLAYED_HEADER
 from trainmaster.http_api.probes import Checks
+from trainmaster.http_api.reading import reference_page
 from trainmaster.http_api.reception import REQUEST_ID_HEADER, AddressRates, Reception
 from trainmaster.http_api.request_metrics import RequestMetrics
 from trainmaster.http_api.tokens import Tokens
@@ -49,6 +50,8 @@ def application(office: Office, close: Callable[[], None] = _nothing) -> FastAPI
         title="Trainmaster",
         version=version("trainmaster"),
         lifespan=_lifespan,
+        docs_url=None,
+        redoc_url=None,
         generate_unique_id_function=lambda route: "_".join([*map(str, route.tags), route.name]),
     )
     app.state.office, app.state.tokens = office, Tokens.of(office.settings)
@@ -60,6 +63,7 @@ def application(office: Office, close: Callable[[], None] = _nothing) -> FastAPI
     for router in ROUTERS:
         app.include_router(router)
     describe(app)
+    app.add_route("/docs", reference_page, include_in_schema=False)
     return app
 
 

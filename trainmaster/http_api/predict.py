@@ -17,6 +17,19 @@ from trainmaster.http_api.office import AtOffice, Office
 
 router = APIRouter(tags=["predictions"])
 _HOUSE = {"bedrooms": 3, "bathrooms": 2, "sqft": 1800, "year_built": 1998}
+_HOUSE_SCHEMA: dict[str, Any] = {
+    "type": "object",
+    "title": "House",
+    "description": "What the model in service accepts of each, a refusal says.",
+    "additionalProperties": {"type": "number"},
+    "required": list(_HOUSE),
+    "properties": {
+        "bedrooms": {"type": "number", "description": "How many."},
+        "bathrooms": {"type": "number", "description": "How many; halves count."},
+        "sqft": {"type": "number", "description": "Square feet."},
+        "year_built": {"type": "number", "description": "The year."},
+    },
+}
 
 
 class Prediction(BaseModel):
@@ -62,7 +75,7 @@ def _answers(*statuses: int) -> dict[int | str, dict[str, Any]]:
             "required": True,
             "content": {
                 "application/json": {
-                    "schema": {"type": "object", "additionalProperties": {"type": "number"}, "title": "House"},
+                    "schema": _HOUSE_SCHEMA,
                     "examples": {"house": {"value": _HOUSE}},
                 }
             },
