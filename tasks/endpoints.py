@@ -9,7 +9,7 @@ from functools import partial
 from prefect import get_run_logger
 
 from tasks.aws import client, desk_of, step
-from tasks.budget import tell_standing
+from tasks.budget import tell_crossed, tell_standing
 from tasks.endpoint_hours import tell_hours
 from tasks.progress import Teller
 from trainmaster.aws.clients import Clients
@@ -75,7 +75,11 @@ def reserve_first_hours(desired: Desired, planned: Plan, payer: Payer, settings:
     """Set the endpoint's first hours aside in every budget of who pays; refused when one has too little left for them."""
     with desk_of(settings) as desk:
         meter = deployment.reserve(desk, desired, planned, payer)
-        tell_standing(desk.ledger, meter.first.key)
+        if meter.seen_at is None:
+            tell_standing(desk.ledger, meter.first.key)
+        else:
+            get_run_logger().info("Hours of %s are reserved since it came up; none anew.", desired.endpoint_name)
+            tell_crossed(desk.ledger, meter.payer.budgets(), meter.last.month)
 
 
 @step(task_run_name="rehearse {desired.endpoint_name}")

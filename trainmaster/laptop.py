@@ -230,7 +230,7 @@ def _summary(result: TrainedAndServed, clock: Clock) -> str:
         ("answered", ", ".join(f"{name} {value}" for name, value in served.smoke_test.answer.items())),
     ]
     if result.published:
-        rows.append(("public", f"POST {result.published.url}"))
+        rows.append(("public", f"POST {result.published.url}; it answers while `make up` runs"))
     lines = ["", f"Trained, served and answering after {clock.total:.0f} s.", ""]
     lines += [f"  {name:<10} {value}" for name, value in rows]
     lines += ["", "Where the time went:", *(f"  {seconds:6.1f} s  {what}" for what, seconds in clock.spent.items())]

@@ -11,7 +11,10 @@ from uuid import UUID, uuid4
 
 import httpx
 import pytest
+from prefect import get_client
+from prefect.client.schemas.filters import LogFilter, LogFilterFlowRunId
 from prefect.events.worker import EventsWorker
+from prefect.logging.handlers import APILogWorker
 from served_models import GOOD, put_model
 
 from flows.deploy_endpoint import deploy_endpoint
@@ -64,6 +67,13 @@ def of_the_endpoint(ledger: Ledger, user: Budget) -> list[str]:
     return [one.what for one in happened]
 
 
+def log_of(run_id: UUID | None) -> str:
+    APILogWorker.drain_all(timeout=10)
+    of_run = LogFilter(flow_run_id=LogFilterFlowRunId.model_validate({"any_": [run_id]}))
+    with get_client(sync_client=True) as api:
+        return "\n".join(line.message for line in api.read_logs(log_filter=of_run, limit=200))
+
+
 def events(stack: Any, resource: str, at_least: int) -> list[dict[str, Any]]:
     EventsWorker.drain_all(timeout=10)
     wanted = {"filter": {"resource": {"id": [resource]}}}
@@ -93,9 +103,11 @@ def test_hours_are_reserved_once_told_of_when_they_run_out_of_money_and_billed_w
     stack: Any, ledger: Ledger, user_id: UUID, user: Budget
 ) -> None:
     asked = request(stack, user_id)
-    for _ in range(2):
-        deploy_endpoint(asked)
+    for anew in (True, False):
+        state = deploy_endpoint(asked, return_state=True)
         assert of_the_endpoint(ledger, user) == ["reserved"]
+        said = log_of(state.state_details.flow_run_id)
+        assert (f"reserved for endpoint {NAME}, hours 0 to 6" in said, "none anew" in said) == (anew, not anew)
     assert not [row for row in reconcile(ReconcileRequest()).changed if NAME in row["job"]]
 
     ledger.set_limit(user, Decimal("0.10"), set_by="a test")
