@@ -291,6 +291,7 @@ class TestOverBudget:
             assert refused.code == 1
             assert re.search(r"\$2\.92; .*\$0\.02 of .*'s \$0\.02 of team", refused.err), refused.err
         assert jobs_named(embedded, name) == []
+        assert name not in train("list").out
         assert not [one for one in bench.desk.ledger.open_reservations() if one.charge.payer.team == poor]
 
     def test_in_a_terminal_somebody_is_asked_and_kept_in_the_books(

@@ -10,6 +10,7 @@ from botocore.exceptions import ClientError
 
 from trainmaster.aws.failures import is_missing, is_refusal, is_taken
 from trainmaster.budget.charge import Allowance, Reservation
+from trainmaster.budget.entries import over_budget
 from trainmaster.budget.money import micro_up, rounded
 from trainmaster.catalog.deployments import Deployment, Job, Stop, deployment_id_of
 from trainmaster.errors import NameConflictError, OverBudgetError, RefusedError
@@ -43,6 +44,20 @@ def launch_training(desk: Desk, plan: TrainingPlan, *, run: str = "", allowance:
         raise
     _require_paid(desk, plan, deployment, allowance)
     return launch
+
+
+def require_money(plan: TrainingPlan) -> None:
+    """Raises OverBudgetError when a budget had too little left for the job as it was planned, unless it was paid for before.
+
+    For whoever may ask somebody: what is refused before it is launched leaves no row.
+    """
+    found, amount = plan.circumstances, micro_up(plan.charge.amount)
+    if found is None or found.launched:
+        return
+    short = [(one.left, one) for one in found.standings if one.left is not None and one.left < amount]
+    if short:
+        tightest_first = [one for _, one in sorted(short, key=lambda each: each[0])]
+        raise over_budget(plan.charge, tightest_first, plan.approval.cheaper)
 
 
 def deployment_of(plan: TrainingPlan, run: str) -> Deployment:

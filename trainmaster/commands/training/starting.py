@@ -20,7 +20,7 @@ from trainmaster.settings import Settings
 from trainmaster.training.attempts import FALLBACK, Chain, cut_to, lacked_capacity
 from trainmaster.training.desk import Desk
 from trainmaster.training.falling_back import launch_attempt, plan_attempt
-from trainmaster.training.launching import Launch, launch_training
+from trainmaster.training.launching import Launch, launch_training, require_money
 from trainmaster.training.plan import TrainingPlan
 from trainmaster.training.preparing import asked_by, migrate_missing
 from trainmaster.training.result import attempt_at
@@ -108,6 +108,7 @@ def _launched(desk: Desk, chain: Chain) -> tuple[TrainingPlan, Launch, Chain]:
 def _launch(desk: Desk, plan: TrainingPlan, *, last: bool) -> tuple[TrainingPlan, str]:
     """With what came of it; beyond the budgets, and perhaps cut, when somebody approves that here."""
     try:
+        require_money(plan)
         return plan, launch_attempt(desk, plan, partial(launch_training, desk, plan), last=last)
     except OverBudgetError as error:
         allowance = ask_approval(error, plan)
