@@ -15,8 +15,8 @@ from pydantic import BaseModel
 from trainmaster import cli
 from trainmaster.commands.endpoints.options import add_request_options, options, read_request
 from trainmaster.commands.terminal.bad_request import BadRequestError
-from trainmaster.commands.terminal.options import bounds_of
 from trainmaster.endpoints.request import EndpointRequest, Rollout
+from trainmaster.field_words import bounds_of
 
 DOCS = Path(__file__).parents[2] / "docs" / "endpoints.md"
 MODEL = "s3://bucket/jobs/cats-1/output/model.tar.gz"

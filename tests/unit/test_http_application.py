@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import re
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack
@@ -28,6 +29,9 @@ from trainmaster.http_api.application import application
 from trainmaster.http_api.callers import Asking
 from trainmaster.http_api.log_lines import ACCESS, JsonLines
 from trainmaster.http_api.office import Office
+from trainmaster.http_api.workspace_models import TemplateAnswer
+from trainmaster.settings import Settings
+from trainmaster.workspaces.templates.loading import read_templates
 
 Opener = Callable[..., Office]
 
@@ -114,7 +118,49 @@ class TestAnError:
             said = answer.json()
             assert said["request_id"] == answer.headers["X-Request-ID"]
             assert said["error"].isalpha()
+            assert all(set(one) >= {"kind", "message", "remedy", "field"} for one in said["problems"])
             assert said["message"].endswith((".", "…", ")"))
+
+    @pytest.mark.parametrize(
+        ("asked", "said"),
+        [
+            (
+                {"content": b'{"template": "box"}'},
+                "The body was not sent as JSON. Send it with the header Content-Type:",
+            ),
+            ({"content": b"{bad", "headers": {"Content-Type": "application/json"}}, "The body is no JSON: Expecting"),
+            ({"json": []}, "The body is JSON, but no object. Send an object"),
+            ({}, "The body is missing. Send a JSON object."),
+            ({"json": {"template": "box", "nmae": "x"}}, "nmae is no field of a request. Did you mean name?"),
+            ({"json": {"template": "box"}}, "The request is not understood. name is missing."),
+            (
+                {"json": {"template": "Box!", "name": "x", "volume_gb": 4, "dry_run": "perhaps"}},
+                (
+                    "template is not as it must be: lower-case letters, digits and single hyphens."
+                    " volume_gb is not as it must be: give 5 to 16384. dry_run is not as it must be: give true or false."
+                ),
+            ),
+        ],
+    )
+    def test_of_a_request_is_said_as_people_say_it(self, opened: Opener, asked: dict[str, Any], said: str) -> None:
+        answer = asking(opened(), uuid4()).post("/api/workspaces", **asked)
+        assert answer.status_code == 400
+        assert said in answer.json()["message"]
+        assert not re.search(r"Input should|\^|\.;|\.\.", answer.text)
+        assert all(not one["field"].isdigit() for one in answer.json()["problems"])
+
+    @pytest.mark.parametrize(
+        ("path", "said"),
+        [
+            ("/api/budget?month=today", "month is not as it must be: give one such as 2026-11."),
+            ("/api/training/dataset?limit=0", "limit is not as it must be: give 1 to 200."),
+            ("/api/training/dataset?curser=x", "curser is no field of a request. Did you mean cursor?"),
+            ("/api/runs/x", "run_id is not as it must be: give an id, a UUID."),
+            ("/api/training/dataset?provider=gcs", "provider is not as it must be: give 'supabase' or 's3'."),
+        ],
+    )
+    def test_of_an_address_is_said_as_people_say_it(self, opened: Opener, path: str, said: str) -> None:
+        assert said in asking(opened(), uuid4()).get(path).json()["message"]
 
     def test_of_a_method_says_all_that_the_address_is_for(self, opened: Opener) -> None:
         refused = asking(opened()).put("/api/training/dataset")
@@ -392,3 +438,25 @@ class TestTheDescription:
                 if path.startswith("/api/") and not path.endswith("/lambda"):
                     assert operation["security"] == [{"Session": []}], (method, path)
                     assert {"400", "401", "429", "500", "503"} <= set(operation["responses"]), (method, path)
+
+
+def test_pages_go_on_by_one_name_in_requests_and_answers(opened: Opener) -> None:
+    document = asking(opened()).get("/openapi.json").json()
+    for path, answer in (("training/deploy/sagemaker", "TrainingList"), ("training/dataset", "DatasetsAnswer")):
+        asked = {one["name"] for one in document["paths"][f"/api/{path}"]["get"]["parameters"]}
+        assert "cursor" in asked & set(document["components"]["schemas"][answer]["properties"])
+
+
+def test_a_template_there_is_not_is_refused_without_a_path_of_the_server(opened: Opener) -> None:
+    office = opened()
+    answer = asking(office, uuid4()).post("/api/workspaces", json={"template": "nowhere", "name": "notes"})
+    assert "There is no template 'nowhere'." in answer.json()["message"]
+    assert str(office.settings.workspace_templates) not in answer.text
+
+
+@pytest.mark.parametrize(
+    ("hourly", "told"), [("1.426666666666666666666666667", "1.426667"), ("0.05", "0.05"), ("0", "0")]
+)
+def test_amounts_of_workspaces_are_told_to_the_millionth(hourly: str, told: str) -> None:
+    template = next(iter(read_templates(Settings().workspace_templates).templates.values()))
+    assert TemplateAnswer.of(template, Decimal(hourly)).hourly_cost == told

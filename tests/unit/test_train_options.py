@@ -24,12 +24,12 @@ from trainmaster.catalog.catalogue import Catalogue, open_catalogue
 from trainmaster.catalog.deployments import Deployment, Job, Stop, deployment_id_of
 from trainmaster.commands.terminal.bad_request import BadRequestError
 from trainmaster.commands.terminal.objects import LONGEST_REQUEST
-from trainmaster.commands.terminal.options import bounds_of
 from trainmaster.commands.terminal.status_line import StatusLine
 from trainmaster.commands.training.approval import ask_approval
 from trainmaster.commands.training.options import OF_THE_COMMAND, add_request_options, options_of, read_request
 from trainmaster.commands.training.showing import facts_of_job, listed, of_job
 from trainmaster.errors import OverBudgetError, UnknownChoiceError
+from trainmaster.field_words import bounds_of
 from trainmaster.training.finding import find_job
 from trainmaster.training.request import TrainingRequest
 from trainmaster.training.seen import Seen

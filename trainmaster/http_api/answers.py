@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, MutableMapping, Sequence
+from collections.abc import Mapping, MutableMapping
 from dataclasses import asdict
 from typing import Annotated, Any
 
@@ -46,6 +46,7 @@ from trainmaster.errors import (
     WorkspaceBusyError,
     WorkspaceMissingError,
 )
+from trainmaster.http_api.wrong_requests import problems_of_request
 from trainmaster.workspaces.policy.rules import Violation
 
 RETRY_AFTER_SECONDS = 10
@@ -80,7 +81,6 @@ STATUSES: dict[type[TrainmasterError], int] = {
 
 
 _log = logging.getLogger(__name__)
-_WHO = {"user_id", "team"}
 _OF_THE_SERVER = (
     "The server lacks a setting or a right that this needs. Tell its operators the request_id; the log has the rest."
 )
@@ -118,7 +118,9 @@ def refusal(
     **more: Any,
 ) -> JSONResponse:
     """An error as it is answered, with the id of its request; what else is said of it is `more`."""
-    said = {"error": kind, "message": message, "request_id": scope.get("state", {}).get("request_id", ""), **more}
+    request_id = scope.get("state", {}).get("request_id", "")
+    problems = [{"field": "", "remedy": "", **one} for one in more.pop("problems", ())]
+    said = {"error": kind, "message": message, "request_id": request_id, "problems": problems, **more}
     return JSONResponse(said, status, dict(headers or {}))
 
 
@@ -185,8 +187,8 @@ def answer_errors(app: FastAPI) -> None:
 
     @app.exception_handler(RequestValidationError)
     def _malformed(request: Request, error: RequestValidationError) -> JSONResponse:
-        problems = [_problem(one) for one in error.errors()]
-        said = "; ".join(f"{one['field'] or 'body'}: {one['message']}" for one in problems)
+        problems = problems_of_request(error.errors(), request.scope.get("route"))
+        said = " ".join(filter(None, (said for one in problems for said in (one["message"], one["remedy"]))))
         return refusal("BadRequest", f"The request is not understood. {said}", 400, request.scope, problems=problems)
 
     @app.exception_handler(HTTPException)
@@ -219,18 +221,6 @@ def _methods(request: Request) -> str:
     """All that the address is for: each is a route of its own, of which one was asked."""
     path = getattr(request.scope.get("route"), "path", "")
     return ", ".join(sorted(method.upper() for method in request.app.openapi()["paths"].get(path, {})))
-
-
-def _problem(error: Mapping[str, Any]) -> dict[str, str]:
-    """Never with what was sent, which may be a secret."""
-    where: Sequence[Any] = error["loc"]
-    who = error["type"] == "extra_forbidden" and where[-1] in _WHO
-    return {
-        "kind": "request",
-        "field": ".".join(map(str, where[1:])) if where[0] == "body" else ".".join(map(str, where)),
-        "message": f"{error['msg']}.",
-        "remedy": "Who asks is told by the token alone." if who else "",
-    }
 
 
 class Failures:

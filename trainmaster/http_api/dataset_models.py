@@ -64,7 +64,7 @@ class DatasetQuery(BaseModel):
         Field(description="Those with this somewhere in their names.", max_length=120, pattern=r"^[^\x00]*$"),
     ] = None
     limit: Annotated[int, Field(description="So many at most.", ge=1, le=LARGEST_PAGE)] = 50
-    cursor: Annotated[str | None, Field(description="Where the last page ended.", max_length=500)] = None
+    cursor: Annotated[str | None, Field(description="The cursor of the page before.", max_length=500)] = None
 
 
 class _Answer(BaseModel):

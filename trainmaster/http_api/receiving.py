@@ -21,6 +21,7 @@ from trainmaster.http_api.dataset_models import FIELDS, LARGEST_FIELD
 from trainmaster.http_api.form_reading import AROUND, Form, FormLimits, read_form, too_large
 from trainmaster.http_api.office import AtOffice, Office
 from trainmaster.http_api.upload_places import upload_place
+from trainmaster.http_api.wrong_requests import said_of
 from trainmaster.storage import intake
 from trainmaster.storage.sources import Source
 from trainmaster.storage.store import StorageProvider
@@ -94,8 +95,9 @@ def _asked(file: Path, caller: Caller, fields: Mapping[str, str]) -> UploadDatas
     try:
         return UploadDatasetRequest.model_validate({**fields, "file": str(file), "user_id": str(caller.user_id)})
     except ValidationError as error:
-        wrong = [f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors()]
-        raise FormRefusedError(f"The form is wrong. {'. '.join(wrong)}.") from error
+        asked = UploadDatasetRequest.model_fields
+        wrong = [said_of(".".join(map(str, one["loc"])), one, asked, {}) for one in error.errors()]
+        raise FormRefusedError(f"The form is wrong. {' '.join(wrong)}") from error
 
 
 def _require_known(fields: Mapping[str, str]) -> None:

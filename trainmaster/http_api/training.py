@@ -103,7 +103,7 @@ def trainings(
     ] = None,
     status: Annotated[Status | None, Query(description="Those in this state alone.")] = None,
     limit: Annotated[int, Query(ge=1, le=LARGEST_PAGE)] = 50,
-    cursor: Annotated[str | None, Query(max_length=500, description="The next_cursor of the page before.")] = None,
+    cursor: Annotated[str | None, Query(max_length=500, description="The cursor of the page before.")] = None,
     log_lines: Lines = 100,
 ) -> TrainingDeployment | TrainingList:
     """Newest first, as their rows have them. With `deployment_id` one, asked of AWS."""
@@ -112,7 +112,7 @@ def trainings(
     page = office.desk.deployments.page(caller.user_id, status=status, limit=limit, cursor=cursor)
     ledger = office.desk.ledger
     listed = [TrainingDeployment.of(Seen(one, ledger.find(one.deployment_id))) for one in page.deployments]
-    return TrainingList(deployments=listed, next_cursor=page.next_cursor)
+    return TrainingList(deployments=listed, cursor=page.next_cursor)
 
 
 @router.get("/{deployment_id}", summary="One training as it stands now", responses=_MISSING)

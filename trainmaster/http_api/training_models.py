@@ -188,7 +188,7 @@ class TrainingList(BaseModel):
     """The caller's trainings, newest first, as their rows have them: AWS is asked of one by its id."""
 
     deployments: list[TrainingDeployment]
-    next_cursor: Annotated[str | None, Field(description="Ask with it for those after these; null at the end.")]
+    cursor: Annotated[str | None, Field(description="Asks for the next page; null where this is the last.")]
 
 
 class TrainingAwaited(BaseModel):

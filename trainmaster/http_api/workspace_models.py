@@ -1,15 +1,16 @@
-"""What is asked and answered about workspaces over HTTP. Money is text, with every digit."""
+"""What is asked and answered about workspaces over HTTP. Money is text, to the millionth of a dollar."""
 
 from __future__ import annotations
 
 import shlex
 from datetime import datetime
-from decimal import Decimal
+from decimal import ROUND_DOWN, ROUND_HALF_UP, Decimal
 from typing import Annotated, Any
 from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from trainmaster.budget.money import MICRO
 from trainmaster.http_api.callers import Caller
 from trainmaster.http_api.run_models import RunAnswer
 from trainmaster.workspaces.kinds import Access, Step
@@ -186,11 +187,11 @@ class WorkspaceAnswer(_Answer):
             **_of_row(row),
             status=seen.status,
             detail="; ".join(filter(None, (seen.detail, *seen.drift))),
-            hourly_cost_now=f"{standing.hourly:f}",
+            hourly_cost_now=_dollars(standing.hourly),
             since=seen.since,
             used_at=standing.used_at,
             idle_seconds=None if idle is None else int(idle.total_seconds()),
-            budget_left=None if standing.left is None else f"{standing.left:f}",
+            budget_left=None if standing.left is None else _dollars(standing.left, ROUND_DOWN),
         )
 
     @classmethod
@@ -202,11 +203,11 @@ class WorkspaceAnswer(_Answer):
             **_of_row(row),
             status=row.status,
             detail="",
-            hourly_cost_now=f"{row.hourly_cost + row.storage_hourly_cost:f}",
+            hourly_cost_now=_dollars(row.hourly_cost + row.storage_hourly_cost),
             since=None,
             used_at=row.used_at,
             idle_seconds=None,
-            budget_left=f"{min(left):f}" if left else None,
+            budget_left=_dollars(min(left), ROUND_DOWN) if left else None,
         )
 
 
@@ -333,7 +334,7 @@ class TemplateAnswer(_Answer):
             volume_gb=config.volume_gb if config.default_instance_type else None,
             auto_stop_minutes=config.auto_stop_minutes,
             max_hourly_cost=None if most is None else f"{most:f}",
-            hourly_cost=None if hourly is None else f"{hourly:f}",
+            hourly_cost=None if hourly is None else _dollars(hourly),
             data_classification=template.policy.data_classification,
             has_image=template.is_compiled,
         )
@@ -371,6 +372,11 @@ class TemplatesAnswer(_Answer):
     templates: list[TemplateAnswer]
 
 
+def _dollars(amount: Decimal, rounding: str = ROUND_HALF_UP) -> str:
+    to_millionths = amount.quantize(MICRO, rounding)
+    return f"{amount if amount == to_millionths else to_millionths:f}"
+
+
 def _of_row(row: Workspace) -> dict[str, Any]:
     return {
         "id": row.id,
@@ -381,8 +387,8 @@ def _of_row(row: Workspace) -> dict[str, Any]:
         "region": row.region,
         "instance_type": row.instance_type,
         "volume_gb": row.volume_gb,
-        "hourly_cost": f"{row.hourly_cost:f}",
-        "storage_hourly_cost": f"{row.storage_hourly_cost:f}",
+        "hourly_cost": _dollars(row.hourly_cost),
+        "storage_hourly_cost": _dollars(row.storage_hourly_cost),
         "auto_stop_minutes": row.auto_stop_minutes,
         "keep_until": row.keep_until,
         "created_at": row.created_at,

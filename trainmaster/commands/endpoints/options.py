@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from difflib import get_close_matches
 from types import NoneType
 from typing import Any, Literal, get_args, get_origin
 
@@ -14,8 +13,9 @@ from pydantic.fields import FieldInfo
 
 from trainmaster.commands.terminal.bad_request import BadRequestError
 from trainmaster.commands.terminal.objects import read_object
-from trainmaster.commands.terminal.options import bounds_of, plainly, read_pair
+from trainmaster.commands.terminal.options import read_pair
 from trainmaster.endpoints.request import EndpointRequest
+from trainmaster.field_words import bounds_of, plainly, unknown
 
 OF_THE_COMMAND = frozenset({"dry_run"})
 """Fields that have no option: `endpoints plan` is the dry run."""
@@ -135,8 +135,7 @@ def _said(wrong: Any) -> str:
     path = ".".join(str(part) for part in wrong["loc"])
     option = next((known[found] for found in sorted(known, reverse=True) if f"{path}.".startswith(f"{found}.")), None)
     if wrong["type"] == "extra_forbidden":
-        near = get_close_matches(path, known, 1)
-        return f"{path} is no field of a request.{f' Did you mean {near[0]}?' if near else ''}"
+        return unknown(path, known)
     if wrong["type"] == "missing":
         return f"{_spelled(path)} is missing: {_PATTERNS.get(path, 'it has to be given')}."
     if wrong["type"] == "value_error":

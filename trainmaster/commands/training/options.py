@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 from collections.abc import Mapping
 from decimal import Decimal
-from difflib import get_close_matches
 from types import GenericAlias
 from typing import Any, Literal, get_args, get_origin
 
@@ -14,7 +13,8 @@ from pydantic.fields import FieldInfo
 
 from trainmaster.commands.terminal.bad_request import BadRequestError
 from trainmaster.commands.terminal.objects import read_json, read_object
-from trainmaster.commands.terminal.options import bounds_of, plainly, read_pair
+from trainmaster.commands.terminal.options import read_pair
+from trainmaster.field_words import TRAINING_PATTERNS, bounds_of, plainly, unknown
 from trainmaster.training.request import TrainingRequest
 
 SPELLED: Mapping[str, tuple[str, ...]] = {"user_id": ("--user", "--user-id")}
@@ -25,26 +25,10 @@ _FIELD = "field "
 """Keeps the fields apart from the command's own options in what argparse returns."""
 _METAVARS: Mapping[Any, str] = {int: "N", Decimal: "USD", float: "X"}
 
-_UUID, _S3 = "give an id, a UUID", "give an S3 prefix, such as s3://bucket/folder/"
-_NAME = "letters, digits and single hyphens between them"
-_KEY = "give the id or the ARN of a KMS key"
 _PATTERNS: Mapping[str, str] = {
-    "training_config_id": f"{_UUID}; `trainmaster configs list` shows yours",
-    "user_id": _UUID,
-    "team": "letters, digits, dots, dashes, at most 63",
-    "data_classification": "lower-case letters, digits and hyphens",
-    "data_uri": _S3,
-    "checkpoint_s3_uri": _S3,
-    "model_name": _NAME,
-    "model_version": _NAME,
-    "experiment": "letters, digits and hyphens between them",
-    "region": "give a region, such as us-east-1",
-    "subnets": "give ids, such as subnet-0abc",
-    "security_groups": "give ids, such as sg-0abc",
-    "volume_kms_key": _KEY,
-    "output_kms_key": _KEY,
+    **TRAINING_PATTERNS,
+    "training_config_id": f"{TRAINING_PATTERNS['training_config_id']}; `trainmaster configs list` shows yours",
 }
-"""What a field whose pattern is a regular expression has to be, for people."""
 
 
 def add_request_options(parser: argparse.ArgumentParser) -> None:
@@ -120,8 +104,7 @@ def _said(wrong: Any) -> str:
     name, *within = (str(part) for part in wrong["loc"]) if wrong["loc"] else ("the request",)
     fields = TrainingRequest.model_fields
     if wrong["type"] == "extra_forbidden":
-        near = get_close_matches(name, fields, 1)
-        return f"{name} is no field of a request.{f' Did you mean {near[0]}?' if near else ''}"
+        return unknown(name, fields)
     option = options_of(name)[0] if name in fields else name
     if name in fields and get_origin(fields[name].annotation) is dict:
         return f"{' '.join([option, *within[:1]])} is not as it must be: {_plainly(name, wrong)}."

@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
 from trainmaster.commands.terminal.bad_request import BadRequestError
-from trainmaster.commands.terminal.options import bounds_of, plainly
+from trainmaster.field_words import WORKSPACE_PATTERNS, bounds_of, plainly
 from trainmaster.settings import Settings
 from trainmaster.workspaces.request import CloseWorkspaceRequest, OpenWorkspaceRequest
 
@@ -31,17 +31,10 @@ _METAVARS: Mapping[str, str] = {
     "tags": "KEY=VALUE", "user_id": "UUID", "team": "TEAM", "data_classification": "TEXT",
     "address": "IPV4",
 }  # fmt: skip
-_NAME = "lower-case letters, digits and single hyphens"
 _PATTERNS: Mapping[str, str] = {
-    "template": f"{_NAME}; `trainmaster templates` lists them",
-    "name": f"{_NAME}, at most 40 characters",
-    "instance_type": "give a type with a dot in it, such as ml.g5.xlarge or t3.large",
-    "data_classification": f"{_NAME}, at most 60 characters",
-    "user_id": "give an id, a UUID",
-    "team": "letters, digits, dots, dashes, at most 63",
-    "address": "four numbers of 0 to 255 with dots between them, such as 203.0.113.7",
+    **WORKSPACE_PATTERNS,
+    "template": f"{WORKSPACE_PATTERNS['template']}; `trainmaster templates` lists them",
 }
-"""What a field whose pattern is a regular expression has to be, for people."""
 _SPAN = re.compile(r"([0-9]{1,6})(h|d)")
 _TIME = "give hours or days from now, such as 8h or 2d, or a time, such as 2026-12-24T18:00"
 

@@ -51,13 +51,13 @@ class Templates:
     def get(self, name: str) -> Template:
         """The one of that name. Raises TemplatesRefusedError with what is wrong with it, UnknownChoiceError naming what there is."""
         if name in self.problems:
-            raise TemplatesRefusedError(f"Template {name} of {self.folder}", self.problems[name])
+            raise TemplatesRefusedError(f"Template {name}", self.problems[name])
         if name in self.templates:
             return self.templates[name]
         near = get_close_matches(name, self.templates, 1)
         meant = f" Did you mean {near[0]}?" if near else ""
         raise UnknownChoiceError(
-            f"There is no template {name!r} in {self.folder}.{meant} There are: {', '.join(self.templates) or 'none'}."
+            f"There is no template {name!r}.{meant} There are: {', '.join(self.templates) or 'none'}."
         )
 
 
