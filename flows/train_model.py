@@ -11,7 +11,16 @@ from tasks.following import follow_job
 from tasks.registry import register_model
 from tasks.reports import ended_as, report_plan, report_result
 from tasks.telling import say_why
-from tasks.training import hand_over, launch_job, migrate_missing, name_of_run, plan_job, settle_job, start
+from tasks.training import (
+    hand_over,
+    launch_job,
+    migrate_missing,
+    name_after_config,
+    name_of_run,
+    plan_job,
+    settle_job,
+    start,
+)
 from trainmaster.settings import Settings
 from trainmaster.training.request import TrainingRequest
 from trainmaster.training.result import TrainingResult, completed, launched, planned, refused
@@ -34,6 +43,7 @@ def attempt_until_trained(request: TrainingRequest, settings: Settings) -> Train
     chain = start(request, settings)
     while True:
         plan, chain = plan_job(chain, settings)
+        name_after_config(plan)
         if request.dry_run:
             report_plan(plan)
             return planned(plan)

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import get_args
+from uuid import UUID
 
-from prefect import get_run_logger
+from prefect import get_client, get_run_logger
 from prefect.runtime import flow_run
 
 from tasks.aws import desk_of, step
@@ -57,9 +58,20 @@ class Settled:
 
 
 def name_of_run() -> str:
-    """What a run of `train-model` is called: after its model, or the beginning of its config's id."""
+    """What a run of `train-model` is called at first: after its model, or the beginning of its config's id."""
     request = TrainingRequest.model_validate(flow_run.parameters["request"])
     what = request.model_name or (f"config {request.training_config_id[:8]}" if request.training_config_id else "model")
+    return _named(request, what)
+
+
+def name_after_config(plan: TrainingPlan) -> None:
+    """Call the run after its config, whose name is known by now; no step, since a run that goes on begins under its first name."""
+    if plan.request.training_config_id and not plan.request.model_name:
+        with get_client(sync_client=True) as client:
+            client.update_flow_run(UUID(flow_run.id), name=_named(plan.request, plan.job_name.rsplit("-", 2)[0]))
+
+
+def _named(request: TrainingRequest, what: str) -> str:
     return f"{'plan' if request.dry_run else 'train'} {what} #{request.attempt}"
 
 

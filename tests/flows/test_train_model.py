@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -30,6 +31,7 @@ from flows.train_model import train_model
 from tasks.approval import BudgetDecision, Question, form_of, given
 from tasks.cancelling import SHUTTING_DOWN, stop_jobs_of_cancelled
 from tasks.run_log import RunLog
+from tasks.training import name_after_config
 from trainmaster.budget.budgets import Budget
 from trainmaster.budget.ledger import Ledger, open_ledger
 from trainmaster.catalog.catalogue import open_catalogue
@@ -245,6 +247,21 @@ def test_an_amount_left_empty_in_the_form_is_the_one_it_was_shown_with(stack: An
     decision = answered()
     assert decision is not None
     assert decision.up_to == Decimal(up_to)
+
+
+@pytest.mark.parametrize(("model_name", "called"), [("", "train cats-and-dogs #2"), ("mine", "as it was")])
+def test_a_run_of_a_config_is_called_after_it_once_its_name_is_known(stack: Any, model_name: str, called: str) -> None:
+    asked = TrainingRequest(training_config_id=str(uuid4()), model_name=model_name, attempt=2)
+    plan: Any = SimpleNamespace(request=asked, job_name="cats-and-dogs-4006a88005-2")
+
+    @flow(flow_run_name="as it was")
+    def planned() -> None:
+        name_after_config(plan)
+
+    run_id = planned(return_state=True).state_details.flow_run_id
+    assert run_id is not None
+    with get_client(sync_client=True) as client:
+        assert client.read_flow_run(run_id).name == called
 
 
 def until_paused(name: str) -> FlowRun:
