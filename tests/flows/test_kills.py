@@ -55,18 +55,18 @@ def until(condition: Any) -> Any:
 
 
 def test_a_flow_killed_while_its_job_trains_finds_the_same_job_again(stack: Any) -> None:
-    first = start(stack, "killed")
-    [job] = until(lambda: jobs(stack, "killed"))
+    first = start(stack, "slain-flow")
+    [job] = until(lambda: jobs(stack, "slain-flow"))
     os.kill(first.pid, signal.SIGKILL)
     assert first.wait(WITHIN) == -signal.SIGKILL
     assert job["TrainingJobStatus"] == "InProgress"
 
-    second = start(stack, "killed")
+    second = start(stack, "slain-flow")
     outcome = json.loads(second.communicate(timeout=WITHIN)[0])
     assert second.returncode == 0
     assert (outcome["job_name"], outcome["found"]) == (job["TrainingJobName"], True)
-    assert [one["TrainingJobName"] for one in jobs(stack, "killed")] == [job["TrainingJobName"]]
-    assert stack.client("sagemaker").describe_endpoint(EndpointName="killed")["EndpointStatus"] == "InService"
+    assert [one["TrainingJobName"] for one in jobs(stack, "slain-flow")] == [job["TrainingJobName"]]
+    assert stack.client("sagemaker").describe_endpoint(EndpointName="slain-flow")["EndpointStatus"] == "InService"
     settings = Settings()
     with open_ledger(settings.database_url, settings.state_dir) as ledger:
         of_this_job = [one.what for one in ledger.history(limit=1000) if one.subject == job["TrainingJobName"]]
