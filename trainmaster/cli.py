@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import gc
 import os
 import signal
 import sys
@@ -77,10 +78,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     """The exit code of the command given by `argv`, or by the command line; 130 of one that Ctrl-C ended, whenever that was."""
     typed = list(sys.argv[1:] if argv is None else argv)
     asked = _without_debug(typed)
-    if (
-        asked[:1] and asked[0] in _PURE
-    ):  # pydantic looks through all that is installed for plugins, a tenth of the time they take
+    if asked[:1] and asked[0] in _PURE:
+        # pydantic looks through all that is installed for plugins, a tenth of the time they take
         os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
+        if (
+            argv is None
+        ):  # the process ends with the command: looking for garbage while it is loaded takes another tenth
+            gc.set_threshold(50_000)
     try:
         return _run(asked, debug=asked != typed)
     except BrokenPipeError:  # whoever read has read enough, as `head` does
