@@ -113,7 +113,7 @@ def _run(asked: Sequence[str], *, debug: bool) -> int:
         code = exit_code(args)
     except (BrokenPipeError, SystemExit):
         raise
-    except Exception as error:
+    except Exception as error:  # what nobody foresaw: two lines for people, the traceback for whoever asks for it
         if wants_traceback(args):
             raise
         print(f"This should not have happened: {type(error).__name__}: {error}", file=sys.stderr)
