@@ -25,13 +25,13 @@ from tasks.aws import step
 from tasks.batching import AtWork, tally_of
 from tasks.reports import SUMMARY
 from trainmaster.datasets.showing.markdown import plain
-from trainmaster.datasets.showing.wording import counted, size
 from trainmaster.errors import CopiesDamagedError, MigrationEndedError, TrainmasterError
 from trainmaster.migration.batches import Batch
 from trainmaster.migration.outcomes import PhaseResult, VerifiedCopies
 from trainmaster.migration.pictures import Stretch, picture
 from trainmaster.migration.plan import MigrationPlan
 from trainmaster.migration.result import BatchResult, Failure, MigrationResult
+from trainmaster.plain_words import counted, size
 from trainmaster.reporting.page import page, shown_picture, table
 
 DAMAGED = "trainmaster.dataset.damaged"

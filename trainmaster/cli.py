@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import gc
 import os
 import signal
 import sys
@@ -81,10 +80,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     if asked[:1] and asked[0] in _PURE:
         # pydantic looks through all that is installed for plugins, a tenth of the time they take
         os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
-        if (
-            argv is None
-        ):  # the process ends with the command: looking for garbage while it is loaded takes another tenth
-            gc.set_threshold(50_000)
     try:
         return _run(asked, debug=asked != typed)
     except BrokenPipeError:  # whoever read has read enough, as `head` does

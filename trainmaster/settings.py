@@ -6,27 +6,22 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
-from uuid import UUID
 
-from pydantic import AliasChoices, Field, SecretStr
+from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from trainmaster.budget.budgets import TEAM_PATTERN
 from trainmaster.errors import NotConfiguredError
+from trainmaster.local_settings import PREFIX, LocalSettings
 
-_DEPLOYMENTS = Path(__file__).parents[1] / "deployments"
 _RATE = r"^([1-9][0-9]*/(second|minute|hour))?$"
 
 
-class Settings(BaseSettings):
+class Settings(LocalSettings, BaseSettings):
     """The settings of one process. Environment variables: `TRAINMASTER_*` and the standard `AWS_REGION`,
     `DATABASE_URL`, `SUPABASE_URL`, `SUPABASE_SERVICE_ROLE_KEY`. An empty one is as if unset."""
 
-    model_config = SettingsConfigDict(env_prefix="TRAINMASTER_", env_ignore_empty=True, extra="ignore", frozen=True)
+    model_config = SettingsConfigDict(env_prefix=PREFIX, env_ignore_empty=True, extra="ignore", frozen=True)
 
-    region: Annotated[
-        str, Field(validation_alias=AliasChoices("TRAINMASTER_REGION", "AWS_REGION", "AWS_DEFAULT_REGION"))
-    ] = "us-east-1"
     bucket: Annotated[str | None, Field(description="S3 bucket for data, code and models.")] = None
     dataset_bucket: Annotated[
         str | None,
@@ -73,13 +68,6 @@ class Settings(BaseSettings):
             description="The catalogue: Supabase's PostgreSQL (session mode, port 5432); SQLite in the state folder without it.",
         ),
     ] = None
-    user_id: Annotated[
-        UUID | None, Field(description="Whose datasets they are, and whose budget pays, where a request does not say.")
-    ] = None
-    team: Annotated[
-        str,
-        Field(pattern=rf"^({TEAM_PATTERN})?$", description="Whose budget pays as well where a request does not say."),
-    ] = ""
     allow_private_addresses: Annotated[
         bool, Field(description="Let datasets be fetched from addresses inside the worker's own network.")
     ] = False
@@ -102,12 +90,6 @@ class Settings(BaseSettings):
             description="Address of a published API: `{id}`, `{region}` and `{stage}` in it are the API's own. AWS's without it."
         ),
     ] = "https://{id}.execute-api.{region}.amazonaws.com/{stage}"
-    prices_file: Annotated[
-        Path | None,
-        Field(
-            description="What `trainmaster prices refresh` writes and every process reads; in the state folder without it."
-        ),
-    ] = None
     poll_seconds: Annotated[
         float, Field(gt=0, description="Seconds between two Describes of one job. AWS's own tools take 30.")
     ] = 30.0
@@ -130,13 +112,6 @@ class Settings(BaseSettings):
     workspace_timeout_seconds: Annotated[
         float, Field(gt=0, description="How long a workspace may take to start, stop or go.")
     ] = 1800.0
-    workspace_templates: Annotated[
-        Path, Field(description="The folder of the templates that workspaces are opened from.")
-    ] = _DEPLOYMENTS / "workspaces"
-    policy_file: Annotated[
-        Path | None,
-        Field(description="What says who may open, train and serve what; deployments/policy.yaml without it."),
-    ] = None
     http_token_issuer: Annotated[
         str | None,
         Field(description="Who signs the tokens the HTTP API takes; `{SUPABASE_URL}/auth/v1` without it."),
@@ -203,9 +178,6 @@ class Settings(BaseSettings):
             description="Where messages of budgets and failures go: an address of Slack, Teams, mail (mailtos://) or a webhook."
         ),
     ] = None
-    state_dir: Annotated[Path, Field(description="Where the embedded services keep their state.")] = Path(
-        ".trainmaster"
-    )
 
     reports: Annotated[
         str,
@@ -218,11 +190,6 @@ class Settings(BaseSettings):
     def reports_place(self) -> str:
         """A folder, or an S3 prefix."""
         return self.reports.rstrip("/") or str(self.state_dir / "reports")
-
-    @property
-    def refreshed_prices(self) -> Path:
-        """The file of prices that AWS was asked for; it need not be there."""
-        return self.prices_file or self.state_dir / "prices.csv"
 
     @property
     def catalogue_url(self) -> SecretStr | None:
@@ -245,7 +212,7 @@ class Settings(BaseSettings):
         if not value:
             field = type(self).model_fields[name]
             alias = field.validation_alias
-            variable = alias if isinstance(alias, str) else f"TRAINMASTER_{name.upper()}"
+            variable = alias if isinstance(alias, str) else f"{PREFIX}{name.upper()}"
             what = field.description or name
             raise NotConfiguredError(f"{variable} is not set. {what} Set it in the environment of the worker.")
         return str(value.get_secret_value() if isinstance(value, SecretStr) else value)

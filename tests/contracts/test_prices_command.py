@@ -18,7 +18,7 @@ from embedded_aws import EmbeddedAws
 
 from trainmaster.budget.prices import COLUMNS, USES, known_prices, prices_in, shipped_prices
 from trainmaster.cli import main
-from trainmaster.datasets.showing.wording import counted
+from trainmaster.plain_words import counted
 
 HEAD = ",".join(COLUMNS)
 

@@ -29,11 +29,11 @@ from moved_datasets import (
     with_calls,
 )
 
-from trainmaster.datasets.showing.wording import size as shown
 from trainmaster.errors import NotConfiguredError, StorageUnavailableError
 from trainmaster.migration.outcomes import VerifiedCopies
 from trainmaster.migration.proving import PIECE
 from trainmaster.migration.verifying import verify_copies
+from trainmaster.plain_words import size as shown
 from trainmaster.storage.ends.protocols import Source, Version
 from trainmaster.storage.library import Library, dropped_path
 from trainmaster.storage.removing import delete_dataset, sweep

@@ -31,6 +31,7 @@ HEAVY = (
     "prefect",
     "pandas",
     "sqlalchemy",
+    "pydantic_settings",
     "numpy",
     "rich",
     "fastapi",
@@ -81,10 +82,13 @@ def leaves(everything: dict[str, tuple[argparse.ArgumentParser, str]]) -> dict[s
         "datasets --help",
         "datasets check --help",
         "prices show --json",
+        "prices show ml.g5.xlarge",
         "prices equivalent gpu_1x_a10",
         "policy check",
+        "policy check --service training --instance-type ml.m5.xlarge",
         "policy explain",
         "templates",
+        "templates python-ml",
     ],
 )
 def test_what_needs_neither_aws_nor_a_database_loads_neither(typed: str) -> None:

@@ -26,8 +26,9 @@ from trainmaster.datasets.showing.machine import as_json
 from trainmaster.datasets.showing.markdown import as_markdown
 from trainmaster.datasets.showing.picture import picture
 from trainmaster.datasets.showing.terminal import Page, as_text
-from trainmaster.datasets.showing.wording import measured, size, smallest_fraction, verdict
+from trainmaster.datasets.showing.wording import measured, smallest_fraction, verdict
 from trainmaster.datasets.statistics import Tally
+from trainmaster.plain_words import size
 
 COLOUR = re.compile(r"\033\[[0-9;]*m")
 MISSING = Problem(ProblemKind.MISSING_KEY, "no output", "text", 17, "output", "element")

@@ -26,6 +26,7 @@ LINES = [
         (f"trainmaster/reporting/{part}.py", {"boto3", "botocore", "trainmaster.settings", "trainmaster.aws"})
         for part in ("forecast", "page", "weeks")
     ),
+    ("trainmaster/local_settings.py", {"boto3", "pydantic_settings", "trainmaster.settings", "trainmaster.aws"}),
     ("trainmaster/form.py", {"boto3", "botocore", "trainmaster.settings", "trainmaster.aws", "trainmaster.catalog"}),
     ("trainmaster/http_api", {"trainmaster.embedded", "trainmaster.commands", "trainmaster.cli", "trainmaster.laptop"}),
     ("trainmaster/endpoints/plan.py", {"boto3", "trainmaster.settings"}),
@@ -55,6 +56,7 @@ LINES = [
             "machines/plan",
             "machines/user_data",
             "machines/wanted",
+            "policy/file",
             "policy/nearest",
             "policy/rules",
             "rates",
@@ -62,6 +64,7 @@ LINES = [
             "spec",
             "studio/plan",
             "tags",
+            "templates/loading",
             "templates/pins",
             "templates/template",
             "watch/idle",

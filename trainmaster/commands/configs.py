@@ -16,8 +16,8 @@ from trainmaster.commands.terminal.bad_request import BadRequestError
 from trainmaster.commands.terminal.objects import read_object
 from trainmaster.commands.terminal.reporting import DONE, add_command, note, say, say_json
 from trainmaster.commands.terminal.tables import labelled, table
-from trainmaster.datasets.showing.wording import printable
 from trainmaster.errors import TrainingRefusedError, UnknownChoiceError
+from trainmaster.plain_words import printable
 from trainmaster.settings import Settings
 from trainmaster.training.channels import is_in_s3, named_channels
 from trainmaster.training.configs import CHOOSING, read_recipe

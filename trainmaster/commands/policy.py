@@ -17,8 +17,8 @@ from trainmaster.budget.hardware import known_types
 from trainmaster.budget.money import shown
 from trainmaster.budget.prices import SESSION, PriceList, Use, known_prices
 from trainmaster.commands.terminal.options import read_pair
-from trainmaster.commands.terminal.reporting import DONE, REFUSED, add_command, note, say, say_json
-from trainmaster.settings import Settings
+from trainmaster.commands.terminal.reporting import DONE, REFUSED, add_local_command, note, say, say_json
+from trainmaster.local_settings import LocalSettings
 from trainmaster.workspaces.policy.file import load_policy, policy_path
 from trainmaster.workspaces.policy.rules import RULES, SERVICES, Asked, Policy, Rules, Service, Violation, check
 
@@ -41,8 +41,10 @@ def add_parser(commands: Subparsers) -> None:
     """`trainmaster policy` and its subcommands."""
     policy = commands.add_parser("policy", help="what the policy allows whom", description=_ABOUT)
     subcommands = policy.add_subparsers(required=True, metavar="COMMAND")
-    check_ = add_command(subcommands, "check", "see that the policy can be used, or try a request against it", _check)
-    explain = add_command(subcommands, "explain", "which role somebody has, why, and every rule of it", _explain)
+    check_ = add_local_command(
+        subcommands, "check", "see that the policy can be used, or try a request against it", _check
+    )
+    explain = add_local_command(subcommands, "explain", "which role somebody has, why, and every rule of it", _explain)
     for parser in (check_, explain):
         parser.add_argument("--user", type=_uuid, metavar="UUID", help="whose request; TRAINMASTER_USER_ID without it")
         parser.add_argument("--team", type=_team, metavar="TEAM", help="which team's; TRAINMASTER_TEAM without it")
@@ -67,7 +69,7 @@ def _add_request(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--free-tier", action="store_true", help="it is of a free tier, as all of Studio Lab is")
 
 
-def _check(args: argparse.Namespace, settings: Settings) -> int:
+def _check(args: argparse.Namespace, settings: LocalSettings) -> int:
     policy = load_policy(settings)
     if args.service is None:
         return _check_file(policy, args, settings)
@@ -90,7 +92,7 @@ def _check(args: argparse.Namespace, settings: Settings) -> int:
     return REFUSED if violations else DONE
 
 
-def _check_file(policy: Policy, args: argparse.Namespace, settings: Settings) -> int:
+def _check_file(policy: Policy, args: argparse.Namespace, settings: LocalSettings) -> int:
     path, odd = policy_path(settings), list(_odd(policy))
     if args.json:
         say_json({"policy": str(path), "roles": list(policy.roles), "default_role": policy.default_role, "notes": odd})
@@ -114,7 +116,7 @@ def _odd(policy: Policy) -> Iterator[str]:
                     yield f"Role {name} has instance types {glob}, and none is known that is like that."
 
 
-def _explain(args: argparse.Namespace, settings: Settings) -> int:
+def _explain(args: argparse.Namespace, settings: LocalSettings) -> int:
     policy, payer = load_policy(settings), _payer(args, settings)
     name, why = policy.role_of(payer.user_id, payer.team)
     role = policy.roles[name]
@@ -202,7 +204,7 @@ def _facts(one: Violation) -> dict[str, str]:
     return {**told, "message": one.message, "remedy": one.remedy}
 
 
-def _payer(args: argparse.Namespace, settings: Settings) -> Payer:
+def _payer(args: argparse.Namespace, settings: LocalSettings) -> Payer:
     return Payer(args.user or settings.user_id, settings.team if args.team is None else args.team)
 
 

@@ -71,7 +71,7 @@ def _weekly(args: argparse.Namespace, settings: Settings) -> int:
 
 def _shown(report: WeeklyReport, *, is_asked: bool) -> Iterator[str]:
     from trainmaster.budget.money import shown  # noqa: PLC0415
-    from trainmaster.datasets.showing.wording import printable  # noqa: PLC0415
+    from trainmaster.plain_words import printable  # noqa: PLC0415
     from trainmaster.reporting.weekly import PAST  # noqa: PLC0415
 
     if not is_asked:

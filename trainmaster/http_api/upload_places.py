@@ -8,8 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from uuid import UUID
 
-from trainmaster.datasets.showing.wording import counted
 from trainmaster.errors import UploadsBusyError
+from trainmaster.plain_words import counted
 
 
 @contextmanager

@@ -11,13 +11,13 @@ from itertools import chain, islice
 from uuid import UUID
 
 from trainmaster.catalog.candidates import Candidate
-from trainmaster.datasets.showing.wording import counted, size
 from trainmaster.errors import StorageUnavailableError
 from trainmaster.migration.deadline import Deadline, deadline_of, now
 from trainmaster.migration.plan import Amount, Prospect, allowance_of, prospect_of
 from trainmaster.migration.planning import LOOKED_AT_ONCE, Homes, pages, who_needs_one
 from trainmaster.migration.request import MigrateDatasetsRequest
 from trainmaster.migration.window import Window
+from trainmaster.plain_words import counted, size
 from trainmaster.storage.library import Library
 from trainmaster.storage.store import StorageProvider
 

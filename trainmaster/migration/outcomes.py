@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 from uuid import UUID
 
-from trainmaster.datasets.showing.wording import counted, size
+from trainmaster.plain_words import counted, size
 
 LISTED = 100
 """Of each kind of outcome so many are named; all are counted."""

@@ -12,12 +12,12 @@ from uuid import UUID
 
 from trainmaster.budget.money import CENT, shown
 from trainmaster.catalog.candidates import Candidate
-from trainmaster.datasets.showing.wording import counted, size
 from trainmaster.migration.deadline import Deadline, deadline_of
 from trainmaster.migration.request import MigrateDatasetsRequest
 from trainmaster.migration.result import LISTED, Failure, said, words
 from trainmaster.migration.showing import Listing, Page, duration, markdown, text
 from trainmaster.migration.window import Window
+from trainmaster.plain_words import counted, size
 from trainmaster.storage.store import StorageProvider
 
 GB = 10**9

@@ -12,8 +12,8 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict
 
-from trainmaster.datasets.showing.wording import counted, size
 from trainmaster.migration.showing import Listing, Page, duration, markdown, text
+from trainmaster.plain_words import counted, size
 
 if TYPE_CHECKING:
     from trainmaster.migration.plan import MigrationPlan

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from trainmaster.datasets.showing.markdown import plain
-from trainmaster.datasets.showing.wording import counted, printable
+from trainmaster.plain_words import counted, printable
 
 _GAP = 2
 

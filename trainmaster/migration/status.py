@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from trainmaster.catalog.standings import Standings, Where
-from trainmaster.datasets.showing.wording import counted, size
 from trainmaster.migration.result import words
 from trainmaster.migration.showing import Listing, Page, duration
+from trainmaster.plain_words import counted, size
 
 _PLACES: tuple[tuple[Where, str], ...] = (("supabase", "Supabase only"), ("both", "Both"), ("s3", "S3 only"))
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from decimal import Decimal
 
 from trainmaster.datasets.showing.markdown import plain
-from trainmaster.datasets.showing.wording import printable
+from trainmaster.plain_words import printable
 from trainmaster.training.secrets import hidden
 
 _CELLS = 20

@@ -11,7 +11,7 @@ from trainmaster.budget.idle_stops import METHOD as SAVED
 from trainmaster.budget.money import shown
 from trainmaster.budget.spending import KINDS, Kind
 from trainmaster.datasets.showing.markdown import plain
-from trainmaster.datasets.showing.wording import counted
+from trainmaster.plain_words import counted
 from trainmaster.reporting.forecast import METHOD
 from trainmaster.reporting.page import bar, table
 from trainmaster.reporting.weekly import PAST, WeeklyReport

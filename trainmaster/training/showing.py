@@ -12,7 +12,7 @@ from trainmaster.budget.budgets import Standing
 from trainmaster.budget.hardware import hardware_of
 from trainmaster.budget.money import CENT, rounded, shown
 from trainmaster.datasets.showing.markdown import plain
-from trainmaster.datasets.showing.wording import printable
+from trainmaster.plain_words import printable
 from trainmaster.training.checking import Room
 from trainmaster.training.plan import TrainingPlan
 

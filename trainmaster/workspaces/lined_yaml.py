@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from typing import Any
@@ -11,6 +12,8 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 from pydantic_core import PydanticCustomError
+from yaml.composer import Composer
+from yaml.resolver import Resolver
 
 KeyPath = tuple[str | int, ...]
 _AT = "wrong_at"
@@ -90,8 +93,9 @@ def read_yaml(text: str) -> Document:
     and what else YAML has that nobody means in settings.
     """
     try:
-        refused = [_refused(event) for event in yaml.parse(text, Loader=yaml.SafeLoader) if _is_foreign(event)]
-        node = None if refused else yaml.compose(text, Loader=yaml.SafeLoader)
+        events = list(yaml.parse(text, Loader=yaml.SafeLoader))
+        refused = [_refused(event) for event in events if _is_foreign(event)]
+        node = None if refused else _Composer(events).get_single_node()
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         raise LinedYamlError([Wrong(mark.line + 1 if mark else 1, "", str(error.problem or error.context))]) from error
@@ -102,6 +106,24 @@ def read_yaml(text: str) -> Document:
     if reading.wrongs:
         raise LinedYamlError(reading.wrongs)
     return Document(value, reading.lines)
+
+
+class _Composer(Composer, Resolver):
+    """Makes nodes of events that were read before: reading a text is what takes long."""
+
+    def __init__(self, events: Iterable[yaml.Event]) -> None:
+        Composer.__init__(self)
+        Resolver.__init__(self)
+        self._events = deque(events)
+
+    def check_event(self, *kinds: type[yaml.Event]) -> bool:
+        return bool(self._events) and isinstance(self._events[0], kinds)
+
+    def peek_event(self) -> yaml.Event:
+        return self._events[0]
+
+    def get_event(self) -> yaml.Event:
+        return self._events.popleft()
 
 
 @dataclass(frozen=True)

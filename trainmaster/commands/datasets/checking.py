@@ -17,9 +17,9 @@ from trainmaster.datasets.formats import Format
 from trainmaster.datasets.report import DatasetReport
 from trainmaster.datasets.showing.machine import as_json
 from trainmaster.datasets.showing.terminal import Page, as_text
-from trainmaster.datasets.showing.wording import printable
 from trainmaster.datasets.tokens import named_tokenizer
 from trainmaster.errors import RefusedError
+from trainmaster.plain_words import printable
 
 ACCEPTED, REFUSED, UNREADABLE = 0, 1, 2
 STDIN = "-"

@@ -24,11 +24,12 @@ from trainmaster.commands.terminal.progress import Progress
 from trainmaster.commands.terminal.reporting import Run, note, say, say_json
 from trainmaster.commands.terminal.tables import labelled, table
 from trainmaster.datasets.request import FormatChoice, StorageChoice, UploadDatasetRequest
-from trainmaster.datasets.showing.wording import counted, printable, size, verdict
+from trainmaster.datasets.showing.wording import verdict
 from trainmaster.errors import (
     DatasetMissingError,
     DatasetRefusedError,
 )
+from trainmaster.plain_words import counted, printable, size
 from trainmaster.settings import Settings
 from trainmaster.storage import intake
 from trainmaster.storage.library import Library, open_library

@@ -13,11 +13,11 @@ from trainmaster.commands.terminal.bad_request import BadRequestError
 from trainmaster.commands.terminal.desk import desk_in
 from trainmaster.commands.terminal.reporting import DONE, add_command, note, say, say_json
 from trainmaster.commands.terminal.tables import table
-from trainmaster.datasets.showing.wording import printable
 from trainmaster.endpoints.models.approving import ApprovalRequest, decide_on_version
 from trainmaster.endpoints.models.lineage import Lineage, lineages
 from trainmaster.endpoints.models.registry import versions
 from trainmaster.endpoints.seen import seen_endpoints
+from trainmaster.plain_words import printable
 from trainmaster.settings import Settings
 
 if TYPE_CHECKING:

@@ -12,10 +12,10 @@ from pydantic_core import to_jsonable_python
 
 from trainmaster.budget.money import shown
 from trainmaster.commands.terminal.tables import labelled, table
-from trainmaster.datasets.showing.wording import printable
 from trainmaster.endpoints import results
 from trainmaster.endpoints.results import ServedModel
 from trainmaster.endpoints.seen import SeenEndpoint, Serving, Version
+from trainmaster.plain_words import printable
 
 _SHORT = 12  # of a SHA-256
 

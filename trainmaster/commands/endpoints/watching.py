@@ -17,13 +17,13 @@ from trainmaster.commands.terminal.bad_request import BadRequestError
 from trainmaster.commands.terminal.desk import desk_in
 from trainmaster.commands.terminal.reporting import DONE, FAILED, REFUSED, add_command, note, say, say_json
 from trainmaster.commands.terminal.tables import table
-from trainmaster.datasets.showing.wording import printable
 from trainmaster.endpoints.seen import see_endpoint
 from trainmaster.endpoints.watch.checking_drift import captured_endpoints, check_drift
 from trainmaster.endpoints.watch.drift import CheckDriftRequest, DriftReport
 from trainmaster.endpoints.watch.metrics import LOOK_BACK, version_metrics
 from trainmaster.endpoints.watch.pictures import picture
 from trainmaster.errors import TrainmasterError
+from trainmaster.plain_words import printable
 from trainmaster.settings import Settings
 from trainmaster.training.desk import Desk
 

@@ -16,7 +16,7 @@ from trainmaster.budget.prices import USES, PriceList, Use, known_prices
 from trainmaster.budget.refreshing import Refresh, keep
 from trainmaster.commands.terminal.ending import FAILED
 from trainmaster.commands.terminal.reporting import DONE, REFUSED, add_command, note, say, say_json
-from trainmaster.datasets.showing.wording import counted
+from trainmaster.plain_words import counted
 from trainmaster.settings import Settings
 
 if TYPE_CHECKING:

@@ -10,30 +10,30 @@ from typing import TYPE_CHECKING, Any
 from trainmaster.budget.equivalents import equivalent_of, equivalents
 from trainmaster.budget.hardware import hardware_of
 from trainmaster.budget.prices import STORAGE, USES, Price, PriceList, Use, known_prices
-from trainmaster.commands.terminal.reporting import DONE, add_command, say, say_json
+from trainmaster.commands.terminal.reporting import DONE, add_local_command, say, say_json
 from trainmaster.commands.terminal.tables import table
 from trainmaster.errors import UnknownPriceError
 
 if TYPE_CHECKING:
-    from trainmaster.settings import Settings
+    from trainmaster.local_settings import LocalSettings
 
     Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]
 
 
 def add_commands(prices: Subparsers) -> None:
     """Those that look and change nothing."""
-    show = add_command(prices, "show", "known prices, cheapest first", _show)
+    show = add_local_command(prices, "show", "known prices, cheapest first", _show)
     show.add_argument("type", nargs="?", metavar="TYPE", help="of this type only, such as ml.g5.xlarge, for every use")
     show.add_argument("--region", metavar="NAME", help="AWS_REGION without it")
     show.add_argument("--use", choices=USES, help="training, unless a TYPE is given")
-    equivalent = add_command(
+    equivalent = add_local_command(
         prices, "equivalent", "the SageMaker type for an instance of Lambda Labs, and what both cost", _equivalent
     )
     equivalent.add_argument("type", nargs="?", metavar="TYPE", help="Lambda's name, such as gpu_1x_a10; all without it")
     equivalent.add_argument("--region", metavar="NAME", help="AWS_REGION without it")
 
 
-def _show(args: argparse.Namespace, settings: Settings) -> int:
+def _show(args: argparse.Namespace, settings: LocalSettings) -> int:
     region, known = args.region or settings.region, known_prices(settings.refreshed_prices)
     prices = _asked(known, args.type, args.use, region)
     if args.json:
@@ -77,7 +77,7 @@ def _facts(price: Price) -> dict[str, Any]:
     return {**price.row(), "per": _per(price), "hardware": inside}
 
 
-def _equivalent(args: argparse.Namespace, settings: Settings) -> int:
+def _equivalent(args: argparse.Namespace, settings: LocalSettings) -> int:
     region, known = args.region or settings.region, known_prices(settings.refreshed_prices)
     chosen = [equivalent_of(args.type)] if args.type else list(equivalents().values())
     usd = {one.sagemaker_type: known.instance(one.sagemaker_type, "training", region).usd for one in chosen}

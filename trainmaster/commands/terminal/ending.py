@@ -7,7 +7,6 @@ import json
 import os
 import signal
 import sys
-import traceback
 from types import FrameType
 from typing import Any
 
@@ -44,7 +43,7 @@ def exit_code(args: argparse.Namespace) -> int:
         raise  # whoever read has read enough: no failure of what was asked
     except _expected() as error:
         if wants_traceback(args):
-            traceback.print_exc()
+            sys.excepthook(type(error), error, error.__traceback__)
         print(_said(error), file=sys.stderr, flush=True)
         if getattr(args, "json", False):
             print(json.dumps(_facts(error)), flush=True)

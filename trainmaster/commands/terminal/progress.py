@@ -7,7 +7,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self, TextIO
 
 from trainmaster.commands.terminal.looks import is_styled
-from trainmaster.datasets.showing.wording import size
+from trainmaster.plain_words import size
 
 if TYPE_CHECKING:
     from trainmaster.commands.terminal.bar import Bar

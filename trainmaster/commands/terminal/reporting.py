@@ -12,6 +12,7 @@ from trainmaster.commands.terminal.ending import DONE, FAILED, INTERRUPTED, REFU
 from trainmaster.commands.terminal.looks import is_styled
 
 if TYPE_CHECKING:
+    from trainmaster.local_settings import LocalSettings
     from trainmaster.settings import Settings
 
     Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]
@@ -22,6 +23,7 @@ __all__ = [
     "INTERRUPTED",
     "REFUSED",
     "add_command",
+    "add_local_command",
     "exit_code_of",
     "note",
     "say",
@@ -29,14 +31,17 @@ __all__ = [
 ]
 
 Run = Callable[[argparse.Namespace, "Settings"], int]
+LocalRun = Callable[[argparse.Namespace, "LocalSettings"], int]
 
 
 def add_command(subcommands: Subparsers, name: str, help_line: str, run: Run) -> argparse.ArgumentParser:
     """A subcommand that prints for people or, with `--json`, one JSON value on stdout and nothing else."""
-    parser = subcommands.add_parser(name, help=help_line, description=f"{help_line[0].upper()}{help_line[1:]}.")
-    parser.add_argument("--json", action="store_true", help="one JSON object on stdout, and nothing else there")
-    parser.set_defaults(run=lambda args: _run(run, args))
-    return parser
+    return _added(subcommands, name, help_line, lambda args: run(args, _settings()))
+
+
+def add_local_command(subcommands: Subparsers, name: str, help_line: str, run: LocalRun) -> argparse.ArgumentParser:
+    """One that asks nobody: it is as quick as a page of help."""
+    return _added(subcommands, name, help_line, lambda args: run(args, _local_settings()))
 
 
 def say(*lines: str) -> None:
@@ -59,7 +64,22 @@ def say_json(value: Any) -> None:
     print(json.dumps(value), flush=True)
 
 
-def _run(run: Run, args: argparse.Namespace) -> int:
+def _added(
+    subcommands: Subparsers, name: str, help_line: str, run: Callable[[argparse.Namespace], int]
+) -> argparse.ArgumentParser:
+    parser = subcommands.add_parser(name, help=help_line, description=f"{help_line[0].upper()}{help_line[1:]}.")
+    parser.add_argument("--json", action="store_true", help="one JSON object on stdout, and nothing else there")
+    parser.set_defaults(run=run)
+    return parser
+
+
+def _settings() -> Settings:
     from trainmaster.settings import Settings  # noqa: PLC0415 - takes longer than --help may
 
-    return run(args, Settings())
+    return Settings()
+
+
+def _local_settings() -> LocalSettings:
+    from trainmaster.local_settings import LocalSettings  # noqa: PLC0415 - so does this
+
+    return LocalSettings.of_environment()

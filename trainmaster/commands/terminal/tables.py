@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from trainmaster.datasets.showing.wording import printable
+from trainmaster.plain_words import printable
 
 _LABEL = 11
 

@@ -21,9 +21,9 @@ from trainmaster.catalog.deployments import Deployment
 from trainmaster.commands.terminal.bad_request import BadRequestError
 from trainmaster.commands.terminal.reporting import exit_code_of, note, say
 from trainmaster.commands.terminal.status_line import StatusLine
-from trainmaster.datasets.showing.wording import printable
 from trainmaster.endpoints.models.registering import register_job
 from trainmaster.errors import TrainmasterError
+from trainmaster.plain_words import printable
 from trainmaster.training.desk import Desk
 from trainmaster.training.following import Cadence, Update, follow_training
 from trainmaster.training.log_sinks import FileSink

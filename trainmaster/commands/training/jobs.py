@@ -15,7 +15,7 @@ from trainmaster.commands.terminal.desk import desk_in
 from trainmaster.commands.terminal.reporting import DONE, REFUSED, add_command, note, say, say_json
 from trainmaster.commands.training.following import add_follow_options, follow, require_follow, stop
 from trainmaster.commands.training.showing import facts_of_job, listed, of_job, was_refused
-from trainmaster.datasets.showing.wording import printable
+from trainmaster.plain_words import printable
 from trainmaster.settings import Settings
 from trainmaster.training.desk import Desk
 from trainmaster.training.finding import find_job

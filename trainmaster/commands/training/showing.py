@@ -13,7 +13,7 @@ from pydantic_core import to_jsonable_python
 from trainmaster.budget.money import shown
 from trainmaster.catalog.deployments import Deployment
 from trainmaster.commands.terminal.tables import labelled, table
-from trainmaster.datasets.showing.wording import counted, printable
+from trainmaster.plain_words import counted, printable
 from trainmaster.training.attempts import kind_of
 from trainmaster.training.launching import Launch
 from trainmaster.training.plan import TrainingPlan

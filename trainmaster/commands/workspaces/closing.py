@@ -10,7 +10,7 @@ from trainmaster.commands.terminal.reporting import DONE, add_command, note, say
 from trainmaster.commands.workspaces.options import add_name, read_closing
 from trainmaster.commands.workspaces.showing import facts_of_row, steps_of
 from trainmaster.commands.workspaces.standing import workspace_in
-from trainmaster.datasets.showing.wording import printable
+from trainmaster.plain_words import printable
 from trainmaster.settings import Settings
 from trainmaster.workspaces.closing import ClosedWorkspace, close_workspace
 from trainmaster.workspaces.studio.lab import NOT_DELETED, NOT_STOPPED

@@ -12,8 +12,8 @@ from pydantic_core import to_jsonable_python
 from trainmaster.budget.budgets import Standing, month_name
 from trainmaster.budget.money import shown, shown_left
 from trainmaster.commands.terminal.tables import labelled, table
-from trainmaster.datasets.showing.wording import counted, printable
 from trainmaster.endpoints.watch.idle import Warned
+from trainmaster.plain_words import counted, printable
 from trainmaster.workspaces.costs import Costs
 from trainmaster.workspaces.kinds import Seen, Step
 from trainmaster.workspaces.seeing import way_on

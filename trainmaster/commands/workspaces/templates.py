@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 from trainmaster.budget.money import shown
 from trainmaster.budget.prices import known_prices
-from trainmaster.commands.terminal.reporting import DONE, REFUSED, add_command, note, say, say_json
+from trainmaster.commands.terminal.reporting import DONE, REFUSED, add_local_command, note, say, say_json
 from trainmaster.commands.terminal.tables import labelled, table
-from trainmaster.datasets.showing.wording import counted
 from trainmaster.errors import UnknownPriceError
-from trainmaster.settings import Settings
+from trainmaster.local_settings import LocalSettings
+from trainmaster.plain_words import counted
 from trainmaster.workspaces.rates import rates_of
 from trainmaster.workspaces.templates.loading import Templates, find_template, read_templates
 from trainmaster.workspaces.templates.template import Template
@@ -31,11 +31,11 @@ _SERVICES = {
 
 def add_commands(commands: Subparsers) -> None:
     """The one that looks and changes nothing."""
-    templates = add_command(commands, "templates", "what workspaces can be opened from", _templates)
+    templates = add_local_command(commands, "templates", "what workspaces can be opened from", _templates)
     templates.add_argument("name", nargs="?", metavar="NAME", help="everything that this one says")
 
 
-def _templates(args: argparse.Namespace, settings: Settings) -> int:
+def _templates(args: argparse.Namespace, settings: LocalSettings) -> int:
     if args.name:
         return _one(find_template(settings, args.name), args, settings)
     found = read_templates(settings.workspace_templates)
@@ -50,7 +50,7 @@ def _templates(args: argparse.Namespace, settings: Settings) -> int:
     return REFUSED if wrong else DONE
 
 
-def _list(found: Templates, settings: Settings) -> None:
+def _list(found: Templates, settings: LocalSettings) -> None:
     if not found.templates:
         note(f"There are none in {found.folder}.")
         return
@@ -60,7 +60,7 @@ def _list(found: Templates, settings: Settings) -> None:
     note("`trainmaster templates NAME` shows one, `trainmaster launch TEMPLATE NAME` opens a workspace of it.")
 
 
-def _hourly(template: Template, settings: Settings) -> Decimal | None:
+def _hourly(template: Template, settings: LocalSettings) -> Decimal | None:
     """While it runs, its volume included, by the price list; None where nobody knows."""
     try:
         return rates_of(known_prices(settings.refreshed_prices), template, settings.region).total
@@ -68,7 +68,7 @@ def _hourly(template: Template, settings: Settings) -> Decimal | None:
         return None
 
 
-def _costs(template: Template, settings: Settings) -> str:
+def _costs(template: Template, settings: LocalSettings) -> str:
     """An hour; the template's estimate where nobody knows."""
     hourly, estimate = _hourly(template, settings), template.estimated_cost.per_hour
     if hourly is not None:
@@ -76,7 +76,7 @@ def _costs(template: Template, settings: Settings) -> str:
     return "" if estimate is None else f"about {shown(estimate)}"
 
 
-def _row(template: Template, settings: Settings) -> tuple[str, ...]:
+def _row(template: Template, settings: LocalSettings) -> tuple[str, ...]:
     return (
         template.name,
         _SERVICES[template.service_type],
@@ -87,7 +87,7 @@ def _row(template: Template, settings: Settings) -> tuple[str, ...]:
     )
 
 
-def _one(template: Template, args: argparse.Namespace, settings: Settings) -> int:
+def _one(template: Template, args: argparse.Namespace, settings: LocalSettings) -> int:
     if args.json:
         say_json(_facts(template, settings))
         return DONE
@@ -95,7 +95,7 @@ def _one(template: Template, args: argparse.Namespace, settings: Settings) -> in
     return DONE
 
 
-def _said(template: Template, settings: Settings) -> Iterator[str]:
+def _said(template: Template, settings: LocalSettings) -> Iterator[str]:
     config, policy = template.service_config, template.policy
     per_hour = f"{costs} an hour in {settings.region}" if (costs := _costs(template, settings)) else ""
     allowed = ", ".join(config.allowed_instance_types)
@@ -120,6 +120,6 @@ def _said(template: Template, settings: Settings) -> Iterator[str]:
     )
 
 
-def _facts(template: Template, settings: Settings) -> dict[str, Any]:
+def _facts(template: Template, settings: LocalSettings) -> dict[str, Any]:
     hourly = _hourly(template, settings)
     return {**template.model_dump(mode="json"), "hourly_cost": None if hourly is None else f"{hourly:f}"}

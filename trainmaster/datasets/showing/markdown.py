@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from trainmaster.datasets.report import DatasetReport, DatasetStatistics
 from trainmaster.datasets.showing import wording
 from trainmaster.datasets.showing.picture import picture
+from trainmaster.plain_words import counted, printable
 
 MOST_LINES = 200
 """Of problems of one kind: an artifact is read, and kept, whole."""
@@ -30,7 +31,7 @@ def as_markdown(report: DatasetReport) -> str:
 
 def plain(text: str) -> str:
     """Text that Markdown shows as it is."""
-    return _MARKUP.sub(r"\\\1", wording.printable(text))
+    return _MARKUP.sub(r"\\\1", printable(text))
 
 
 def _facts(report: DatasetReport) -> Iterator[tuple[str, str]]:
@@ -38,7 +39,7 @@ def _facts(report: DatasetReport) -> Iterator[tuple[str, str]]:
     yield "File", plain(wording.packed(report))
     yield "SHA-256 of the file", f"`{report.source_sha256}`"
     if report.fatal and report.examples:
-        yield "Read", f"{wording.counted(report.examples, 'sound example')}, then no further"
+        yield "Read", f"{counted(report.examples, 'sound example')}, then no further"
     if report.normalised:
         yield "Normalised", plain(wording.written(report.normalised))
         yield "SHA-256 normalised", f"`{report.normalised.sha256}`"

@@ -6,8 +6,9 @@ import io
 from typing import TYPE_CHECKING
 
 from trainmaster.datasets.report import DatasetStatistics, Distribution
-from trainmaster.datasets.showing.wording import counted, measured, printable
+from trainmaster.datasets.showing.wording import measured
 from trainmaster.datasets.statistics import LOGARITHMIC_FROM
+from trainmaster.plain_words import counted, printable
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from trainmaster.datasets.report import DatasetReport, DatasetStatistics, Distribution
 from trainmaster.datasets.showing import wording
+from trainmaster.plain_words import counted, printable
 
 NARROWEST, WIDEST = 48, 120
 _LABEL = 13
@@ -76,7 +77,7 @@ def _file(report: DatasetReport, page: Page) -> Iterator[str]:
     yield from page.labelled("format", wording.recognised(report.detection))
     yield from page.labelled("file", wording.packed(report))
     if report.fatal and report.examples:
-        yield from page.labelled("read", f"{wording.counted(report.examples, 'sound example')}, then no further")
+        yield from page.labelled("read", f"{counted(report.examples, 'sound example')}, then no further")
     if report.normalised:
         yield from page.labelled("normalised", wording.written(report.normalised))
     if report.dropped:
@@ -145,7 +146,7 @@ def _contents(statistics: DatasetStatistics, page: Page) -> Iterator[str]:
     if statistics.roles:
         yield from page.labelled("roles", " · ".join(f"{count:,} {role}" for role, count in statistics.roles.items()))
     for label, turns in zip(["turns", *[""] * wording.SHOWN_TURNS], wording.turns(statistics), strict=False):
-        yield from page.labelled(label, wording.printable(turns))
+        yield from page.labelled(label, printable(turns))
 
 
 def _quality(statistics: DatasetStatistics, page: Page) -> Iterator[str]:

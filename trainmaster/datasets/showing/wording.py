@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
@@ -14,11 +13,11 @@ from trainmaster.datasets.formats import Detection, Format
 from trainmaster.datasets.kinds import ProblemKind
 from trainmaster.datasets.problems import Problem
 from trainmaster.datasets.report import DatasetReport, DatasetStatistics, Distribution, Written
+from trainmaster.plain_words import counted, printable, size
 
 CONFIDENT, LIKELY = 0.9, 0.6
 SHOWN_PAIRS, SHOWN_TURNS = 10, 5
 PERCENTILES = ("shortest", "5%", "25%", "median", "75%", "95%", "99%", "longest", "mean")
-_UNPRINTABLE = re.compile(r"[^\x20-\x7e\xa0-\U0010ffff]|[\u200b-\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff\ufeff]")
 _OF_THE_TEXT = {
     ProblemKind.INVALID_JSON, ProblemKind.INVALID_UTF8, ProblemKind.TOO_DEEP, ProblemKind.TOO_LONG, ProblemKind.TOO_DENSE, ProblemKind.PARTIAL_LINE,
 }  # fmt: skip
@@ -192,27 +191,8 @@ def turns(statistics: DatasetStatistics) -> list[str]:
     return [*named, f"{rest:,} × other"] if rest else named
 
 
-def counted(number: int, noun: str) -> str:
-    return f"{number:,} {noun if number == 1 else f'{noun}s'}"
-
-
 def percent(share: float) -> str:
     return f"{100 * share:.3g}%"
-
-
-def size(count: int) -> str:
-    """Bytes as people say them: 912 bytes, 34.5 kB, 1.2 GB."""
-    amount = float(count)
-    for unit in ("bytes", "kB", "MB", "GB"):
-        if amount < 999.5:
-            return f"{amount:.0f} {unit}" if unit == "bytes" or amount >= 100 else f"{amount:.1f} {unit}"
-        amount /= 1000
-    return f"{amount:.1f} TB"
-
-
-def printable(text: str) -> str:
-    """Text out of a file with what would command a terminal, or not be seen, escaped."""
-    return _UNPRINTABLE.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
 
 
 def _improvements(statistics: DatasetStatistics) -> Iterator[str]:

@@ -8,19 +8,19 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from trainmaster.errors import NotConfiguredError
-from trainmaster.settings import Settings
+from trainmaster.local_settings import LocalSettings
 from trainmaster.workspaces.lined_yaml import LinedYamlError, Wrong, read_yaml
 from trainmaster.workspaces.policy.rules import Policy
 
 SHIPPED = Path(__file__).parents[3] / "deployments" / "policy.yaml"
 
 
-def policy_path(settings: Settings) -> Path:
+def policy_path(settings: LocalSettings) -> Path:
     """Where the policy is: TRAINMASTER_POLICY_FILE, or the shipped one."""
     return settings.policy_file or SHIPPED
 
 
-def load_policy(settings: Settings) -> Policy:
+def load_policy(settings: LocalSettings) -> Policy:
     """The policy in force. Raises NotConfiguredError with all that is wrong with its file, or when there is none: without a policy
     nothing is allowed."""
     path = policy_path(settings)

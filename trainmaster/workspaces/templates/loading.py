@@ -12,7 +12,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from trainmaster.errors import NotConfiguredError, TemplatesRefusedError, UnknownChoiceError
-from trainmaster.settings import Settings
+from trainmaster.local_settings import LocalSettings
 from trainmaster.workspaces.lined_yaml import Document, KeyPath, LinedYamlError, Wrong, key_of, read_yaml
 from trainmaster.workspaces.templates.template import Template
 
@@ -69,7 +69,7 @@ def load_templates(folder: Path) -> Mapping[str, Template]:
     return read.templates
 
 
-def find_template(settings: Settings, name: str) -> Template:
+def find_template(settings: LocalSettings, name: str) -> Template:
     """The one of that name; what is wrong with others does not matter. Raises as `Templates.get`."""
     return read_templates(settings.workspace_templates).get(name)
 
