@@ -4,26 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
-
-Framework = Literal["scikit-learn", "hugging face"]
 
 
 @dataclass(frozen=True)
 class Trainer:
     """A program for SageMaker's script mode.
 
-    `source` says of which files its program is made: by name there, the file or folder of the package `model`. A trainer of a user's
-    own names a `source_uri`, the sourcedir.tar.gz in S3, and an `image_uri` instead.
+    `package` is the folder of this repository its code is in; a trainer of a user's own names a `source_uri`, the
+    sourcedir.tar.gz in S3, and an `image_uri` instead.
     """
 
     name: str
     entry_point: str
-    source: Mapping[str, str] = field(default_factory=dict)
+    package: str = ""
     source_uri: str = ""
     image_uri: str = ""
-    framework: Framework = "scikit-learn"
-    """Whose container of AWS it runs in, where it names no image."""
     metrics: Mapping[str, str] = field(default_factory=dict)
     """CloudWatch metrics by name, each with the regular expression that finds it in the log."""
     content_type: str = "application/jsonl"
@@ -35,7 +30,7 @@ class Trainer:
 HOUSE_PRICES = Trainer(
     name="house-prices",
     entry_point="train.py",
-    source={name: name for name in ("train.py", "inference.py", "requirements.txt")},
+    package="model",
     metrics={
         "validation:r2": r"r2=([-+0-9.eE]+);",
         "validation:mae": r"mae=([-+0-9.eE]+);",
@@ -46,29 +41,5 @@ HOUSE_PRICES = Trainer(
 )
 """It is done in seconds, so that it loses nothing worth a checkpoint."""
 
-FINE_TUNING = Trainer(
-    name="fine-tuning",
-    entry_point="fine_tune.py",
-    source={
-        "fine_tune.py": "fine_tune.py",
-        "requirements.txt": "finetune/requirements.txt",
-        "model/__init__.py": "__init__.py",
-        "model/finetune": "finetune",
-    },
-    framework="hugging face",
-    metrics={
-        name: rf"{word}=([-+0-9.eE]+|nan|inf);"
-        for name, word in {
-            "train:loss": r"(?<![a-z_])loss",
-            "validation:loss": "eval_loss",
-            "train:learning_rate": "learning_rate",
-            "train:epoch": "epoch",
-            "train:progress": "progress",
-            "train:tokens_per_second": "tokens_per_second",
-        }.items()
-    },
-)
-"""Language models, by `model/finetune`."""
-
-SHIPPED: Mapping[str, Trainer] = {trainer.name: trainer for trainer in (HOUSE_PRICES, FINE_TUNING)}
+SHIPPED: Mapping[str, Trainer] = {HOUSE_PRICES.name: HOUSE_PRICES}
 """Those a training config can choose by name."""
