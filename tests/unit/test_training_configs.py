@@ -115,7 +115,6 @@ def test_a_program_of_ones_own_is_taken_as_it_is_described() -> None:
         (None, "a JSON null, not an object"),
         ("x", "a JSON string, not an object"),
         ({}, "does not say which program trains"),
-        ({"training_method": "sft"}, "training method 'sft', and the trainer that fine-tunes language models is not shipped yet"),
         ({"trainer": "house-price"}, "no trainer 'house-price'. Did you mean 'house-prices'?"),
         ({"trainer": 7}, "a JSON number"),
         ({"trainer": {**OWN, "entrypoint": "x.py"}}, "unknown key 'entrypoint'. Did you mean 'entry_point'?"),

@@ -1,0 +1,91 @@
+"""What runs on every host of the job: it checks what was asked, starts a process for each GPU, and says why when it fails."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+
+from model.finetune.hyperparameters import Hyperparameters, read_hyperparameters
+from model.finetune.problems import BadInputError
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where SageMaker put things on this host, and which of how many hosts it is."""
+
+    hosts: tuple[str, ...]
+    host: str
+    gpus: int
+    input: Path
+    model: Path
+    output: Path
+    checkpoints: Path
+    channels: tuple[str, ...]
+
+    @classmethod
+    def here(cls) -> Place:
+        """From the environment of AWS's training toolkit."""
+        env = os.environ
+        base = Path(env.get("SAGEMAKER_BASE_DIR") or "/opt/ml")
+        return cls(
+            hosts=tuple(json.loads(env.get("SM_HOSTS", '["algo-1"]'))),
+            host=env.get("SM_CURRENT_HOST", "algo-1"),
+            gpus=int(env.get("SM_NUM_GPUS", "0")),
+            input=Path(env.get("SM_INPUT_DIR", base / "input")),
+            model=Path(env.get("SM_MODEL_DIR", base / "model")),
+            output=Path(env.get("SM_OUTPUT_DIR", base / "output")),
+            checkpoints=base / "checkpoints",
+            channels=tuple(json.loads(env.get("SM_CHANNELS", "[]"))),
+        )
+
+    def channel(self, name: str) -> Path:
+        return self.input / "data" / name
+
+
+def hyperparameters() -> Hyperparameters:
+    return read_hyperparameters(json.loads(os.environ.get("SM_HPS", "{}")))
+
+
+def command(asked: Hyperparameters, place: Place) -> list[str]:
+    """What trains on this host: torchrun with a process for each GPU, or a single process."""
+    program = ["-m", "model.finetune.training"]
+    processes = asked.processes_per_host or place.gpus or 1
+    if processes == 1 and len(place.hosts) == 1:
+        return [sys.executable, *program]
+    port = (
+        20000 + zlib.crc32(os.environ.get("TRAINING_JOB_NAME", "").encode()) % 10000
+    )  # hosts on one machine share its ports
+    return [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        f"--nnodes={len(place.hosts)}",
+        f"--nproc-per-node={processes}",
+        f"--node-rank={place.hosts.index(place.host)}",
+        f"--master-addr={place.hosts[0]}",
+        f"--master-port={port}",
+        *program,
+    ]
+
+
+def main() -> int:
+    """The exit code of the processes it started."""
+    place = Place.here()
+    try:
+        asked = hyperparameters()
+    except BadInputError as error:
+        report_failure(place, str(error))
+        print(error, file=sys.stderr)
+        return 1
+    return subprocess.run(command(asked, place), check=False).returncode
+
+
+def report_failure(place: Place, message: str) -> None:
+    """Say why where SageMaker looks for it. AWS's toolkit leaves a failure that is already there alone."""
+    if place.output.is_dir():
+        (place.output / "failure").write_text(message, encoding="utf-8")

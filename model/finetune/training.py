@@ -1,0 +1,58 @@
+"""One process of a job: reads the data, trains by the asked method, leaves the model behind."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import torch
+from transformers import Trainer, set_seed
+
+from model.finetune import checkpoints
+from model.finetune.base_model import load_base_model
+from model.finetune.data import read_datasets
+from model.finetune.hyperparameters import Hyperparameters
+from model.finetune.job import Place, hyperparameters, report_failure
+from model.finetune.methods import trainer_of
+from model.finetune.output import write_output
+from model.finetune.problems import BadInputError
+from model.finetune.progress_lines import ProgressLines
+
+
+def train(asked: Hyperparameters, place: Place) -> None:
+    """Raises BadInputError before the first step when it cannot be trained."""
+    set_seed(asked.seed)
+    channels = {name: place.channel(name) for name in place.channels}
+    data, held_out = read_datasets(asked, channels)
+    model, tokenizer = load_base_model(asked, channels)
+    trainer: Trainer = trainer_of(asked, place, model=model, tokenizer=tokenizer, data=data, held_out=held_out)
+    trainer.add_callback(ProgressLines())
+    trainer.train(resume_from_checkpoint=checkpoints.newest(place.checkpoints))
+    if trainer.is_world_process_zero():
+        write_output(
+            place.model,
+            trainer.accelerator.unwrap_model(trainer.model),
+            tokenizer,
+            asked,
+            {"hyperparameters": asked.model_dump()},
+        )
+
+
+def main() -> int:
+    place = Place.here()
+    if not torch.cuda.is_available():
+        os.environ.setdefault("ACCELERATE_USE_CPU", "true")
+    try:
+        train(hyperparameters(), place)
+    except BadInputError as error:
+        report_failure(place, str(error))
+        print(error, file=sys.stderr)
+        return 1
+    except Exception as error:
+        report_failure(place, f"{type(error).__name__}: {error}")
+        raise
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
