@@ -8,6 +8,9 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 STUDIO := $(VENV)/.studio
 AWSCLI := $(VENV)/awscli
+FINETUNE := $(VENV)/finetune
+# The CPU build: the one of PyPI for Linux brings CUDA, several GB of it.
+TORCH ?= torch==2.13.0$(if $(filter Linux,$(shell uname -s)),+cpu)
 SDK := $(VENV)/sagemaker-train
 PEERS := $(VENV)/validation-peers
 COPIERS := $(VENV)/migration-peers
@@ -16,7 +19,7 @@ HADOLINT := $(VENV)/hadolint
 LOCK := $(BIN)/uv pip compile --upgrade --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
   --no-annotate --no-header --quiet
 
-.PHONY: help run up studio test tour e2e-sdk check lint types bench bench-validation bench-migration bench-serving bench-scale-out bench-startup bench-sweep bench-workspaces image soak soak-migration soak-serving soak-workspaces fuzz reference lock clean
+.PHONY: help run up studio finetune finetune-demo test test-finetune tour e2e-sdk check lint types bench bench-validation bench-migration bench-serving bench-scale-out bench-startup bench-sweep bench-workspaces image soak soak-migration soak-serving soak-workspaces fuzz reference lock clean
 
 help:  ## what there is
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
@@ -28,6 +31,15 @@ up: $(INSTALLED) $(STUDIO)  ## Prefect server and UI, embedded AWS with JupyterL
 	@$(BIN)/trainmaster up
 
 studio: $(STUDIO)  ## JupyterLab (60 packages) beside the embedded AWS, as `make up` has it, so that Studio spaces really open
+
+finetune: $(FINETUNE)/.installed  ## PyTorch for a CPU and Hugging Face's libraries (1.3 GB), with which the embedded AWS fine-tunes language models
+
+finetune-demo: $(FINETUNE)/.installed  ## a tiny language model learns on the embedded AWS: supervised, on preferences, on text; interrupted, on two hosts; and answers
+	@$(BIN)/python -m benchmarks.finetune_demo
+
+test-finetune: $(FINETUNE)/.installed  ## the tests of fine-tuning, which need PyTorch: of the trainer, then of its jobs on the embedded AWS
+	@$(FINETUNE)/bin/python -m pytest -n0 tests/finetune/trainer
+	@$(BIN)/pytest --numprocesses 2 --dist loadfile tests/finetune/jobs
 
 test: $(INSTALLED) $(STUDIO) $(AWSCLI)/.installed  ## the tests
 	@$(BIN)/pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
@@ -107,6 +119,7 @@ fuzz: $(INSTALLED)  ## damaged datasets for MINUTES=30, until one brings the che
 lock: $(INSTALLED)  ## all locks anew: requirements.lock from pyproject.toml, those of the image, that of the AWS CLI
 	@$(LOCK) --extra tokenizers --extra dask --extra embedded --extra dev --output-file requirements.lock pyproject.toml
 	@echo 'jupyterlab' | $(LOCK) --constraints requirements.lock --override <(echo jsonschema) --output-file requirements-studio.lock -
+	@$(LOCK) --no-emit-package torch --override <(echo "torch ; sys_platform == 'never'") --output-file requirements-finetune.lock model/finetune/requirements.txt requirements-finetune.in
 	@$(LOCK) --extra production --constraints requirements.lock --no-emit-package scipy --output-file requirements-production.lock pyproject.toml
 	@printf 'hatchling\neditables\nuv\n' | $(LOCK) --constraints requirements.lock --output-file deployments/image/build.lock -
 	@echo 'awscli<2' | $(LOCK) --output-file tests/e2e/awscli.lock -
@@ -134,6 +147,16 @@ $(INSTALLED): requirements.lock pyproject.toml
 
 $(STUDIO): requirements-studio.lock | $(INSTALLED)
 	$(call install,$(VENV),$<)
+	@touch $@
+
+# PyTorch and what Hugging Face pins beside it would decide our own versions; so they have an environment of their own, which sees ours behind it.
+$(FINETUNE)/.installed: requirements-finetune.lock | $(INSTALLED)
+	@echo "Setting up $(FINETUNE): PyTorch and Hugging Face's libraries, 1.3 GB, about half a minute …"
+	@test -x $(FINETUNE)/bin/python || $(BIN)/python -m venv --without-pip $(FINETUNE)
+	$(call install,$(FINETUNE),$<)
+	@PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pip --python $(FINETUNE)/bin/python install -qq --disable-pip-version-check --no-deps '$(TORCH)' \
+	  || { echo "pip finds no $(TORCH): the CPU builds are in an index of PyTorch's own, which PIP_EXTRA_INDEX_URL can name; TORCH=torch==2.13.0 takes any build"; exit 1; }
+	@$(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))' > "$$($(FINETUNE)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/ours.pth"
 	@touch $@
 
 # The AWS CLI has an environment of its own, so that neither its pins nor ours decide the other's versions.

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from trainmaster.training.problems import Problem
 from trainmaster.training.secrets import is_secret
-from trainmaster.training.trainers import SHIPPED, Trainer
+from trainmaster.training.trainers import FINE_TUNING, SHIPPED, Trainer
 
 CHOOSING = frozenset({"trainer", "dataset_roles"})
 """Keys of a config that choose the trainer and its inputs; every other is a hyperparameter."""
@@ -110,7 +110,7 @@ def channel_of_role(role: Any, subject: str) -> tuple[str, Problem | None]:
 
 
 def _trainer(config: Mapping[str, Any], problems: list[Problem]) -> Trainer | None:
-    chosen = config.get("trainer")
+    chosen = config.get("trainer", FINE_TUNING.name if "training_method" in config else None)
     if isinstance(chosen, Mapping):
         found = list(_problems_of(chosen))
         problems += found
@@ -121,11 +121,6 @@ def _trainer(config: Mapping[str, Any], problems: list[Problem]) -> Trainer | No
         said = f"There is no trainer {_short(chosen)}.{_nearest(chosen, SHIPPED)}"
     elif chosen:
         said = f"`trainer` of the training config is a JSON {_kind(chosen)}."
-    elif "training_method" in config:
-        said = (
-            f"The training config asks for the training method {_short(config['training_method'])}, and the trainer that"
-            " fine-tunes language models is not shipped yet."
-        )
     else:
         said = "The training config does not say which program trains."
     problems.append(Problem("config", said, _HOW_TO_CHOOSE))

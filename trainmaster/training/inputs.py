@@ -34,14 +34,14 @@ from trainmaster.training.configs import Recipe, read_recipe
 from trainmaster.training.desk import Desk
 from trainmaster.training.grounds import Grounds
 from trainmaster.training.hyperparameters import encoded
-from trainmaster.training.image import sklearn_image_uri
+from trainmaster.training.image import image_uri
 from trainmaster.training.limits import environment_problems, tag_problems
 from trainmaster.training.plan import Channel, TrainingInputs
 from trainmaster.training.problems import Problem
 from trainmaster.training.request import TrainingRequest
 from trainmaster.training.secrets import secrets_in
 from trainmaster.training.source import source_archive, source_name
-from trainmaster.training.trainers import HOUSE_PRICES, Trainer
+from trainmaster.training.trainers import FINE_TUNING, HOUSE_PRICES, Trainer
 
 UNNAMED = "training"
 _LONGEST_NAME = 40
@@ -96,12 +96,13 @@ def find_inputs(desk: Desk, request: TrainingRequest) -> Finding:
     if request.checkpoint_s3_uri and (foreign := grounds.keeping(request.checkpoint_s3_uri)):
         finding.problems.append(foreign)
     channels = _channels_of_config(desk, request, config, recipe, finding) if config else []
+    channels += _channel_of_base_model(desk, grounds, finding)
     if request.data_uri:
         channels += _channel_of_data(desk, request.data_uri, grounds, finding)
-    source_uri, checksum, image_uri = _program(desk, request, grounds, finding)
+    source_uri, checksum, image = _program(desk, request, grounds, finding)
     if not finding.problems and finding.trainer and desk.settings.bucket:
         finding.inputs = TrainingInputs(
-            finding.name, finding.trainer, tuple(channels), source_uri, image_uri, hyperparameters, checksum
+            finding.name, finding.trainer, tuple(channels), source_uri, image, hyperparameters, checksum
         )
     return finding
 
@@ -212,6 +213,22 @@ def _channel_of_data(desk: Desk, data_uri: str, grounds: Grounds, finding: Findi
     return [Channel("training", data_uri, checksum)]
 
 
+def _channel_of_base_model(desk: Desk, grounds: Grounds, finding: Finding) -> list[Channel]:
+    """Of a model that lies in S3; another is named to the program, which finds it."""
+    model = str(finding.settings.get("model_name", ""))
+    if finding.trainer is not FINE_TUNING or not model.startswith("s3://"):
+        return []
+    uri = f"{model.rstrip('/')}/"
+    remedy = "Upload it as `save_pretrained` leaves it, and give the prefix it is below."
+    if foreign := grounds.reading(uri, "model_name", "config"):
+        finding.problems.append(foreign)
+        return []
+    checksum, objects, _size = prefix_checksum(desk.client("s3"), S3Address.parse(uri))
+    if not objects:
+        finding.problems.append(Problem("config", f"There is no base model below {uri}.", remedy))
+    return [Channel("model", uri, checksum)]
+
+
 def _program(desk: Desk, request: TrainingRequest, grounds: Grounds, finding: Finding) -> tuple[str, str, str]:
     """Where the program is, a checksum of it where its address has none, and the image it runs in."""
     trainer = finding.trainer
@@ -221,18 +238,18 @@ def _program(desk: Desk, request: TrainingRequest, grounds: Grounds, finding: Fi
     if request.instance_count > most:
         said = f"{trainer.name} trains on at most {most}; {request.instance_count} instances are asked for."
         finding.problems.append(Problem("request", said, f"Set instance_count to {most}."))
-    image_uri, no_image = _image(trainer, request.region or desk.settings.region)
+    image, no_image = _image(trainer, request.region or desk.settings.region)
     if trainer.source_uri:
         source_uri, checksum = trainer.source_uri, ""
         no_source = grounds.reading(source_uri, "source_uri", "config")
         if not no_source:
             checksum, no_source = _source_checksum(desk, source_uri)
     else:
-        archive, checksum, no_source = source_archive(trainer.package), "", None
+        archive, checksum, no_source = source_archive(trainer), "", None
         source_uri = f"s3://{desk.settings.bucket}/{finding.folder}/source/{source_name(archive)}"
         finding.uploads[source_uri] = archive
     finding.problems += [problem for problem in (no_image, no_source) if problem]
-    return source_uri, checksum, image_uri
+    return source_uri, checksum, image
 
 
 def _image(trainer: Trainer, region: str) -> tuple[str, Problem | None]:
@@ -244,7 +261,7 @@ def _image(trainer: Trainer, region: str) -> tuple[str, Problem | None]:
         remedy = f"SageMaker pulls from its own region: push it to {region}, or train in {there[1]}."
         return "", Problem("config", said, remedy)
     try:
-        return sklearn_image_uri(region), None
+        return image_uri(trainer.framework, region), None
     except UnknownChoiceError as error:
         return "", Problem("request", str(error), "Set region, or leave it out for the configured one.")
 

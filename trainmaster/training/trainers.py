@@ -4,21 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Literal
+
+Framework = Literal["scikit-learn", "hugging face"]
 
 
 @dataclass(frozen=True)
 class Trainer:
     """A program for SageMaker's script mode.
 
-    `package` is the folder of this repository its code is in; a trainer of a user's own names a `source_uri`, the
-    sourcedir.tar.gz in S3, and an `image_uri` instead.
+    `source` says of which files its program is made: by name there, the file or folder of the package `model`. A trainer of a user's
+    own names a `source_uri`, the sourcedir.tar.gz in S3, and an `image_uri` instead.
     """
 
     name: str
     entry_point: str
-    package: str = ""
+    source: Mapping[str, str] = field(default_factory=dict)
     source_uri: str = ""
     image_uri: str = ""
+    framework: Framework = "scikit-learn"
+    """Whose container of AWS it runs in, where it names no image."""
     metrics: Mapping[str, str] = field(default_factory=dict)
     """CloudWatch metrics by name, each with the regular expression that finds it in the log."""
     content_type: str = "application/jsonl"
@@ -30,7 +35,7 @@ class Trainer:
 HOUSE_PRICES = Trainer(
     name="house-prices",
     entry_point="train.py",
-    package="model",
+    source={name: name for name in ("train.py", "inference.py", "requirements.txt")},
     metrics={
         "validation:r2": r"r2=([-+0-9.eE]+);",
         "validation:mae": r"mae=([-+0-9.eE]+);",
@@ -41,5 +46,29 @@ HOUSE_PRICES = Trainer(
 )
 """It is done in seconds, so that it loses nothing worth a checkpoint."""
 
-SHIPPED: Mapping[str, Trainer] = {HOUSE_PRICES.name: HOUSE_PRICES}
+FINE_TUNING = Trainer(
+    name="fine-tuning",
+    entry_point="fine_tune.py",
+    source={
+        "fine_tune.py": "fine_tune.py",
+        "requirements.txt": "finetune/requirements.txt",
+        "model/__init__.py": "__init__.py",
+        "model/finetune": "finetune",
+    },
+    framework="hugging face",
+    metrics={
+        name: rf"{word}=([-+0-9.eE]+|nan|inf);"
+        for name, word in {
+            "train:loss": r"(?<![a-z_])loss",
+            "validation:loss": "eval_loss",
+            "train:learning_rate": "learning_rate",
+            "train:epoch": "epoch",
+            "train:progress": "progress",
+            "train:tokens_per_second": "tokens_per_second",
+        }.items()
+    },
+)
+"""Language models, by `model/finetune`."""
+
+SHIPPED: Mapping[str, Trainer] = {trainer.name: trainer for trainer in (HOUSE_PRICES, FINE_TUNING)}
 """Those a training config can choose by name."""

@@ -86,10 +86,13 @@ class Instance:
         self._log = logs.LogStream(account.logs, f"{plan.name}/{self.id}", group=group)
         try:
             script = files.lay_out(self._folder / "ml")
-            python.lay_over_ours(self._folder / "python")
+            python.lay_over_ours(self._folder / "python", plan.image)
             self._process = self._started(
                 script, environment(account, plan, script, isolation.base(self._folder), self._folder / "python")
             )
+        except python.NoPyTorchError as error:
+            self._remove()
+            raise DeploymentError(str(error)) from error
         except BaseException:
             self._remove()
             raise

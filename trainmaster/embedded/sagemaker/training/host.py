@@ -96,7 +96,7 @@ class Host:
         }
         for name, contents in configuration.items():
             (self.ml / "input/config" / f"{name}.json").write_text(json.dumps(contents))
-        python.lay_over_ours(self.folder / "python")
+        python.lay_over_ours(self.folder / "python", self.job["AlgorithmSpecification"].get("TrainingImage", ""))
 
     def command(self) -> list[str]:
         """What AWS runs: the job's ContainerEntrypoint and ContainerArguments, or `train` of AWS's toolkit."""

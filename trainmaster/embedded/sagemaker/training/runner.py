@@ -19,6 +19,7 @@ from trainmaster.embedded.faults import Faults
 from trainmaster.embedded.sagemaker.account import Account
 from trainmaster.embedded.sagemaker.locations import Location
 from trainmaster.embedded.sagemaker.namespaces import Isolation
+from trainmaster.embedded.sagemaker.python import NoPyTorchError
 from trainmaster.embedded.sagemaker.training import artifacts, channels, checkpoints, statuses, uptime, warm_pools
 from trainmaster.embedded.sagemaker.training.channels import ManifestError
 from trainmaster.embedded.sagemaker.training.checks import TENSORBOARD
@@ -187,7 +188,10 @@ class TrainingJob:
             for index, name in enumerate(host_names(count))
         ]
         for host in hosts:
-            host.lay_out()
+            try:
+                host.lay_out()
+            except NoPyTorchError as error:
+                raise JobFailedError(f"ClientError: {error}") from error
             self._download(host)
         self._check_halted()
         self._move("Training")
