@@ -43,6 +43,7 @@ class Served:
             region_name=environment["AWS_REGION"],
             aws_access_key_id=environment["AWS_ACCESS_KEY_ID"],
             aws_secret_access_key=environment["AWS_SECRET_ACCESS_KEY"],
+            aws_session_token=environment.get("AWS_SESSION_TOKEN"),
             config=Config(
                 **{"retries": {"total_max_attempts": 1}, "connect_timeout": 60, "read_timeout": 70, **config}
             ),

@@ -35,6 +35,7 @@ from trainmaster.embedded.host import THREADS
 from trainmaster.embedded.instances import Instances
 from trainmaster.embedded.journal import Journal
 from trainmaster.embedded.other_services import OtherServices
+from trainmaster.embedded.permissions.role_sessions import RoleSessions
 from trainmaster.embedded.public_api.service import PublicApis
 from trainmaster.embedded.sagemaker.account import Account
 from trainmaster.embedded.sagemaker.api import SageMakerApi
@@ -445,9 +446,10 @@ def front_of(
         journal=Journal(folder / "roles.jsonl"),
         faults=faults,
         quotas=ServiceQuotasApi(quotas, account.region, account.account_id),
-        control=Control(folder, faults, tally, quotas, invoke, invoke, "", begun),
+        control=Control(folder, faults, tally, quotas, invoke, invoke, "", begun, list),
         tally=tally,
         signatures=Signatures(account),
+        role_sessions=RoleSessions(account),
         public_apis=PublicApis(account, OtherServices()),
         entrance=invoke,
         recovered=begun,

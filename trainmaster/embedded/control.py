@@ -36,6 +36,7 @@ class Control:
     leave: Callable[[str, float], None]
     isolation: str
     recovered: threading.Event
+    decided: Callable[[], list[Json]]
 
     def answer(self, request: Request) -> Response:
         """200 with JSON, or 4xx with `{"error": …}`."""
@@ -54,7 +55,9 @@ class Control:
             return _said({"error": error.message, "code": error.code}, error.status)
         if done is None:
             return _said(
-                {"error": "There are GET health, tally; GET, POST, DELETE faults and quotas; POST interrupt, idle."},
+                {
+                    "error": "There are GET health, tally, permissions; GET, POST, DELETE faults and quotas; POST interrupt, idle."
+                },
                 404,
             )
         return _said(done)
@@ -64,8 +67,8 @@ class Control:
             case "GET", "health":
                 status = "ok" if self.recovered.is_set() else "starting"
                 return {"status": status, "pid": os.getpid(), "state": str(self.state), "isolation": self.isolation}
-            case "GET", "tally":
-                return dict(self.tally.counts())
+            case "GET", "tally" | "permissions" as seen:
+                return dict(self.tally.counts()) if seen == "tally" else {"asked": self.decided()}
             case "POST", "interrupt" | "idle" as command:
                 self._command(command, json.loads(request.get_data()))
                 return {}

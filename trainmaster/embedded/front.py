@@ -26,6 +26,7 @@ from trainmaster.embedded.faults import Fault, Faults
 from trainmaster.embedded.instances import Instances
 from trainmaster.embedded.journal import Journal
 from trainmaster.embedded.other_services import OtherServices
+from trainmaster.embedded.permissions.role_sessions import RoleSessions
 from trainmaster.embedded.pricing import PriceListApi
 from trainmaster.embedded.public_api.service import PublicApis
 from trainmaster.embedded.sagemaker.account import Account
@@ -69,6 +70,7 @@ class Front:
     control: Control
     tally: Tally
     signatures: Signatures
+    role_sessions: RoleSessions
     public_apis: PublicApis
     entrance: Entrance
     recovered: threading.Event
@@ -109,9 +111,10 @@ class Front:
         if not call.service and not self.others.allows_unsigned(call):
             raise AwsError("MissingAuthenticationTokenException", "Missing Authentication Token", status=403)
         if call.service == "s3":
-            raise AwsError("InvalidRequest", f"S3 is at {self.account.s3_endpoint_url}. Set AWS_ENDPOINT_URL_S3 to it.")
+            return self.role_sessions.of_s3(call)
         if call.service:
             self.signatures.check(call)
+            self.role_sessions.judge(call)
         fault = self._suffer(call)
         if fault and fault.lost:
             with suppress(AwsError):

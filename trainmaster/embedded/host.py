@@ -24,6 +24,7 @@ from trainmaster.embedded.front import INVOCATIONS, Front
 from trainmaster.embedded.instances import Instances
 from trainmaster.embedded.journal import Journal
 from trainmaster.embedded.other_services import OtherServices
+from trainmaster.embedded.permissions.role_sessions import RoleSessions
 from trainmaster.embedded.public_api.service import PublicApis
 from trainmaster.embedded.sagemaker import experiments, model_registry, namespaces, resources, tags
 from trainmaster.embedded.sagemaker.account import Account
@@ -111,6 +112,7 @@ class Host:
         self._role_arn = policies.ensure_execution_role(self.account)
         faults, tally, self._recovered = Faults(), Tally(), threading.Event()
         quotas = Quotas(folder)
+        role_sessions = RoleSessions(self.account)
         isolation = namespaces.detect()
         self.isolation = isolation.sentence
         """How jobs are kept apart from this machine."""
@@ -147,9 +149,11 @@ class Host:
                 self._studio.watch.leave,
                 self.isolation,
                 self._recovered,
+                role_sessions.decided,
             ),
             tally=tally,
             signatures=signatures,
+            role_sessions=role_sessions,
             public_apis=self._public_apis,
             entrance=self._studio.entrance,
             recovered=self._recovered,

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 import uuid
 from collections.abc import Iterator
-from fnmatch import fnmatchcase
 from typing import Any
 from urllib.parse import unquote
 from xml.sax.saxutils import escape
@@ -13,11 +13,13 @@ from xml.sax.saxutils import escape
 from werkzeug.wrappers import Response
 
 from trainmaster.embedded.calls import Call
+from trainmaster.embedded.permissions.evaluation import Asked, Statement, decide, statements_of
 from trainmaster.embedded.sagemaker.account import Account
-from trainmaster.embedded.sagemaker.roles import SERVICE, listed
-from trainmaster.embedded.sagemaker.wire import AwsError, Json
+from trainmaster.embedded.sagemaker.roles import SERVICE
+from trainmaster.embedded.sagemaker.wire import AwsError
 
 EXECUTION_ROLE = "TrainmasterExecutionRole"
+_CONTEXT_KEY = re.compile(r"ContextEntries\.member\.(\d+)\.ContextKeyName")
 
 _TRUST = {
     "Version": "2012-10-17",
@@ -66,10 +68,10 @@ def simulate_principal_policy(account: Account, call: Call) -> Response:
     actions = _members(call, "ActionNames")
     if not source or not actions:
         raise AwsError("ValidationError", "PolicySourceArn and ActionNames must not be empty.")
-    statements = list(_statements(account, source))
+    statements, context = list(_statements(account, source)), _context(call)
     results = "".join(
         f"<member><EvalActionName>{escape(action)}</EvalActionName><EvalResourceName>{escape(resource)}</EvalResourceName>"
-        f"<EvalDecision>{_decision(statements, action, resource)}</EvalDecision><MatchedStatements/></member>"
+        f"<EvalDecision>{decide(statements, Asked(action, resource, context)).word}</EvalDecision><MatchedStatements/></member>"
         for action in actions
         for resource in _members(call, "ResourceArns") or ["*"]
     )
@@ -93,11 +95,11 @@ def _members(call: Call, name: str) -> list[str]:
     return [value for _, value in sorted(numbered)]
 
 
-def _statements(account: Account, source: str) -> Iterator[Json]:
+def _statements(account: Account, source: str) -> Iterator[Statement]:
     """Those of all policies of a role or a user, inline and attached. Whoever calls by this AWS's own keys may do everything: moto
     tells him that he is this user."""
     if source == f"arn:aws:sts::{account.account_id}:user/moto":
-        yield {"Effect": "Allow", "Action": "*", "Resource": "*"}
+        yield from statements_of({"Statement": {"Effect": "Allow", "Action": "*", "Resource": "*"}})
         return
     kind = next((kind for kind in ("role", "user") if f":{kind}/" in source), None)
     if kind is None:
@@ -115,27 +117,14 @@ def _statements(account: Account, source: str) -> Iterator[Json]:
         raise AwsError("NoSuchEntity", error.response["Error"]["Message"], status=404) from None
 
 
-def _in(document: Any) -> list[Json]:
-    parsed = document if isinstance(document, dict) else json.loads(unquote(document))
-    return listed(parsed["Statement"])
+def _in(document: Any) -> list[Statement]:
+    return statements_of(document if isinstance(document, dict) else json.loads(unquote(document)))
 
 
-def _decision(statements: list[Json], action: str, resource: str) -> str:
-    effects = {statement["Effect"] for statement in statements if _concerns(statement, action, resource)}
-    if "Deny" in effects:
-        return "explicitDeny"
-    return "allowed" if "Allow" in effects else "implicitDeny"
-
-
-def _concerns(statement: Json, action: str, resource: str) -> bool:
-    """Whether a statement speaks of this. One with a Condition does not: the simulation is given no context to meet it."""
-    if statement.get("Condition"):
-        return False
-    return _matches(statement, "Action", action.lower(), fold=True) and _matches(statement, "Resource", resource)
-
-
-def _matches(statement: Json, element: str, value: str, *, fold: bool = False) -> bool:
-    inverted = f"Not{element}" in statement
-    patterns = listed(statement.get(f"Not{element}" if inverted else element, []))
-    # IAM knows * and ? only, and fnmatch's brackets occur in no action or ARN.
-    return inverted != any(fnmatchcase(value, pattern.lower() if fold else pattern) for pattern in patterns)
+def _context(call: Call) -> dict[str, tuple[str, ...]]:
+    """The condition keys the caller says the call would have; one it does not name is not there."""
+    found = {}
+    for key, values in call.parameters.items():
+        if entry := _CONTEXT_KEY.fullmatch(key):
+            found[values[0].lower()] = tuple(_members(call, f"ContextEntries.member.{entry[1]}.ContextKeyValues"))
+    return found

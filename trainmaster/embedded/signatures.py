@@ -46,7 +46,7 @@ class Signatures:
                 "The request signature we calculated does not match the signature you provided. Check your AWS Secret "
                 "Access Key and signing method.",
             )
-        if not _is_current(moment):
+        if not is_current(moment):
             raise _mismatch(call, f"Signature expired or not yet current: {moment} is not the time here.")
 
     def _secret(self, key: str) -> str | None:
@@ -63,7 +63,8 @@ def _mismatch(call: Call, message: str) -> AwsError:
     return AwsError(code, message, status=403)
 
 
-def _is_current(moment: str) -> bool:
+def is_current(moment: str) -> bool:
+    """Whether a signature of that moment is still, and already, good."""
     signed = _epoch(moment)
     return signed is not None and abs(time.time() - signed) <= _SKEW_SECONDS
 

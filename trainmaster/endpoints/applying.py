@@ -40,6 +40,7 @@ from trainmaster.endpoints.plan import (
 )
 from trainmaster.endpoints.rollout import KEEPING_COUNTS, deployment_config
 from trainmaster.endpoints.scaling import register_scaling, scaling_tag, stop_scaling
+from trainmaster.training.plan import INSTALLATION_TAG
 
 if TYPE_CHECKING:
     from mypy_boto3_sagemaker import SageMakerClient
@@ -116,7 +117,8 @@ class _Doing:
 
     def create_endpoint(self) -> None:
         name, config = self.desired.endpoint_name, self.desired.config_name
-        tags = {**self.desired.tags, ENDPOINT_TAG: name, **lifetime_tags(self.desired), **self._expires()}
+        ours = {ENDPOINT_TAG: name, **({INSTALLATION_TAG: whose} if (whose := self.desired.installation) else {})}
+        tags = {**self.desired.tags, **ours, **lifetime_tags(self.desired), **self._expires()}
         _create(
             lambda: self.sagemaker.create_endpoint(EndpointName=name, EndpointConfigName=config, Tags=tag_list(tags)),
             lambda: find_endpoint(self.sagemaker, name) is not None,

@@ -85,6 +85,7 @@ def desire(desk: Desk, request: EndpointRequest, models: ChosenModels) -> Desire
         settings.required("execution_role_arn"),
         settings.region,
         settings.required("bucket") if request.capture_percent else "",
+        str(desk.catalogue.installation),
     )
     return desired_endpoint(request, models, place, desk.prices)
 

@@ -49,12 +49,14 @@ class ChosenModels:
 
 @dataclass(frozen=True)
 class Place:
-    """Where it is to run: the container's image, the role it assumes, the region, and the bucket what is captured goes to."""
+    """Where it is to run: the container's image, the role it assumes, the region, the bucket what is captured goes to, and
+    whose it is."""
 
     image_uri: str
     role_arn: str
     region: str
     bucket: str = ""
+    installation: str = ""
 
 
 def desired_endpoint(request: EndpointRequest, models: ChosenModels, place: Place, prices: PriceList) -> Desired:
@@ -98,6 +100,7 @@ def desired_endpoint(request: EndpointRequest, models: ChosenModels, place: Plac
         tags=request.tags,
         keep_versions=request.keep_versions,
         force=request.force,
+        installation=place.installation,
     )
 
 

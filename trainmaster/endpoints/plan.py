@@ -102,6 +102,8 @@ class Desired:
     force: bool = False
     earlier: bool = False
     """Whether it is a version gone back to: when it was deployed, and the endpoint's alarms and lifetime, stay as they are."""
+    installation: str = ""
+    """Whose the endpoint is, as its tag says: where policies ask for it, no other may change or delete it."""
 
     @property
     def models(self) -> tuple[dict[str, Any], ...]:

@@ -154,6 +154,7 @@ def _as_it_was(desk: Desk, endpoint_name: str, config_name: str, endpoint_tags: 
         _rate(desk, config, scaling),
         others=tuple(models[1:]),
         scaling=scaling,
+        installation=str(desk.catalogue.installation),
         lifetime=Lifetime(
             hours=float(hours) if hours else None, idle_minutes=int(idle) if idle else None, when_over=when_over
         ),
