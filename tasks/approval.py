@@ -137,7 +137,7 @@ def what_to_decide(plan: TrainingPlan, settings: Settings) -> Question | None:
         return None
     useful = min(SHORTEST_USEFUL_SECONDS, approval.asked_runtime_seconds)
     least = rounded_up(approval.rate.cost(useful + ENDING_SECONDS + approval.kept_seconds))
-    cheaper = approval.cheaper(min(left for left, _ in short))
+    cheaper = approval.cheaper(min(left for left, _ in short), smaller="up to")
     return Question(amount, least, tuple(sentence for _, sentence in short), tuple(cheaper))
 
 

@@ -97,7 +97,7 @@ def test_a_run_over_budget_waits_for_an_answer_and_goes_on_with_what_was_approve
     up_to = schema["properties"]["up_to"]
     assert (up_to["type"], up_to["minimum"], up_to["default"]) == ("number", 0.03, 0.14)
     assert "may cost $0.1314; $0.05 of" in description
-    assert "a budget_limit of $0.05" in description
+    assert "Would fit in what is left: up to $0.05." in description
     [wanted] = until(
         lambda: workshop.events("trainmaster.budget.approval-wanted", f"prefect.flow-run.{run}"), "nobody was told"
     )

@@ -48,17 +48,15 @@ class Approval:
     kept_seconds: int = 0
     """How long the instances are kept for the next job: a warm pool is billed like the job itself."""
 
-    def cheaper(self, left: Decimal) -> list[str]:
-        """What would fit in so many dollars: up to three other types, the dearest, and a smaller budget for this one; where nothing
+    def cheaper(self, left: Decimal, smaller: str = "a budget_limit of") -> list[str]:
+        """What would fit in so many dollars: up to three other types, the dearest, and a `smaller` budget for this one; where nothing
         does, other types with a smaller budget."""
         fitting = [f"{kind} ({shown(worst)})" for kind, worst in self.others if worst <= left]
         shortest = min(SHORTEST_USEFUL_SECONDS, self.asked_runtime_seconds)
         least = self.rate.cost(shortest + ENDING_SECONDS + self.kept_seconds)
         cents = left.quantize(CENT, ROUND_DOWN)
-        fitting = fitting[-3:] + ([f"a budget_limit of ${cents}"] if least <= cents else [])
-        return (
-            fitting or [f"{kind} with a budget_limit of ${cents}" for kind, cost in self.useful if cost <= cents][-3:]
-        )
+        fitting = fitting[-3:] + ([f"{smaller} ${cents}"] if least <= cents else [])
+        return fitting or [f"{kind} with {smaller} ${cents}" for kind, cost in self.useful if cost <= cents][-3:]
 
     @property
     def worst_case(self) -> Decimal:

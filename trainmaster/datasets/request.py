@@ -83,7 +83,7 @@ class UploadDatasetRequest(BaseModel):
 
 
 class SweepRequest(BaseModel):
-    """How much abandoned uploads may be cleared away at once."""
+    """How many abandoned uploads may be cleared away at once."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", json_schema_extra=as_form())
 

@@ -135,8 +135,8 @@ class MigrateDatasetsRequest(BaseModel):
     grace_days: Annotated[
         float,
         Field(
-            title="Grace period",
-            description="Prune only what readers have got from S3 for so many days.",
+            title="Grace period (days)",
+            description="Prune only what readers have got from S3 for so long.",
             ge=0,
             le=3650,
             allow_inf_nan=False,
@@ -220,7 +220,7 @@ class VerifyCopiesRequest(BaseModel):
         bool,
         Field(
             title="All of them",
-            description="Every copy; otherwise a sample, those first that were not read for longest.",
+            description="Every copy; otherwise a sample: those whose last reading is longest ago.",
         ),
     ] = False
     sample: Annotated[int, Field(title="Sample", description="How many copies to read again.", ge=1, le=1_000_000)] = (

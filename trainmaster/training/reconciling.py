@@ -62,8 +62,8 @@ class ReconcileRequest(BaseModel):
         int,
         Field(
             title="Give up after (minutes)",
-            description="When a launch is given up whose job AWS does not know, and a job of ours stopped that nobody here"
-            " knows. A launch takes ten at the very most.",
+            description="How old a launch must be to be given up when AWS has no job of it, and a job to be stopped when nobody here"
+            " knows it. A launch takes ten minutes at the very most.",
             ge=15,
             le=7 * 24 * 60,
         ),

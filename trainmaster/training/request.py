@@ -212,7 +212,7 @@ class TrainingRequest(JobChoices):
         str,
         Field(
             title="Model name",
-            description="Jobs are named after it; the training config's name when empty.",
+            description="Letters, digits and single hyphens; at most 40 characters. Jobs are named after it; the training config's name when empty.",
             pattern=r"^([a-zA-Z0-9](-?[a-zA-Z0-9])*)?$",
             max_length=40,
         ),

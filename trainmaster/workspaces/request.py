@@ -151,7 +151,10 @@ class CloseWorkspaceRequest(_Request):
     user_id: Owner = ""
     dry_run: Annotated[
         bool | None,
-        Field(title="Dry run", description="Only say what would be done; a deletion is one unless this is off."),
+        Field(
+            title="Dry run",
+            description="Only say what would be done. Left out, it is on for a deletion and off for a stop.",
+        ),
         YesOrNo(),
     ] = None
 

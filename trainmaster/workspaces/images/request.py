@@ -9,13 +9,13 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from trainmaster.budget.budgets import TEAM_PATTERN, Payer
 from trainmaster.form import as_form
-from trainmaster.workspaces.request import Owner
+from trainmaster.workspaces.request import UUID_PATTERN
 from trainmaster.workspaces.templates.choices import templates_with_an_image
 from trainmaster.workspaces.templates.template import LONGEST_NAME, NAME_PATTERN
 
 
 class CompileImageRequest(BaseModel):
-    """The image of one template; made already of the same, nothing is done."""
+    """The image of one template. Where there is one of the same already, nothing is done."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", json_schema_extra=as_form())
 
@@ -29,7 +29,14 @@ class CompileImageRequest(BaseModel):
             json_schema_extra=templates_with_an_image,
         ),
     ]
-    user_id: Owner = ""
+    user_id: Annotated[
+        str,
+        Field(
+            title="User",
+            description="Whose budget pays for the build (a UUID); empty for TRAINMASTER_USER_ID.",
+            pattern=rf"^({UUID_PATTERN})?$",
+        ),
+    ] = ""
     team: Annotated[
         str,
         Field(
