@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
+from model.finetune.failures import Stage, killed, reason
 from model.finetune.hyperparameters import Hyperparameters, read_hyperparameters
 from model.finetune.problems import BadInputError
 
@@ -63,7 +65,7 @@ def command(asked: Hyperparameters, place: Place) -> list[str]:
     return [
         sys.executable,
         "-m",
-        "torch.distributed.run",
+        "model.finetune.ranks",
         f"--nnodes={len(place.hosts)}",
         f"--nproc-per-node={processes}",
         f"--node-rank={place.hosts.index(place.host)}",
@@ -79,10 +81,13 @@ def main() -> int:
     try:
         asked = hyperparameters()
     except BadInputError as error:
-        report_failure(place, str(error))
+        report_failure(place, reason(str(error)))
         print(error, file=sys.stderr)
         return 1
-    return subprocess.run(command(asked, place), check=False).returncode
+    code = subprocess.run(command(asked, place), check=False).returncode
+    if code == -signal.SIGKILL:
+        report_failure(place, reason(killed(asked, Stage(gpus=place.gpus))))
+    return code
 
 
 def report_failure(place: Place, message: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import traceback
 
 import torch
 from transformers import Trainer, set_seed
@@ -11,22 +12,28 @@ from transformers import Trainer, set_seed
 from model.finetune import checkpoints
 from model.finetune.base_model import load_base_model
 from model.finetune.data import read_datasets
+from model.finetune.failures import RunFailedError, reason, shown
 from model.finetune.hyperparameters import Hyperparameters
 from model.finetune.job import Place, hyperparameters, report_failure
 from model.finetune.methods import trainer_of
 from model.finetune.output import write_output
 from model.finetune.problems import BadInputError
-from model.finetune.progress_lines import ProgressLines
+from model.finetune.telling import Telling
 
 
 def train(asked: Hyperparameters, place: Place) -> None:
-    """Raises BadInputError before the first step when it cannot be trained."""
+    """Raises BadInputError before the first step when it cannot be trained, RunFailedError when it ran out of memory or diverged."""
+    with Telling(asked, place) as telling:
+        _train(asked, place, telling)
+
+
+def _train(asked: Hyperparameters, place: Place, telling: Telling) -> None:
     set_seed(asked.seed)
     channels = {name: place.channel(name) for name in place.channels}
     data, held_out = read_datasets(asked, channels)
     model, tokenizer = load_base_model(asked, channels)
     trainer: Trainer = trainer_of(asked, place, model=model, tokenizer=tokenizer, data=data, held_out=held_out)
-    trainer.add_callback(ProgressLines())
+    telling.of(trainer)
     trainer.train(resume_from_checkpoint=checkpoints.newest(place.checkpoints))
     if trainer.is_world_process_zero():
         write_output(
@@ -44,13 +51,14 @@ def main() -> int:
         os.environ.setdefault("ACCELERATE_USE_CPU", "true")
     try:
         train(hyperparameters(), place)
-    except BadInputError as error:
-        report_failure(place, str(error))
-        print(error, file=sys.stderr)
+    except (BadInputError, RunFailedError) as error:
+        report_failure(place, reason(str(error)))
+        print(shown(str(error)), file=sys.stderr)
         return 1
-    except Exception as error:
-        report_failure(place, f"{type(error).__name__}: {error}")
-        raise
+    except Exception as error:  # noqa: BLE001 - whatever it is, SageMaker is told of it, and no secret is
+        report_failure(place, reason(f"{type(error).__name__}: {error}"))
+        print(shown(traceback.format_exc()), file=sys.stderr)
+        return 1
     return 0
 
 

@@ -57,14 +57,26 @@ FINE_TUNING = Trainer(
     },
     framework="hugging face",
     metrics={
-        name: rf"{word}=([-+0-9.eE]+|nan|inf);"
-        for name, word in {
-            "train:loss": r"(?<![a-z_])loss",
-            "validation:loss": "eval_loss",
-            "train:learning_rate": "learning_rate",
-            "train:epoch": "epoch",
-            "train:progress": "progress",
-            "train:tokens_per_second": "tokens_per_second",
+        name: rf"{before}{word}=([-+0-9.eE]+)[;/]"
+        for name, (before, word) in {
+            "train:epoch": ("", "epoch"),
+            "train:step": ("; ", "step"),
+            "train:loss": ("; ", "loss"),
+            "validation:loss": ("; ", "eval_loss"),
+            "train:learning_rate": ("; ", "learning_rate"),
+            "train:grad_norm": ("; ", "grad_norm"),
+            "train:rewards_margins": ("; ", "rewards/margins"),
+            "train:rewards_accuracies": ("; ", "rewards/accuracies"),
+            "validation:rewards_margins": ("; ", "eval_rewards/margins"),
+            "validation:rewards_accuracies": ("; ", "eval_rewards/accuracies"),
+            "train:token_accuracy": ("; ", "mean_token_accuracy"),
+            "validation:token_accuracy": ("; ", "eval_mean_token_accuracy"),
+            "train:tokens_per_second": ("; ", "tokens_per_second"),
+            "train:gpu_memory_gb": ("; ", "gpu_memory_gb"),
+            "train:gpu_memory_percent": ("; ", "gpu_memory_percent"),
+            "train:gpu_utilization": ("; ", "gpu_utilization"),
+            "train:progress": ("; ", "progress"),
+            "train:eta_seconds": ("; ", "eta"),
         }.items()
     },
 )
