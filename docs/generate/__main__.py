@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from docs.generate import commands, errors, events, flows, http_api, settings
+from docs.generate import commands, errors, events, flows, http_api, hyperparameters, settings
 
 FOLDER = Path(__file__).parents[1] / "reference"
 PAGES = {
@@ -15,6 +15,7 @@ PAGES = {
     "http-api.md": http_api.reference,
     "events.md": events.reference,
     "errors.md": errors.reference,
+    "hyperparameters.md": hyperparameters.reference,
 }
 
 

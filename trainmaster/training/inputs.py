@@ -11,6 +11,7 @@ from uuid import UUID
 
 from botocore.exceptions import ClientError
 
+from model.finetune.hyperparameters import problems_of
 from trainmaster.aws.failures import code_of, is_denied, is_missing
 from trainmaster.catalog.configs import TrainingConfig
 from trainmaster.catalog.datasets import Dataset
@@ -90,6 +91,7 @@ def find_inputs(desk: Desk, request: TrainingRequest) -> Finding:
     finding.trainer = recipe.trainer
     hyperparameters, wrong = encoded(finding.settings)
     finding.problems += wrong
+    finding.problems += _of_fine_tuning(finding)
     finding.problems += _secrets(request, finding.settings)
     finding.problems += [*environment_problems(request.environment), *tag_problems(request.tags)]
     grounds = grounds_of(desk, request)
@@ -136,6 +138,17 @@ def _secrets(request: TrainingRequest, settings: Mapping[str, Any]) -> Iterator[
     yield from secrets_in(settings, "Hyperparameter")
     yield from secrets_in(request.environment, "Environment variable")
     yield from secrets_in(request.tags, "Tag")
+
+
+def _of_fine_tuning(finding: Finding) -> Iterator[Problem]:
+    """What the trainer would say of its hyperparameters on an instance that is paid for by then."""
+    if finding.trainer is not FINE_TUNING:
+        return
+    for said in problems_of(finding.settings):
+        yield Problem("hyperparameters", f"Hyperparameter {said}", "Correct it in the config, or in the request.")
+    if not finding.settings.get("model_name"):
+        remedy = "Set model_name in the config to an id of the Hub, or to the s3:// prefix of a model."
+        yield Problem("hyperparameters", "There is no base model: model_name is not set.", remedy)
 
 
 def _unknown_config(request: TrainingRequest) -> Problem:

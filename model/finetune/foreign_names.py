@@ -1,0 +1,61 @@
+"""What other trainers call hyperparameters that ours has under another name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+_OF = {
+    "training_method": "method stage rl rlhf trainer_type task objective",
+    "model_name": "model model_id base_model model_name_or_path pretrained_model_name_or_path model_path hf_model_id",
+    "model_revision": "revision base_model_revision model_version",
+    "finetuning_type": "adapter use_lora use_peft peft peft_type tuning_type finetune_type full_finetuning",
+    "num_epochs": "epochs epoch n_epochs num_train_epochs train_epochs",
+    "max_steps": "steps num_steps total_steps train_steps max_iters",
+    "batch_size": "per_device_train_batch_size train_batch_size micro_batch_size per_gpu_train_batch_size per_device_batch_size bs",
+    "eval_batch_size": "per_device_eval_batch_size val_batch_size",
+    "gradient_accumulation_steps": "gradient_accumulation grad_accum grad_accumulation accumulate_grad_batches accumulation_steps",
+    "learning_rate": "lr base_lr peak_lr",
+    "lr_scheduler": "lr_scheduler_type scheduler learning_rate_scheduler lr_schedule scheduler_type",
+    "warmup_ratio": "warmup warmup_steps lr_warmup_steps warmup_proportion",
+    "weight_decay": "wd decay",
+    "max_grad_norm": "max_gradient_norm gradient_clipping clip_grad grad_clip gradient_clip_val",
+    "optimizer": "optim",
+    "max_length": "max_seq_length max_seq_len seq_length seq_len sequence_len cutoff_len block_size context_length model_max_length",
+    "long_examples": "truncation truncation_mode excess_length_strategy",
+    "packing": "sample_packing pack packed",
+    "completion_only_loss": "train_on_inputs train_on_prompt assistant_only_loss completion_only train_on_responses_only",
+    "lora_r": "r rank lora_rank",
+    "lora_alpha": "alpha",
+    "lora_dropout": "dropout adapter_dropout",
+    "lora_target_modules": "target_modules lora_target lora_modules",
+    "lora_modules_to_save": "modules_to_save additional_target",
+    "use_rslora": "rslora",
+    "use_dora": "dora peft_use_dora",
+    "quantization": "load_in_4bit load_in_8bit use_4bit use_8bit quantization_bit bits qlora quantize",
+    "beta": "dpo_beta kto_beta orpo_beta pref_beta rl_beta orpo_alpha",
+    "preference_loss": "loss_type dpo_loss pref_loss",
+    "desirable_weight": "kto_desirable_weight kto_chosen_weight",
+    "undesirable_weight": "kto_undesirable_weight kto_rejected_weight",
+    "neftune_noise_alpha": "neftune neftune_alpha noise_alpha noisy_embedding_alpha",
+    "bf16": "fp16 half mixed_precision bfloat16",
+    "weights_dtype": "dtype torch_dtype precision",
+    "attention": "attn_implementation flash_attention use_flash_attention_2 flash_attn",
+    "gradient_checkpointing": "activation_checkpointing use_gradient_checkpointing grad_checkpoint checkpointing",
+    "chat_template": "template chat_template_path conversation_template",
+    "system_prompt": "default_system system_message system",
+    "validation_fraction": "val_set_size val_size test_size eval_split validation_split eval_fraction",
+    "logging_steps": "log_steps logging_interval log_interval log_every",
+    "eval_steps": "eval_interval evaluation_steps eval_every",
+    "save_steps": "checkpoint_steps save_interval save_every checkpoint_interval",
+    "save_total_limit": "keep_checkpoints max_checkpoints",
+    "merge_weights": "merge merge_adapter merge_adapters merge_lora merge_and_unload",
+    "push_to_hub": "upload_to_hub hub_push",
+    "hub_model_id": "hub_repo_id repo_id hub_id push_to_hub_model_id",
+    "hub_private": "hub_private_repo private",
+    "hub_token_secret_arn": "hub_token hf_token huggingface_token token push_to_hub_token use_auth_token",
+    "seed": "random_seed train_seed random_state",
+    "processes_per_host": "nproc_per_node nproc num_processes processes_per_node",
+}  # fmt: skip
+
+OURS: Mapping[str, str] = {theirs: ours for ours, several in _OF.items() for theirs in several.split()}
+"""Our name by theirs."""
