@@ -16,7 +16,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -38,6 +38,7 @@ from trainmaster.training.request import approve
 ROOT = Path(__file__).parent.parent
 WORK_POOL = "trainmaster"
 UI_PORT = 4200
+SILENT_SECONDS = 60.0
 EMBEDDED_REGION = "us-east-1"
 QUIET = {
     "PREFECT_LOGGING_FORMATTERS_STANDARD_FLOW_RUN_FMT": "%(asctime)s  %(message)s",
@@ -45,6 +46,23 @@ QUIET = {
     "PREFECT_LOGGING_INTERNAL_LEVEL": "ERROR",
     "PREFECT_CLI_WELCOME": "false",
 }
+
+
+@dataclass
+class Hearing:
+    """Of whoever is asked again and again. On a busy machine nobody may answer for a while: one silence is no end."""
+
+    clock: Callable[[], float] = time.monotonic
+
+    def __post_init__(self) -> None:
+        self._heard = self.clock()
+
+    def is_lost(self, *, answers: bool) -> bool:
+        """Whether nobody has answered for longer than SILENT_SECONDS."""
+        now = self.clock()
+        if answers:
+            self._heard = now
+        return now - self._heard > SILENT_SECONDS
 
 
 @dataclass
@@ -281,8 +299,11 @@ def stay_up(args: argparse.Namespace) -> int:
                 f"Prefect UI: {server.pages}/deployments\nHTTP API: {api_url}/docs\n\nFor another terminal, the embedded AWS and this Prefect server:\n  source {shlex.quote(str(told))}\n\n{_news_of(set_up)}\n\nCtrl-C stops everything.",
                 flush=True,
             )
+            hearing = Hearing()
             while not stop.wait(1.0):
-                if not (server.is_serving() and launch.is_serving(settings.state_dir)):
+                ended = server.has_ended() or launch.has_ended(settings.state_dir)
+                answers = not ended and server.is_serving() and launch.is_serving(settings.state_dir)
+                if ended or hearing.is_lost(answers=answers):
                     raise TrainmasterError(
                         "The Prefect server or the embedded AWS has ended, perhaps with the command it belonged to."
                         " Start `up` again."

@@ -82,7 +82,11 @@ class PrefectServer:
 
     def is_serving(self) -> bool:
         """True while it answers."""
-        return (self._child is None or self._child.poll() is None) and _healthy(self.ui_url)
+        return not self.has_ended() and _healthy(self.ui_url)
+
+    def has_ended(self) -> bool:
+        """True once the process is gone that was started here; of another's nobody knows."""
+        return self._child is not None and self._child.poll() is not None
 
     def _found(self) -> str | None:
         """The address of a server of this home, as long as the process that started it lives: the port may be another's by now."""

@@ -49,6 +49,11 @@ def is_serving(state: Path) -> bool:
     return _answering(state) is not None
 
 
+def has_ended(state: Path) -> bool:
+    """True where no process is left that serves the folder, or is about to."""
+    return not State(state).has_live_claim()
+
+
 def _started(state: Path, child: processes.Child, said: Path) -> dict[str, str]:
     deadline = time.monotonic() + _READY_WITHIN
     while True:
