@@ -14,10 +14,12 @@ from trainmaster.commands.terminal.reporting import DONE, add_command, say, say_
 from trainmaster.errors import CatalogueUnavailableError, NotConfiguredError
 from trainmaster.setup.notifying import BLOCK, VARIABLE, Sender, sender_of
 from trainmaster.setup.plan import Action, Step
+from trainmaster.setup.wanted import POOL_TYPES
 
 if TYPE_CHECKING:
     from trainmaster.catalog.schema import Migration
     from trainmaster.settings import Settings
+    from trainmaster.setup.infrastructure import Infrastructure
 
 ROOT = Path(__file__).parent.parent
 MIGRATION = "migration of the database"
@@ -25,6 +27,7 @@ _IN_WORDS = {
     "parameter_openapi_schema": "form",
     "enforce_parameter_schema": "whether its form is checked",
     "pull_steps": "where its code lies",
+    "base_job_template": "what its runs are carried out as",
     "collision_strategy": "what happens to a run too many",
     "slot_decay_per_second": "how fast it frees up",
 }
@@ -48,6 +51,17 @@ def add_parser(commands: Any) -> None:
         "--database", action="store_true", help="apply the migrations that the database of DATABASE_URL lacks as well"
     )
     setup.add_argument(
+        "--pool-type",
+        choices=POOL_TYPES,
+        help="what carries out runs; with it, a new pool is made of that type, and the job template of --pool-file is given to it",
+    )
+    setup.add_argument(
+        "--pool-file",
+        type=Path,
+        metavar="FILE",
+        help="image, machine, environment, roles and secrets of runs, as in deployments/work-pool.yaml",
+    )
+    setup.add_argument(
         "--code",
         type=Path,
         default=ROOT,
@@ -58,14 +72,18 @@ def add_parser(commands: Any) -> None:
 
 def _set_up(args: argparse.Namespace, settings: Settings) -> int:
     sender = sender_of(settings.required("notify_url")) if settings.notify_url else None
+    infrastructure = _infrastructure(args)
     # Prefect takes seconds to import, which whoever asks for help need not wait for.
     from deployments.set_up.applying import SetUp, kinds_of  # noqa: PLC0415
+    from deployments.set_up.job_templates import job_template  # noqa: PLC0415
+    from deployments.set_up.pools import Jobs  # noqa: PLC0415
     from deployments.set_up.server import reached  # noqa: PLC0415
 
     lacks, notes = _database(settings, required=args.database)
     migrating = [Step(Action.CREATE, MIGRATION, one.name) for one in lacks if args.database]
+    jobs = Jobs(args.pool_type, job_template(args.pool_type, infrastructure)) if infrastructure else None
     with reached() as server:
-        set_up = SetUp(server, kinds_of(server, args.code.absolute(), sender))
+        set_up = SetUp(server, kinds_of(server, args.code.absolute(), sender, jobs))
         planned = [*migrating, *set_up.plan(reset=args.reset)]
         doing = [step for step in planned if step.does_something]
         notes += _about_messages(planned, sender)
@@ -82,6 +100,18 @@ def _set_up(args: argparse.Namespace, settings: Settings) -> int:
         done = Counter(step.action for step in doing)
         say(f"Done: {', '.join(f'{count} {action.value}d' for action, count in done.items())}.")
     return DONE
+
+
+def _infrastructure(args: argparse.Namespace) -> Infrastructure | None:
+    if bool(args.pool_type) != bool(args.pool_file):
+        raise BadRequestError(
+            "--pool-type and --pool-file go together: one says what runs are, the other what they have."
+        )
+    if not args.pool_file:
+        return None
+    from trainmaster.setup.infrastructure import read_infrastructure  # noqa: PLC0415 - with pydantic, and only here
+
+    return read_infrastructure(args.pool_file)
 
 
 def _database(settings: Settings, *, required: bool) -> tuple[Sequence[Migration], list[str]]:

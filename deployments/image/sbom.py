@@ -41,8 +41,8 @@ def _hashes(lock: str) -> Mapping[str, Sequence[str]]:
     pins = list(_PINNED.finditer(lock))
     ends = [pin.start() for pin in pins[1:]] + [len(lock)]
     return {
-        f"pkg:pypi/{_normal(pin[1])}@{pin[2]}": sorted(_SHA256.findall(lock[pin.start() : end]))
-        for pin, end in zip(pins, ends, strict=True)
+        f"pkg:pypi/{_normal(pin[1])}@{pin[2]}": sorted(_SHA256.findall(lock, pin.start(), end))
+        for pin, end in zip(pins, ends, strict=False)
     }
 
 

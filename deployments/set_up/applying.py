@@ -9,7 +9,7 @@ from typing import Any
 from deployments.automations import Automations
 from deployments.set_up.blocks import NotificationBlocks
 from deployments.set_up.flows import Deployments, Schedules
-from deployments.set_up.pools import Limits, WorkPools, WorkQueues
+from deployments.set_up.pools import Jobs, Limits, WorkPools, WorkQueues
 from deployments.set_up.server import Kind, Server
 from trainmaster.setup.notifying import Sender
 from trainmaster.setup.plan import Action, Step, record, steps
@@ -18,12 +18,12 @@ RECORD = "trainmaster_setup_{}"
 """The variables that hold what each kind was left as, by name: what differs from it later was changed by hand."""
 
 
-def kinds_of(server: Server, code: Path, sender: Sender | None) -> Sequence[Kind]:
-    """All there is to be set up, in order; `code` is where the code lies on the workers."""
+def kinds_of(server: Server, code: Path, sender: Sender | None, jobs: Jobs | None = None) -> Sequence[Kind]:
+    """All there is to be set up, in order; `code` is where the code lies on the workers, `jobs` what runs are carried out as."""
     blocks = NotificationBlocks(server, sender)
     deployments = Deployments(server, code)
     return (
-        WorkPools(server),
+        WorkPools(server, jobs),
         WorkQueues(server),
         Limits(server),
         blocks,

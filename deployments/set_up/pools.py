@@ -3,33 +3,53 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
-from prefect.workers.process import ProcessWorker
-
+from deployments.set_up.job_templates import Template, default_template
 from deployments.set_up.server import Server
+from trainmaster.errors import NotConfiguredError
 from trainmaster.setup.plan import Facts, Found
-from trainmaster.setup.wanted import LIMITS, POOL, POOL_TYPE, POOLS, QUEUES
+from trainmaster.setup.wanted import LIMITS, POOL, POOL_TYPE, POOLS, QUEUES, PoolType
+
+
+@dataclass(frozen=True)
+class Jobs:
+    """What a pool's runs are carried out as."""
+
+    pool_type: PoolType
+    template: Template
 
 
 class WorkPools:
-    """Ours alone; of one that is there its type, job template and limit are whoever made it's."""
+    """Ours alone. Where it is not said what its runs are carried out as, type and job template of one that is there stay what they are."""
 
     name = "work pool"
     enforced: frozenset[str] = frozenset()
 
-    def __init__(self, server: Server) -> None:
-        self._server = server
+    def __init__(self, server: Server, jobs: Jobs | None = None) -> None:
+        self._server, self._jobs = server, jobs
 
     def wanted(self) -> Mapping[str, Facts]:
-        return POOLS
+        said = {"base_job_template": self._jobs.template} if self._jobs else {}
+        return {name: {**facts, **said} for name, facts in POOLS.items()}
 
     def found(self) -> Mapping[str, Found]:
-        return {name: _pool(there) for name in POOLS if (there := self._server.get(f"/work_pools/{name}"))}
+        """Raises NotConfiguredError for one of another type: Prefect cannot change it."""
+        there = {name: one for name in POOLS if (one := self._server.get(f"/work_pools/{name}"))}
+        for name, one in there.items():
+            if self._jobs and one["type"] != self._jobs.pool_type:
+                raise NotConfiguredError(
+                    f"Work pool {name} is of type {one['type']}, not {self._jobs.pool_type}, and no pool can become one of another type."
+                    f" Once its runs have ended, `prefect work-pool delete {name}`, and run the same again."
+                )
+        return {name: _pool(one, with_template=self._jobs is not None) for name, one in there.items()}
 
     def create(self, name: str, facts: Facts) -> None:
-        template = ProcessWorker.get_default_base_job_template()
-        self._server.create("/work_pools/", {"name": name, "type": POOL_TYPE, "base_job_template": template, **facts})
+        jobs = self._jobs or Jobs(POOL_TYPE, default_template(POOL_TYPE))
+        self._server.create(
+            "/work_pools/", {"name": name, "type": jobs.pool_type, "base_job_template": jobs.template, **facts}
+        )
 
     def update(self, name: str, facts: Facts) -> None:
         self._server.update(f"/work_pools/{name}", dict(facts))
@@ -38,10 +58,12 @@ class WorkPools:
         self._server.remove(f"/work_pools/{name}")
 
 
-def _pool(there: dict[str, Any]) -> Found:
+def _pool(there: dict[str, Any], *, with_template: bool) -> Found:
     notes = (f"is of type {there['type']}",) if there["type"] != POOL_TYPE else ()
     paused = ("is paused, and stays so: none of its runs begin",) if there.get("is_paused") else ()
-    return Found({"description": there.get("description") or ""}, notes=notes + paused)
+    facts = {"description": there.get("description") or ""}
+    template = {"base_job_template": there["base_job_template"]} if with_template else {}
+    return Found(facts | template, notes=notes + paused)
 
 
 class WorkQueues:

@@ -17,13 +17,18 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from deployments.set_up.applying import SetUp, kinds_of
 from deployments.set_up.flows import Deployments, Schedules
+from deployments.set_up.job_templates import job_template
+from deployments.set_up.pools import Jobs, WorkPools
 from deployments.set_up.server import Server
 from tasks.turns import wait_for_turn
 from trainmaster.doctor.prefect import prefect as prefect_findings
+from trainmaster.errors import NotConfiguredError
 from trainmaster.prefect_server import PrefectServer
+from trainmaster.setup.infrastructure import Infrastructure, read_infrastructure
 from trainmaster.setup.notifying import sender_of
 from trainmaster.setup.plan import Action, Step
 from trainmaster.setup.telling import MESSAGES
+from trainmaster.setup.wanted import POOL_TYPES, PoolType
 
 ROOT = Path(__file__).parents[2]
 WITHIN = 300
@@ -164,6 +169,43 @@ def test_what_was_done_before_a_failure_is_done_and_the_next_goes_on_from_there(
     assert "stop-idle: every-ten-minutes" not in [step.name for step in left]
     list(set_up.carry_out(left))
     assert [step for step in set_up.plan() if step.does_something] == []
+
+
+@pytest.mark.parametrize("pool_type", POOL_TYPES)
+def test_a_pool_of_each_type_is_made_from_the_file_and_then_there_is_nothing_to_do(
+    server: Server, pool_type: PoolType
+) -> None:
+    server.remove("/work_pools/trainmaster")
+    shipped = read_infrastructure(ROOT / "deployments" / "work-pool.yaml")
+
+    def done(infrastructure: Infrastructure, *, reset: bool = False) -> list[Step]:
+        set_up = SetUp(server, [WorkPools(server, Jobs(pool_type, job_template(pool_type, infrastructure)))])
+        return [step for step in set_up.carry_out(set_up.plan(reset=reset)) if step.does_something or step.kept]
+
+    assert [step.action for step in done(shipped)] == ["create"]
+    assert server.get("/work_pools/trainmaster")["type"] == pool_type
+    assert done(shipped) == []
+
+    [changed] = done(shipped.model_copy(update={"labels": {"team": "vision"}}))
+    assert (changed.action, changed.changed) == ("update", ("base_job_template",))
+    there = server.get("/work_pools/trainmaster")["base_job_template"]
+    assert there["variables"]["properties"]["labels"]["default"] == {"team": "vision"}
+
+    there["variables"]["properties"]["labels"]["default"] = {"by": "hand"}
+    server.update("/work_pools/trainmaster", {"base_job_template": there})
+    assert [step.kept for step in done(shipped)] == [("base_job_template",)]
+    assert [step.changed for step in done(shipped, reset=True)] == [("base_job_template",)]
+
+    another: PoolType = "ecs" if pool_type == "kubernetes" else "kubernetes"
+    with pytest.raises(NotConfiguredError, match=f"is of type {pool_type}, not {another}"):
+        WorkPools(server, Jobs(another, job_template(another, shipped))).found()
+    server.remove("/work_pools/trainmaster")
+
+
+def test_type_and_file_of_a_pool_go_together(prefect: PrefectServer) -> None:
+    ended = run(prefect, "--dry-run", "--pool-type", "ecs")
+    assert ended.returncode == 2
+    assert "--pool-type and --pool-file go together" in ended.stderr
 
 
 def test_a_run_takes_its_turn_where_there_is_a_limit_and_goes_on_where_there_is_none(server: Server) -> None:

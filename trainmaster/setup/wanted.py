@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Literal
 
 from trainmaster.setup.plan import Facts
 
+PoolType = Literal["process", "ecs", "kubernetes"]
+POOL_TYPES: tuple[PoolType, ...] = ("process", "ecs", "kubernetes")
+
 POOL = "trainmaster"
-POOL_TYPE = "process"
-"""Of a pool that is not there yet; one of another type, ECS or Kubernetes, is made beforehand and stays what it is."""
+POOL_TYPE: PoolType = "process"
+"""Of a pool that is not there yet, where nobody says otherwise."""
 
 PAID_QUEUE, DEFAULT_QUEUE, BACKGROUND_QUEUE = "paid", "default", "background"
 
