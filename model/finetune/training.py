@@ -10,13 +10,13 @@ import torch
 from transformers import Trainer, set_seed
 
 from model.finetune import checkpoints
+from model.finetune.artifact import Artifact
 from model.finetune.base_model import load_base_model
 from model.finetune.data import read_datasets
 from model.finetune.failures import RunFailedError, reason, shown
 from model.finetune.hyperparameters import Hyperparameters
 from model.finetune.job import Place, hyperparameters, report_failure
 from model.finetune.methods import trainer_of
-from model.finetune.output import write_output
 from model.finetune.problems import BadInputError
 from model.finetune.telling import Telling
 
@@ -34,15 +34,10 @@ def _train(asked: Hyperparameters, place: Place, telling: Telling) -> None:
     model, tokenizer = load_base_model(asked, channels)
     trainer: Trainer = trainer_of(asked, place, model=model, tokenizer=tokenizer, data=data, held_out=held_out)
     telling.of(trainer)
+    artifact = Artifact(asked, place, tokenizer)
+    artifact.begin(trainer, held_out or data)
     trainer.train(resume_from_checkpoint=checkpoints.newest(place.checkpoints))
-    if trainer.is_world_process_zero():
-        write_output(
-            place.model,
-            trainer.accelerator.unwrap_model(trainer.model),
-            tokenizer,
-            asked,
-            {"hyperparameters": asked.model_dump()},
-        )
+    artifact.finish(trainer)
 
 
 def main() -> int:
