@@ -150,5 +150,5 @@ def _of_weights(asked: Hyperparameters, stage: Stage) -> Iterator[str]:
     if asked.finetuning_type == "full":
         yield "finetuning_type lora"
     if asked.quantization != "4bit" and (stage.gpu or stage.gpus):
-        also = "" if asked.finetuning_type == "lora" else " with it"
-        yield f"quantization {asked.quantization} → 4bit{also}"
+        needs = "" if asked.finetuning_type == "lora" else " (with lora)"
+        yield f"quantization {asked.quantization} → 4bit{needs}"

@@ -11,10 +11,10 @@ from transformers import Trainer
 from model.finetune import checkpoints, gpus
 from model.finetune.boards import write_boards
 from model.finetune.diverging import watch_numbers
-from model.finetune.failures import NoMemoryError, Stage, is_out_of_memory, out_of_memory
+from model.finetune.failures import DivergedError, NoMemoryError, Stage, is_out_of_memory, out_of_memory
 from model.finetune.hyperparameters import Hyperparameters
 from model.finetune.job import Place
-from model.finetune.progress_lines import be_quiet, tell_progress
+from model.finetune.progress_lines import be_quiet, line_of, tell_progress
 
 
 class Telling:
@@ -39,6 +39,10 @@ class Telling:
     def __exit__(
         self, _kind: type[BaseException] | None, error: BaseException | None, _where: TracebackType | None
     ) -> None:
+        if isinstance(error, DivergedError) and self._trainer and self._trainer.is_world_process_zero():
+            state = self._trainer.state
+            lost = {"loss": float("nan")}  # for whoever follows the log alone
+            print(line_of(lost, epoch=state.epoch or 0, step=state.global_step, steps=state.max_steps), flush=True)
         if error is None or not is_out_of_memory(error):
             return
         gpu = torch.cuda.is_available() and isinstance(error, torch.OutOfMemoryError)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
 import pytest
 
+from model.finetune.failures import Stage, diverged, killed, out_of_memory
+from model.finetune.hyperparameters import Hyperparameters
 from trainmaster.budget.approval import Approval, Rate
 from trainmaster.catalog.deployments import Stop
 from trainmaster.errors import TrainingFailedError
@@ -50,6 +53,9 @@ EXIT_1 = 'AlgorithmError: ExecuteUserScriptError:\nExitCode 1\nErrorMessage ""\n
         ("memory", EXIT_1, "numpy._core._exceptions._ArrayMemoryError: Unable to allocate 74.5 GiB for an array with shape (1, 2)"),
         ("memory", EXIT_1, "terminate called after throwing an instance of 'std::bad_alloc'"),
         ("memory", EXIT_1, "subprocess.CalledProcessError: Command '['python']' died with <Signals.SIGKILL: 9>."),
+        ("memory", "AlgorithmError: Out of memory: the host had none left before the first step, with batch_size 4., exit code: 1", ""),
+        ("diverged", "AlgorithmError: Training diverged: the loss was not a number (NaN) at step 3 of 9., exit code: 1", ""),
+        ("diverged", EXIT_1, "FloatingPointError: Loss became infinite or NaN at iteration=12!"),
         ("disk", EXIT_1, "OSError: [Errno 28] No space left on device: '/opt/ml/checkpoints/step-100'"),
         ("disk", "ClientError: Data download failed: No space left on device", ""),
         ("quota", "ResourceLimitExceeded: The account-level service limit 'ml.g5.xlarge for training job usage' is 0", ""),
@@ -86,6 +92,25 @@ def test_a_failed_job_failed_likely_of(kind: str, reason: str, log: str) -> None
 def test_what_it_was_told_by_is_shown() -> None:
     cause = cause_of_reason(EXIT_1, TORCH_OOM.splitlines())
     assert cause.evidence.startswith("[rank0]: torch.OutOfMemoryError: CUDA out of memory")
+
+
+def test_what_our_own_trainer_says_of_itself_is_said_in_its_words_and_with_its_numbers() -> None:
+    asked = Hyperparameters(batch_size=8, gradient_accumulation_steps=2)
+    reason = out_of_memory(
+        asked, Stage(step=2, gpus=1, gigabytes=23.7, gpu=True), "CUDA out of memory. Tried to allocate 2 GiB."
+    )
+    cause = cause_of_reason(f"AlgorithmError: {reason}, exit code: 1")
+    assert cause.kind == "memory"
+    assert cause.why.startswith("Out of memory: a GPU of 24 GB had none left at step 3, with batch_size 8,")
+    assert cause.advice.startswith("Change, by effect: 1. batch_size 8 → 4 with gradient_accumulation_steps 2 → 4")
+    assert "It said" not in cause.advice
+    cause = cause_of_reason(f"AlgorithmError: {killed(asked, Stage(gpus=4), 'The process of rank 3')}, exit code: 1")
+    assert (cause.kind, cause.why[:40]) == ("memory", "The process of rank 3 was killed by sign")
+    told = diverged(
+        asked, what="the loss", value=math.nan, step=12, steps=40, last=2.31, at=1e-4, sound="checkpoint-10 is sound"
+    )
+    cause = cause_of_reason(f"AlgorithmError: {told}, exit code: 1")
+    assert (cause.kind, cause.advice[:42]) == ("diverged", "Try: learning_rate 0.0002 → 2e-05; warmup_")
 
 
 def test_what_a_job_that_completed_or_runs_says_is_no_cause() -> None:

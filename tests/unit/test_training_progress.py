@@ -34,6 +34,18 @@ def course_of(*texts: str, seconds: float = 10.0, host: int = 1, course: Course 
                 "tokens_per_second": 1234.5, "percent": 10, "eta_seconds": 90,
             },
         ),
+        (
+            "epoch=0.4444; step=4/18; loss=0.6756; learning_rate=0.00966236; grad_norm=0.186255; rewards/margins=-0.0358592;"
+            " rewards/accuracies=0.5; tokens_per_second=107.951; gpu_memory_gb=20.1; progress=22.2; eta=19;",
+            {
+                "epoch": 0.4444, "step": 4, "steps": 18, "loss": 0.6756, "learning_rate": 0.00966236, "reward_margin": -0.0358592,
+                "reward_accuracy": 0.5, "tokens_per_second": 107.951, "percent": 22.2, "eta_seconds": 19,
+            },
+        ),
+        (
+            "epoch=1.0000; step=9/18; eval_loss=0.528767; eval_rewards/margins=0.36; eval_rewards/accuracies=1; progress=50.0; eta=0;",
+            {"epoch": 1, "step": 9, "steps": 18, "eval_loss": 0.528767, "percent": 50, "eta_seconds": 0},
+        ),
         ("{'loss': 1.2, 'grad_norm': 3.1, 'learning_rate': 5e-05, 'epoch': 0.5}", {"loss": 1.2, "learning_rate": 5e-5, "epoch": 0.5}),
         ("{'eval_loss': '0.91', 'eval_runtime': 3.1, 'epoch': '1.0'}", {"eval_loss": 0.91, "epoch": 1}),
         ('{"step": 5, "loss": 0.25, "eta": "1:02:03"}', {"step": 5, "loss": 0.25, "eta_seconds": 3723}),

@@ -12,7 +12,7 @@ from trainmaster.training.attempts import FALLBACK
 
 Kind = Literal[
     "memory", "disk", "quota", "capacity", "interrupted", "permission", "data", "code", "service", "budget", "runtime",
-    "stopped", "unknown",
+    "stopped", "diverged", "unknown",
 ]  # fmt: skip
 LACKED_MACHINES = frozenset({"capacity", "interrupted"})
 """Kinds for which the same job on other machines, or later, may do."""
@@ -69,13 +69,19 @@ _CAUSES: dict[Kind, tuple[str, str]] = {
     "runtime": ("It ran for as long as it was allowed to.", "Raise max_runtime_seconds, and go on from its checkpoints."),
     "budget": ("Its money was spent.", "Raise budget_limit or the monthly budget, and go on from its checkpoints."),
     "stopped": ("It was stopped.", ""),
+    "diverged": (
+        "Its numbers were not finite any more.",
+        "Lower learning_rate, raise warmup_ratio, or take a larger effective batch, and look for examples with nothing to learn from.",
+    ),
     "unknown": ("AWS gave no reason.", "Look at its log."),
 }  # fmt: skip
 
 _SIGNS: list[tuple[Kind, re.Pattern[str]]] = [
+    ("diverged", re.compile(
+        r"^(?:AlgorithmError: )?Training diverged: |FloatingPointError|\bloss (?:is|was|became) (?:nan|inf|not finite)\b", re.IGNORECASE)),
     ("disk", re.compile(r"No space left on device|\bENOSPC\b|\[Errno 28\]|Disk quota exceeded", re.IGNORECASE)),
     ("memory", re.compile(
-        r"CUDA out of memory|OutOfMemoryError|CUDA error: out of memory|cudaErrorMemoryAllocation|CUBLAS_STATUS_ALLOC_FAILED"
+        r"^(?:AlgorithmError: )?Out of memory: |\b(?:CUDA|HIP|GPU) out of memory|OutOfMemoryError|CUDA error: out of memory|cudaErrorMemoryAllocation|CUBLAS_STATUS_ALLOC_FAILED"
         r"|\bMemoryError\b|std::bad_alloc|Cannot allocate memory|can't allocate memory|Unable to allocate \S+ \w+ for an array"
         r"|RESOURCE_EXHAUSTED|ResourceExhaustedError|oom[-_ ]?kill|signal 9\b|SIGKILL", re.IGNORECASE)),
     ("permission", re.compile(
@@ -87,6 +93,12 @@ _SIGNS: list[tuple[Kind, re.Pattern[str]]] = [
         r"|UnicodeDecodeError|JSONDecodeError|DatasetGenerationError|ArrowInvalid|ParserError|EmptyDataError|BadGzipFile"
         r"|\bpyarrow\.lib\.\w+|could not convert string to float|NoSuchKey|No such file or directory:? .{0,20}/opt/ml/input", re.IGNORECASE)),
 ]  # fmt: skip
+_OWN = re.compile(
+    r"^(?:AlgorithmError: )?(?P<why>(?:Out of memory: |Training diverged: |The (?:training process|process of rank \d{1,6}) was killed by)"
+    r".{1,600}?)\.? (?P<advice>(?:Change, by effect|Try): .{1,1000}?)\.?(?: It said: .*|, exit code: -?\d{1,3})?$",
+    re.DOTALL,
+)
+"""What our own trainer says of itself: it names the settings to change, with the run's numbers."""
 _CODES: dict[str, Kind] = {
     "ResourceLimitExceeded": "quota",
     "CapacityError": "capacity",
@@ -125,7 +137,8 @@ def cause_of_reason(reason: str, lines: Sequence[str] = ()) -> Cause:
     for text in evidence:
         for kind, sign in _SIGNS:
             if sign.search(text):
-                return _cause(kind, text)
+                own = _OWN.match(text)
+                return Cause(kind, f"{own['why']}.", f"{own['advice']}.", text[:_SHOWN]) if own else _cause(kind, text)
     said = _EXIT.search(reason)
     if said and int(said[1]) in _KILLED:
         return _cause("memory", reason)

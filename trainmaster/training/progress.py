@@ -25,6 +25,7 @@ _WORDS = {
     "eval_loss": "eval_loss", "val_loss": "eval_loss", "valid_loss": "eval_loss", "validation_loss": "eval_loss",
     "eval/loss": "eval_loss", "val/loss": "eval_loss", "eval:loss": "eval_loss", "validation:loss": "eval_loss",
     "learning_rate": "learning_rate", "lr": "learning_rate", "tokens_per_second": "tokens_per_second",
+    "rewards/margins": "reward_margin", "rewards/accuracies": "reward_accuracy",
     "progress": "percent",
 }  # fmt: skip
 """What trainers call what we know by the name on the right."""
@@ -58,7 +59,8 @@ _TITLE_OF_EPOCH = re.compile(r"epoch\W{0,3}(?P<number>\d{1,9})(?:\s?/\s?(?P<of>\
 class Progress:
     """What is known of how far a job is; None is unknown. Times are seconds, `percent` of the whole training.
 
-    `diverged` when the last loss was not a number.
+    `diverged` when the last loss was not a number. Of trainings on preferences, how much better the chosen answer is rewarded than the
+    rejected one, and the share of examples where it is.
     """
 
     epoch: float | None = None
@@ -71,6 +73,8 @@ class Progress:
     tokens_per_second: float | None = None
     percent: float | None = None
     eta_seconds: float | None = None
+    reward_margin: float | None = None
+    reward_accuracy: float | None = None
     diverged: bool = False
 
     def sentence(self) -> str:
@@ -88,6 +92,8 @@ class Progress:
             parts.append(f"loss {self.loss:.4g}")
         if self.eval_loss is not None:
             parts.append(f"evaluation loss {self.eval_loss:.4g}")
+        if self.reward_accuracy is not None:
+            parts.append(f"chosen answers preferred in {100 * self.reward_accuracy:.0f} %")
         if self.eta_seconds is not None and self.eta_seconds >= 1:
             parts.append(f"about {_spoken(self.eta_seconds)} left")
         return ", ".join(parts)
@@ -275,7 +281,9 @@ def _is_likely(name: str, value: float) -> bool:
     """Losses may be anything, NaN too; everything else is a number that can be."""
     if name in ("loss", "eval_loss"):
         return True
-    return 0 <= value <= (100 if name == "percent" else MOST)
+    if name == "reward_margin":
+        return abs(value) <= MOST
+    return 0 <= value <= {"percent": 100, "reward_accuracy": 1}.get(name, MOST)
 
 
 def _typed(values: Mapping[str, float]) -> dict[str, Any]:
