@@ -11,9 +11,12 @@ import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
+from model.finetune.checkpoints import staging_for
 from model.finetune.failures import Stage, killed, reason
 from model.finetune.hyperparameters import Hyperparameters, read_hyperparameters
 from model.finetune.problems import BadInputError
+
+STAGING = "FINE_TUNING_STAGING"
 
 
 @dataclass(frozen=True)
@@ -47,6 +50,11 @@ class Place:
 
     def channel(self, name: str) -> Path:
         return self.input / "data" / name
+
+    @property
+    def staging(self) -> Path:
+        """Where checkpoints are written before they are whole, as `main` found it for all processes of this host."""
+        return Path(os.environ.get(STAGING) or self.checkpoints / ".being-saved")
 
 
 def hyperparameters() -> Hyperparameters:
@@ -84,10 +92,17 @@ def main() -> int:
         report_failure(place, reason(str(error)))
         print(error, file=sys.stderr)
         return 1
-    code = subprocess.run(command(asked, place), check=False).returncode
+    code = run(command(asked, place), {STAGING: str(staging_for(place.checkpoints))})
     if code == -signal.SIGKILL:
         report_failure(place, reason(killed(asked, Stage(gpus=place.gpus))))
     return code
+
+
+def run(command: list[str], environment: dict[str, str]) -> int:
+    """The exit code of a process that is told of SIGTERM when we are: AWS's toolkit passes none on, other entry points do."""
+    child = subprocess.Popen(command, env=os.environ | environment)
+    signal.signal(signal.SIGTERM, lambda *_: child.terminate())
+    return child.wait()
 
 
 def report_failure(place: Place, message: str) -> None:

@@ -44,7 +44,7 @@ def trainer_of(
 
 def _arguments(asked: Hyperparameters, place: Place, held_out: Dataset | None) -> dict[str, Any]:
     told: dict[str, Any] = {
-        "output_dir": str(place.checkpoints),
+        "output_dir": str(place.staging),
         "num_train_epochs": asked.num_epochs,
         "max_steps": asked.max_steps or -1,
         "per_device_train_batch_size": asked.batch_size,
@@ -57,6 +57,7 @@ def _arguments(asked: Hyperparameters, place: Place, held_out: Dataset | None) -
         "gradient_checkpointing": asked.gradient_checkpointing,
         "bf16": bool(asked.bf16),
         "seed": asked.seed,
+        "data_seed": asked.seed,
         "logging_steps": asked.logging_steps,
         "save_steps": asked.save_steps,
         "save_total_limit": asked.save_total_limit,

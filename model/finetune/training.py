@@ -9,15 +9,17 @@ import traceback
 import torch
 from transformers import Trainer, set_seed
 
-from model.finetune import checkpoints
 from model.finetune.artifact import Artifact
 from model.finetune.base_model import load_base_model
 from model.finetune.data import read_datasets
 from model.finetune.failures import RunFailedError, reason, shown
 from model.finetune.hyperparameters import Hyperparameters
-from model.finetune.job import Place, hyperparameters, report_failure
+from model.finetune.job import Place, hyperparameters
 from model.finetune.methods import trainer_of
 from model.finetune.problems import BadInputError
+from model.finetune.processes import tell_failure, together
+from model.finetune.resuming import start
+from model.finetune.saving import train_from
 from model.finetune.telling import Telling
 
 
@@ -28,6 +30,8 @@ def train(asked: Hyperparameters, place: Place) -> None:
 
 
 def _train(asked: Hyperparameters, place: Place, telling: Telling) -> None:
+    begun = start(asked, place)
+    asked = begun.asked
     set_seed(asked.seed)
     channels = {name: place.channel(name) for name in place.channels}
     data, held_out = read_datasets(asked, channels)
@@ -36,7 +40,7 @@ def _train(asked: Hyperparameters, place: Place, telling: Telling) -> None:
     telling.of(trainer)
     artifact = Artifact(asked, place, tokenizer)
     artifact.begin(trainer, held_out or data)
-    trainer.train(resume_from_checkpoint=checkpoints.newest(place.checkpoints))
+    train_from(begun, trainer, place)
     artifact.finish(trainer)
 
 
@@ -45,13 +49,14 @@ def main() -> int:
     if not torch.cuda.is_available():
         os.environ.setdefault("ACCELERATE_USE_CPU", "true")
     try:
-        train(hyperparameters(), place)
+        with together():
+            train(hyperparameters(), place)
     except (BadInputError, RunFailedError) as error:
-        report_failure(place, reason(str(error)))
+        tell_failure(place, reason(str(error)))
         print(shown(str(error)), file=sys.stderr)
         return 1
     except Exception as error:  # noqa: BLE001 - whatever it is, SageMaker is told of it, and no secret is
-        report_failure(place, reason(f"{type(error).__name__}: {error}"))
+        tell_failure(place, reason(f"{type(error).__name__}: {error}"))
         print(shown(traceback.format_exc()), file=sys.stderr)
         return 1
     return 0
