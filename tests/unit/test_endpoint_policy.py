@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from trainmaster.budget.budgets import Payer
 from trainmaster.budget.prices import shipped_prices
-from trainmaster.commands.endpoints.options import add_request_options, read_request
+from trainmaster.commands.endpoints.options import REQUEST
 from trainmaster.endpoints.allowed import asked_of, require_allowed
 from trainmaster.endpoints.desired import ChosenModels, Place, desired_endpoint
 from trainmaster.endpoints.models.package import ModelPackage
@@ -116,7 +116,7 @@ def test_tags_of_training_that_no_endpoint_can_have_are_refused_before_training(
 
 def test_tags_are_typed_one_by_one() -> None:
     parser = argparse.ArgumentParser()
-    add_request_options(parser)
+    REQUEST.add_to(parser)
     typed = ["--model-uri", MODEL, "--tags", "project=cats", "--tags", "grant=7=8", "--data-classification", "public"]
-    found = read_request(parser.parse_args(typed))
+    found = REQUEST.read(parser.parse_args(typed))
     assert (found.tags, found.data_classification) == ({"project": "cats", "grant": "7=8"}, "public")

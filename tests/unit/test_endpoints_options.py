@@ -13,7 +13,7 @@ import pytest
 from pydantic import BaseModel
 
 from trainmaster import cli
-from trainmaster.commands.endpoints.options import add_request_options, options, read_request
+from trainmaster.commands.endpoints.options import REQUEST
 from trainmaster.commands.terminal.bad_request import BadRequestError
 from trainmaster.endpoints.request import EndpointRequest, Rollout
 from trainmaster.field_words import bounds_of
@@ -25,12 +25,12 @@ MODEL = "s3://bucket/jobs/cats-1/output/model.tar.gz"
 def fields_table() -> str:
     """The fields of a request as docs/endpoints.md lists them. `python tests/unit/test_endpoints_options.py` prints it."""
     rows = ["| option | field | what | default |", "| --- | --- | --- | --- |"]
-    for option in options():
+    for option in REQUEST:
         bounds, default = bounds_of(option.field), option.field.default
         what = f"{option.field.description}{f' {bounds[0].upper()}{bounds[1:]}.' if bounds else ''}"
         has_none = option.field.is_required() or default in (None, "", {}) or isinstance(default, BaseModel)
         shown = "" if has_none else "no" if default is False else f"`{default}`"
-        rows.append(f"| `{option.spelled}` | `{option.path}` | {what} | {shown} |")
+        rows.append(f"| `{option.spelled[0]}` | `{option.path}` | {what} | {shown} |")
     return "\n".join(rows)
 
 
@@ -38,8 +38,8 @@ def fields_table() -> str:
 def read() -> Callable[..., EndpointRequest]:
     """A request from what is typed."""
     parser = argparse.ArgumentParser()
-    add_request_options(parser)
-    return lambda *typed: read_request(parser.parse_args(list(typed)))
+    REQUEST.add_to(parser)
+    return lambda *typed: REQUEST.read(parser.parse_args(list(typed)))
 
 
 def refused(read: Callable[..., EndpointRequest], *typed: str) -> list[str]:
@@ -53,9 +53,9 @@ def test_the_documentation_lists_the_options_there_are() -> None:
 
 
 def test_every_field_has_an_option_and_no_two_have_the_same() -> None:
-    fields = {option.path.split(".")[0] for option in options()}
+    fields = {option.path.split(".")[0] for option in REQUEST}
     assert fields == set(EndpointRequest.model_fields) - {"dry_run"}
-    spelled = [option.spelled for option in options()]
+    spelled = [one for option in REQUEST for one in option.spelled]
     assert len(spelled) == len(set(spelled))
     assert {"--user", "--scaling", "--scaling-max-instances", "--shadow-model-uri", "--force"} <= set(spelled)
     assert not {"--rollout", "--shadow", "--challenger"} & set(spelled)

@@ -26,7 +26,7 @@ from trainmaster.commands.terminal.bad_request import BadRequestError
 from trainmaster.commands.terminal.objects import LONGEST_REQUEST
 from trainmaster.commands.terminal.status_line import StatusLine
 from trainmaster.commands.training.approval import ask_approval
-from trainmaster.commands.training.options import OF_THE_COMMAND, add_request_options, options_of, read_request
+from trainmaster.commands.training.options import REQUEST
 from trainmaster.commands.training.showing import facts_of_job, listed, of_job
 from trainmaster.errors import OverBudgetError, UnknownChoiceError
 from trainmaster.field_words import bounds_of
@@ -43,14 +43,15 @@ ARN = "arn:aws:sagemaker:us-east-1:123456789012:training-job/"
 def fields_table() -> str:
     """The fields of a request as docs/training.md lists them. `python tests/unit/test_train_options.py` prints it."""
     rows = ["| option | field | what | default |", "| --- | --- | --- | --- |"]
+    spelled = {option.path: option.spelled[0] for option in REQUEST}
     for name, field in TrainingRequest.model_fields.items():
-        if name in OF_THE_COMMAND:
+        if name in REQUEST.without:
             option = {"dry_run": "`train plan`", "wait": "`--follow`", "of_job": "a run alone"}[name]
         else:
             several = {list: " TEXT, several times", dict: " KEY=VALUE, several times"}.get(
                 get_origin(field.annotation), ""
             )
-            option = f"`{options_of(name)[0]}`{several}"
+            option = f"`{spelled[name]}`{several}"
         bounds = bounds_of(field)
         what = f"{field.description}{f' {bounds[0].upper()}{bounds[1:]}.' if bounds else ''}"
         rows.append(f"| {option} | `{name}` | {what} | {_default(field.default)} |")
@@ -71,17 +72,18 @@ def test_the_documentation_lists_the_fields_there_are() -> None:
 def read() -> Callable[..., TrainingRequest]:
     """A request from what is typed."""
     parser = argparse.ArgumentParser()
-    add_request_options(parser)
-    return lambda *typed: read_request(parser.parse_args(list(typed)))
+    REQUEST.add_to(parser)
+    return lambda *typed: REQUEST.read(parser.parse_args(list(typed)))
 
 
 class TestOptions:
     def test_every_field_has_one(self) -> None:
         parser = argparse.ArgumentParser()
-        add_request_options(parser)
+        REQUEST.add_to(parser)
         spelled = {option for action in parser._actions for option in action.option_strings}
-        for name in set(TrainingRequest.model_fields) - OF_THE_COMMAND:
-            assert set(options_of(name)) <= spelled
+        assert {option.path for option in REQUEST} == set(TrainingRequest.model_fields) - REQUEST.without
+        for option in REQUEST:
+            assert set(option.spelled) <= spelled
         assert {"--instance-type", "--user", "--no-use-spot-instances", "--max-runtime-seconds"} <= spelled
         assert not {"--dry-run", "--wait"} & spelled
 

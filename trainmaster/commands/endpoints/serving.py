@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from trainmaster.budget.budgets import Payer
 from trainmaster.budget.money import CENT
 from trainmaster.commands.endpoints.deploying import Planned, carry_out, planned, planned_rollback
-from trainmaster.commands.endpoints.options import add_request_options, read_request
+from trainmaster.commands.endpoints.options import REQUEST
 from trainmaster.commands.endpoints.showing import deployed, facts_of_endpoint
 from trainmaster.commands.terminal.desk import desk_in
 from trainmaster.commands.terminal.reporting import DONE, add_command, note, say, say_json
@@ -26,9 +26,9 @@ if TYPE_CHECKING:
 def add_commands(subcommands: Subparsers) -> None:
     """What brings a model into service, and what would."""
     plan = add_command(subcommands, "plan", "show what would be done, and the cost an hour; do nothing", _plan)
-    add_request_options(plan)
+    REQUEST.add_to(plan)
     deploy_ = add_command(subcommands, "deploy", "bring a model into service, proven; again changes nothing", _deploy)
-    add_request_options(deploy_)
+    REQUEST.add_to(deploy_)
     rollback = add_command(subcommands, "rollback", "go back to a version that had proven itself", _rollback)
     rollback.add_argument(
         "--to",
@@ -56,13 +56,13 @@ def add_commands(subcommands: Subparsers) -> None:
 
 
 def _plan(args: argparse.Namespace, settings: Settings) -> int:
-    request = read_request(args, dry_run=True)
+    request = REQUEST.read(args, dry_run=True)
     with desk_in(settings) as desk:
         return _show(planned(desk, request), args, "`trainmaster endpoints deploy` with the same options does it.")
 
 
 def _deploy(args: argparse.Namespace, settings: Settings) -> int:
-    request = read_request(args, dry_run=False)
+    request = REQUEST.read(args, dry_run=False)
     with desk_in(settings) as desk:
         return _serve(desk, planned(desk, request), request.payer(_payer(settings)), args)
 

@@ -13,7 +13,7 @@ from trainmaster.commands.terminal.reporting import DONE, add_command, note, say
 from trainmaster.commands.training.approval import ask_approval
 from trainmaster.commands.training.following import add_follow_options, follow, require_follow
 from trainmaster.commands.training.jobs import finish
-from trainmaster.commands.training.options import add_request_options, read_request
+from trainmaster.commands.training.options import REQUEST
 from trainmaster.commands.training.showing import facts_of_launch, launched
 from trainmaster.errors import OverBudgetError
 from trainmaster.settings import Settings
@@ -35,14 +35,14 @@ def add_commands(subcommands: Subparsers) -> None:
     """What is launched, and what would be."""
     plan = add_command(subcommands, "plan", "check everything and show what would be launched; launch nothing", _plan)
     plan.add_argument("--show-request", action="store_true", help="with the CreateTrainingJob request")
-    add_request_options(plan)
+    REQUEST.add_to(plan)
     start = add_command(subcommands, "start", "launch a job once; the same command again finds it", _start)
     add_follow_options(start)
-    add_request_options(start)
+    REQUEST.add_to(start)
 
 
 def _plan(args: argparse.Namespace, settings: Settings) -> int:
-    request = read_request(args).model_copy(update={"dry_run": True})
+    request = REQUEST.read(args).model_copy(update={"dry_run": True})
     with desk_in(settings, request.region) as desk:
         plan, _ = plan_attempt(desk, Chain.of(asked_by(desk, request), desk.prices, desk.settings.region))
         if args.json:
@@ -55,7 +55,7 @@ def _plan(args: argparse.Namespace, settings: Settings) -> int:
 
 def _start(args: argparse.Namespace, settings: Settings) -> int:
     require_follow(args)
-    request = read_request(args).model_copy(update={"dry_run": False, "wait": args.follow})
+    request = REQUEST.read(args).model_copy(update={"dry_run": False, "wait": args.follow})
     with desk_in(settings, request.region) as desk:
         for dataset in migrate_missing(desk, request):
             note(f"Dataset {dataset.name} ({dataset.id}) is in S3 now.")
