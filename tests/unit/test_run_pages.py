@@ -15,11 +15,11 @@ D = Decimal
 @pytest.mark.parametrize(
     ("part", "whole", "said"),
     [
-        (D(0), D(4), "░" * 20 + " 0 %"),
-        (D("0.000001"), D(400), "█" + "░" * 19 + " 0 %"),
-        (D(1), D(4), "█" * 5 + "░" * 15 + " 25 %"),
-        (D("3.9999"), D(4), "█" * 19 + "░" + " 99 %"),
-        (D(5), D(4), "█" * 20 + " 125 %"),
+        (D(0), D(4), "░" * 20 + "\N{NO-BREAK SPACE}0\N{NO-BREAK SPACE}%"),
+        (D("0.000001"), D(400), "█" + "░" * 19 + "\N{NO-BREAK SPACE}0\N{NO-BREAK SPACE}%"),
+        (D(1), D(4), "█" * 5 + "░" * 15 + "\N{NO-BREAK SPACE}25\N{NO-BREAK SPACE}%"),
+        (D("3.9999"), D(4), "█" * 19 + "░" + "\N{NO-BREAK SPACE}99\N{NO-BREAK SPACE}%"),
+        (D(5), D(4), "█" * 20 + "\N{NO-BREAK SPACE}125\N{NO-BREAK SPACE}%"),
         (D(1), D(0), "of $0"),
     ],
     ids=["nothing", "hardly anything", "a quarter", "not all yet", "too much", "of nothing"],

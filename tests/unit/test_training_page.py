@@ -64,17 +64,18 @@ def test_of_a_job_that_completed_it_leads_on_to_serving_its_model() -> None:
     lineage = replace(trained.lineage, version=version, model_uri=version.model_uri)
     page = training_page(replace(trained, lineage=lineage))
     assert page.startswith("# Training job cats-1\n\n**Training job cats-1 completed: \\$1.20 billed.**")
+    assert "| how it stands | completed |" in page, "Completed, as AWS says it as well, is no news"
     for said in (
         "| ran on | 2 × ml.g5.xlarge, spot |",
-        "| \\$1.20 | ██████░░░░░░░░░░░░░░ 30 % | \\$4.00 | billed, of what it could cost at worst |",
-        "| \\$1.20 | ████░░░░░░░░░░░░░░░░ 24 % | \\$5.00 | billed, of its budget\\_limit |",
-        "| \\$38.90 | ███████████████░░░░░ 77 % | \\$50.00 |",
+        "| \\$1.20 | ██████░░░░░░░░░░░░░░\N{NO-BREAK SPACE}30\N{NO-BREAK SPACE}% | \\$4.00 | billed, of what it could cost at worst |",
+        "| \\$1.20 | ████░░░░░░░░░░░░░░░░\N{NO-BREAK SPACE}24\N{NO-BREAK SPACE}% | \\$5.00 | billed, of its budget\\_limit |",
+        "| \\$38.90 | ███████████████░░░░░\N{NO-BREAK SPACE}77\N{NO-BREAK SPACE}% | \\$50.00 |",
         "| 1,200 s |  | 3,000 s | billable of training time; 60 % saved by spot |",
         "![Loss as training went on](data:image/png;base64,iVBOR",
         "| validation:r2 | 0.9123 |",
         "Approve it by `approve-model` (model group cats, version 3), then serve it by `deploy-endpoint`.",
-        f"| s3://lab/cats.jsonl.gz | {'a' * 64} |",
-        f"| model | version 3 of cats, PendingManualApproval | s3://lab/cats-1/output/model.tar.gz | {'b' * 64} |",
+        f"| s3://lab/cats.jsonl.gz | {' '.join(['a' * 16] * 4)} |",
+        f"| model | version 3 of cats, PendingManualApproval | s3://lab/cats-1/output/model.tar.gz | {' '.join(['b' * 16] * 4)} |",
         "(https://cn-north-1.console.amazonaws.cn/sagemaker/home?region=cn-north-1#/jobs/cats-1)",
     ):
         assert said in page, page
@@ -136,4 +137,4 @@ def test_what_users_wrote_is_no_markup_anywhere(status: str) -> None:
     outside = "\n".join(line for line in page.splitlines() if not line.startswith("    "))
     assert "<img" not in outside.replace("\\<img", "")
     assert "](http://evil)" not in outside.replace("\\](http://evil)", "")
-    assert "| \\$2.20 | ████████░░░░░░░░░░░░ 44 % | \\$5.00 | all attempts, of its budget\\_limit |" in page or status == "training"  # fmt: skip
+    assert "| \\$2.20 | ████████░░░░░░░░░░░░\N{NO-BREAK SPACE}44\N{NO-BREAK SPACE}% | \\$5.00 | all attempts, of its budget\\_limit |" in page or status == "training"  # fmt: skip

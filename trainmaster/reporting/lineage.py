@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from mypy_boto3_sagemaker import SageMakerClient
 
 _MOST_MANIFEST = 1 << 20
+_PART = 16
 _CANNOT_READ = (ClientError, BotoCoreError, ValueError, LookupError, TypeError)
 
 
@@ -56,7 +57,7 @@ class Lineage:
     def _rows(self) -> Iterator[tuple[str, str, str, str]]:
         for origin in self.origins:
             sha256 = origin.sha256 or (self._dataset_sha256 if len(self.origins) == 1 else "")
-            yield f"data ({origin.channel})", origin.dataset or "not in the catalogue", origin.uri, sha256
+            yield f"data ({origin.channel})", origin.dataset or "not in the catalogue", origin.uri, _in_parts(sha256)
         yield "job", self.job, "", ""
         version = self.version
         if version or self.model_uri:
@@ -65,7 +66,7 @@ class Lineage:
                 "model",
                 said,
                 version.model_uri if version else self.model_uri,
-                version.sha256 if version else self.sha256,
+                _in_parts(version.sha256 if version else self.sha256),
             )
         for name in self.endpoints:
             yield "endpoint", name, "", ""
@@ -73,6 +74,11 @@ class Lineage:
     @property
     def _dataset_sha256(self) -> str:
         return self.version.dataset_sha256 if self.version else ""
+
+
+def _in_parts(sha256: str) -> str:
+    """All of it, so that a table breaks it where it has no room for a line of 64."""
+    return " ".join(sha256[at : at + _PART] for at in range(0, len(sha256), _PART))
 
 
 def origins_of(desk: Desk, description: Mapping[str, Any]) -> tuple[Origin, ...]:

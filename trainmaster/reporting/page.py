@@ -12,6 +12,7 @@ from trainmaster.plain_words import printable
 from trainmaster.training.secrets import hidden
 
 _CELLS = 20
+_TOGETHER = "\N{NO-BREAK SPACE}"
 
 
 def safe(text: str) -> str:
@@ -26,14 +27,14 @@ def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 def bar(part: Decimal, whole: Decimal) -> str:
-    """How much of the whole a part is, drawn and in percent; what is above the whole says so."""
+    """How much of the whole a part is, drawn and in percent, on one line; what is above the whole says so."""
     if whole <= 0:
         return "of $0"
     percent = int(part * 100 / whole)
     full = min(int(part * _CELLS / whole), _CELLS)
     if part > 0 and not full:
         full = 1
-    return f"{'█' * full}{'░' * (_CELLS - full)} {percent} %"
+    return f"{'█' * full}{'░' * (_CELLS - full)}{_TOGETHER}{percent}{_TOGETHER}%"
 
 
 def facts(pairs: Iterable[tuple[str, str]]) -> str:

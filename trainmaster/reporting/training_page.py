@@ -99,7 +99,8 @@ def _sections(story: TrainingStory) -> Iterator[tuple[str, str]]:
 def _happened(story: TrainingStory) -> Iterator[tuple[str, str]]:
     seen, row, request = story.seen, story.seen.deployment, story.seen.deployment.job.request
     description = seen.description or {}
-    yield "how it stands", f"{row.status}{f' ({secondary})' if (secondary := description.get('SecondaryStatus')) else ''}"  # fmt: skip
+    secondary = str(description.get("SecondaryStatus") or "")
+    yield "how it stands", row.status if secondary.lower() in {"", row.status} else f"{row.status} ({secondary})"
     yield "why", row.error_message or ""
     if seen.problem:
         yield "unsure", f"AWS could not be asked, so this is how it stood last: {seen.problem}"
