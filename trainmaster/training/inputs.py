@@ -11,7 +11,7 @@ from uuid import UUID
 
 from botocore.exceptions import ClientError
 
-from model.finetune.hyperparameters import problems_of
+from model.finetune.hyperparameters import problems_of, read_hyperparameters
 from trainmaster.aws.failures import code_of, is_denied, is_missing
 from trainmaster.catalog.configs import TrainingConfig
 from trainmaster.catalog.datasets import Dataset
@@ -20,6 +20,7 @@ from trainmaster.storage.address import S3Address
 from trainmaster.storage.s3 import prefix_checksum
 from trainmaster.storage.store import StorageProvider
 from trainmaster.storage.stores import Stores
+from trainmaster.training.base_model import find_base_model, isolation_problem
 from trainmaster.training.channels import (
     MOST,
     Named,
@@ -40,6 +41,7 @@ from trainmaster.training.limits import environment_problems, tag_problems
 from trainmaster.training.plan import Channel, TrainingInputs
 from trainmaster.training.problems import Problem
 from trainmaster.training.request import TrainingRequest
+from trainmaster.training.room import room_notes, room_problems
 from trainmaster.training.secrets import secrets_in
 from trainmaster.training.source import source_archive, source_name
 from trainmaster.training.trainers import FINE_TUNING, HOUSE_PRICES, Trainer
@@ -98,7 +100,7 @@ def find_inputs(desk: Desk, request: TrainingRequest) -> Finding:
     if request.checkpoint_s3_uri and (foreign := grounds.keeping(request.checkpoint_s3_uri)):
         finding.problems.append(foreign)
     channels = _channels_of_config(desk, request, config, recipe, finding) if config else []
-    channels += _channel_of_base_model(desk, grounds, finding)
+    channels += _channel_of_base_model(desk, request, config, grounds, finding)
     if request.data_uri:
         channels += _channel_of_data(desk, request.data_uri, grounds, finding)
     source_uri, checksum, image = _program(desk, request, grounds, finding)
@@ -226,20 +228,21 @@ def _channel_of_data(desk: Desk, data_uri: str, grounds: Grounds, finding: Findi
     return [Channel("training", data_uri, checksum)]
 
 
-def _channel_of_base_model(desk: Desk, grounds: Grounds, finding: Finding) -> list[Channel]:
-    """Of a model that lies in S3; another is named to the program, which finds it."""
-    model = str(finding.settings.get("model_name", ""))
-    if finding.trainer is not FINE_TUNING or not model.startswith("s3://"):
+def _channel_of_base_model(
+    desk: Desk, request: TrainingRequest, config: TrainingConfig | None, grounds: Grounds, finding: Finding
+) -> list[Channel]:
+    """Of a model that lies in S3; another is named to the program, which fetches it. With it is found whether there is room for it."""
+    if finding.trainer is not FINE_TUNING:
         return []
-    uri = f"{model.rstrip('/')}/"
-    remedy = "Upload it as `save_pretrained` leaves it, and give the prefix it is below."
-    if foreign := grounds.reading(uri, "model_name", "config"):
-        finding.problems.append(foreign)
-        return []
-    checksum, objects, _size = prefix_checksum(desk.client("s3"), S3Address.parse(uri))
-    if not objects:
-        finding.problems.append(Problem("config", f"There is no base model below {uri}.", remedy))
-    return [Channel("model", uri, checksum)]
+    model = find_base_model(desk.client("s3"), str(finding.settings.get("model_name") or ""), grounds)
+    finding.problems += model.problems
+    finding.notes += [*filter(None, [model.sentence()]), *room_notes(model, request)]
+    if request.network_isolation and (unreachable := isolation_problem(model)):
+        finding.problems.append(unreachable)
+    if not problems_of(finding.settings):
+        datasets = sum(dataset.file_size_bytes or 0 for dataset in config.datasets) if config else 0
+        finding.problems += room_problems(read_hyperparameters(finding.settings), model, datasets, request)
+    return [model.channel] if model.channel and not model.problems else []
 
 
 def _program(desk: Desk, request: TrainingRequest, grounds: Grounds, finding: Finding) -> tuple[str, str, str]:
