@@ -61,6 +61,10 @@ class Needs:
     def of(self, call: Call) -> list[Asked]:
         """Of any service but S3. Raises AwsError for an operation of which nobody has written down what it needs."""
         prefix = _PREFIXES.get(call.service, call.service)
+        if prefix == "apigateway":  # whose actions are HTTP's methods, and whose resources are its paths
+            return [
+                Asked(f"apigateway:{call.request.method}", f"arn:aws:apigateway:{self.region}::{call.request.path}")
+            ]
         operation = call.operation or _PATHS.get((prefix, call.request.method, call.request.path), "")
         return self.named(f"{prefix}:{operation}", _members(call))
 
