@@ -38,7 +38,8 @@ from trainmaster.training.request import approve
 ROOT = Path(__file__).parent.parent
 WORK_POOL = "trainmaster"
 UI_PORT = 4200
-SILENT_SECONDS = 60.0
+SILENT_SECONDS = 300.0
+"""A Prefect server answers nobody while it waits for a lock of its SQLite, which it does for 60 s, perhaps several times in a row."""
 EMBEDDED_REGION = "us-east-1"
 QUIET = {
     "PREFECT_LOGGING_FORMATTERS_STANDARD_FLOW_RUN_FMT": "%(asctime)s  %(message)s",
