@@ -316,6 +316,13 @@ class Hyperparameters(BaseModel):
     processes_per_host: Annotated[
         int, Field(ge=0, le=64, description="Training processes on each host; 0 for one a GPU.")
     ] = 0
+    sharding: Annotated[
+        Literal["auto", "none", "full"],
+        Field(
+            description="Weights on several processes: a copy on each (`none`, DDP) or a part on each (`full`, FSDP). `auto` takes parts"
+            " where all weights are trained on several GPUs."
+        ),
+    ] = "auto"
 
     @field_validator("*", mode="before")
     @classmethod

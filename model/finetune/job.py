@@ -17,6 +17,10 @@ from model.finetune.hyperparameters import Hyperparameters, read_hyperparameters
 from model.finetune.problems import BadInputError
 
 STAGING = "FINE_TUNING_STAGING"
+FIRST_PORT, PORTS = 12_000, 20_000
+"""Below those that Linux gives to connections (32,768 on)."""
+MEET_WITHIN_SECONDS = 900
+"""SageMaker starts the hosts of a job within minutes of each other."""
 
 
 @dataclass(frozen=True)
@@ -67,19 +71,29 @@ def command(asked: Hyperparameters, place: Place) -> list[str]:
     processes = asked.processes_per_host or place.gpus or 1
     if processes == 1 and len(place.hosts) == 1:
         return [sys.executable, *program]
-    port = (
-        20000 + zlib.crc32(os.environ.get("TRAINING_JOB_NAME", "").encode()) % 10000
-    )  # hosts on one machine share its ports
     return [
         sys.executable,
         "-m",
         "model.finetune.ranks",
-        f"--nnodes={len(place.hosts)}",
         f"--nproc-per-node={processes}",
+        *_meeting(place),
+        "--max-restarts=0",
+        *program,
+    ]
+
+
+def _meeting(place: Place) -> list[str]:
+    """Where the processes of all hosts meet: on one host at a free port, on several at a port that is the job's own, as several
+    jobs may share a machine."""
+    if len(place.hosts) == 1:
+        return ["--standalone", "--local-addr=127.0.0.1"]
+    port = FIRST_PORT + zlib.crc32(os.environ.get("TRAINING_JOB_NAME", "").encode()) % PORTS
+    return [
+        f"--nnodes={len(place.hosts)}",
         f"--node-rank={place.hosts.index(place.host)}",
         f"--master-addr={place.hosts[0]}",
         f"--master-port={port}",
-        *program,
+        f"--rdzv-conf=timeout={MEET_WITHIN_SECONDS}",
     ]
 
 
@@ -92,10 +106,15 @@ def main() -> int:
         report_failure(place, reason(str(error)))
         print(error, file=sys.stderr)
         return 1
-    code = run(command(asked, place), {STAGING: str(staging_for(place.checkpoints))})
+    code = run(command(asked, place), {STAGING: str(staging_for(place.checkpoints))} | network(asked, place))
     if code == -signal.SIGKILL:
         report_failure(place, reason(killed(asked, Stage(gpus=place.gpus))))
     return code
+
+
+def network(asked: Hyperparameters, place: Place) -> dict[str, str]:
+    """Variables that keep Hugging Face's libraries off the network where nothing is to come from it or go to it."""
+    return {} if "model" not in place.channels or asked.push_to_hub else {"HF_HUB_OFFLINE": "1"}
 
 
 def run(command: list[str], environment: dict[str, str]) -> int:

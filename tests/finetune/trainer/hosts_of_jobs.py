@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import importlib
 import json
+import multiprocessing
 import os
 import re
 import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterable
+import time
+from collections.abc import Callable, Iterable
+from multiprocessing import forkserver
+from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from benchmarks.tiny_model import make_tiny_model, texts_in
+from model.finetune.checkpoints import staging_for
+from model.finetune.job import STAGING, Place
 
 ROOT = Path(__file__).parents[3]
 STEP = re.compile(r"step=(\d+)/\d+; loss=([^;]+);")
@@ -39,64 +46,94 @@ def given(folder: Path) -> dict[str, Path]:
     return {"model": folder / "model", "training": folder / "training"}
 
 
-class Host:
-    """One host's /opt/ml."""
+def train_in(environment: dict[str, str], said: Connection) -> None:
+    """What a process of `Trainers` does, as `model.finetune.job` has it done."""
+    os.setsid()
+    for stream in (1, 2):
+        os.dup2(said.fileno(), stream)
+    said.close()
+    os.environ.update(environment)
+    os.environ[STAGING] = str(staging_for(Place.here().checkpoints))
+    sys.exit(importlib.import_module("model.finetune.training").main())
 
-    def __init__(self, folder: Path, channels: dict[str, Path], **asked: Any) -> None:
-        self.ml, self.channels, self.asked = folder, channels, asked
+
+class Trainers:
+    """Starts the only process of a job with all that is heavy imported."""
+
+    def __init__(self) -> None:
+        self._context = multiprocessing.get_context("forkserver")
+        self._context.set_forkserver_preload(["model.finetune.training"])
+        search = {"PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
+        before = {name: os.environ.get(name) for name in search}
+        os.environ.update(search)
+        forkserver.ensure_running()
+        for name, value in before.items():
+            os.environ.pop(name) if value is None else os.environ.update({name: value})
+
+    def start(self, environment: dict[str, str]) -> tuple[Any, IO[str]]:
+        said, saying = self._context.Pipe(duplex=False)
+        child = self._context.Process(target=train_in, args=(environment, saying))
+        child.start()
+        saying.close()
+        return child, os.fdopen(os.dup(said.fileno()), encoding="utf-8")
+
+
+class Host:
+    """One host's /opt/ml. What it runs is started by torchrun and all, or where it has `trainers` by them."""
+
+    def __init__(self, folder: Path, channels: dict[str, Path], trainers: Trainers | None = None, **asked: Any) -> None:
+        self.ml, self.channels, self.asked, self._trainers = folder, channels, asked, trainers
         for name in ("input/data", "model", "output", "checkpoints"):
             (folder / name).mkdir(parents=True)
         for name, given in channels.items():
             (folder / "input/data" / name).symlink_to(given)
         self.lines: list[str] = []
 
-    def start(self, **asked: Any) -> subprocess.Popen[str]:
-        """A process group of its own; its lines are added to `lines`."""
+    def run(self, **asked: Any) -> int:
+        """Its exit code, once it has ended."""
+        return self._until(None, asked, 0)
+
+    def killed_at(self, line: str, *, after: float = 0, **asked: Any) -> None:
+        """Run it until it has printed this, and some seconds more, then kill all its processes at once."""
+        self._until(line, asked, after)
+
+    def _until(self, until: str | None, asked: dict[str, Any], after: float) -> int:
         (self.ml / "output/failure").unlink(missing_ok=True)
+        pid, said, ended = self._started(asked)
+        watchdog = threading.Timer(WITHIN, os.killpg, [pid, signal.SIGKILL])
+        watchdog.start()
+        seen = False
+        for line in said:
+            self.lines.append(line.rstrip())
+            if until and until in line and not seen:
+                seen = True
+                time.sleep(after)
+                os.killpg(pid, signal.SIGKILL)
+        watchdog.cancel()
+        assert seen or not until, self.text()
+        return ended()
+
+    def _started(self, asked: dict[str, Any]) -> tuple[int, IO[str], Callable[[], int]]:
         environment = {
-            **{name: value for name, value in os.environ.items() if not name.startswith(("SM_", "PYTHONDONT"))},
             "SAGEMAKER_BASE_DIR": str(self.ml),
             "SM_HPS": json.dumps({name: str(value) for name, value in (self.asked | asked).items()}),
             "SM_CHANNELS": json.dumps(sorted(self.channels)),
-            "OMP_NUM_THREADS": "1",
             "PYTHONUNBUFFERED": "1",
         }
-        return subprocess.Popen(
-            [sys.executable, "-m", "model.fine_tune"], cwd=ROOT, env=environment, text=True, start_new_session=True,
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        if self._trainers:
+            child, said = self._trainers.start(environment)
+
+            def ended() -> int:
+                child.join()
+                return int(child.exitcode)
+
+            return child.pid, said, ended
+        started = subprocess.Popen(
+            [sys.executable, "-m", "model.fine_tune"], cwd=ROOT, env=os.environ | environment | {"OMP_NUM_THREADS": "1"},
+            text=True, start_new_session=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
         )  # fmt: skip
-
-    def run(self, **asked: Any) -> int:
-        """Its exit code, once it has ended."""
-        child = self.start(**asked)
-        watchdog = threading.Timer(WITHIN, self.kill, [child])
-        watchdog.start()
-        self._read(child, None)
-        watchdog.cancel()
-        return child.wait()
-
-    def killed_at(self, line: str, **asked: Any) -> None:
-        """Run it until it prints a line that begins so, then kill all its processes at once."""
-        child = self.start(**asked)
-        watchdog = threading.Timer(WITHIN, self.kill, [child])
-        watchdog.start()
-        seen = self._read(child, line)
-        self.kill(child)
-        watchdog.cancel()
-        child.wait()
-        assert seen, "\n".join(self.lines)
-
-    @staticmethod
-    def kill(child: subprocess.Popen[str]) -> None:
-        os.killpg(child.pid, signal.SIGKILL)
-
-    def _read(self, child: subprocess.Popen[str], until: str | None) -> bool:
-        assert child.stdout
-        for line in child.stdout:
-            self.lines.append(line.rstrip())
-            if until and until in line:
-                return True
-        return False
+        assert started.stdout
+        return started.pid, started.stdout, started.wait
 
     @property
     def failure(self) -> str:
