@@ -107,6 +107,11 @@ def test_all_conditions_of_a_statement_are_to_be_met() -> None:
     ],
     ids=["an operator not evaluated", "no operator", "a variable in a condition", "a variable in a resource", "a principal", "an effect"],
 )  # fmt: skip
-def test_what_is_not_understood_is_refused_even_where_it_would_not_matter(said: dict[str, Any]) -> None:
+def test_what_is_not_understood_is_refused_and_not_guessed(said: dict[str, Any]) -> None:
     with pytest.raises(NotUnderstoodError):
-        decided({"Action": "never:Asked", **said})
+        decided({"Action": "s3:GetObject", "Resource": "arn:aws:s3:::another", **said})
+
+
+def test_what_is_not_understood_matters_to_its_own_actions_alone() -> None:
+    statement = {"Effect": "Deny", "Action": "s3:PutObject", "Condition": {"StringSounds": {"a": "b"}}}
+    assert decided({}, statement) == "allowed"

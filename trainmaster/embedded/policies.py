@@ -13,7 +13,7 @@ from xml.sax.saxutils import escape
 from werkzeug.wrappers import Response
 
 from trainmaster.embedded.calls import Call
-from trainmaster.embedded.permissions.evaluation import Asked, Statement, decide, statements_of
+from trainmaster.embedded.permissions.evaluation import Asked, NotUnderstoodError, Statement, decide, statements_of
 from trainmaster.embedded.sagemaker.account import Account
 from trainmaster.embedded.sagemaker.roles import SERVICE
 from trainmaster.embedded.sagemaker.wire import AwsError
@@ -69,11 +69,15 @@ def simulate_principal_policy(account: Account, call: Call) -> Response:
     if not source or not actions:
         raise AwsError("ValidationError", "PolicySourceArn and ActionNames must not be empty.")
     statements, context = list(_statements(account, source)), _context(call)
+    asked = [Asked(action, arn, context) for action in actions for arn in _members(call, "ResourceArns") or ["*"]]
+    try:
+        words = [decide(statements, one).word for one in asked]
+    except NotUnderstoodError as error:
+        raise AwsError("NotImplementedException", f"The embedded AWS cannot evaluate it: {error}", status=501) from None
     results = "".join(
-        f"<member><EvalActionName>{escape(action)}</EvalActionName><EvalResourceName>{escape(resource)}</EvalResourceName>"
-        f"<EvalDecision>{decide(statements, Asked(action, resource, context)).word}</EvalDecision><MatchedStatements/></member>"
-        for action in actions
-        for resource in _members(call, "ResourceArns") or ["*"]
+        f"<member><EvalActionName>{escape(one.action)}</EvalActionName><EvalResourceName>{escape(one.resource)}</EvalResourceName>"
+        f"<EvalDecision>{word}</EvalDecision><MatchedStatements/></member>"
+        for one, word in zip(asked, words, strict=True)
     )
     request_id = str(uuid.uuid4())
     return Response(

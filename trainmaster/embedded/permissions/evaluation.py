@@ -35,7 +35,7 @@ class Asked:
 
 @dataclass(frozen=True)
 class Statement:
-    """One statement of a policy. Raises NotUnderstoodError when it is made of what is not evaluated here."""
+    """One statement of a policy. Raises NotUnderstoodError when it has elements that are not evaluated here."""
 
     sid: str
     effect: str
@@ -45,20 +45,24 @@ class Statement:
         unknown = self.said.keys() - {"Sid", "Effect", "Action", "NotAction", "Resource", "NotResource", "Condition"}
         if unknown or self.effect not in ("Allow", "Deny"):
             raise NotUnderstoodError(f"Statement {self.sid} says {sorted(unknown) or self.effect}.")
-        for operator, keys in self._conditions():
-            _test(operator)
-            if any("${" in value for values in keys.values() for value in values):
-                raise NotUnderstoodError(f"Statement {self.sid} has a policy variable.")
-        if any("${" in pattern for pattern in (*self._given("Resource"), *self._given("NotResource"))):
-            raise NotUnderstoodError(f"Statement {self.sid} has a policy variable.")
 
     def concerns(self, asked: Asked) -> bool:
-        """Whether it speaks of this, whatever its effect."""
-        return (
-            self._names("Action", asked.action.lower(), str.lower)
-            and self._names("Resource", asked.resource, str)
-            and all(_is_met(operator, keys, asked.context) for operator, keys in self._conditions())
+        """Whether it speaks of this, whatever its effect. Raises NotUnderstoodError when, of this action, that cannot be told."""
+        if not self._names("Action", asked.action.lower(), str.lower):
+            return False
+        self._require_understood()
+        conditions = list(self._conditions())
+        return self._names("Resource", asked.resource, str) and all(
+            _is_met(operator, keys, asked.context) for operator, keys in conditions
         )
+
+    def _require_understood(self) -> None:
+        said = [*self._given("Resource"), *self._given("NotResource")]
+        for operator, keys in self._conditions():
+            _test(operator)
+            said += [value for values in keys.values() for value in values]
+        if any("${" in one for one in said):
+            raise NotUnderstoodError(f"Statement {self.sid} has a policy variable.")
 
     def actions(self) -> tuple[str, ...]:
         """Those it lists."""

@@ -20,7 +20,14 @@ from werkzeug.wrappers import Response
 
 from trainmaster.embedded.calls import Call, Protocol
 from trainmaster.embedded.permissions import objects
-from trainmaster.embedded.permissions.evaluation import Asked, Decision, Statement, decide, statements_of
+from trainmaster.embedded.permissions.evaluation import (
+    Asked,
+    Decision,
+    NotUnderstoodError,
+    Statement,
+    decide,
+    statements_of,
+)
 from trainmaster.embedded.permissions.needs import Needs
 from trainmaster.embedded.sagemaker.account import Account
 from trainmaster.embedded.sagemaker.wire import AwsError, Json
@@ -70,7 +77,7 @@ class RoleSessions:
         role = session.role_arn.rpartition("/")[2]
         statements = list(self._statements(role))
         for asked in needed:
-            decision = decide(statements, asked)
+            decision = _decided(statements, asked)
             self._remember(role, asked, decision)
             if not decision.allowed:
                 raise _refusal(call, session.arn, asked, decision)
@@ -113,6 +120,13 @@ class RoleSessions:
             backend: Any = ec2_backends[self.account.account_id][self.account.region]
             return {one["key"]: one["value"] for one in backend.describe_tags({"resource-id": [name]})}
         return {}
+
+
+def _decided(statements: list[Statement], asked: Asked) -> Decision:
+    try:
+        return decide(statements, asked)
+    except NotUnderstoodError as error:
+        raise AwsError("NotImplementedException", f"The embedded AWS cannot evaluate it: {error}", status=501) from None
 
 
 def _current(policy: Any) -> str:
