@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from uuid import UUID, uuid4
 
 import pytest
 from catalogues import Place
@@ -42,6 +43,12 @@ def supabase_project(request: pytest.FixtureRequest) -> SupabaseProject:
         return real
     aws: EmbeddedAws = request.getfixturevalue("embedded")
     return SupabaseProject.embedded(aws.state, aws.environment)
+
+
+@pytest.fixture
+def user_id() -> UUID:
+    """A user nobody else is."""
+    return uuid4()
 
 
 @pytest.fixture

@@ -28,11 +28,6 @@ def office(embedded: EmbeddedAws, tmp_path_factory: pytest.TempPathFactory) -> I
 
 
 @pytest.fixture
-def user_id() -> UUID:
-    return uuid4()
-
-
-@pytest.fixture
 def client(office: Office, user_id: UUID) -> TestClient:
     return asking(office, user_id)
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
-from uuid import UUID, uuid4
+from uuid import UUID
 
 import pytest
 from desks import desk_at
@@ -29,11 +29,6 @@ service_config:
   direct_access: true
   shared_efs: false
 """
-
-
-@pytest.fixture
-def user_id() -> UUID:
-    return uuid4()
 
 
 @pytest.fixture

@@ -90,11 +90,6 @@ def domain() -> str:
     return f"of-{uuid4().hex[:8]}"
 
 
-@pytest.fixture
-def user_id() -> UUID:
-    return uuid4()
-
-
 @pytest.fixture(scope="module")
 def clients(embedded: Any) -> Clients:
     """Made once: making one takes longer than all that it is asked."""

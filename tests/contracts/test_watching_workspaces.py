@@ -75,11 +75,6 @@ def clock() -> Still:
 
 
 @pytest.fixture
-def user_id() -> UUID:
-    return uuid4()
-
-
-@pytest.fixture
 def desk(embedded: Any, tmp_path: Path, user_id: UUID, clock: Still) -> Iterator[Desk]:
     folder, domain = tmp_path / "templates", f"of-{uuid4().hex[:8]}"
     folder.mkdir()

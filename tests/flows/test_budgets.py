@@ -8,7 +8,7 @@ from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
-from uuid import UUID, uuid4
+from uuid import UUID
 
 import httpx
 import pytest
@@ -27,11 +27,6 @@ from trainmaster.training.reconciling import ReconcileRequest
 from trainmaster.training.request import TrainingRequest
 
 HOUSES = Path(__file__).parents[2] / "model" / "data" / "house_data.csv"
-
-
-@pytest.fixture
-def user_id() -> UUID:
-    return uuid4()
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from datetime import timedelta
 from decimal import Decimal
 from typing import Any
-from uuid import UUID, uuid4
+from uuid import UUID
 
 import httpx
 import pytest
@@ -30,11 +30,6 @@ from trainmaster.settings import Settings
 from trainmaster.training.reconciling import ReconcileRequest
 
 NAME = "paid-for"
-
-
-@pytest.fixture
-def user_id() -> UUID:
-    return uuid4()
 
 
 @pytest.fixture

@@ -42,11 +42,6 @@ def office(stack: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Off
 
 
 @pytest.fixture
-def user_id() -> UUID:
-    return uuid4()
-
-
-@pytest.fixture
 def client(office: Office, user_id: UUID) -> TestClient:
     return asking(office, user_id)
 

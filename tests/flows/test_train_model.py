@@ -47,11 +47,6 @@ WITHIN = 90.0
 
 
 @pytest.fixture
-def user_id() -> UUID:
-    return uuid4()
-
-
-@pytest.fixture
 def faults(stack: Any) -> Iterator[Any]:
     """Commands them, and clears them afterwards."""
 
