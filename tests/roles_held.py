@@ -14,12 +14,11 @@ FOLDER = Path(__file__).parents[1] / "deployments" / "iam"
 ACCOUNT = "123456789012"
 
 
-def policy(name: str, installation: str, bucket: str) -> dict[str, Any]:
+def policy(name: str, bucket: str = "", **placeholders: str) -> dict[str, Any]:
     """The template with its placeholders filled in, as docs/going-to-aws.md does it."""
     text = (FOLDER / f"{name}.json").read_text()
-    for placeholder, value in (
-        ("ACCOUNT", ACCOUNT), ("DATASET-BUCKET", bucket), ("BUCKET", bucket), ("INSTALLATION", installation),
-    ):  # fmt: skip
+    given = {"ACCOUNT": ACCOUNT, "DATASET-BUCKET": bucket, "BUCKET": bucket, **placeholders}
+    for placeholder, value in given.items():
         text = text.replace(placeholder, value)
     filled: dict[str, Any] = json.loads(text)
     return filled
@@ -35,6 +34,15 @@ def role_with(aws: Served, *policies: Mapping[str, Any]) -> str:
         made = iam.create_policy(PolicyName=f"{name}-{number}", PolicyDocument=json.dumps(each))
         iam.attach_role_policy(RoleName=name, PolicyArn=made["Policy"]["Arn"])
     return name
+
+
+def execution_role(aws: Served) -> str:
+    """The ARN of the role that jobs and endpoints have, called and made as docs/going-to-aws.md says."""
+    iam, name = aws.client("iam"), "trainmaster-execution"
+    trust, own = (policy(f"execution-{part}", aws.environment["TRAINMASTER_BUCKET"]) for part in ("trust", "role"))
+    made = iam.create_role(RoleName=name, AssumeRolePolicyDocument=json.dumps(trust))
+    iam.put_role_policy(RoleName=name, PolicyName="trainmaster", PolicyDocument=json.dumps(own))
+    return str(made["Role"]["Arn"])
 
 
 def session(aws: Served, role: str) -> Served:

@@ -10,6 +10,7 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
+import roles_held
 from botocore.exceptions import ClientError
 from hosting import Hosting
 
@@ -35,6 +36,19 @@ def handler(event, context):
 """
 
 
+ROLE = "arn:aws:iam::123456789012:role"
+ASKS = """
+import boto3
+from botocore.exceptions import ClientError
+
+def handler(event, context):
+    try:
+        boto3.client("sagemaker-runtime").invoke_endpoint(EndpointName=event["endpoint"], Body=b"")
+    except ClientError as error:
+        return {"code": error.response["Error"]["Code"]}
+"""
+
+
 class Functions:
     def __init__(self, embedded: Any) -> None:
         self.client, self.logs = embedded.client("lambda"), embedded.client("logs")
@@ -46,11 +60,10 @@ class Functions:
         self.logs.create_log_group(logGroupName=f"/aws/lambda/{name}")
         self.client.create_function(
             FunctionName=name,
-            Role="arn:aws:iam::123456789012:role/TrainmasterExecutionRole",
             Runtime="python3.12",
             Handler="code_of_it.handler",
             Code={"ZipFile": zipped(code)},
-            **{"Timeout": 600, "MemorySize": 256, **given},
+            **{"Role": f"{ROLE}/TrainmasterExecutionRole", "Timeout": 600, "MemorySize": 256, **given},
         )
         self.made.append(name)
         return name
@@ -87,6 +100,13 @@ def functions(embedded: Any) -> Iterator[Functions]:
     yield functions
     for name in functions.made:
         functions.client.delete_function(FunctionName=name)
+
+
+def test_a_function_may_ask_the_endpoint_of_its_role_and_no_other(functions: Functions, embedded: Any) -> None:
+    role = roles_held.role_with(embedded, roles_held.policy("api-function", ENDPOINT="endpoint-of-its-own"))
+    name = functions.make(ASKS, Role=f"{ROLE}/{role}")
+    codes = [functions.invoke(name, endpoint=one)["code"] for one in ("endpoint-of-its-own", "endpoint-of-others")]
+    assert codes == ["ValidationError", "AccessDeniedException"], "the first is not there, the second is not its own"
 
 
 def test_a_function_finds_what_lambda_gives_it_around_itself(functions: Functions, embedded: Any) -> None:

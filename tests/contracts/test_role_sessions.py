@@ -28,7 +28,7 @@ def refused(call: Callable[..., Any], **request: Any) -> str:
 def worker(embedded: EmbeddedAws) -> Served:
     bucket = embedded.environment["TRAINMASTER_BUCKET"]
     names = ("worker", "worker-workspaces", "worker-public-api")
-    documents = [roles_held.policy(name, OURS, bucket) for name in names]
+    documents = [roles_held.policy(name, bucket, INSTALLATION=OURS) for name in names]
     return roles_held.session(embedded, roles_held.role_with(embedded, *documents))
 
 

@@ -35,6 +35,8 @@ from trainmaster.embedded.signatures import is_current
 from trainmaster.embedded.sigv4 import AUTHORIZATION, S3Signer
 
 _MOST_REMEMBERED = 100_000
+_SESSION_SECONDS = 12 * 3600
+"""Which nobody counts here: a session ends with this process."""
 _DENIED = {Protocol.EC2: "UnauthorizedOperation", Protocol.XML: "AccessDenied", Protocol.S3: "AccessDenied"}
 
 
@@ -120,6 +122,18 @@ class RoleSessions:
             backend: Any = ec2_backends[self.account.account_id][self.account.region]
             return {one["key"]: one["value"] for one in backend.describe_tags({"resource-id": [name]})}
         return {}
+
+
+def session_environment(account: Account, role_arn: str, session: str) -> dict[str, str]:
+    """What a process that has a role needs in its environment beside, or in place of, an account's own keys."""
+    backend = sts_backends[account.account_id]["aws"]
+    held = backend.assume_role(account.region, session, role_arn, "", _SESSION_SECONDS, "")
+    return {
+        "AWS_ACCESS_KEY_ID": held.access_key_id,
+        "AWS_SECRET_ACCESS_KEY": held.secret_access_key,
+        "AWS_SESSION_TOKEN": held.session_token,
+        "AWS_ENDPOINT_URL_S3": account.endpoint_url,
+    }
 
 
 def _decided(statements: list[Statement], asked: Asked) -> Decision:

@@ -23,6 +23,7 @@ from botocore.exceptions import ClientError
 from moto.awslambda.models import lambda_backends
 
 from trainmaster.embedded import processes
+from trainmaster.embedded.permissions.role_sessions import session_environment
 from trainmaster.embedded.sagemaker import logs
 from trainmaster.embedded.sagemaker.account import Account
 from trainmaster.embedded.sagemaker.wire import AwsError
@@ -68,6 +69,7 @@ class Process:
         ours, theirs = socket.socketpair()
         environment = {
             **account.client_environment,
+            **session_environment(account, str(function.role), str(function.function_name)),
             "PATH": os.environ.get("PATH", ""),
             "LANG": "en_US.UTF-8",
             "TZ": ":UTC",
