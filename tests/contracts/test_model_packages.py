@@ -13,7 +13,8 @@ from uuid import uuid4
 import pytest
 
 from trainmaster.endpoints.models import package as packages
-from trainmaster.endpoints.models.package import Example, inspect_model
+from trainmaster.endpoints.models.kinds.kind import Example
+from trainmaster.endpoints.models.package import inspect_model
 from trainmaster.errors import ModelRefusedError
 
 CARD = json.dumps({"model_version": "v1", "features": {"sqft": {"mean": 1800, "accepted": [100, 9000]}}})
@@ -127,12 +128,23 @@ UNSERVABLE = {
         (member("code/inference.py", tarfile.SYMTYPE, "other.py"),),
         "defines no model_fn",
     ),
-    "no card": ({"code/inference.py": CODE}, (), "has no model_card.json that lists its features"),
+    "no card": ({"code/inference.py": CODE}, (), "it has no model_card.json, so nothing could be asked"),
     "a card that is none": ({**SOUND, "model_card.json": "[]"}, (), "model_card.json is not a JSON object"),
-    "a card without features": ({**SOUND, "model_card.json": "{}"}, (), "has no model_card.json that lists its features"),
+    "a card without features": ({**SOUND, "model_card.json": "{}"}, (), "its model_card.json lists no features with their means"),
     "no model_fn": ({**SOUND, "code/inference.py": "x = 1"}, (), "defines no model_fn"),
     "a package nobody installs": ({**SOUND, "code/inference.py": f"import torch\n{CODE}"}, (), "imports torch"),
     "requirements pip cannot read": ({**SOUND, "code/requirements.txt": "numpy = = 1"}, (), "a line pip cannot read"),
+    "a card of a kind nobody knows": ({**SOUND, "model_card.json": '{"kind": "painter"}'}, (), "of kind 'painter', which nothing here"),
+    "a language model without weights": (
+        {
+            **SOUND,
+            "model_card.json": json.dumps(
+                {"kind": "language-model", "model_version": "1", "parameters": 7, "example": {"inputs": "a"}}
+            ),
+        },
+        (),
+        "neither model.safetensors with its config.json nor an adapter",
+    ),
     "examples that are none": ({**SOUND, "smoke_test.json": "{}"}, (), "smoke_test.json does not list inputs by feature"),
     "examples of other features": (
         {**SOUND, "smoke_test.json": '{"predictions": [{"inputs": {"rooms": 3}, "predicted_price": 1}]}'},

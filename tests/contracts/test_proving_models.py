@@ -84,7 +84,7 @@ def test_a_trained_model_prices_held_out_houses_as_its_training_did_and_is_known
     deployer: Deployer, trained: registry.Registered
 ) -> None:
     served = deployer.deploy(trained.model_uri)
-    assert served.smoke_test.agreement.houses == 20
+    assert served.smoke_test.agreement.examples == 20
     assert said_of(served, "agreement").startswith("20 held-out houses are priced as in training")
     assert deployer.tags(deployer.config()["EndpointConfigArn"])[PACKAGE_TAG] == trained.arn
     versions = registry.versions(deployer.sagemaker, trained.group)

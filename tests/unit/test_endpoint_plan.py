@@ -9,8 +9,9 @@ from pydantic import ValidationError
 from trainmaster.budget.prices import shipped_prices
 from trainmaster.embedded.sagemaker import wire
 from trainmaster.endpoints.desired import ChosenModels, Place, desired_endpoint
+from trainmaster.endpoints.models.kinds.choosing import HOUSE_PRICES
 from trainmaster.endpoints.models.package import ModelPackage
-from trainmaster.endpoints.models.smoke import implausible, sample_inputs
+from trainmaster.endpoints.models.smoke import sample_inputs
 from trainmaster.endpoints.plan import Described, Desired, plan_deployment
 from trainmaster.endpoints.rehearsing import rehearsal_of
 from trainmaster.endpoints.request import EndpointRequest, Rollout
@@ -188,8 +189,8 @@ def test_a_smoke_test_asks_for_the_average_house() -> None:
      {"predicted_price": 1, "model_version": "v0"}],
 )  # fmt: skip
 def test_an_implausible_answer_is_told(answer: dict[str, Any]) -> None:
-    assert implausible(answer, CARD)
+    assert HOUSE_PRICES.implausible(answer, CARD)
 
 
 def test_a_plausible_answer_passes() -> None:
-    assert implausible({"predicted_price": 425000, "model_version": "v1"}, CARD) is None
+    assert HOUSE_PRICES.implausible({"predicted_price": 425000, "model_version": "v1"}, CARD) is None

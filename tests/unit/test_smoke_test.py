@@ -10,8 +10,11 @@ from typing import Any
 
 import pytest
 
-from trainmaster.endpoints.models.package import Example, ModelPackage
-from trainmaster.endpoints.models.smoke import PROOF_ID, SmokeTest, implausible, smoke_test, tolerated
+from trainmaster.endpoints.models.kinds.choosing import HOUSE_PRICES
+from trainmaster.endpoints.models.kinds.house_prices import tolerated
+from trainmaster.endpoints.models.kinds.kind import Example
+from trainmaster.endpoints.models.package import ModelPackage
+from trainmaster.endpoints.models.smoke import PROOF_ID, SmokeTest, smoke_test
 from trainmaster.errors import DeploymentFailedError
 
 CARD = {
@@ -61,7 +64,7 @@ def test_every_example_is_asked_for_and_held_against_its_training() -> None:
     asked = [json.loads(request["Body"]) for request in runtime.asked]
     assert asked == [{"sqft": 1800, "bedrooms": 3}] * 3 + [dict(example.inputs) for example in package.smoke]
     assert {request["InferenceId"] for request in runtime.asked} == {PROOF_ID}
-    assert found.agreement.houses == 3
+    assert found.agreement.examples == 3
     assert found.agreement.furthest <= 1
     assert found.agreement.sentence().startswith("3 held-out houses are priced as in training, at most $")
     assert len(found.milliseconds) == 6
@@ -93,7 +96,7 @@ def test_what_is_off_by_more_than_is_tolerated_is_refused(off: float) -> None:
 
 def test_an_artifact_without_examples_is_proven_by_form_and_range_and_says_so() -> None:
     found = proof(answering(dollars), offline())
-    assert found.agreement.houses == 0
+    assert found.agreement.examples == 0
     assert found.agreement.sentence().startswith("not checked: the artifact has no smoke_test.json")
 
 
@@ -132,9 +135,9 @@ WRONG = {
 
 @pytest.mark.parametrize(("answer", "said"), WRONG.values(), ids=WRONG)
 def test_an_answer_that_is_no_prediction_of_this_model_is_called_so(answer: dict[str, Any], said: str) -> None:
-    assert said in str(implausible(answer, CARD))
+    assert said in str(HOUSE_PRICES.implausible(answer, CARD))
 
 
 def test_an_answer_as_the_model_gives_it_is_plausible() -> None:
     answer = {"predicted_price": 425_000, "model_version": "v3", "timestamp": "2026-11-21T12:00:00.000Z"}
-    assert implausible(answer, CARD) is None
+    assert HOUSE_PRICES.implausible(answer, CARD) is None

@@ -18,6 +18,7 @@ from trainmaster.endpoints.deploying import note_proof, require_serving, settle
 from trainmaster.endpoints.described import describe_endpoint
 from trainmaster.endpoints.desired import ChosenModels, Place, approve_hosting, desired_endpoint
 from trainmaster.endpoints.metering import reserve_hours, see_hours
+from trainmaster.endpoints.models.fitting import require_fitting
 from trainmaster.endpoints.models.lineage import version_of_artifact
 from trainmaster.endpoints.models.package import inspect_model
 from trainmaster.endpoints.models.registry import require_not_rejected, resolve
@@ -39,7 +40,7 @@ from trainmaster.endpoints.undoing import undo_deployment
 from trainmaster.errors import DeploymentFailedError, UnknownPriceError
 from trainmaster.settings import Settings
 from trainmaster.training.desk import Desk
-from trainmaster.training.image import sklearn_image_uri
+from trainmaster.training.image import serving_image_uri
 from trainmaster.workspaces.policy.file import load_policy
 
 OnStatus = Callable[[str], None]
@@ -77,11 +78,13 @@ def choose_models(desk: Desk, request: EndpointRequest) -> ChosenModels:
 
 
 def desire(desk: Desk, request: EndpointRequest, models: ChosenModels) -> Desired:
-    """The endpoint as it should be; refused as `approve` refuses it."""
+    """The endpoint as it should be; refused as `approve` refuses it, and where a model does not fit what it is to be served on."""
     settings = desk.settings
     approve(request, desk.prices, settings)
+    served = [one for one in (models.main, models.challenger, models.shadow) if one]
+    require_fitting(served, request, desk.prices, settings.region)
     place = Place(
-        sklearn_image_uri(settings.region),
+        serving_image_uri(models.main.kind.framework, settings.region, request.instance_type),
         settings.required("execution_role_arn"),
         settings.region,
         settings.required("bucket") if request.capture_percent else "",

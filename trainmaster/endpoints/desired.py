@@ -71,7 +71,10 @@ def desired_endpoint(request: EndpointRequest, models: ChosenModels, place: Plac
         if package is not None
     }
     names = {VARIANT: main["ModelName"], **{variant: model["ModelName"] for variant, model in beside.items()}}
-    production, shadows = _variants(request, names)
+    production, shadows = (
+        [{**variant, **(models.main.kind.hosting if "InstanceType" in variant else {})} for variant in variants]
+        for variants in _variants(request, names)
+    )
     capture = _capture(request, place)
     most = request.scaling.max_instances if request.scaling else None
     # of an endpoint as simple as can be the name is of what it always was
@@ -145,6 +148,7 @@ def _model(name: str, package: ModelPackage, place: Place, tags: Sequence[Mappin
             "SAGEMAKER_PROGRAM": "inference.py",
             "SAGEMAKER_SUBMIT_DIRECTORY": "/opt/ml/model/code",
             "SAGEMAKER_REGION": place.region,
+            **package.kind.environment,
         },
     }
     return {

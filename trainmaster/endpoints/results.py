@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping
 from decimal import Decimal
 from typing import Any
@@ -15,10 +16,14 @@ from trainmaster.endpoints.removing import Belongings
 
 
 def listed(values: Mapping[str, Any]) -> str:
-    """What was asked or answered, for people: `bedrooms 3, bathrooms 2.5`."""
-    return ", ".join(
-        f"{name} {f'{value:.12g}' if isinstance(value, float) else value}" for name, value in values.items()
-    )
+    """What was asked or answered, for people: `bedrooms 3, bathrooms 2.5`; what lies in one another as JSON."""
+    return ", ".join(f"{name} {_said(value)}" for name, value in values.items())
+
+
+def _said(value: Any) -> str:
+    if isinstance(value, dict | list):
+        return json.dumps(value, ensure_ascii=False)
+    return f"{value:.12g}" if isinstance(value, float) else str(value)
 
 
 class ServedModel(BaseModel):

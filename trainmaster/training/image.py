@@ -10,12 +10,29 @@ SKLEARN_IMAGE = "1.9-0"
 _ANY_WITHOUT_GPU = "ml.m5.large"
 HUGGING_FACE = {"version": "4.56.2", "base_framework_version": "pytorch2.8.0", "py_version": "py312"}
 """Its libraries have the versions that `model/finetune/requirements.txt` pins."""
-_ANY_WITH_GPU = "ml.g5.xlarge"
+HUGGING_FACE_SERVING = {"version": "4.51.3", "base_framework_version": "pytorch2.6.0", "py_version": "py312"}
+"""The newest whose transformers is older than the pinned one and of the same major version: an artifact's requirements.txt brings it
+to the version that wrote its weights. There is one for CPUs and one for GPUs."""
+ANY_WITH_GPU = "ml.g5.xlarge"
 
 
 def image_uri(framework: Framework, region: str) -> str:
     """The address of AWS's container for training with a framework. Raises UnknownChoiceError for a region that has none."""
     return sklearn_image_uri(region) if framework == "scikit-learn" else hugging_face_image_uri(region)
+
+
+def serving_image_uri(framework: Framework, region: str, instance_type: str) -> str:
+    """The address of AWS's container that serves a framework's models on a type. Raises UnknownChoiceError where it has none."""
+    if framework == "scikit-learn":
+        return sklearn_image_uri(region)
+    return _retrieved(
+        "huggingface",
+        "Hugging Face",
+        region,
+        image_scope="inference",
+        instance_type=instance_type,
+        **HUGGING_FACE_SERVING,
+    )
 
 
 def sklearn_image_uri(region: str) -> str:
@@ -35,7 +52,7 @@ def hugging_face_image_uri(region: str) -> str:
     Raises UnknownChoiceError for a region it has no container in.
     """
     return _retrieved(
-        "huggingface", "Hugging Face", region, image_scope="training", instance_type=_ANY_WITH_GPU, **HUGGING_FACE
+        "huggingface", "Hugging Face", region, image_scope="training", instance_type=ANY_WITH_GPU, **HUGGING_FACE
     )
 
 

@@ -26,15 +26,18 @@ if TYPE_CHECKING:
     Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]
 
 _HOUSE = '{"bedrooms": 3, "bathrooms": 2, "sqft": 1800, "year_built": 1990}'
+_PROMPT = '{"messages": [{"role": "user", "content": "Hello"}]}'
 
 
 def add_commands(subcommands: Subparsers) -> None:
     """The subcommands on one endpoint or on all."""
     add_command(subcommands, "list", "all endpoints that Trainmaster made in this account and region", _list)
     show = add_command(subcommands, "show", "what an endpoint serves, on what, at which price, since when", _show)
-    ask = add_command(subcommands, "invoke", "ask an endpoint for one prediction", _invoke)
+    ask = add_command(subcommands, "invoke", "ask an endpoint for one prediction or answer", _invoke)
     what = ask.add_mutually_exclusive_group(required=True)
-    what.add_argument("--data", metavar="JSON", help=f"what is asked for, such as '{_HOUSE}'")
+    what.add_argument(
+        "--data", metavar="JSON", help=f"what is asked for, such as '{_HOUSE}', or of a language model '{_PROMPT}'"
+    )
     what.add_argument("--file", metavar="FILE", help="a JSON object in a file; - reads standard input")
     what.add_argument("--example", action="store_true", help="a typical one, from the card of the model that serves")
     for parser in (show, ask):

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from trainmaster.endpoints.api.request import PublishRequest
+from trainmaster.endpoints.models.kinds.choosing import HOUSE_PRICES, kind_of
 from trainmaster.endpoints.plan import ENDPOINT_TAG
 from trainmaster.errors import ModelRefusedError, NameConflictError, RefusedError
 
@@ -79,7 +80,13 @@ def code_prefix(endpoint_name: str) -> str:
 
 
 def accepted_ranges(card: Mapping[str, Any], uri: str) -> dict[str, tuple[float, float]]:
-    """The lowest and highest value of each feature, from the model's card. Raises ModelRefusedError for a card without them."""
+    """The lowest and highest value of each feature, from the model's card. Raises ModelRefusedError for a card without them, and for a
+    model that prices no houses."""
+    if (kind := kind_of(card)) is not HOUSE_PRICES:
+        raise ModelRefusedError(
+            f"{uri} is a {kind.name}: the public API and POST /predict price houses and nothing else. Ask its endpoint by"
+            " `trainmaster endpoints invoke` or SageMaker's InvokeEndpoint."
+        )
     ranges: dict[str, tuple[float, float]] = {}
     for name, feature in card.get("features", {}).items():
         accepted = feature.get("accepted")

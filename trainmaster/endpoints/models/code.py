@@ -1,4 +1,4 @@
-"""What is known before a model is deployed to keep its code from starting in AWS's scikit-learn container. Pure.
+"""What is known before a model is deployed to keep its code from starting in the container of AWS that serves it. Pure.
 
 What cannot be known here is not guessed at: it shows when the endpoint starts, and the deployment is undone.
 """
@@ -10,6 +10,7 @@ import posixpath
 import re
 import sys
 from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, field
 
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
@@ -20,7 +21,7 @@ CONTAINER_PYTHON = (3, 12)
 
 # Import names. From the container's public requirement files and what those need in turn; generous on purpose, for what is wrongly
 # thought to be there shows when the endpoint starts, and what is wrongly thought missing would refuse a good model.
-_IN_CONTAINER = frozenset((
+_IN_SCIKIT_LEARN = frozenset((
     "PIL", "_cffi_backend", "bcrypt", "blinker", "boto3", "botocore", "certifi", "cffi", "charset_normalizer",
     "click", "cryptography", "dateutil", "filelock", "flask", "gevent", "google", "greenlet", "gunicorn", "idna",
     "importlib_metadata", "itsdangerous", "jinja2", "jmespath", "joblib", "markupsafe", "model_archiver",
@@ -29,6 +30,17 @@ _IN_CONTAINER = frozenset((
     "sagemaker_inference", "sagemaker_sklearn_container", "sagemaker_training", "scipy", "setuptools", "six",
     "sklearn", "threadpoolctl", "tqdm", "typing_extensions", "tzdata", "urllib3", "werkzeug", "wheel", "xgboost",
     "yaml", "zope",
+))  # fmt: skip
+_IN_HUGGING_FACE = frozenset((
+    "PIL", "_cffi_backend", "accelerate", "aiohttp", "anyio", "boto3", "botocore", "certifi", "cffi",
+    "charset_normalizer", "click", "cryptography", "dateutil", "diffusers", "filelock", "fsspec", "future", "httpx",
+    "huggingface_hub", "idna", "importlib_metadata", "jinja2", "jmespath", "joblib", "markupsafe", "mms",
+    "model_archiver", "mpmath", "multi_model_server", "networkx", "numpy", "optimum", "packaging", "pandas", "peft",
+    "pip", "pkg_resources", "psutil", "pyarrow", "pycparser", "pydantic", "pytz", "regex", "requests", "retrying",
+    "s3transfer", "safetensors", "sagemaker_huggingface_inference_toolkit", "sagemaker_inference", "scipy",
+    "sentence_transformers", "sentencepiece", "setuptools", "six", "sklearn", "sympy", "tokenizers", "torch",
+    "torchaudio", "torchvision", "tqdm", "transformers", "triton", "typing_extensions", "tzdata", "urllib3", "wheel",
+    "yaml",
 ))  # fmt: skip
 _NAMED_OTHERWISE = {
     "scikit_learn": "sklearn", "python_dateutil": "dateutil", "pillow": "PIL", "pyyaml": "yaml", "protobuf": "google",
@@ -41,7 +53,19 @@ _LEFT_PYTHON_AFTER_3_12 = frozenset((
 _STANDARD = sys.stdlib_module_names | _LEFT_PYTHON_AFTER_3_12
 
 
-def problems_of(names: Collection[str], texts: Mapping[str, bytes]) -> list[str]:
+@dataclass(frozen=True)
+class Container:
+    """A container of AWS that serves: what it is called, and what can be imported there."""
+
+    called: str
+    modules: frozenset[str] = field(repr=False)
+
+
+SCIKIT_LEARN = Container("AWS's scikit-learn container", _IN_SCIKIT_LEARN)
+HUGGING_FACE = Container("AWS's Hugging Face container", _IN_HUGGING_FACE)
+
+
+def problems_of(names: Collection[str], texts: Mapping[str, bytes], container: Container = SCIKIT_LEARN) -> list[str]:
     """Sentences that say what keeps the code from starting and what to do about it; empty when nothing is known to.
 
     `names` are all files of the artifact, `texts` the content of those that were looked into.
@@ -49,16 +73,16 @@ def problems_of(names: Collection[str], texts: Mapping[str, bytes]) -> list[str]
     installed, problems = _requirements(names, texts)
     if PROGRAM not in texts:  # larger than what is looked into
         return problems
-    reading = _Reading(names, texts)
+    reading = _Reading(names, texts, container)
     reading.follow("inference")
     if reading.broken:
         return [*problems, *reading.broken]
     if not reading.defines_model_fn:
         problems.append(f"{PROGRAM} defines no model_fn, by which the container loads a model. Add it.")
     # What the container does not have brings more along than its name says: then nothing is known to be missing.
-    missing = [] if installed - _IN_CONTAINER else list(reading.imports)
+    missing = [] if installed - container.modules else list(reading.imports)
     problems += [
-        f"{reading.imports[name]} imports {name}, which is neither in AWS's scikit-learn container nor in {REQUIREMENTS}."
+        f"{reading.imports[name]} imports {name}, which is neither in {container.called} nor in {REQUIREMENTS}."
         " Add it there, with its version."
         for name in missing
     ]
@@ -118,8 +142,8 @@ class _Reading:
     Imports inside functions, conditions and `try` may never happen, or may fail and be caught.
     """
 
-    def __init__(self, names: Collection[str], texts: Mapping[str, bytes]) -> None:
-        self._names, self._texts, self._seen = names, texts, set[str]()
+    def __init__(self, names: Collection[str], texts: Mapping[str, bytes], container: Container) -> None:
+        self._names, self._texts, self._seen, self._there = names, texts, set[str](), container.modules
         self.imports: dict[str, str] = {}
         """Top-level modules that are not in the artifact, the container or Python, each with the file that imports it first."""
         self.broken: list[str] = []
@@ -150,7 +174,7 @@ class _Reading:
             parts = name.split(".")
             for end in range(1, len(parts) + 1):
                 self.follow(".".join(parts[:end]))
-        elif top not in _STANDARD and top not in _IN_CONTAINER:
+        elif top not in _STANDARD and top not in self._there:
             self.imports.setdefault(top, file)
 
     def _is_ours(self, top: str) -> bool:

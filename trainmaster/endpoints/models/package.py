@@ -5,7 +5,6 @@ from __future__ import annotations
 import gzip
 import hashlib
 import json
-import math
 import posixpath
 import zlib
 from collections.abc import Mapping
@@ -17,6 +16,8 @@ from botocore.exceptions import BotoCoreError, ClientError
 from trainmaster.archives import tarfile
 from trainmaster.aws.failures import code_of, is_missing
 from trainmaster.endpoints.models.code import CODE, PROGRAM, REQUIREMENTS, problems_of
+from trainmaster.endpoints.models.kinds.choosing import kind_of
+from trainmaster.endpoints.models.kinds.kind import Example, Kind
 from trainmaster.errors import ModelRefusedError
 from trainmaster.storage.address import S3Address
 
@@ -36,14 +37,6 @@ _GZIPPED = b"\x1f\x8b"
 
 
 @dataclass(frozen=True)
-class Example:
-    """A house the training held out, and the price that its model gave it there."""
-
-    inputs: Mapping[str, float] = field(hash=False)
-    predicted_price: float
-
-
-@dataclass(frozen=True)
 class ModelPackage:
     """A servable artifact: its address, SHA-256 and bytes, the card the training wrote, and the examples that prove what serves it.
 
@@ -55,6 +48,10 @@ class ModelPackage:
     size: int
     card: dict[str, Any] = field(hash=False)
     smoke: tuple[Example, ...] = ()
+
+    @property
+    def kind(self) -> Kind:
+        return kind_of(self.card)
 
 
 def inspect_model(s3: S3Client, uri: str, *, sha256: str = "") -> ModelPackage:
@@ -104,11 +101,11 @@ def _package(uri: str, sha256: str, size: int, contents: _Contents) -> ModelPack
             f"{uri} has no {PROGRAM}, so nothing in it can answer. It has: {', '.join(sorted(contents.names)[:10])}."
         )
     card = _card(uri, contents.texts.get(CARD))
-    if not _lists_features(card):
-        raise ModelRefusedError(
-            f"{uri} has no {CARD} that lists its features with their means, so nothing could be asked of it to prove it. Train again."
-        )
-    if problems := problems_of(contents.names, contents.texts):
+    kind = kind_of(card)
+    if problem := kind.card_problem(card, contents.names):
+        there = f"its {CARD} {problem}" if CARD in contents.names else f"it has no {CARD}"
+        raise ModelRefusedError(f"{uri}: {there}, so nothing could be asked of it to prove it. Train again.")
+    if problems := problems_of(contents.names, contents.texts, kind.container):
         raise ModelRefusedError(f"{uri} would not start: {' '.join(problems)}")
     return ModelPackage(uri, sha256, size, card, _examples(uri, card, contents.texts.get(SMOKE_TEST)))
 
@@ -168,15 +165,6 @@ def _too_large(uri: str) -> ModelRefusedError:
     )
 
 
-def _lists_features(card: dict[str, Any]) -> bool:
-    features = card.get("features")
-    return (
-        isinstance(features, dict)
-        and bool(features)
-        and all(isinstance(one, dict) and isinstance(one.get("mean"), int | float) for one in features.values())
-    )
-
-
 def _card(uri: str, text: bytes | None) -> dict[str, Any]:
     if text is None:
         return {}
@@ -190,24 +178,14 @@ def _examples(uri: str, card: Mapping[str, Any], text: bytes | None) -> tuple[Ex
     """Those of the artifact; raises ModelRefusedError where there are any that cannot be asked for."""
     if text is None:
         return ()
-    known, said = set(card["features"]), _json(text)
-    listed = said.get("predictions") if isinstance(said, dict) else None
-    if not isinstance(listed, list) or not all(_is_example(one, known) for one in listed):
+    kind = kind_of(card)
+    examples = kind.examples(card, _json(text))
+    if examples is None:
         raise ModelRefusedError(
-            f"{uri}: its {SMOKE_TEST} does not list inputs by feature ({', '.join(sorted(known))}) with the predicted_price"
-            " each had in training, so what serves it could not be held against that. Train again."
+            f"{uri}: its {SMOKE_TEST} does not list {kind.wanted_examples}, so what serves it could not be held against that."
+            " Train again."
         )
-    return tuple(Example(one["inputs"], one["predicted_price"]) for one in listed)
-
-
-def _is_example(one: Any, features: set[str]) -> bool:
-    if not isinstance(one, dict) or not isinstance(one.get("inputs"), dict) or one["inputs"].keys() != features:
-        return False
-    return all(_is_number(value) for value in (*one["inputs"].values(), one.get("predicted_price")))
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    return examples
 
 
 def _json(text: bytes) -> Any:

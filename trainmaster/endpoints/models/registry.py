@@ -32,7 +32,6 @@ PENDING = "PendingManualApproval"
 TRIES = 5
 """For a version that AWS refuses only because another of its group is being made."""
 _LISTED = 8
-_TYPES = ["application/json", "text/csv"]
 
 
 @dataclass(frozen=True)
@@ -56,14 +55,23 @@ class Registered:
 
 
 def register(
-    sagemaker: SageMakerClient, group: str, package: ModelPackage, training: Training, *, quality_uri: str = ""
+    sagemaker: SageMakerClient,
+    group: str,
+    package: ModelPackage,
+    training: Training,
+    *,
+    quality_uri: str = "",
+    image_uri: str = "",
 ) -> str:
     """The ARN of the artifact's version in the group, which is made if there is none. Safe to repeat and to race.
 
-    The job gets the ARN as a tag, as the version names the job: the way can be gone in both directions.
+    `image_uri` is of the container that serves it, where that is another than the job's. The job gets the ARN as a tag, as the version names the job: the way can be gone in both directions.
     """
     _ensure_group(sagemaker, group)
-    arn = find_version(sagemaker, group, package.sha256) or _create(sagemaker, group, package, training, quality_uri)
+    arn = find_version(sagemaker, group, package.sha256)
+    if arn is None:
+        request = _request(group, package, training, image_uri or training.image_uri, quality_uri)
+        arn = _create(sagemaker, group, package.sha256, request)
     sagemaker.add_tags(ResourceArn=training.job_arn, Tags=[{"Key": PACKAGE_TAG, "Value": arn}])
     return arn
 
@@ -148,15 +156,16 @@ def versions(sagemaker: SageMakerClient, group: str) -> list[Registered]:
     ]
 
 
-def _create(sagemaker: SageMakerClient, group: str, package: ModelPackage, training: Training, quality_uri: str) -> str:
-    container: dict[str, Any] = {"Image": training.image_uri, "ModelDataUrl": package.uri}
+def _request(group: str, package: ModelPackage, training: Training, image_uri: str, quality_uri: str) -> dict[str, Any]:
+    container: dict[str, Any] = {"Image": image_uri, "ModelDataUrl": package.uri}
+    types = list(package.kind.content_types)
     request: dict[str, Any] = {
         "ModelPackageGroupName": group,
         "ModelPackageDescription": description_of(package, training),
         "InferenceSpecification": {
             "Containers": [container],
-            "SupportedContentTypes": _TYPES,
-            "SupportedResponseMIMETypes": _TYPES,
+            "SupportedContentTypes": types,
+            "SupportedResponseMIMETypes": types,
         },
         "ModelApprovalStatus": PENDING,
         "MetadataProperties": {"GeneratedBy": training.job_arn},
@@ -167,13 +176,17 @@ def _create(sagemaker: SageMakerClient, group: str, package: ModelPackage, train
     if quality_uri:
         statistics = {"ContentType": "application/json", "S3Uri": quality_uri}
         request["ModelMetrics"] = {"ModelQuality": {"Statistics": statistics}}
+    return request
+
+
+def _create(sagemaker: SageMakerClient, group: str, sha256: str, request: dict[str, Any]) -> str:
     for tries_left in reversed(range(TRIES)):
         try:
             return str(sagemaker.create_model_package(**request)["ModelPackageArn"])
         except ClientError as error:
             if code_of(error) != "ConflictException" or not tries_left:
                 raise
-            if there := find_version(sagemaker, group, package.sha256):
+            if there := find_version(sagemaker, group, sha256):
                 return there
             time.sleep(1.0)
     raise AssertionError("the last try returns or raises")

@@ -17,7 +17,6 @@ LARGEST_CARD = 100_000
 """Characters of ModelCardContent, by SageMaker's service model."""
 MOST_DATASETS = 15
 _UNWRITABLE = re.compile(r"[^\w .:/=+\-@]")
-_METRICS_OF_SAGEMAKER = {"mae": "mae", "rmse": "rmse", "r2": "r2", "mse": "mse"}
 
 
 @dataclass(frozen=True)
@@ -66,10 +65,9 @@ def properties_of(package: ModelPackage, training: Training) -> dict[str, str]:
     }
 
 
-def quality_of(training: Training) -> bytes:
+def quality_of(package: ModelPackage, training: Training) -> bytes:
     """The metrics as SageMaker's model quality reports have them; JSON, the same bytes for the same metrics."""
-    known = {_METRICS_OF_SAGEMAKER[name]: {"value": value, "standard_deviation": "NaN"} for name, value in sorted(training.metrics.items()) if name in _METRICS_OF_SAGEMAKER}  # fmt: skip
-    return json.dumps({"regression_metrics": known}, indent=2).encode()
+    return json.dumps(package.kind.quality(training.metrics), indent=2).encode()
 
 
 def card_of(package: ModelPackage, training: Training) -> str:
@@ -79,7 +77,7 @@ def card_of(package: ModelPackage, training: Training) -> str:
     metrics = [{"name": name, "value": value} for name, value in sorted(training.metrics.items())]
     content: dict[str, Any] = {
         "model_overview": {"model_creator": "Trainmaster", "model_artifact": [package.uri]},
-        "intended_uses": {"intended_uses": _uses(card)[:2048]},
+        "intended_uses": {"intended_uses": package.kind.uses(card)[:2048]},
         "training_details": {
             "training_observations": str(card.get("algorithm", ""))[:1024],
             "training_job_details": {
@@ -105,16 +103,6 @@ def card_of(package: ModelPackage, training: Training) -> str:
     }
     written = json.dumps(content, sort_keys=True)
     return written if len(written) <= LARGEST_CARD else json.dumps({"model_overview": content["model_overview"]})
-
-
-def _uses(card: Mapping[str, Any]) -> str:
-    ranges = [
-        f"{name} from {one['accepted'][0]:g} to {one['accepted'][1]:g}"
-        for name, one in card["features"].items()
-        if isinstance(one.get("accepted"), list | tuple)
-    ]
-    target = card.get("target", {}).get("name", "the target")
-    return f"Predicts {target} for {', '.join(ranges) or ', '.join(card['features'])}."
 
 
 def _sources(card: Mapping[str, Any]) -> list[dict[str, Any]]:

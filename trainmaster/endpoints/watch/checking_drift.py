@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
+from trainmaster.endpoints.models.kinds.choosing import HOUSE_PRICES
 from trainmaster.endpoints.models.package import inspect_model
 from trainmaster.endpoints.seen import see_endpoint, seen_endpoints
 from trainmaster.endpoints.watch.captured import captured_requests
@@ -41,7 +42,13 @@ def check_drift(desk: Desk, name: str, request: CheckDriftRequest, *, now: datet
         )
     since = until - timedelta(days=request.days)
     s3 = desk.client("s3")
-    arrived = {one.name: Arrivals(one) for one in trained_features(inspect_model(s3, main.model_uri).card)}
+    package = inspect_model(s3, main.model_uri)
+    arrived = {one.name: Arrivals(one) for one in trained_features(package.card)}
+    if not arrived and package.kind is not HOUSE_PRICES:
+        raise RefusedError(
+            f"Endpoint {name} serves a {package.kind.name}, which has no features to be held against its training. What it was"
+            f" asked lies below {seen.capture_uri}."
+        )
     requests = unreadable = rows = 0
     cut_short = False
     prefix = f"{seen.capture_uri.rstrip('/')}/{name}/{main.variant}"
