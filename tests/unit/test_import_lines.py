@@ -28,7 +28,22 @@ LINES = [
     ("trainmaster/budget", {"boto3", "botocore", "trainmaster.settings", "trainmaster.aws"}),
     *(
         (f"trainmaster/training/{part}.py", {"boto3", "botocore", "trainmaster.settings", "trainmaster.aws"})
-        for part in ("request", "plan", "trainers", "problems", "configs", "hyperparameters", "limits", "room", "secrets")
+        for part in (
+            "request",
+            "plan",
+            "trainers",
+            "problems",
+            "configs",
+            "hyperparameters",
+            "limits",
+            "room",
+            "secrets",
+            "shapes",
+            "memory",
+            "speed",
+            "estimate",
+            "sizing",
+        )
     ),
     ("trainmaster/catalog", {"boto3", "botocore", "trainmaster.settings", "trainmaster.aws", "trainmaster.migration"}),
     *(

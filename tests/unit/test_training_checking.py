@@ -19,7 +19,7 @@ from trainmaster.budget.prices import Price, PriceList, shipped_prices
 from trainmaster.training.checking import Bucket, Circumstances, Role, Room, Verdict, judge
 from trainmaster.training.problems import Problem
 from trainmaster.training.request import TrainingRequest
-from trainmaster.training.sizing import MemoryNeed
+from trainmaster.training.sizing import MemoryNeed, memory_need
 from trainmaster.workspaces.policy.rules import Policy
 
 USER = UUID("7153111e-0000-4000-8000-000000000001")
@@ -394,8 +394,22 @@ def test_of_a_job_that_has_run_it_is_said_how_to_train_again() -> None:
 # With a model of known size
 
 
+def need_of(model: str, method: str) -> MemoryNeed:
+    need = memory_need({"model_name": model, "training_method": "sft", "batch_size": 1, **HOW[method]})
+    assert need
+    return need
+
+
+HOW = {
+    "full": {"finetuning_type": "full"},
+    "lora": {},
+    "8bit": {"quantization": "8bit"},
+    "4bit": {"quantization": "4bit"},
+}
+
+
 def test_only_types_that_hold_the_model_are_suggested() -> None:
-    need = MemoryNeed("Llama-7B", 7, "lora")  # about 20 GB: more than a T4 has
+    need = need_of("llama-2-7b", "lora")  # about 18 GB: more than a T4 has
     verdict = judged(replace(FINE, standings=(standing("1.40"),)), instance_type="ml.g5.4xlarge", need=need)
     remedy = only(verdict).remedy
     assert "ml.g5.xlarge" in remedy or "ml.g6" in remedy
@@ -405,13 +419,13 @@ def test_only_types_that_hold_the_model_are_suggested() -> None:
 @given(
     left=st.integers(1, 100_000).map(lambda cents: Decimal(cents) / 100),
     billions=st.sampled_from([0.5, 1.0, 3.0, 7.0, 13.0, 70.0]),
-    method=st.sampled_from(["full", "lora", "lora on 8 bits", "lora on 4 bits"]),
+    method=st.sampled_from(["full", "lora", "8bit", "4bit"]),
     count=st.integers(1, 4),
 )
 def test_what_is_suggested_holds_the_model_and_fits_what_is_left(
     left: Decimal, billions: float, method: Any, count: int
 ) -> None:
-    need = MemoryNeed("m", billions, method)
+    need = need_of(f"m-{billions}b", method)
     verdict = judged(need=need, instance_type="ml.p5.48xlarge", instance_count=count, budget_limit=Decimal(1000))
     assert verdict.approval
     fitting, useful = dict(verdict.approval.others), dict(verdict.approval.useful)
@@ -430,10 +444,10 @@ def test_where_nothing_fits_as_long_a_smaller_type_is_named_with_the_budget_that
 
 
 def test_a_type_too_small_for_the_model_is_a_note() -> None:
-    verdict = judged(need=MemoryNeed("Llama-70B", 70, "full"), instance_type="ml.g5.xlarge")
+    verdict = judged(need=need_of("Llama-70B", "full"), instance_type="ml.g5.xlarge")
     assert not verdict.problems
-    assert "Llama-70B (70 billion parameters, all its parameters)" in verdict.notes[0]
-    assert "1 × ml.g5.xlarge has 24 GB" in verdict.notes[0]
+    assert "Llama-70B (70 billion parameters, all its parameters, batches of 1 × 2048 tokens)" in verdict.notes[0]
+    assert "1 × ml.g5.xlarge has 24 GB on each. It may run out of memory. It fits" in verdict.notes[0]
 
 
 class TestPolicy:

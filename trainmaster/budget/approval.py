@@ -118,7 +118,7 @@ def approve_training(
             f" ({needed} s, and {ENDING_SECONDS} s to end{pool})",
             f"${least}",
             budget_limit,
-            fitting[-3:],
+            [f"{kind} ({shown(rate_of(kind).cost(needed + after))})" for kind in fitting[-3:]],
             f"raise budget_limit to at least ${least}",
             stands=f"budget_limit is ${budget_limit}",
         )

@@ -16,7 +16,7 @@ from trainmaster.storage.s3 import prefix_checksum
 from trainmaster.training.grounds import Grounds
 from trainmaster.training.plan import Channel
 from trainmaster.training.problems import Problem
-from trainmaster.training.sizing import parameters_of
+from trainmaster.training.shapes import parameters_of
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client

@@ -21,7 +21,7 @@ from trainmaster.errors import OverBudgetError, UnknownPriceError
 from trainmaster.training.allowed import policy_problems
 from trainmaster.training.problems import Problem
 from trainmaster.training.request import TrainingRequest
-from trainmaster.training.sizing import MemoryNeed, can_hold, gpu_memory_gb
+from trainmaster.training.sizing import MemoryNeed, can_hold
 from trainmaster.workspaces.policy.rules import Policy
 
 LONG_SECONDS = 3600
@@ -134,7 +134,7 @@ def judge(
             f"It ran before and was billed {shown(circumstances.billed)}: it is looked up, not run again. Set attempt to"
             f" {request.attempt + 1} to train anew."
         )
-    notes += _worth_knowing(request, approval, need)
+    notes += _worth_knowing(request, approval, need, prices, region)
     return Verdict(tuple(problems), tuple(notes), approval, circumstances)
 
 
@@ -382,15 +382,19 @@ def _budgets(standings: Sequence[Standing], approval: Approval) -> Iterator[Prob
             )
 
 
-def _worth_knowing(request: TrainingRequest, approval: Approval | None, need: MemoryNeed | None) -> Iterator[str]:
+def _worth_knowing(
+    request: TrainingRequest, approval: Approval | None, need: MemoryNeed | None, prices: PriceList, region: str
+) -> Iterator[str]:
     if approval and approval.is_cut:
         yield (
             f"The longest runtime is cut from {approval.asked_runtime_seconds} s to {approval.max_runtime_seconds} s:"
             f" that is what the budget of {shown(approval.approved)} pays for."
         )
     if need and not need.fits(request.instance_type, request.instance_count):
-        has = gpu_memory_gb(request.instance_type) * request.instance_count
-        yield f"{need.sentence()}; {request.instance_count} × {request.instance_type} has {has} GB. It may run out of memory."
+        yield (
+            f"{need.sentence(request.instance_type, request.instance_count)}. It may run out of memory."
+            f" {need.suggestion(prices, region, request.instance_count)}"
+        )
     if not request.wait and (request.instance_types or (request.use_spot_instances and request.fall_back_to_on_demand)):
         yield (
             "Nobody waits for this job, so other machines are tried only if AWS refuses to launch it. If it finds no capacity for it"
