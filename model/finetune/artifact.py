@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from peft import PeftModel, get_peft_model
-from transformers import PreTrainedModel, PreTrainedTokenizerBase, Trainer
+from transformers import PreTrainedModel, Trainer
 
 from model.finetune import card, inference, output, samples
-from model.finetune.base_model import CHANNEL, load_base_model, lora_config
+from model.finetune.base_model import CHANNEL, BaseModel, load_weights, lora_config
 from model.finetune.hyperparameters import Hyperparameters
 from model.finetune.job import Place
 from model.finetune.publishing import publish
@@ -23,10 +23,9 @@ class Artifact:
 
     asked: Hyperparameters
     place: Place
-    tokenizer: PreTrainedTokenizerBase
+    base: BaseModel
     requests: Sequence[samples.Request] = ()
     before: list[str] = field(default_factory=list)
-    base_revision: str = ""
 
     def begin(self, trainer: Trainer, rows: Iterable[Mapping[str, Any]]) -> None:
         """Ask what is asked again after the training. Raises BadInputError where there is no room for what is to be written."""
@@ -35,7 +34,7 @@ class Artifact:
         model = trainer.accelerator.unwrap_model(trainer.model)
         output.require_room(self.place.model, model, self.asked)
         self.requests = samples.requests_of(rows)
-        loaded = inference.Loaded(model, self.tokenizer, self.version, inference.context_length(model))
+        loaded = inference.Loaded(model, self.base.tokenizer, self.version, inference.context_length(model))
         self.before = samples.texts_of(loaded, self.requests)
 
     def finish(self, trainer: Trainer) -> None:
@@ -49,9 +48,9 @@ class Artifact:
         )
         data = card.data_files({name: self.place.channel(name) for name in self.place.channels if name != CHANNEL})
         story = output.Story(run, self.version, self.base_name, data, self.requests, self.before)
-        output.write_output(self.place.model, model, self.tokenizer, self.asked, story, rebuilt=self._rebuilt)
+        output.write_output(self.place.model, model, self.base.tokenizer, self.asked, story, rebuilt=self._rebuilt)
         if self.asked.push_to_hub:
-            publish(self.place.model, self.asked, os.environ.get("HF_TOKEN"))
+            publish(self.place.model, self.asked, self.base.token)
 
     @property
     def version(self) -> str:
@@ -65,6 +64,6 @@ class Artifact:
 
     def _rebuilt(self) -> PreTrainedModel | PeftModel:
         plain = self.asked.model_copy(update={"quantization": "none"})
-        model, _ = load_base_model(plain, {name: self.place.channel(name) for name in self.place.channels})
+        model = load_weights(plain, self.base)
         adapter = lora_config(plain)
         return model if adapter is None else get_peft_model(model, adapter)

@@ -10,7 +10,7 @@ import torch
 from transformers import Trainer, set_seed
 
 from model.finetune.artifact import Artifact
-from model.finetune.base_model import load_base_model
+from model.finetune.base_model import find_base_model, fitted, load_weights
 from model.finetune.data import read_datasets
 from model.finetune.failures import RunFailedError, reason, shown
 from model.finetune.hyperparameters import Hyperparameters
@@ -20,6 +20,7 @@ from model.finetune.problems import BadInputError
 from model.finetune.processes import tell_failure, together
 from model.finetune.resuming import start
 from model.finetune.saving import train_from
+from model.finetune.sharding import prepare_sharding
 from model.finetune.telling import Telling
 
 
@@ -32,14 +33,15 @@ def train(asked: Hyperparameters, place: Place) -> None:
 def _train(asked: Hyperparameters, place: Place, telling: Telling) -> None:
     begun = start(asked, place)
     asked = begun.asked
+    prepare_sharding(asked)
     set_seed(asked.seed)
-    channels = {name: place.channel(name) for name in place.channels}
-    data, held_out = read_datasets(asked, channels)
-    model, tokenizer = load_base_model(asked, channels)
-    trainer: Trainer = trainer_of(asked, place, model=model, tokenizer=tokenizer, data=data, held_out=held_out)
+    base = find_base_model(asked, place)
+    asked = fitted(asked, base)
+    data = read_datasets(asked, {name: place.channel(name) for name in place.channels}, base.tokenizer)
+    trainer: Trainer = trainer_of(asked, place, model=load_weights(asked, base), base=base, data=data)
     telling.of(trainer)
-    artifact = Artifact(asked, place, tokenizer)
-    artifact.begin(trainer, held_out or data)
+    artifact = Artifact(asked, place, base)
+    artifact.begin(trainer, data.first_rows)
     train_from(begun, trainer, place)
     artifact.finish(trainer)
 
