@@ -173,6 +173,19 @@ open("/opt/ml/model/m", "w").write("x")
     assert 1 <= done["BillableTimeInSeconds"] < done["TrainingTimeInSeconds"]
 
 
+def test_a_checkpoint_that_a_job_deletes_is_deleted_in_s3(jobs: Any) -> None:
+    restored = jobs.put({"old": "1", "kept": "1"})
+    script = """
+import os
+os.remove("/opt/ml/checkpoints/old")
+open("/opt/ml/checkpoints/new", "w").write("1")
+"""
+    name = jobs.python(script, CheckpointConfig={"S3Uri": restored})
+    assert jobs.finished(name)["TrainingJobStatus"] == "Completed", jobs.lines(name)
+    prefix = restored.removeprefix(f"s3://{jobs.bucket}/")
+    assert jobs.keys(f"{prefix}/") == [f"{prefix}/kept", f"{prefix}/new"]
+
+
 def test_only_running_spot_jobs_can_be_interrupted(jobs: Any, embedded: Any) -> None:
     name = jobs.create("true")
     jobs.finished(name)

@@ -57,7 +57,10 @@ def to_store(found: Mapping[str, Stamp], before: Mapping[str, Stamp], stored: Ma
 
 
 class CheckpointSync:
-    """Copies complete files of the hosts' checkpoint folders to S3 in the background; what is deleted stays in S3."""
+    """Copies complete files of the hosts' checkpoint folders to S3 in the background, and deletes there what a host deletes.
+
+    AWS's guide: "If a checkpoint is deleted in the SageMaker container, it will also be deleted in the S3 folder."
+    """
 
     def __init__(self, s3: S3Client, target: Location, roots: Sequence[Path], folder: Path) -> None:
         """`folder` is the same, relative, below each of the hosts' roots."""
@@ -90,7 +93,12 @@ class CheckpointSync:
             for name in to_store(found, found if last else self._seen[root], stored):
                 if self._stop.is_set() and not last:
                     return
-                with trees.open_file(root, root / self._folder / name) as file:
-                    store_open(self._s3, file, self._target.below(name))
-                stored[name] = found[name]
+                with suppress(FileNotFoundError):  # deleted meanwhile
+                    with trees.open_file(root, root / self._folder / name) as file:
+                        store_open(self._s3, file, self._target.below(name))
+                    stored[name] = found[name]
+            for name in stored.keys() - found.keys():
+                location = self._target.below(name)
+                self._s3.delete_object(Bucket=location.bucket, Key=location.key)
+                del stored[name]
             self._seen[root] = found
