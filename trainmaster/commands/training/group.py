@@ -15,7 +15,9 @@ Prefect server. Exit codes: 0 done, 1 refused or the job failed, 2 asked wrongly
 Ctrl-C or SIGTERM ended the command; the job goes on then."""
 _STARTING = "trainmaster.commands.training.starting:add_commands"
 _JOBS = "trainmaster.commands.training.jobs:add_commands"
+_ESTIMATING = "trainmaster.commands.training.estimating:add_commands"
 COMMANDS = {
+    "estimate": Listed(_ESTIMATING, "memory, time and cost of a fine-tuning on each instance type that it fits"),
     "plan": Listed(_STARTING, "check everything and show what would be launched; launch nothing"),
     "start": Listed(_STARTING, "launch a job once; the same command again finds it"),
     "status": Listed(_JOBS, "how a job stands, what it costs, why it ended"),
