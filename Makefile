@@ -16,10 +16,11 @@ PEERS := $(VENV)/validation-peers
 COPIERS := $(VENV)/migration-peers
 SERVERS := $(VENV)/serving-peers
 HADOLINT := $(VENV)/hadolint
+PRODUCTION := $(VENV)/production
 LOCK := $(BIN)/uv pip compile --upgrade --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
   --no-annotate --no-header --quiet
 
-.PHONY: help run up studio finetune finetune-demo test test-finetune tour e2e-sdk check lint types bench bench-validation bench-migration bench-serving bench-scale-out bench-startup bench-sweep bench-workspaces image soak soak-migration soak-serving soak-workspaces fuzz reference lock clean
+.PHONY: help run up studio finetune finetune-demo test test-finetune test-production tour e2e-sdk check lint types bench bench-validation bench-migration bench-serving bench-scale-out bench-startup bench-sweep bench-workspaces image soak soak-migration soak-serving soak-workspaces fuzz reference lock clean
 
 help:  ## what there is
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
@@ -43,6 +44,9 @@ test-finetune: $(FINETUNE)/.installed  ## the tests of fine-tuning, which need P
 
 test: $(INSTALLED) $(STUDIO) $(AWSCLI)/.installed  ## the tests
 	@$(BIN)/pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+
+test-production: $(PRODUCTION)/.installed  ## two Prefect servers on PostgreSQL and Redis, a proxy, three workers (Debian's packages), each killed while trainings run: nothing doubled or lost
+	@PYTHONPATH=.:tests:tests/production $(BIN)/python tests/production/surviving.py $(OPTIONS)
 
 tour: $(INSTALLED)  ## a real browser (Debian's chromium) through every form: starts, approves and cancels runs; a picture of each step in .trainmaster/tour, those in docs/pictures anew
 	@$(BIN)/pytest -n0 tests/e2e/touring.py
@@ -157,6 +161,12 @@ $(FINETUNE)/.installed: requirements-finetune.lock | $(INSTALLED)
 	@PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pip --python $(FINETUNE)/bin/python install -qq --disable-pip-version-check --no-deps '$(TORCH)' \
 	  || { echo "pip finds no $(TORCH): the CPU builds are in an index of PyTorch's own, which PIP_EXTRA_INDEX_URL can name; TORCH=torch==2.13.0 takes any build"; exit 1; }
 	@$(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))' > "$$($(FINETUNE)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/ours.pth"
+	@touch $@
+
+# As the image has it: with prefect-redis, without what only develops and tests.
+$(PRODUCTION)/.installed: requirements-production.lock | $(INSTALLED)
+	@test -x $(PRODUCTION)/bin/python || $(BIN)/python -m venv --without-pip $(PRODUCTION)
+	$(call install,$(PRODUCTION),$<)
 	@touch $@
 
 # The AWS CLI has an environment of its own, so that neither its pins nor ours decide the other's versions.
