@@ -97,6 +97,14 @@ def _meeting(place: Place) -> list[str]:
     ]
 
 
+def _network(place: Place) -> dict[str, str]:
+    """By which interface the hosts reach each other: else gloo and NCCL choose one themselves, the loopback maybe."""
+    interface = os.environ.get("SM_NETWORK_INTERFACE_NAME")
+    if len(place.hosts) == 1 or not interface:
+        return {}
+    return {"GLOO_SOCKET_IFNAME": interface, "NCCL_SOCKET_IFNAME": interface}
+
+
 def main() -> int:
     """The exit code of the processes it started."""
     place = Place.here()

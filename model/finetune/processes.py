@@ -35,6 +35,8 @@ def first_of_all() -> bool:
 @contextmanager
 def together() -> Iterator[None]:
     """Joined with the other processes that torchrun started: GPUs by NCCL, all else by gloo."""
+    if not torch.cuda.is_available():
+        os.environ["ACCELERATE_TORCH_DEVICE"] = "cpu"  # it numbers CPUs else, and PyTorch restores nothing to a "cpu:0"
     if count() == 1:
         yield
         return
@@ -72,4 +74,8 @@ def tell_failure(place: Place, reason: str) -> None:
         report_failure(place, reason)
         return
     now = time.time()
-    Path(file).write_text(json.dumps({"message": reason, "timestamp": int(now), "at": now}), encoding="utf-8")
+    told = {
+        "message": {"message": reason, "extraInfo": {"timestamp": int(now)}},
+        "at": now,
+    }  # as torchrun reads it, and when exactly
+    Path(file).write_text(json.dumps(told), encoding="utf-8")

@@ -78,9 +78,9 @@ def _failures(error: ChildFailedError) -> Iterable[Failure]:
     for rank, each in error.failures.items():
         file = Path(each.error_file)
         told = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
-        said = told.get("message", "")
+        said = told.get("message", "")  # of our processes, or in Python's own words of one that could not even begin
         yield Failure(
-            rank, each.exitcode, said if isinstance(said, str) else str(said.get("message", "")), told.get("at", 0.0)
+            rank, each.exitcode, said["message"] if isinstance(said, dict) else str(said), told.get("at", 0.0)
         )
 
 
