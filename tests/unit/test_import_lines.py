@@ -56,7 +56,10 @@ LINES = [
     ("trainmaster/endpoints/plan.py", {"boto3", "trainmaster.settings"}),
     ("trainmaster/setup", {"boto3", "botocore", "httpx", "trainmaster.settings", "trainmaster.aws", "deployments"}),
     *((f"trainmaster/endpoints/api/{part}.py", {"boto3", "trainmaster.settings"}) for part in ("plan", "request")),
-    ("trainmaster/endpoints/models/code.py", {"boto3", "botocore", "trainmaster.settings", "trainmaster.aws"}),
+    *(
+        (f"trainmaster/endpoints/models/{part}", {"boto3", "botocore", "trainmaster.settings", "trainmaster.aws"})
+        for part in ("code.py", "kinds")
+    ),
     ("trainmaster/endpoints/request.py", {"boto3", "botocore", "trainmaster.settings", "trainmaster.aws"}),
     ("trainmaster/endpoints/watch/idle.py", {"boto3", "botocore", "trainmaster.settings", "trainmaster.aws"}),
     *(

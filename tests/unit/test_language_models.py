@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Mapping
+from decimal import Decimal
 from importlib.resources import files
 from typing import Any
 
@@ -191,7 +192,7 @@ def test_the_container_that_serves_follows_from_kind_and_instance(instance_type:
 
 
 def made(model: ModelPackage, **choices: Any) -> Mapping[str, Any]:
-    request = EndpointRequest(model_uri=model.uri, endpoint_name="llm", max_hourly_cost="5", **choices)
+    request = EndpointRequest(model_uri=model.uri, endpoint_name="llm", max_hourly_cost=Decimal(5), **choices)
     place = Place("image", "arn:aws:iam::123456789012:role/r", REGION)
     desired = desired_endpoint(request, ChosenModels(model), place, shipped_prices())
     return {**desired.config["ProductionVariants"][0], **desired.model["PrimaryContainer"]["Environment"]}
