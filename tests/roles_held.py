@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -37,12 +38,13 @@ def role_with(aws: Served, *policies: Mapping[str, Any]) -> str:
 
 
 def execution_role(aws: Served) -> str:
-    """The ARN of the role that jobs and endpoints have, called and made as docs/going-to-aws.md says."""
+    """The ARN of the role that jobs and endpoints have, called and made, where it is not there, as docs/going-to-aws.md says."""
     iam, name = aws.client("iam"), "trainmaster-execution"
     trust, own = (policy(f"execution-{part}", aws.environment["TRAINMASTER_BUCKET"]) for part in ("trust", "role"))
-    made = iam.create_role(RoleName=name, AssumeRolePolicyDocument=json.dumps(trust))
+    with suppress(iam.exceptions.EntityAlreadyExistsException):
+        iam.create_role(RoleName=name, AssumeRolePolicyDocument=json.dumps(trust))
     iam.put_role_policy(RoleName=name, PolicyName="trainmaster", PolicyDocument=json.dumps(own))
-    return str(made["Role"]["Arn"])
+    return str(iam.get_role(RoleName=name)["Role"]["Arn"])
 
 
 def session(aws: Served, role: str) -> Served:

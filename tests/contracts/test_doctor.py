@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from pathlib import Path
@@ -11,10 +12,12 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
+import roles_held
 from embedded_aws import EmbeddedAws
 from postgres import Postgres
 from waiting import TRUST
 
+from trainmaster.catalog.catalogue import open_catalogue
 from trainmaster.cli import main
 from trainmaster.doctor import aws, permissions, stores
 from trainmaster.doctor.findings import Finding
@@ -96,6 +99,25 @@ def test_a_role_that_is_not_there_or_trusts_somebody_else_or_may_too_little_is_s
     iam.put_role_policy(RoleName=name, PolicyName="most", PolicyDocument=document)
     [lacks] = found()
     assert lacks.says == "lacks cloudwatch:PutMetricData on *"
+
+
+def test_who_has_the_shipped_policies_lacks_nothing_and_without_its_installations_tag_may_stop_nothing(
+    settings: Settings, embedded: EmbeddedAws
+) -> None:
+    with closing(open_catalogue(settings.catalogue_url, settings.state_dir)) as catalogue:
+        whose = str(catalogue.installation)
+    arn = roles_held.execution_role(embedded)
+    ours = changed(settings, execution_role_arn=arn)
+    assert [one for one in permissions.role(aws.client_of(settings), ours) if one.fix] == []
+
+    def lacking(installation: str) -> list[str]:
+        policy = roles_held.policy("worker", str(settings.bucket), INSTALLATION=installation)
+        held = roles_held.session(embedded, roles_held.role_with(embedded, policy))
+        return [one.says for one in permissions.ours(held.client, ours) if one.fix]
+
+    assert lacking(whose) == []
+    [says] = lacking("another")
+    assert "sagemaker:StopTrainingJob on arn:aws:sagemaker:us-east-1:123456789012:training-job/" in says
 
 
 @pytest.mark.parametrize(

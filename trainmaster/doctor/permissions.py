@@ -5,40 +5,51 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
 from typing import Any
 from urllib.parse import unquote
 
 from botocore.exceptions import ClientError
 
+from trainmaster.aws.console import TRAINING_LOGS
 from trainmaster.aws.failures import code_of, is_denied
+from trainmaster.catalog.database import open_database
+from trainmaster.catalog.installation import known_installation
 from trainmaster.doctor.aws import Client
 from trainmaster.doctor.findings import Finding, failure, ok, warning
 from trainmaster.settings import Settings
+from trainmaster.training.plan import INSTALLATION_TAG
 
 SAGEMAKER = "sagemaker.amazonaws.com"
 ROLE, OURS = "execution role", "our permissions"
 _ASSUMED = re.compile(r"arn:(?P<partition>[\w-]+):sts::(?P<account>\d+):assumed-role/(?P<role>[^/]+)/.*")
+_ANY = "trainmaster-doctor"
+"""Of what there may be any: IAM simulates what is not there as well."""
 _FEW = 12  # of the actions that are denied, as many as a line takes
 
 JOBS_NEED: Mapping[str, Sequence[str]] = {
     "bucket": ("s3:ListBucket",),
     "objects": ("s3:GetObject", "s3:PutObject"),
-    "*": (
-        "logs:CreateLogGroup", "logs:CreateLogStream", "logs:PutLogEvents", "cloudwatch:PutMetricData",
-        "ecr:GetAuthorizationToken", "ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer",
-    ),
+    "logs": ("logs:CreateLogGroup", "logs:CreateLogStream", "logs:PutLogEvents"),
+    "image": ("ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer"),
+    "*": ("cloudwatch:PutMetricData", "ecr:GetAuthorizationToken"),
 }  # fmt: skip
 """What a job or an endpoint does with its role, by what it is done to."""
 WE_NEED: Mapping[str, Sequence[str]] = {
     "bucket": ("s3:ListBucket",),
     "objects": ("s3:GetObject", "s3:PutObject", "s3:DeleteObject"),
-    "*": (
-        "sagemaker:CreateTrainingJob", "sagemaker:DescribeTrainingJob", "sagemaker:StopTrainingJob", "sagemaker:ListTrainingJobs",
-        "sagemaker:AddTags", "sagemaker:ListTags", "sagemaker:CreateModel", "sagemaker:DeleteModel", "sagemaker:CreateEndpointConfig",
-        "sagemaker:CreateEndpoint", "sagemaker:UpdateEndpoint", "sagemaker:DescribeEndpoint", "sagemaker:DeleteEndpoint",
-        "sagemaker:InvokeEndpoint", "logs:DescribeLogStreams", "logs:GetLogEvents", "logs:FilterLogEvents",
-        "cloudwatch:GetMetricData", "servicequotas:ListServiceQuotas",
+    "training-job": (
+        "sagemaker:CreateTrainingJob", "sagemaker:DescribeTrainingJob", "sagemaker:StopTrainingJob", "sagemaker:AddTags",
+        "sagemaker:ListTags",
     ),
+    "model": ("sagemaker:CreateModel", "sagemaker:DeleteModel"),
+    "endpoint-config": ("sagemaker:CreateEndpointConfig",),
+    "endpoint": (
+        "sagemaker:CreateEndpoint", "sagemaker:UpdateEndpoint", "sagemaker:DescribeEndpoint", "sagemaker:DeleteEndpoint",
+        "sagemaker:InvokeEndpoint",
+    ),
+    "logs": ("logs:DescribeLogStreams", "logs:GetLogEvents", "logs:FilterLogEvents"),
+    "*": ("sagemaker:ListTrainingJobs", "cloudwatch:GetMetricData", "servicequotas:ListServiceQuotas"),
     "role": ("iam:PassRole",),
 }  # fmt: skip
 """What workers do to train and to serve. Workspaces need more: docs/workspaces.md."""
@@ -95,20 +106,19 @@ def ours(client: Client, settings: Settings) -> Iterator[Finding]:
 def _simulated(
     iam: Any, subject: str, arn: str, needed: Mapping[str, Sequence[str]], settings: Settings
 ) -> Iterator[Finding]:
+    context = [
+        {"ContextKeyName": name, "ContextKeyType": "string", "ContextKeyValues": [value]}
+        for name, value in _context(settings).items()
+    ]
     denied: list[str] = []
     simulated = 0
     for thing, actions in needed.items():
-        resource = _resource(thing, settings)
+        resource = _resource(thing, arn, settings)
         if resource is None:
             continue
-        passed_to = {
-            "ContextKeyName": "iam:PassedToService",
-            "ContextKeyType": "string",
-            "ContextKeyValues": [SAGEMAKER],
-        }
         try:
             answer = iam.simulate_principal_policy(
-                PolicySourceArn=arn, ActionNames=list(actions), ResourceArns=[resource], ContextEntries=[passed_to]
+                PolicySourceArn=arn, ActionNames=list(actions), ResourceArns=[resource], ContextEntries=context
             )
         except ClientError as error:
             if is_denied(error):
@@ -130,16 +140,32 @@ def _simulated(
         yield ok(subject, f"all {simulated} that are needed are allowed, by simulation")
 
 
-def _resource(thing: str, settings: Settings) -> str | None:
-    match thing:
-        case "bucket":
-            return f"arn:aws:s3:::{settings.bucket}" if settings.bucket else None
-        case "objects":
-            return f"arn:aws:s3:::{settings.bucket}/*" if settings.bucket else None
-        case "role":
-            return settings.execution_role_arn
-        case _:
-            return thing
+def _context(settings: Settings) -> dict[str, str]:
+    """What our calls come with that policies may ask for: what is launched, and stopped, bears our installation's tag."""
+    known = {"iam:PassedToService": SAGEMAKER, "cloudwatch:namespace": "/aws/sagemaker/TrainingJobs"}
+    url = settings.catalogue_url
+    if url is None and not (settings.state_dir / "catalog.db").exists():
+        return known
+    with closing(open_database(url, settings.state_dir)) as database:
+        ours = known_installation(database)
+    tags = {f"aws:{of}Tag/{INSTALLATION_TAG}": str(ours) for of in ("Request", "Resource")} if ours else {}
+    return {**known, **tags}
+
+
+def _resource(thing: str, arn: str, settings: Settings) -> str | None:
+    """In the account of whoever's ARN this is; None for what is not configured."""
+    _, partition, _, _, account, _ = arn.split(":", 5)
+    here = f"{settings.region}:{account}"
+    if thing in ("bucket", "objects"):
+        end = "" if thing == "bucket" else "/*"
+        return f"arn:aws:s3:::{settings.bucket}{end}" if settings.bucket else None
+    named = {
+        "*": "*",
+        "role": settings.execution_role_arn,
+        "logs": f"arn:{partition}:logs:{here}:log-group:{TRAINING_LOGS}:log-stream:{_ANY}",
+        "image": f"arn:{partition}:ecr:{here}:repository/{_ANY}",
+    }
+    return named.get(thing, f"arn:{partition}:sagemaker:{here}:{thing}/{_ANY}")
 
 
 def trusts(document: Any, service: str) -> bool:
