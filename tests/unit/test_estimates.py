@@ -48,7 +48,7 @@ QWEN_ROWS = [(how, size, length) for (how, size), (_, rows) in OF_QWEN.items() f
 MEASURED = {  # elsewhere: shape, setup, GPUs, GB of each
     "Qwen, full 7B on two": (QWEN[7], replace(FULL, max_length=512), 2, 74.0),
     "Qwen, full 7B on two, 1,024 tokens": (QWEN[7], replace(FULL, max_length=1024), 2, 81.0),
-    "Qwen, LoRA 72B on four, ZeRO-3": (QWEN[72], LORA, 4, 57.2),
+    "Qwen, LoRA 72B on four, ZeRO-3": (QWEN[72], replace(LORA, sharding="full"), 4, 57.2),
     "Lightning, LoRA 7B": (LLAMA_7, Setup(rank=2, batch_size=1, checkpointing=False, max_length=1304), 1, 21.3),
     "Lightning, LoRA 7B, batches of two": (LLAMA_7, Setup(rank=2, batch_size=2, checkpointing=False, max_length=1304), 1, 29.07),
     "Lightning, QLoRA 7B": (LLAMA_7, Setup(rank=2, batch_size=1, checkpointing=False, max_length=1304, bits="4bit"), 1, 13.84),
@@ -133,6 +133,7 @@ def test_each_setting_moves_the_memory_the_way_people_know() -> None:
 
     assert of(trained="lora", bits="4bit") < of(trained="lora", bits="8bit") < of(trained="lora") < of()
     assert of(optimizer="sgd") < of(optimizer="adamw_8bit") < of() == of(optimizer="adamw_torch_fused")
+    assert of(narrow=True) < 0.6 * of()
     assert of(batch_size=2) < of() < of(checkpointing=False)
     assert of(method="orpo") > of()  # two answers at once
     assert of(method="dpo") > of(method="orpo")  # and a model to compare with
@@ -149,7 +150,7 @@ def test_each_setting_moves_the_memory_the_way_people_know() -> None:
 def test_more_gpus_never_need_more_of_each_once_they_share_and_none_does_with_what_is_not_sharded(
     billions: float, batch: int, length: int, bits: Any, gpus: int
 ) -> None:
-    shape, setup = shape_of_size(billions), Setup(batch_size=batch, max_length=length, bits=bits)
+    shape, setup = shape_of_size(billions), Setup(batch_size=batch, max_length=length, bits=bits, sharding="full")
     one, two = memory(shape, setup, gpus=gpus), memory(shape, setup, gpus=2 * gpus)
     if bits == "none" and gpus > 1:
         assert two.gigabytes < one.gigabytes
@@ -159,7 +160,8 @@ def test_more_gpus_never_need_more_of_each_once_they_share_and_none_does_with_wh
 
 
 def test_each_gpu_must_have_the_memory_not_their_sum() -> None:
-    need = memory(LLAMA_8, Setup(batch_size=8, max_length=8192), gpus=8)
+    assert memory(LLAMA_8, LORA, gpus=8) == memory(LLAMA_8, LORA)  # a copy on each
+    need = memory(LLAMA_8, Setup(batch_size=8, max_length=8192, sharding="full"), gpus=8)
     assert need.gigabytes > 24
     assert not fits(need, Hardware(192, 768, 8, "A10G", 24))
     assert fits(need, Hardware(192, 768, 8, "A100", 80)) is (need.gigabytes < 76)

@@ -12,8 +12,9 @@
   and 12 for each word of the vocabulary, for logits in 16 and in 32 bits and their gradients.
 - Preferences are learnt from two answers at once, which doubles the tokens; DPO and KTO with all parameters keep a second model.
 
-GPUs share weights, gradients and optimizer (FSDP), each with two layers and the embeddings whole as it works on them; a quantised model
-is whole on each. What is not sharded does not become less by more GPUs: a model fits only if it fits each of them.
+Where all weights are trained, GPUs share weights, gradients and optimizer (FSDP), each with two layers and the embeddings whole as it
+works on them; beside adapters each GPU has the model whole, unless `sharding` says otherwise, and a quantised one always. What is not
+shared does not become less by more GPUs: a model fits only if it fits each of them.
 """
 
 from __future__ import annotations
@@ -55,11 +56,16 @@ class Setup:
     packing: bool = False
     epochs: float = 3.0
     max_steps: int = 0
+    sharding: str = "auto"
+    narrow: bool = False
+    """Whether all weights are trained in 16 bits, and their optimizer too."""
 
     @property
     def is_sharded(self) -> bool:
-        """Whether several GPUs share the model, or each has all of it."""
-        return self.bits == "none"
+        """Whether several GPUs share the model, or each has all of it: as our trainer has it, where all weights are trained."""
+        if self.bits != "none" or self.sharding == "none":
+            return False
+        return self.trained == "full" or self.sharding == "full"
 
     @property
     def answers(self) -> int:
@@ -98,11 +104,13 @@ def memory(shape: Shape, setup: Setup, *, gpus: int = 1, longest: int = 0, wide:
     bfloat16."""
     share = gpus if setup.is_sharded else 1
     width = 2.0 if wide else 1.0
+    each, states, gradient = WEIGHT, _states(setup.optimizer), GRADIENT
     if setup.trained == "full":
         trained = shape.parameters
-        weights = (WEIGHT + (0 if wide or share > 1 else COPY)) * trained
-        if setup.reference:
-            weights += WEIGHT * trained
+        if setup.narrow and not wide:
+            each, states, gradient = WEIGHT / 2, min(states, _states("adam") / 2), GRADIENT / 2
+        copied = 0.0 if wide or share > 1 or setup.narrow else COPY
+        weights = (each * (2 if setup.reference else 1) + copied) * trained
     else:
         trained = shape.adapter(setup.rank)
         linear = LINEAR_BYTES[setup.bits] * (width if setup.bits == "none" else 1)
@@ -113,8 +121,8 @@ def memory(shape: Shape, setup: Setup, *, gpus: int = 1, longest: int = 0, wide:
     layers = KEPT * shape.layers + LAYER if setup.checkpointing else LAYER * shape.layers
     return Memory(
         weights=weights / share + working,
-        gradients=GRADIENT * trained / share,
-        optimizer=_states(setup.optimizer) * trained / share,
+        gradients=gradient * trained / share,
+        optimizer=states * trained / share,
         activations=tokens * (width * layers * shape.hidden + LOGIT * shape.vocabulary),
     )
 
@@ -153,6 +161,8 @@ def setup_of(settings: Mapping[str, Any]) -> Setup:
         packing=on(said.get("packing", False)),
         epochs=number(usual.epochs, "num_epochs", "num_train_epochs", "epochs"),
         max_steps=int(number(0, "max_steps")),
+        sharding=str(said.get("sharding", "auto")).lower(),
+        narrow=str(said.get("weights_dtype", "")).lower() in ("bfloat16", "bf16", "float16", "fp16"),
     )
 
 
