@@ -109,8 +109,11 @@ def broken(one: Trained) -> Iterator[str]:
 
 def serve(lab: Lab, findings: Findings) -> None:
     """Deploy what was trained supervised, and ask it for everything it was taught."""
+    trained = findings.trained["sft"]
+    if trained.failure:
+        return
     try:
-        lab.deploy(findings.trained["sft"].model_uri)
+        lab.deploy(trained.model_uri)
     except TrainmasterError as error:
         findings.wrong.append(f"it could not be deployed: {error}")
         return

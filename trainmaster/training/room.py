@@ -1,10 +1,10 @@
 """Whether a fine-tuning has room where it is to run: on the disk for what it reads and leaves, and a GPU for what needs one. Pure.
 
-    GB of disk = base model + 5 × datasets + (checkpoints kept + 1) × checkpoint + trained model
+    GB of disk = base model + 20 × datasets + (checkpoints kept + 1) × checkpoint + trained model
 
 A checkpoint of all weights is 12 bytes a parameter: its float32 and Adam's two moments. Of an adapter it is that of 1 % of the
-parameters. What is trained is left in float32, or as an adapter and 16 bits of the merged model. Datasets are unpacked, tokenized
-and cached: five times is an allowance of ours.
+parameters. What is trained is left in float32, or as an adapter and 16 bits of the merged model. Datasets are kept in
+gzip, and unpacked, tokenized and cached there: twenty times is an allowance of ours.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from trainmaster.training.problems import Problem
 from trainmaster.training.request import TrainingRequest
 from trainmaster.training.sizing import ADAPTER_SHARE
 
-DATASETS = 5
+DATASETS = 20
 CHECKPOINT_BYTES, WEIGHT_BYTES, MERGED_BYTES = 12, 4, 2
 CPU_BYTES = 18
 """Memory for a parameter that is trained without a GPU: float32 weight, gradient, two moments, and a fifth for activations."""
