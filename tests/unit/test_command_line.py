@@ -150,7 +150,10 @@ class TestWhatIsTypedWrongly:
             ("trian", "'trian' is no command of `trainmaster`. Did you mean train?"),
             ("endpoints deply", "'deply' is no command of `trainmaster endpoints`. Did you mean deploy?"),
             ("xyzzy", "'xyzzy' is no command of `trainmaster`."),
-            ("train", "Which one? `trainmaster train` has the commands plan, start, status, logs, stop, list."),
+            (
+                "train",
+                "Which one? `trainmaster train` has the commands estimate, plan, start, status, logs, stop, list.",
+            ),
             ("prices show --usee ec2", "--usee is no option of `trainmaster prices show`. Did you mean --use?"),
             ("budget set", "USD, one of --account, --team or --user are missing."),
             ("prices show --region", "--region: expected one argument."),
