@@ -133,7 +133,7 @@ class Lab:
 
     def ask(self, messages: list[dict[str, str]]) -> str:
         """What the endpoint answers."""
-        body = json.dumps({"messages": messages, "max_new_tokens": 24})
+        body = json.dumps({"messages": messages, "parameters": {"max_new_tokens": 24}})
         runtime = self._desk.client("sagemaker-runtime")
         response = runtime.invoke_endpoint(EndpointName=ENDPOINT, ContentType="application/json", Body=body)
         return str(json.loads(response["Body"].read())["generated_text"])

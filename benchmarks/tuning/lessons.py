@@ -56,7 +56,7 @@ class Lesson:
 
 
 _ALL_WEIGHTS = {
-    "finetuning_type": "full", "batch_size": 8, "learning_rate": 0.005, "num_epochs": 10, "lr_scheduler": "constant",
+    "finetuning_type": "full", "batch_size": 8, "learning_rate": 0.005, "num_epochs": 8, "lr_scheduler": "constant",
     "max_length": 64, "gradient_checkpointing": False, "logging_steps": 1, "save_steps": SAVE_STEPS,
 }  # fmt: skip
 _SUPERVISED = {"training_method": "sft", **_ALL_WEIGHTS}
@@ -65,11 +65,15 @@ LESSONS = (
     Lesson("sft", "supervised, all weights", "chats", _SUPERVISED, 0.5),
     Lesson(
         "sft-spot", "the same on spot, interrupted", "chats", _SUPERVISED, 0.5,
-        {"use_spot_instances": True}, interrupted_after=60,
+        {"use_spot_instances": True}, interrupted_after=55,
     ),
     Lesson(
         "dpo", "on preferences, LoRA", "preferences",
-        {**_ALL_WEIGHTS, "training_method": "dpo", "finetuning_type": "lora", "lora_r": 8, "num_epochs": 5}, 0.3,
+        {
+            **_ALL_WEIGHTS, "training_method": "dpo", "finetuning_type": "lora", "lora_r": 32, "lora_alpha": 64, "lora_dropout": 0,
+            "learning_rate": 0.02, "beta": 0.3, "num_epochs": 5,
+        },
+        0.5,
     ),
     Lesson("cpt", "on raw text, all weights", "texts", {**_ALL_WEIGHTS, "training_method": "cpt", "num_epochs": 6}, 0.7),
     Lesson("sft-two-hosts", "supervised, two hosts", "chats", {**_SUPERVISED, "batch_size": 4}, 0.5, {"instance_count": 2}),
