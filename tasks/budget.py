@@ -38,13 +38,16 @@ def tell_standing(ledger: Ledger, key: str) -> None:
 
 
 def tell_crossed(ledger: Ledger, budgets: Sequence[Budget], month: str) -> None:
-    """One event, `trainmaster.budget.reached-80-percent` for example, for each threshold nobody was told of yet.
+    """One event, `trainmaster.budget.reached-80-percent` for example, for each threshold nobody was told of yet; the log says each
+    budget's highest.
 
     Whoever dies before Prefect has it leaves it to the next one; it has the same id then, and Prefect takes it once.
     """
     crossings = ledger.crossed(budgets, month)
-    for crossing in crossings:
+    highest = {crossing.standing.budget: crossing for crossing in sorted(crossings, key=lambda one: one.percent)}
+    for crossing in highest.values():
         get_run_logger().warning("%s", crossing.sentence())
+    for crossing in crossings:
         _emit(crossing)
     if crossings and _all_sent():
         ledger.told(crossings)
