@@ -246,7 +246,7 @@ def look(installation: Installation, runs: Mapping[str, str]) -> dict[str, Any]:
     with open_ledger(
         SecretStr(installation.books), Path(installation.aws.environment["TRAINMASTER_STATE_DIR"])
     ) as ledger:
-        billed = [name for name, (job, *_) in jobs.items() if (one := ledger.find(job)) and one.is_closed]
+        billed = [name for name, (job, *_) in jobs.items() if (one := ledger.find(job)) and one.bill is not None]
     completed = {"filter": {"event": {"name": ["prefect.flow-run.Completed"]}}, "limit": 50}
 
     def told() -> set[str]:
