@@ -47,7 +47,7 @@ class Artifact:
             state.log_history, steps=state.global_step, epochs=state.epoch or 0.0, tokens=state.num_input_tokens_seen
         )
         data = card.data_files({name: self.place.channel(name) for name in self.place.channels if name != CHANNEL})
-        story = output.Story(run, self.version, self.base_name, data, self.requests, self.before)
+        story = output.Story(run, self.version, self.base_name, self.base.revision, data, self.requests, self.before)
         output.write_output(self.place.model, model, self.base.tokenizer, self.asked, story, rebuilt=self._rebuilt)
         if self.asked.push_to_hub:
             publish(self.place.model, self.asked, self.base.token)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from model.finetune.hyperparameters import Hyperparameters
@@ -24,10 +24,10 @@ def hub_id(value: str) -> str:
     return value
 
 
-def conflicts(asked: Hyperparameters, given: Mapping[str, Any]) -> Iterator[tuple[set[str], str]]:
-    """The hyperparameters concerned, and a sentence with what to do. `given` is without defaults."""
+def conflicts(asked: Hyperparameters) -> Iterator[tuple[set[str], str]]:
+    """The hyperparameters concerned, and a sentence with what to do."""
     yield from _of_the_method(asked)
-    yield from _of_weights(asked, given)
+    yield from _of_weights(asked)
     yield from _of_places(asked)
 
 
@@ -56,7 +56,7 @@ def _of_the_method(asked: Hyperparameters) -> Iterator[tuple[set[str], str]]:
         yield {"label_smoothing", "preference_loss", "training_method"}, said
 
 
-def _of_weights(asked: Hyperparameters, given: Mapping[str, Any]) -> Iterator[tuple[set[str], str]]:
+def _of_weights(asked: Hyperparameters) -> Iterator[tuple[set[str], str]]:
     bits, modules = asked.quantization, asked.lora_target_modules
     if asked.finetuning_type == "full" and bits != "none":
         said = (
@@ -64,12 +64,6 @@ def _of_weights(asked: Hyperparameters, given: Mapping[str, Any]) -> Iterator[tu
             " 'lora', or quantization to 'none'."
         )
         yield {"finetuning_type", "quantization"}, said
-    if bits != "none" and asked.merge_weights and "merge_weights" in given:
-        said = (
-            f"merge_weights is true and quantization {bits!r}: an adapter is not merged with weights rounded to {bits[0]} bits. Set"
-            " merge_weights to false; the adapter is served on the base model."
-        )
-        yield {"quantization", "merge_weights"}, said
     if asked.use_dora and bits == "8bit":
         said = "use_dora is true and quantization '8bit', which DoRA cannot. Set quantization to '4bit'."
         yield {"use_dora", "quantization"}, said

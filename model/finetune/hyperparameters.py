@@ -296,7 +296,9 @@ class Hyperparameters(BaseModel):
     save_total_limit: Annotated[int, Field(ge=2, le=100, description="Checkpoints that are kept.")] = 2
     merge_weights: Annotated[
         bool,
-        Field(description="Leave the whole model beside the adapter. Without it: unless the base model is quantised."),
+        Field(
+            description="Leave the whole model beside the adapter. A quantised base model is loaded again for it, in bfloat16."
+        ),
     ] = True
     push_to_hub: Annotated[bool, Field(description="Upload what was trained to the Hub, as hub_model_id.")] = False
     hub_model_id: Annotated[
@@ -344,8 +346,7 @@ class Hyperparameters(BaseModel):
         if not isinstance(values, Mapping):
             return values
         trained = (values.get("finetuning_type", "lora"), values.get("training_method") in PREFERENCES)
-        merged = values.get("quantization", "none") == "none"
-        return {"learning_rate": _LEARNING_RATES.get(trained, 2e-4), "merge_weights": merged, **values}
+        return {"learning_rate": _LEARNING_RATES.get(trained, 2e-4), **values}
 
 
 def read_hyperparameters(given: Mapping[str, Any]) -> Hyperparameters:
@@ -367,7 +368,7 @@ def problems_of(given: Mapping[str, Any]) -> list[str]:
         wrong = {str(one["loc"][0]) for one in error.errors(include_url=False)}
         problems += [_out_of_bounds(name, known[name]) for name in known if name in wrong]
         asked = Hyperparameters.model_validate({name: value for name, value in known.items() if name not in wrong})
-    return problems + [said for names, said in conflicts(asked, known) if not wrong & set(names)]
+    return problems + [said for names, said in conflicts(asked) if not wrong & set(names)]
 
 
 def notes_of(given: Mapping[str, Any]) -> list[str]:

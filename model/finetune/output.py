@@ -19,6 +19,7 @@ from peft import PeftModel
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, Trainer
 
 from model.finetune import card, inference, samples
+from model.finetune.base_model import computes_in_bf16
 from model.finetune.hyperparameters import Hyperparameters
 from model.finetune.problems import BadInputError
 
@@ -39,6 +40,8 @@ class Story:
     run: card.Run
     version: str
     base_name: str
+    base_revision: str
+    """The Hub's commit; "" for what is not from there."""
     data: Sequence[card.DataFile]
     requests: Sequence[samples.Request]
     before: Sequence[str]
@@ -55,11 +58,6 @@ def require_room(folder: Path, model: PreTrainedModel | PeftModel, asked: Hyperp
             f"The trained model takes {needed / 1e9:,.1f} GB and {free / 1e9:,.1f} GB of the instance's disk are free."
             " Raise the volume size of the training request, or set merge_weights to false, which leaves the adapter alone."
         )
-
-
-def computes_in_bf16(asked: Hyperparameters) -> bool:
-    """Then weights are left in it as well, whatever they were trained in: what serves them computes in no more."""
-    return asked.bf16 if asked.bf16 is not None else torch.cuda.is_available() and torch.cuda.is_bf16_supported()
 
 
 def count_of(model: torch.nn.Module) -> int:
@@ -98,7 +96,9 @@ def write_output(
     code = folder / "code"
     shutil.rmtree(code, ignore_errors=True)
     (folder / CARD).unlink(missing_ok=True)
-    revision = str(getattr(model.config, "_commit_hash", None) or asked.model_revision)
+    if isinstance(model, PeftModel):
+        for adapter in model.peft_config.values():  # it lay in a folder of this instance
+            adapter.base_model_name_or_path, adapter.revision = story.base_name, story.base_revision or None
     left = write_weights(folder, model, asked, rebuilt)
     tokenizer.save_pretrained(
         folder, save_jinja_files=False
@@ -108,7 +108,7 @@ def write_output(
     facts = card.Facts(
         version=story.version,
         base_name=story.base_name,
-        base_revision=revision,
+        base_revision=story.base_revision,
         hyperparameters=asked.model_dump(mode="json"),
         data=story.data,
         run=story.run,

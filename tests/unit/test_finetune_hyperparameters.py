@@ -118,7 +118,6 @@ def test_what_is_no_reference_to_a_secret_is_not_quoted_for_it_may_be_the_secret
         ({"training_method": "dpo", "packing": True}, "packing"),
         ({"training_method": "kto", "batch_size": 1}, "batch_size"),
         ({"training_method": "kto", "eval_batch_size": 3}, "eval_batch_size"),
-        ({"quantization": "4bit", "merge_weights": True}, "merge_weights"),
         ({"quantization": "8bit", "use_dora": True}, "use_dora"),
         ({"training_method": "dpo", "preference_loss": "ipo", "label_smoothing": 0.1}, "label_smoothing"),
         ({"lora_target_modules": "all-linear,q_proj"}, "lora_target_modules"),
@@ -156,8 +155,8 @@ def test_without_a_learning_rate_there_is_one_that_fits_what_is_trained(given: d
     assert read_hyperparameters(given).learning_rate == rate
 
 
-def test_a_quantised_base_model_is_not_merged_unless_nobody_asks() -> None:
-    assert read_hyperparameters({"quantization": "4bit"}).merge_weights is False
+def test_weights_are_merged_of_a_quantised_base_model_too() -> None:
+    assert read_hyperparameters({"quantization": "4bit"}).merge_weights is True
     assert read_hyperparameters({}).merge_weights is True
 
 

@@ -57,7 +57,7 @@ class Trained:
 
     def write(self, model: Any, rebuilt: Callable[[], Any] | None = None, **told: Any) -> card.Facts:
         requests = samples.requests_of(ROWS)
-        story = output.Story(card.Run(steps=7), "job-1", "org/base", DATA, requests, ["?"] * len(requests))
+        story = output.Story(card.Run(steps=7), "job-1", "org/base", "c0ffee", DATA, requests, ["?"] * len(requests))
         return output.write_output(
             self.folder, model, self.tokenizer, asked(**told), story, rebuilt=rebuilt or self.load
         )
@@ -128,7 +128,9 @@ def test_an_adapter_alone_is_served_on_the_base_model_that_its_card_names(traine
     assert not (trained.folder / "config.json").exists()
     assert "peft==0.17.1" in (trained.folder / "code/requirements.txt").read_text()
     told = json.loads((trained.folder / "model_card.json").read_text())
-    assert told["base_model"]["name"] == "org/base"
+    assert told["base_model"] == {"name": "org/base", "revision": "c0ffee"}
+    adapter = json.loads((trained.folder / "adapter/adapter_config.json").read_text())
+    assert (adapter["base_model_name_or_path"], adapter["revision"]) == ("org/base", "c0ffee")
     told["base_model"]["name"] = str(trained.base)  # in place of the Hub
     (trained.folder / "model_card.json").write_text(json.dumps(told))
     assert trained.answers() == before
