@@ -13,6 +13,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from multiprocessing import forkserver
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -34,15 +35,15 @@ ANSWERED = [
         ]
     }
     for a in range(6)
-    for b in range(5)
+    for b in range(6)
 ]
 
 
-def given(folder: Path) -> dict[str, Path]:
-    """The channels of a job: a tiny base model and 30 conversations."""
+def given(folder: Path, count: int) -> dict[str, Path]:
+    """The channels of a job: a tiny base model and so many conversations."""
     make_tiny_model(folder / "model", [text for each in ANSWERED for text in texts_in(each)], hidden=16, layers=1)
     (folder / "training").mkdir()
-    (folder / "training/data.jsonl").write_text("".join(f"{json.dumps(each)}\n" for each in ANSWERED))
+    (folder / "training/data.jsonl").write_text("".join(f"{json.dumps(each)}\n" for each in ANSWERED[:count]))
     return {"model": folder / "model", "training": folder / "training"}
 
 
@@ -91,27 +92,47 @@ class Host:
 
     def run(self, **asked: Any) -> int:
         """Its exit code, once it has ended."""
-        return self._until(None, asked, 0)
+        return self._until(None, lambda _: None, asked)
 
-    def killed_at(self, line: str, *, after: float = 0, **asked: Any) -> None:
-        """Run it until it has printed this, and some seconds more, then kill all its processes at once."""
-        self._until(line, asked, after)
+    def killed_after(self, steps: int, *, seconds: float = 0, rank: int | None = None) -> int:
+        """Its exit code. It says so many steps, and has some seconds more; then all its processes are killed at once, or only the one
+        of this rank."""
 
-    def _until(self, until: str | None, asked: dict[str, Any], after: float) -> int:
+        def kill(pid: int) -> None:
+            time.sleep(seconds)
+            self._end(pid, rank)
+
+        return self._until(steps, kill, {})
+
+    def told_to_end_after(self, steps: int) -> int:
+        """Its exit code, SIGTERM being sent when it has said so many steps."""
+        return self._until(steps, lambda pid: os.kill(pid, signal.SIGTERM), {})
+
+    def _until(self, steps: int | None, end: Callable[[int], None], asked: dict[str, Any]) -> int:
         (self.ml / "output/failure").unlink(missing_ok=True)
         pid, said, ended = self._started(asked)
-        watchdog = threading.Timer(WITHIN, os.killpg, [pid, signal.SIGKILL])
+        watchdog = threading.Timer(WITHIN, self._end, [pid, None])
         watchdog.start()
-        seen = False
+        seen = 0
         for line in said:
             self.lines.append(line.rstrip())
-            if until and until in line and not seen:
-                seen = True
-                time.sleep(after)
-                os.killpg(pid, signal.SIGKILL)
+            if STEP.search(line):
+                seen += 1
+                if seen == steps:
+                    end(pid)
         watchdog.cancel()
-        assert seen or not until, self.text()
+        assert steps is None or seen >= steps, self.text()
         return ended()
+
+    def _end(self, pid: int, rank: int | None) -> None:
+        """torchrun's processes are in sessions of their own, so it is their environment that they are known by."""
+        if rank is None:
+            os.killpg(pid, signal.SIGKILL)
+        marks = {f"SAGEMAKER_BASE_DIR={self.ml}".encode(), *([f"RANK={rank}".encode()] if rank is not None else [])}
+        for process in Path("/proc").glob("[0-9]*/environ"):
+            with suppress(OSError):  # ended meanwhile, or another user's
+                if marks <= set(process.read_bytes().split(b"\0")):
+                    os.kill(int(process.parent.name), signal.SIGKILL)
 
     def _started(self, asked: dict[str, Any]) -> tuple[int, IO[str], Callable[[], int]]:
         environment = {

@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import random
 import shutil
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from hosts_of_jobs import Host, Trainers, given
 from safetensors.torch import load_file
+from transformers import TrainerControl, TrainerState, TrainingArguments
 
 from model.finetune import checkpoints, resuming
 from model.finetune.checkpoints import Checkpoint, DamagedError, Manifest
 from model.finetune.hyperparameters import Hyperparameters
+from model.finetune.job import STAGING, Place
 from model.finetune.problems import BadInputError
+from model.finetune.saving import CannotSaveError, Saving
 
 MADE_WITH = {"hyperparameters": {"seed": 7}, "batch": 8, "data": {"training": "ab"}}
 TWO = ("algo-1", "algo-2")
@@ -141,11 +146,11 @@ class TestGoingOnFromAnother:
 
 
 SMALL = {
-    "num_epochs": 3, "batch_size": 2, "gradient_accumulation_steps": 4, "logging_steps": 1, "save_steps": 2,
+    "num_epochs": 10, "batch_size": 2, "gradient_accumulation_steps": 4, "logging_steps": 1, "save_steps": 3,
     "learning_rate": 0.01, "gradient_checkpointing": False, "merge_weights": False, "finetuning_type": "lora", "lora_r": 4,
     "lora_dropout": 0.1,
 }  # fmt: skip
-"""12 steps: four an epoch, whose last has one batch less than the others, and dropout wants its random numbers."""
+"""40 steps: four an epoch, whose last has one batch less than the others, and dropout wants its random numbers."""
 
 
 @pytest.fixture(scope="module")
@@ -155,7 +160,7 @@ def trainers() -> Trainers:
 
 @pytest.fixture(scope="module")
 def channels(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    return given(tmp_path_factory.mktemp("given"))
+    return given(tmp_path_factory.mktemp("given"), 30)
 
 
 @pytest.fixture
@@ -166,9 +171,14 @@ def host(trainers: Trainers, channels: dict[str, Path], tmp_path: Path) -> Calla
     return make
 
 
-def weights(host: Host) -> dict[str, Any]:
-    (file,) = (host.ml / "model").rglob("*.safetensors")
-    return load_file(file)
+def alike(one: Host, other: Host) -> bool:
+    """Whether they have learned the same, to the last bit."""
+    mine, theirs = (load_file(next((host.ml / "model").rglob("*.safetensors"))) for host in (one, other))
+    return mine.keys() == theirs.keys() and all(torch.equal(mine[name], theirs[name]) for name in theirs)
+
+
+def cut(file: Path) -> None:
+    file.write_bytes(file.read_bytes()[:-100])
 
 
 class TestARun:
@@ -176,10 +186,50 @@ class TestARun:
         chance = random.Random(7)  # noqa: S311
         undisturbed, disturbed = host("undisturbed"), host("disturbed")
         assert undisturbed.run() == 0, undisturbed.text()
-        for step in (chance.randint(1, 3), chance.randint(4, 7), chance.randint(8, 12)):
-            disturbed.killed_at(f"step={step}/", after=chance.random() / 20)
+        disturbed.killed_after(chance.randint(4, 9), seconds=chance.random() / 20)
+        assert disturbed.told_to_end_after(chance.randint(1, 6)) == 128 + signal.SIGTERM
+        told_at = checkpoints.step_of(disturbed.kept[-1])
+        disturbed.killed_after(chance.randint(4, 9), seconds=chance.random() / 20)
+        cut(disturbed.kept[-1] / "optimizer.pt")
         assert disturbed.run() == 0, disturbed.text()
         assert disturbed.losses() == undisturbed.losses()
-        assert len(disturbed.resumed()) == 3
-        assert all(lost <= SMALL["save_steps"] for _, lost in disturbed.resumed())
-        assert all((value == weights(disturbed)[name]).all() for name, value in weights(undisturbed).items())
+        assert alike(disturbed, undisturbed)
+        killed, told, damaged = disturbed.resumed()
+        assert killed[1] <= SMALL["save_steps"]
+        assert told == (told_at, 0)
+        assert damaged[1] <= 2 * SMALL["save_steps"]
+        assert [checkpoints.step_of(each) for each in disturbed.kept] == [39, 40]
+
+        shutil.rmtree(disturbed.ml / "model")  # as if it was taken away while it wrote what it had learned
+        (disturbed.ml / "model").mkdir()
+        assert disturbed.run() == 0, disturbed.text()
+        assert alike(disturbed, undisturbed)
+
+        assert disturbed.run(learning_rate=0.02) == 1
+        said = "The checkpoint of step 40 is of another run: learning_rate was 0.01 and is 0.02."
+        assert disturbed.failure.startswith(said)
+
+
+def test_a_checkpoint_that_finds_no_room_is_told_of_and_loses_none_before_it(tmp_path: Path) -> None:
+    place = Place(("algo-1",), "algo-1", 0, *(tmp_path / name for name in ("in", "model", "out", "kept")), channels=())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(STAGING, str(checkpoints.staging_for(place.checkpoints)))
+        before = sealed(place.checkpoints, 2)
+        asked = Hyperparameters()
+        saving = Saving(place, resuming.Start(asked, MADE_WITH, None, 0))
+        state, control = TrainerState(global_step=4), TrainerControl(should_save=True)
+        full = place.staging / "checkpoint-4"
+        full.mkdir(parents=True)
+        (full / "manifest-algo-1.json").symlink_to("/dev/full")
+        said = r"checkpoint of step 4 could not be written \(OSError.*No space left.*checkpoint-2-aaaa is whole.*volume_size_gb"
+
+        def save() -> None:
+            with saving.around():
+                saving.on_step_end(TrainingArguments(), state, control)
+                saving.on_save(TrainingArguments(), state, control)
+
+        with pytest.raises(CannotSaveError, match=said):
+            save()
+        assert checkpoints.found(place.checkpoints) == [before]
+        assert checkpoints.verified(before).step == 2
+        assert not full.exists()
