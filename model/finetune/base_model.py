@@ -235,7 +235,7 @@ def _tokenizer(asked: Hyperparameters, folder: Path, name: str, config: Pretrain
     """With something to pad with, and with the chat template that is asked for."""
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except Exception as error:  # tokenizers raises nothing more exact of a file it cannot read
         raise BadInputError(f"The tokenizer of {name} cannot be read: {_first_line(error)}") from error
     embedded = getattr(config.get_text_config(), "vocab_size", None)
     highest = max(tokenizer.get_vocab().values(), default=-1)

@@ -26,8 +26,8 @@ TRAINERS = {
 def trainer_of(asked: Hyperparameters, place: Place, *, model: PreTrainedModel, base: BaseModel, data: Data) -> Trainer:
     """With an adapter on the model where one is trained: without it, it is the reference that dpo and kto compare with; of a model whose
     weights are all trained they keep a copy."""
-    config, trainer = TRAINERS[asked.training_method]
-    return trainer(
+    config, kind = TRAINERS[asked.training_method]
+    trainer = kind(
         model=model,
         args=config(**_arguments(asked, place, data)),
         train_dataset=data.training,
@@ -35,6 +35,9 @@ def trainer_of(asked: Hyperparameters, place: Place, *, model: PreTrainedModel, 
         processing_class=base.tokenizer,
         peft_config=lora_config(asked),
     )
+    if asked.packing:  # by positions transformers keeps packed examples apart; TRL gives them to flash attention alone
+        trainer.data_collator.return_position_ids = True
+    return trainer
 
 
 def _arguments(asked: Hyperparameters, place: Place, data: Data) -> dict[str, Any]:

@@ -43,10 +43,12 @@ class Template:
         self._marked = bool(template and _MARKED.search(template))
 
     def conversation(self, example: Conversation) -> Rendered:
-        """With the answers' ranges: what follows the assistant's header, up to and with what ends the turn. Raises RowError, and
-        BadInputError where there is no template at all."""
+        """With the ranges that are learned: all there is, or of each turn what follows its header, up to and with what ends it. Raises
+        RowError, and BadInputError where there is no template at all."""
         text = self.text(example.messages, example.tools)
         self._check_nothing_is_missing(text, example)
+        if len(example.learned) == len(example.messages):
+            return Rendered(text, ((0, len(text)),))
         marked = self._marked_ranges(example) if self._marked else {}
         ranges = [marked.get(at) or self._range(text, example, at) for at in sorted(example.learned)]
         return Rendered(text, tuple(ranges))

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from transformers import Trainer, set_seed
 
 from benchmarks.tiny_model import make_tiny_model, texts_in
@@ -17,6 +18,7 @@ from model.finetune.hyperparameters import Hyperparameters, read_hyperparameters
 from model.finetune.job import Place
 from model.finetune.methods import trainer_of
 
+torch.set_num_threads(1)  # of such small matrices more make it slower
 THINGS = ("apple", "sky", "sea", "pear", "plum", "book", "house", "tree")
 
 
@@ -69,7 +71,7 @@ def place_in(folder: Path, base: Path | None, rows: Mapping[str, Iterable[Any]])
         (data / "model").symlink_to(base)
         names.append("model")
     for made in ("model", "output", "checkpoints"):
-        (folder / made).mkdir(exist_ok=True)
+        (folder / made).mkdir(parents=True, exist_ok=True)
     return Place(
         ("algo-1",),
         "algo-1",
