@@ -37,7 +37,7 @@ T = TypeVar("T")
 def commit_of(name: str, revision: str, token: str | None) -> str:
     """Which commit a branch or tag is at this moment; a commit is one for ever, but has to be there. Raises BadInputError."""
     api = HfApi(endpoint=os.environ.get("HF_ENDPOINT"), token=token or False)
-    info = _patiently(lambda: api.model_info(name, revision=revision or None, timeout=20), name, revision)
+    info = _patiently(lambda: api.model_info(name, revision=revision or "main", timeout=20), name, revision)
     files = {each.rfilename for each in info.siblings or ()}
     if files and "config.json" not in files:
         what = " It is an adapter: merge it with its base model first." * ("adapter_config.json" in files)
