@@ -20,6 +20,8 @@ from trainmaster.errors import (
     RefusedError,
 )
 
+pytestmark = pytest.mark.usefixtures("as_a_worker")
+
 CANNOT_LOAD = "def model_fn(folder): raise RuntimeError('this model cannot be loaded')"
 NAME = "deployed"
 

@@ -30,6 +30,8 @@ from trainmaster.main_job import TrainAndServeRequest, TrainedAndServed
 from trainmaster.storage.address import S3Address
 from trainmaster.training.request import TrainingChoices
 
+pytestmark = pytest.mark.usefixtures("as_a_worker")
+
 
 def request(name: str, data: str = "", **training: object) -> TrainAndServeRequest:
     return TrainAndServeRequest(
