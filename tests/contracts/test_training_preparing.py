@@ -166,6 +166,13 @@ class TestRefusals:
         assert "hunter2" not in " ".join(problem.sentence() for problem in problems)
         assert str(elsewhere) in next(problem.message for problem in problems if problem.kind == "datasets")
 
+    def test_a_fine_tuning_is_told_all_that_its_trainer_would_say_of_its_hyperparameters(self, bench: Bench) -> None:
+        config = {"training_method": "dpo", "epochs": 3, "packing": True, "model_name": "me/mine", "lora_r": 8}
+        config_id = bench.config(config, [bench.dataset("cats")])
+        problems = refused(bench, config_id=config_id, hyperparameters={"lora_r": "0"})
+        told = [problem.message for problem in problems if problem.kind == "hyperparameters"]
+        assert [message.split()[1] for message in told] == ["'epochs'", "lora_r", "packing"]
+
     def test_a_config_of_another_user_is_an_unknown_one(self, bench: Bench) -> None:
         theirs = bench.config({"trainer": "house-prices"}, [bench.dataset("cats")], user_id=uuid4())
         asked = [refused(bench, config_id=theirs), refused(bench, config_id=str(uuid4()))]

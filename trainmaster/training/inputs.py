@@ -11,7 +11,7 @@ from uuid import UUID
 
 from botocore.exceptions import ClientError
 
-from model.finetune.hyperparameters import problems_of, read_hyperparameters
+from model.finetune.hyperparameters import notes_of, problems_of, read_hyperparameters
 from trainmaster.aws.failures import code_of, is_denied, is_missing
 from trainmaster.catalog.configs import TrainingConfig
 from trainmaster.catalog.datasets import Dataset
@@ -146,8 +146,11 @@ def _of_fine_tuning(finding: Finding) -> Iterator[Problem]:
     """What the trainer would say of its hyperparameters on an instance that is paid for by then."""
     if finding.trainer is not FINE_TUNING:
         return
-    for said in problems_of(finding.settings):
+    wrong = problems_of(finding.settings)
+    for said in wrong:
         yield Problem("hyperparameters", f"Hyperparameter {said}", "Correct it in the config, or in the request.")
+    if not wrong:
+        finding.notes += [f"Hyperparameter {said}" for said in notes_of(finding.settings)]
     if not finding.settings.get("model_name"):
         remedy = "Set model_name in the config to an id of the Hub, or to the s3:// prefix of a model."
         yield Problem("hyperparameters", "There is no base model: model_name is not set.", remedy)
