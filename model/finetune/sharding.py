@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import os
+import warnings
 from typing import Any
 
 import torch
+from accelerate import DistributedType, FullyShardedDataParallelPlugin, PartialState
+from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
+from torch.nn import Module
+from transformers import Trainer
 
 from model.finetune import processes
 from model.finetune.hyperparameters import Hyperparameters
@@ -33,10 +38,13 @@ def is_sharded(asked: Hyperparameters) -> bool:
 def prepare_sharding(asked: Hyperparameters) -> None:
     """To be called before the model is loaded: of sharded weights only the first process of all reads any from disk."""
     if is_sharded(asked):
+        warnings.filterwarnings(
+            "ignore", module=r"torch\.distributed\."
+        )  # of its own next version, with every checkpoint
         os.environ |= {
             "ACCELERATE_USE_FSDP": "true",
             "FSDP_VERSION": "1",
-            "FSDP_CPU_RAM_EFFICIENT_LOADING": "true",
+            "FSDP_CPU_RAM_EFFICIENT_LOADING": str(torch.cuda.is_available()),
             "FSDP_STATE_DICT_TYPE": "SHARDED_STATE_DICT",
         }
 
@@ -51,5 +59,22 @@ def arguments(asked: Hyperparameters) -> dict[str, Any]:
     }
     if is_sharded(asked):
         told["fsdp"] = "full_shard auto_wrap"
-        told["fsdp_config"] = {"cpu_ram_efficient_loading": True, "sync_module_states": True}
+        gpus = torch.cuda.is_available()  # accelerate sends the weights of the first process to GPUs only
+        told["fsdp_config"] = {"cpu_ram_efficient_loading": gpus, "sync_module_states": gpus}
     return told
+
+
+def shard_on_cpus(trainer: Trainer) -> None:
+    """Let weights that are asked for in parts be so on CPUs too: PyTorch can, accelerate (1.10) asks for it on GPUs only."""
+    state = trainer.accelerator.state
+    if not trainer.args.fsdp or trainer.is_fsdp_enabled:
+        return
+    state.fsdp_plugin = FullyShardedDataParallelPlugin()
+    state.distributed_type = PartialState().distributed_type = DistributedType.FSDP
+    trainer.is_fsdp_enabled = True
+    trainer.accelerator.get_state_dict = _whole  # type: ignore[method-assign]
+
+
+def _whole(model: Module, unwrap: bool = True) -> dict[str, Any]:  # noqa: ARG001 - as accelerate's own
+    """All weights, on every process; accelerate's own moves them to the CPU, where they are freed while they are read."""
+    return get_model_state_dict(model, options=StateDictOptions(full_state_dict=True))

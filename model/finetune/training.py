@@ -20,7 +20,7 @@ from model.finetune.problems import BadInputError
 from model.finetune.processes import tell_failure, together
 from model.finetune.resuming import start
 from model.finetune.saving import train_from
-from model.finetune.sharding import prepare_sharding
+from model.finetune.sharding import prepare_sharding, shard_on_cpus
 from model.finetune.telling import Telling
 
 
@@ -39,6 +39,7 @@ def _train(asked: Hyperparameters, place: Place, telling: Telling) -> None:
     asked = fitted(asked, base)
     data = read_datasets(asked, {name: place.channel(name) for name in place.channels}, base.tokenizer)
     trainer: Trainer = trainer_of(asked, place, model=load_weights(asked, base), base=base, data=data)
+    shard_on_cpus(trainer)
     telling.of(trainer)
     artifact = Artifact(asked, place, base)
     artifact.begin(trainer, data.first_rows)
