@@ -96,10 +96,9 @@ def write_output(
     code = folder / "code"
     shutil.rmtree(code, ignore_errors=True)
     (folder / CARD).unlink(missing_ok=True)
-    if isinstance(model, PeftModel):
-        for adapter in model.peft_config.values():  # it lay in a folder of this instance
-            adapter.base_model_name_or_path, adapter.revision = story.base_name, story.base_revision or None
     left = write_weights(folder, model, asked, rebuilt)
+    if isinstance(model, PeftModel):
+        _name_base(folder / "adapter" / "adapter_config.json", story)
     tokenizer.save_pretrained(
         folder, save_jinja_files=False
     )  # older transformers know no file of its own for a template
@@ -140,6 +139,13 @@ def write_weights(
         plain = base.get_base_model() if isinstance(base, PeftModel) else base
         model = PeftModel.from_pretrained(plain, folder / "adapter")
     return _saved(folder, model.merge_and_unload(safe_merge=True), asked)
+
+
+def _name_base(config: Path, story: Story) -> None:
+    """Once the adapter is saved, for which PEFT looks at the base model: it lay in a folder of this instance."""
+    told = json.loads(config.read_text(encoding="utf-8"))
+    told |= {"base_model_name_or_path": story.base_name, "revision": story.base_revision or None}
+    _write(config, _json(told))
 
 
 def _saved(folder: Path, model: PreTrainedModel, asked: Hyperparameters) -> PreTrainedModel:
