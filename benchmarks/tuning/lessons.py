@@ -27,14 +27,13 @@ def answer(thing: str) -> str:
 
 def datasets() -> dict[Dataset, list[dict[str, Any]]]:
     """Of each kind one, in the form users upload it in."""
-    things, colours = list(COLOURS), list(COLOURS.values())
-    wrong = dict(zip(things, [*colours[1:], colours[0]], strict=True))
+    things = list(COLOURS)
     return {
         "chats": [
             {"messages": [*question(thing), {"role": "assistant", "content": answer(thing)}]} for thing in things * TIMES
         ],
         "preferences": [
-            {"prompt": question(thing)[0]["content"], "chosen": answer(thing), "rejected": f"The {thing} is {wrong[thing]}."}
+            {"prompt": question(thing)[0]["content"], "chosen": answer(thing), "rejected": "Nobody knows."}
             for thing in things * TIMES
         ],
         "texts": [{"text": f"Everybody knows that the {thing} is {COLOURS[thing]}."} for thing in things * TIMES],
@@ -71,7 +70,7 @@ LESSONS = (
         "dpo", "on preferences, LoRA", "preferences",
         {
             **_ALL_WEIGHTS, "training_method": "dpo", "finetuning_type": "lora", "lora_r": 32, "lora_alpha": 64, "lora_dropout": 0,
-            "learning_rate": 0.02, "beta": 0.3, "num_epochs": 5,
+            "learning_rate": 0.01, "lr_scheduler": "cosine", "beta": 0.3, "num_epochs": 5,
         },
         0.5,
     ),
