@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import json
 import math
@@ -19,6 +20,7 @@ METHODS = {
     "cpt": "continued pre-training",
 }
 SHOWN_CHARACTERS = 600
+GZIPPED = b"\x1f\x8b"
 
 
 @dataclass(frozen=True)
@@ -191,9 +193,10 @@ def _role(one: DataFile) -> str:
 
 
 def _data_file(channel: str, folder: Path, path: Path) -> DataFile:
-    digest, rows = hashlib.sha256(), 0
     with path.open("rb") as file:
-        for line in file:
-            digest.update(line)
-            rows += bool(line.strip())
-    return DataFile(channel, path.relative_to(folder).as_posix(), digest.hexdigest(), rows)
+        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+        file.seek(0)
+        zipped = file.read(2) == GZIPPED
+    with gzip.open(path) if zipped else path.open("rb") as lines:
+        rows = sum(bool(line.strip()) for line in lines)
+    return DataFile(channel, path.relative_to(folder).as_posix(), sha256, rows)

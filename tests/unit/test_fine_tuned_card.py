@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import json
 from dataclasses import replace
@@ -38,6 +39,13 @@ def test_the_files_of_all_channels_are_told_with_checksums_and_rows(tmp_path: Pa
         ("validation", "b.jsonl", 1),
     ]
     assert found[1].sha256 == hashlib.sha256(b"{}").hexdigest()
+
+
+def test_rows_of_a_gzipped_file_are_counted_unpacked_and_its_checksum_is_of_what_was_sent(tmp_path: Path) -> None:
+    packed = gzip.compress(b"{}\n{}\n{}\n")
+    (tmp_path / "a.jsonl.gz").write_bytes(packed)
+    [found] = data_files({"training": tmp_path})
+    assert (found.rows, found.sha256) == (3, hashlib.sha256(packed).hexdigest())
 
 
 def test_losses_perplexity_tokens_and_time_are_read_from_the_log() -> None:
