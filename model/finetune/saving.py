@@ -103,5 +103,10 @@ def train_from(start: Start, trainer: Trainer, place: Place) -> None:
     folder = str(start.checkpoint.folder) if start.checkpoint else None
     if start.checkpoint and folder:
         go_on(trainer, folder, start.checkpoint.step)
+        if trainer.is_fsdp_enabled and processes.first_of_all():
+            print(
+                "Weights in parts are gone on with, but the optimizer's moments begin anew (accelerate 1.10).",
+                flush=True,
+            )
     with saving.around():
         trainer.train(resume_from_checkpoint=folder)
