@@ -123,6 +123,8 @@ def test_a_config_tells_the_shape_of_its_model() -> None:
     assert gpt
     assert gpt.parameters == pytest.approx(0.124e9, rel=0.02)
     assert shape_of_config({"model_type": "clip"}) is None
+    assert shape_of_config({"n_embd": float("nan"), "n_layer": 12, "n_head": 12, "vocab_size": 50_257}) is None
+    assert shape_of_config({"n_embd": float("inf"), "n_layer": 12, "n_head": 12, "vocab_size": 50_257}) is None
 
 
 def test_each_setting_moves_the_memory_the_way_people_know() -> None:
@@ -235,6 +237,24 @@ def test_time_follows_tokens_steps_and_gpus() -> None:
     assert took(replace(QLORA, packing=True)) < took(replace(QLORA, batch_size=1))
     assert took(replace(QLORA, max_steps=100)) < took() / 100
     assert seconds(LLAMA_8, QLORA, data, Hardware(4, 16, 1, "TPU", 16)) is None
+
+
+@pytest.mark.parametrize("packing", [False, True])
+def test_raw_text_is_split_and_none_of_it_lost_so_all_of_it_takes_time(packing: bool) -> None:
+    gpu = hardware_of("ml.g5.xlarge")
+    assert gpu
+    text = replace(QLORA, method="cpt", max_length=2048, packing=packing)
+    long, short = seconds(LLAMA_8, text, Data(10, 2048 * 50), gpu), seconds(LLAMA_8, text, Data(500, 2048), gpu)
+    assert long == short
+    cut = replace(text, method="sft")  # an example that is no raw text loses its end
+    assert seconds(LLAMA_8, cut, Data(10, 2048 * 50), gpu) == seconds(LLAMA_8, cut, Data(10, 2048), gpu)
+
+
+def test_steps_that_are_asked_for_are_taken_however_little_data_there_is() -> None:
+    gpu = hardware_of("ml.g5.xlarge")
+    assert gpu
+    asked = replace(QLORA, max_steps=10_000)
+    assert seconds(LLAMA_8, asked, Data(100, 400), gpu) == seconds(LLAMA_8, asked, Data(1_000_000, 400), gpu)
 
 
 def test_a_dataset_is_what_the_catalogue_counted_of_it() -> None:

@@ -33,6 +33,20 @@ def test_the_size_is_read_from_the_name(model: str, billions: float | None) -> N
 
 
 @pytest.mark.parametrize(
+    ("name", "value"),
+    [("max_length", "nan"), ("batch_size", "inf"), ("batch_size", 1e400), ("lora_r", 10**400), ("num_epochs", "nan")],
+    ids=["length no number", "batch endless", "batch endless number", "rank too long", "epochs no number"],
+)
+def test_a_number_that_is_none_is_as_if_it_were_not_said(name: str, value: Any) -> None:
+    assert need_of("llama-7b", batch_size=4) == need_of("llama-7b", **{"batch_size": 4, name: value})
+
+
+def test_what_nobody_has_is_estimated_all_the_same() -> None:
+    assert not need_of("llama-7b", batch_size=1e200, max_length=1e200).fits("ml.p5.48xlarge", 1)
+    assert parameters_of(f"our-{'9' * 400}x7b") is parameters_of(f"our-{'9' * 400}b") is None
+
+
+@pytest.mark.parametrize(
     ("settings", "said"),
     [
         ({}, "full"), ({"epochs": 3, "learning-rate": 1e-4}, "full"), ({"use_lora": False}, "full"), ({"lora_r": 0}, "full"),

@@ -19,6 +19,7 @@ shared does not become less by more GPUs: a model fits only if it fits each of t
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -37,6 +38,8 @@ USABLE = 0.96
 """Of a GPU's memory; the driver and error correction keep the rest (a T4 of 16 GB shows 15.6, an A10G of 24 shows 23.7)."""
 WITHOUT_BF16 = frozenset({"T4", "V100"})
 """GPUs that compute in 32 bits what others do in 16."""
+MOST = 1e12
+"""Of anything that is counted; what is said beyond is taken for this."""
 _EIGHT_BITS = re.compile(r"8 ?bit")
 
 
@@ -142,9 +145,11 @@ def setup_of(settings: Mapping[str, Any]) -> Setup:
     def number(default: float, *names: str) -> float:
         for name in names:
             try:
-                return max(float(said[name]), 0.0)
-            except (KeyError, TypeError, ValueError):
+                value = float(said[name])
+            except (KeyError, TypeError, ValueError, OverflowError):
                 continue
+            if math.isfinite(value):
+                return min(max(value, 0.0), MOST)
         return default
 
     method = str(said.get("training_method", "sft")).lower()

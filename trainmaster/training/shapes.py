@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-_SIZE = re.compile(r"(?<![a-z0-9.])(?:(\d+)x)?(\d+(?:\.\d+)?)([bm])(?![a-z0-9])")
+_SIZE = re.compile(r"(?<![a-z0-9.])(?:(\d{1,3})x)?(\d{1,6}(?:\.\d{1,9})?)([bm])(?![a-z0-9])")
 _EXPERTS = re.compile(r"(?<![a-z0-9])\d+e(?![a-z0-9])")
 """As in `17B-16E`: the size that is named is not that of all experts together."""
 _WITHOUT_SIZE = {
@@ -80,7 +80,9 @@ def shape_of_config(config: Mapping[str, Any]) -> Shape | None:
     told = inner if isinstance(inner, Mapping) else config
 
     def number(*names: str) -> int:
-        return next((int(told[name]) for name in names if isinstance(told.get(name), int | float)), 0)
+        return next(
+            (int(each) for name in names if isinstance(each := told.get(name), int | float) and 0 < each < 1e9), 0
+        )
 
     hidden, layers = number("hidden_size", "n_embd", "d_model"), number("num_hidden_layers", "n_layer", "num_layers")
     vocabulary, heads = number("vocab_size"), number("num_attention_heads", "n_head")

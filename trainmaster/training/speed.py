@@ -81,16 +81,17 @@ def batch_seconds(shape: Shape, setup: Setup, gpu: str, length: float) -> float 
 
 def seconds(shape: Shape, setup: Setup, data: Data, hardware: Hardware, instances: int = 1) -> float | None:
     """That AWS bills for; None of a GPU whose speed is not known."""
-    length = max(min(data.tokens, setup.max_length), 1.0)
+    pieces = math.ceil(data.tokens / setup.max_length) if setup.method == "cpt" else 1  # raw text is split, else cut
+    length = max(min(data.tokens / pieces, setup.max_length), 1.0)
     grown = min(length * (1.0 if setup.batch_size == 1 else PADDING), setup.max_length)
     each = batch_seconds(shape, setup, hardware.gpu, float(setup.max_length) if setup.packing else grown)
     if each is None or not hardware.gpus:
         return None
-    sequences = data.examples * setup.epochs * (length / setup.max_length if setup.packing else 1.0)
+    sequences = data.examples * pieces * setup.epochs * (length / setup.max_length if setup.packing else 1.0)
     gpus = hardware.gpus * instances
     batches = max(math.ceil(sequences / setup.batch_size), 1)
-    if setup.max_steps:
-        batches = min(batches, setup.max_steps * setup.accumulation * gpus)
+    if setup.max_steps:  # in place of the epochs, be they more or fewer
+        batches = setup.max_steps * setup.accumulation * gpus
     return (
         STARTING_SECONDS
         + 2 * shape.parameters / LOADED_BYTES

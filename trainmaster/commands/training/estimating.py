@@ -215,7 +215,7 @@ def _config_in_s3(model: str, settings: Settings) -> bytes:
 def _shape_below(model: str, content: bytes) -> Shape:
     try:
         config = json.loads(content)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise BadRequestError(f"config.json of {model} is no JSON: {error}. Give --parameters instead.") from error
     shape = shape_of_config(config) if isinstance(config, dict) else None
     if shape is None:
