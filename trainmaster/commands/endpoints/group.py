@@ -24,7 +24,7 @@ COMMANDS = {
     "start": Listed(_SERVING, "bring back an endpoint that was removed as nobody wanted it"),
     "list": Listed(_STANDING, "all endpoints that Trainmaster made in this account and region"),
     "show": Listed(_STANDING, "what an endpoint serves, on what, at which price, since when"),
-    "invoke": Listed(_STANDING, "ask an endpoint for one prediction"),
+    "invoke": Listed(_STANDING, "ask an endpoint for one prediction or answer"),
     "metrics": Listed(_WATCHING, "calls, latency, errors and cost of each version"),
     "drift": Listed(_WATCHING, "whether what is asked for still is what was trained on"),
     "approve": Listed(_APPROVING, "let a version of a model be deployed, or see which there are"),
