@@ -18,6 +18,7 @@ from model.finetune.failures import RunFailedError
 from model.finetune.job import Place
 from model.finetune.position import go_on
 from model.finetune.resuming import Start
+from model.finetune.sharding import bring_back_parts
 
 
 class CannotSaveError(RunFailedError):
@@ -103,10 +104,6 @@ def train_from(start: Start, trainer: Trainer, place: Place) -> None:
     folder = str(start.checkpoint.folder) if start.checkpoint else None
     if start.checkpoint and folder:
         go_on(trainer, folder, start.checkpoint.step)
-        if trainer.is_fsdp_enabled and processes.first_of_all():
-            print(
-                "Weights in parts are gone on with, but the optimizer's moments begin anew (accelerate 1.10).",
-                flush=True,
-            )
+        bring_back_parts(trainer)
     with saving.around():
         trainer.train(resume_from_checkpoint=folder)

@@ -4,11 +4,19 @@ from __future__ import annotations
 
 import os
 import warnings
+from pathlib import Path
 from typing import Any
 
 import torch
+import torch.distributed.checkpoint as dcp
 from accelerate import DistributedType, FullyShardedDataParallelPlugin, PartialState
-from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
+from accelerate.utils.constants import OPTIMIZER_NAME
+from torch.distributed.checkpoint.state_dict import (
+    StateDictOptions,
+    get_model_state_dict,
+    get_optimizer_state_dict,
+    set_optimizer_state_dict,
+)
 from torch.nn import Module
 from transformers import Trainer
 
@@ -73,6 +81,26 @@ def shard_on_cpus(trainer: Trainer) -> None:
     state.distributed_type = PartialState().distributed_type = DistributedType.FSDP
     trainer.is_fsdp_enabled = True
     trainer.accelerator.get_state_dict = _whole  # type: ignore[method-assign]
+
+
+def bring_back_parts(trainer: Trainer) -> None:
+    """Let a trainer that resumes have the parts of its optimizer as they were saved.
+
+    accelerate (1.10) reads what the optimizer holds already: before the first step nothing, so that its moments would begin anew.
+    """
+    if not trainer.is_fsdp_enabled:
+        return
+    load = trainer._load_optimizer_and_scheduler
+
+    def load_all(checkpoint: str) -> None:
+        load(checkpoint)
+        options = StateDictOptions(cpu_offload=True)
+        optimizer = trainer.optimizer.optimizer  # accelerate wraps it
+        parts = get_optimizer_state_dict(trainer.model, optimizer, options=options)
+        dcp.load({"optimizer": parts}, checkpoint_id=Path(checkpoint) / f"{OPTIMIZER_NAME}_0")
+        set_optimizer_state_dict(trainer.model, optimizer, parts, options=options)
+
+    trainer._load_optimizer_and_scheduler = load_all  # type: ignore[method-assign]
 
 
 def _whole(model: Module, unwrap: bool = True) -> dict[str, Any]:  # noqa: ARG001 - as accelerate's own

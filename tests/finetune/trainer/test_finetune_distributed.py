@@ -72,12 +72,14 @@ def test_copies_on_two_processes_learn_what_one_process_does_though_one_of_them_
     assert len(told) <= 8 + 2 * SMALL["save_steps"]  # one process alone speaks
 
 
-def test_parts_on_two_processes_learn_what_one_process_does_and_leave_it_whole(
+def test_parts_on_two_processes_learn_what_one_process_does_though_they_are_killed_and_leave_it_whole(
     host: Callable[..., Host], alone: Host
 ) -> None:
     two = host(sharding="full")
-    assert two.run() == 0, two.text()
+    assert two.killed_after(5) != 0
     assert any(path.suffix == ".distcp" for path in two.kept[-1].rglob("*")), list(two.kept[-1].rglob("*"))
+    assert two.run() == 0, two.text()
+    assert [step for step, _ in two.resumed()] == [4]
     assert_alike(two, alone)
 
 
