@@ -88,6 +88,8 @@ class TestOwnJobsOnly:
         arn = jobs.describe(theirs)["TrainingJobArn"]
         try:
             assert refused(sagemaker.add_tags, ResourceArn=arn, Tags=[{"Key": TAG, "Value": OURS}])
+            # IAM tells the keys of tags on a resource without regard to case, and SageMaker keeps both.
+            assert refused(sagemaker.add_tags, ResourceArn=arn, Tags=[{"Key": TAG.title(), "Value": OURS}])
             assert refused(sagemaker.delete_tags, ResourceArn=arn, TagKeys=[TAG])
             sagemaker.add_tags(ResourceArn=arn, Tags=[{"Key": "note", "Value": "seen"}])
         finally:
