@@ -18,7 +18,6 @@ import pytest
 from sagemaker_inference.transformer import Transformer
 
 from model import inference, train
-from trainmaster.training.source import SOURCE_FILES
 from trainmaster.training.trainers import HOUSE_PRICES
 
 MODEL = Path(train.__file__).parent
@@ -36,7 +35,7 @@ class Job:
     def run(self, data: bytes, **hyperparameters: str) -> Job:
         source = self.base / "sourcedir.tar.gz"
         with tarfile.open(source, "w:gz") as tar:
-            for name in SOURCE_FILES:
+            for name in HOUSE_PRICES.source:
                 tar.add(MODEL / name, name)
         config = {
             "hyperparameters": {

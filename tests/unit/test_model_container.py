@@ -64,7 +64,7 @@ def test_the_pin_is_the_projects_pin_and_what_is_installed() -> None:
     [pin] = [line for line in required() if line.startswith("scikit-learn==")]
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 
-    assert pin in project["dependencies"]
+    assert pin in project["optional-dependencies"]["embedded"]
     assert pin == f"scikit-learn=={version('scikit-learn')}"
 
 

@@ -35,8 +35,10 @@ def course_of(*texts: str, seconds: float = 10.0, host: int = 1, course: Course 
             },
         ),
         (
-            "epoch=0.4444; step=4/18; loss=0.6756; learning_rate=0.00966236; grad_norm=0.186255; rewards/margins=-0.0358592;"
-            " rewards/accuracies=0.5; tokens_per_second=107.951; gpu_memory_gb=20.1; progress=22.2; eta=19;",
+            (
+                "epoch=0.4444; step=4/18; loss=0.6756; learning_rate=0.00966236; grad_norm=0.186255; rewards/margins=-0.0358592;"
+                " rewards/accuracies=0.5; tokens_per_second=107.951; gpu_memory_gb=20.1; progress=22.2; eta=19;"
+            ),
             {
                 "epoch": 0.4444, "step": 4, "steps": 18, "loss": 0.6756, "learning_rate": 0.00966236, "reward_margin": -0.0358592,
                 "reward_accuracy": 0.5, "tokens_per_second": 107.951, "percent": 22.2, "eta_seconds": 19,
