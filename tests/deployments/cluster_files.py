@@ -38,6 +38,7 @@ class EnvFile(Strict):
 
 class Dependency(Strict):
     condition: Literal["service_started", "service_healthy", "service_completed_successfully"]
+    restart: bool = False
 
 
 class Healthcheck(Strict):

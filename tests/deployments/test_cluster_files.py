@@ -92,6 +92,7 @@ class TestCompose:
         assert (
             set(re.findall(r"^ +server ([\w-]+):4200", PROXY, re.MULTILINE)) == replicas == {"prefect-1", "prefect-2"}
         )
+        assert all(SERVICES["proxy"].depends_on[name].restart for name in replicas)  # an address is looked up once
         assert "proxy_set_header Upgrade $http_upgrade;" in PROXY
         assert "non_idempotent" not in PROXY.replace("# ", "")
 

@@ -125,10 +125,11 @@ def test_a_password_in_an_address_is_secret_whatever_it_is_called_and_is_not_quo
         ({"image": "trainmaster:latest"}, "another image tomorrow"),
         ({"cpu": 1000}, "cpu 1000 is none of Fargate's"),
         ({"memory_mb": 16384}, "2048 to 8192 MB"),
+        ({"cpu": 8192, "memory_mb": 17408}, "16384 to 61440 MB in steps of 4096"),
         ({"labels": {"of whom": "me"}}, "pattern"),
         ({"machine": "big"}, "Extra inputs"),
     ],
-    ids=["latest", "cpu", "memory", "label", "unknown"],
+    ids=["latest", "cpu", "memory", "step of memory", "label", "unknown"],
 )
 def test_what_no_pool_could_have_is_refused(changed: dict[str, Any], says: str) -> None:
     with pytest.raises(ValidationError, match=says):

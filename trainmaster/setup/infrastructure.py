@@ -18,6 +18,8 @@ FARGATE: Mapping[int, tuple[int, int]] = {
     16384: (32768, 122880),
 }  # fmt: skip
 """Least and most memory by processor: https://docs.aws.amazon.com/AmazonECS/latest/developerguide/task-cpu-memory-error.html"""
+LARGE_STEPS: Mapping[int, int] = {8192: 4096, 16384: 8192}
+"""Of memory, where they are larger than 1,024 MB."""
 
 _SECRET = re.compile(r"SECRET|PASSWORD|TOKEN|_KEY$|AUTH_STRING|DATABASE_URL|NOTIFY_URL|RATE_STORAGE")
 _WITH_PASSWORD = re.compile(r"://[^/\s:@]*:[^/\s@]+@")
@@ -87,9 +89,10 @@ class Infrastructure(_Part):
         if self.cpu not in FARGATE:
             raise ValueError(f"cpu {self.cpu} is none of Fargate's: {', '.join(map(str, FARGATE))}")
         least, most = FARGATE[self.cpu]
-        if not least <= self.memory_mb <= most or (self.memory_mb % 1024 and self.memory_mb != 512):
+        step = LARGE_STEPS.get(self.cpu, 1024)
+        if not least <= self.memory_mb <= most or (self.memory_mb % step and self.memory_mb != 512):
             raise ValueError(
-                f"with cpu {self.cpu} Fargate has {least} to {most} MB in steps of 1024, not {self.memory_mb}"
+                f"with cpu {self.cpu} Fargate has {least} to {most} MB in steps of {step}, not {self.memory_mb}"
             )
         return self
 
