@@ -13,6 +13,7 @@ from model.finetune.checkpoints import Checkpoint, DamagedError
 from model.finetune.hyperparameters import Hyperparameters
 from model.finetune.job import Place
 from model.finetune.problems import BadInputError
+from model.finetune.sharding import is_sharded, lies_in_parts
 
 WITHOUT_EFFECT = frozenset(
     {
@@ -90,6 +91,10 @@ def going_on(asked: Hyperparameters, mine: Mapping[str, Any], chosen: Checkpoint
         name for name in {*theirs["data"], *mine["data"]} if theirs["data"].get(name) != mine["data"].get(name)
     ):
         raise _refused(chosen, f"the contents of {', '.join(other)} are not the same")
+    if lies_in_parts(chosen.folder) != is_sharded(asked):
+        raise _refused(
+            chosen, f"its weights are {_laid(not is_sharded(asked))}, and those of this run {_laid(is_sharded(asked))}"
+        )
     if theirs["batch"] == mine["batch"]:
         return asked
     before = f"{chosen.processes} processes had {theirs['batch']} examples a step"
@@ -105,6 +110,10 @@ def going_on(asked: Hyperparameters, mine: Mapping[str, Any], chosen: Checkpoint
             flush=True,
         )
     return asked.model_copy(update={"gradient_accumulation_steps": accumulated})
+
+
+def _laid(sharded: bool) -> str:
+    return "in parts on several processes (sharding full)" if sharded else "a copy on each process (sharding none)"
 
 
 def _refused(chosen: Checkpoint, why: str) -> BadInputError:

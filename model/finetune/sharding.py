@@ -10,7 +10,7 @@ from typing import Any
 import torch
 import torch.distributed.checkpoint as dcp
 from accelerate import DistributedType, FullyShardedDataParallelPlugin, PartialState
-from accelerate.utils.constants import OPTIMIZER_NAME
+from accelerate.utils.constants import FSDP_MODEL_NAME, OPTIMIZER_NAME
 from torch.distributed.checkpoint.state_dict import (
     StateDictOptions,
     get_model_state_dict,
@@ -41,6 +41,11 @@ def is_sharded(asked: Hyperparameters) -> bool:
             " none, or quantization none."
         )
     return True
+
+
+def lies_in_parts(checkpoint: Path) -> bool:
+    """Whether the weights in this folder are those of a run whose processes held parts of them."""
+    return (checkpoint / f"{FSDP_MODEL_NAME}_0").is_dir()
 
 
 def prepare_sharding(asked: Hyperparameters) -> None:

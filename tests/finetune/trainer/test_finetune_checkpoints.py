@@ -6,6 +6,7 @@ import random
 import shutil
 import signal
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -143,6 +144,17 @@ class TestGoingOnFromAnother:
     def test_by_processes_that_cannot_have_as_many_is_refused(self) -> None:
         with pytest.raises(BadInputError, match="which 3 cannot have with a batch_size of 2"):
             resuming.going_on(self.asked, self.mine(batch=24), self.theirs, 3)
+
+    def test_with_weights_that_lay_otherwise_is_refused(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("WORLD_SIZE", "2")
+        (tmp_path / "pytorch_model_fsdp_0").mkdir()
+        copies, parts = self.theirs, replace(self.theirs, folder=tmp_path)
+        sharded = self.asked.model_copy(update={"sharding": "full"})
+        assert resuming.going_on(sharded, self.mine(), parts, 2) == sharded
+        with pytest.raises(BadInputError, match=r"are in parts .* and those of this run a copy on each process"):
+            resuming.going_on(self.asked, self.mine(), parts, 2)
+        with pytest.raises(BadInputError, match=r"are a copy .* and those of this run in parts"):
+            resuming.going_on(sharded, self.mine(), copies, 2)
 
 
 SMALL = {
