@@ -24,8 +24,9 @@ from transformers import (
 )
 from transformers.utils.import_utils import is_bitsandbytes_available, is_flash_attn_2_available
 
-from model.finetune import hub, processes
+from model.finetune import hub, inference, processes
 from model.finetune.combinations import ALL_LINEAR
+from model.finetune.failures import is_out_of_memory
 from model.finetune.hub_token import fetch_token
 from model.finetune.hyperparameters import CHATML, Hyperparameters
 from model.finetune.job import Place
@@ -115,9 +116,9 @@ def load_weights(asked: Hyperparameters, base: BaseModel) -> PreTrainedModel:
             base.folder, config=deepcopy(base.config), dtype=weights_dtype(asked), use_safetensors=True, local_files_only=True,
             trust_remote_code=False, output_loading_info=True, **chosen,
         )  # fmt: skip
-    except torch.OutOfMemoryError:
-        raise
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+        if is_out_of_memory(error):
+            raise
         raise BadInputError(f"The weights of {base.name} cannot be read: {_first_line(error)}") from error
     if missing := sorted(told["missing_keys"]):
         raise BadInputError(
@@ -125,7 +126,21 @@ def load_weights(asked: Hyperparameters, base: BaseModel) -> PreTrainedModel:
             " text generation, whole."
         )
     model.config._commit_hash = base.revision or None
+    _make_generation_sound(model, base.tokenizer)
     return model
+
+
+def _make_generation_sound(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
+    """With whatever ends an answer among what ends generation; and such that transformers saves it, which it refuses of settings for
+    sampling without sampling: at the end of a run, of a model that is trained."""
+    config = model.generation_config
+    if config is None:
+        return
+    config.eos_token_id = inference.end_tokens(model, tokenizer)
+    try:
+        config.validate(strict=True)
+    except ValueError:
+        config.do_sample = True
 
 
 def fitted(asked: Hyperparameters, base: BaseModel) -> Hyperparameters:

@@ -31,6 +31,10 @@ LONGEST_SECONDS = 50.0
 PARAMETERS = ("max_new_tokens", "temperature", "top_p", "stop", "seed")
 ROLES = ("system", "user", "assistant", "tool")
 SHOWN_CHARACTERS = 80
+STAND_IN = "\ue000stand-in\ue001"
+"""Of an answer, to find what a template writes behind it; from Unicode's private use area."""
+SHORTEST_ENDING = 3
+"""Characters that end a turn where no token does: shorter ones stand in answers as well."""
 
 
 @dataclass(frozen=True)
@@ -198,6 +202,8 @@ def answer(loaded: Loaded, ask: Ask, prompt: Sequence[int], *, seconds: float = 
     left = loaded.context_length - len(prompt)
     most = ask.max_new_tokens or min(USUAL_NEW_TOKENS, left)
     ends = end_tokens(model, tokenizer)
+    ending = turn_end(tokenizer) if ask.messages else ""
+    stops = [*ask.stop, *([ending] if len(ending) >= SHORTEST_ENDING and _token_of(ending, tokenizer) is None else [])]
     config = GenerationConfig(
         max_new_tokens=most,
         do_sample=ask.temperature > 0,
@@ -205,7 +211,7 @@ def answer(loaded: Loaded, ask: Ask, prompt: Sequence[int], *, seconds: float = 
         pad_token_id=tokenizer.pad_token_id if tokenizer.pad_token_id is not None else next(iter(ends), 0),
         max_time=seconds,
         **({"temperature": ask.temperature, "top_p": ask.top_p, "top_k": 0} if ask.temperature > 0 else {}),
-        **({"stop_strings": list(ask.stop)} if ask.stop else {}),
+        **({"stop_strings": stops} if stops else {}),
     )
     ids = torch.tensor([list(prompt)], device=model.device)
     with loaded.turn:
@@ -217,12 +223,13 @@ def answer(loaded: Loaded, ask: Ask, prompt: Sequence[int], *, seconds: float = 
             ids,
             attention_mask=torch.ones_like(ids),
             generation_config=config,
-            tokenizer=tokenizer if ask.stop else None,
+            tokenizer=tokenizer if stops else None,
+            use_model_defaults=False,  # else what is asked for here gives way to what the model was published with
         )
     new: list[int] = made[0, len(prompt) :].tolist()
     ended = bool(new) and new[-1] in ends
     text: str = tokenizer.decode(new, skip_special_tokens=True)
-    found = [at for stop in ask.stop if (at := text.find(stop)) >= 0]
+    found = [at for stop in stops if (at := text.find(stop)) >= 0]
     reason = "stop" if ended or found else "length" if len(new) >= most else "time"
     return {
         "generated_text": text[: min(found)] if found else text,
@@ -233,10 +240,31 @@ def answer(loaded: Loaded, ask: Ask, prompt: Sequence[int], *, seconds: float = 
 
 
 def end_tokens(model: Any, tokenizer: Any) -> list[int]:
-    """Those that end an answer: chat models often have one more than their tokenizer says."""
+    """Those that end an answer: chat models often have one more than their tokenizer says, and base models turns that end otherwise
+    than texts."""
     told = getattr(model.generation_config, "eos_token_id", None)
     ends = list(told) if isinstance(told, (list, tuple)) else [told]
-    return sorted({end for end in (*ends, tokenizer.eos_token_id) if isinstance(end, int)})
+    turn = _token_of(turn_end(tokenizer), tokenizer)
+    return sorted({end for end in (*ends, tokenizer.eos_token_id, turn) if isinstance(end, int)})
+
+
+def turn_end(tokenizer: Any) -> str:
+    """What the chat template writes behind an answer; "" where that is nothing, or there is no template."""
+    if not tokenizer.chat_template:
+        return ""
+    messages = [{"role": "user", "content": "?"}, {"role": "assistant", "content": STAND_IN}]
+    try:
+        text: str = tokenizer.apply_chat_template(messages, tokenize=False)
+    except (TemplateError, TypeError, ValueError, KeyError, AttributeError):  # whoever asks it something is told
+        return ""
+    return text.partition(STAND_IN)[2].strip()
+
+
+def _token_of(ending: str, tokenizer: Any) -> int | None:
+    """The token a text begins with, where it is one of those that were added to the vocabulary as a whole."""
+    added = {number: token.content for number, token in tokenizer.added_tokens_decoder.items()}
+    found = [number for number, content in added.items() if content and ending.startswith(content)]
+    return max(found, key=lambda number: len(added[number]), default=None)
 
 
 def context_length(model: Any) -> int:

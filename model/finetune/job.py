@@ -97,32 +97,40 @@ def _meeting(place: Place) -> list[str]:
     ]
 
 
-def _network(place: Place) -> dict[str, str]:
-    """By which interface the hosts reach each other: else gloo and NCCL choose one themselves, the loopback maybe."""
-    interface = os.environ.get("SM_NETWORK_INTERFACE_NAME")
-    if len(place.hosts) == 1 or not interface:
-        return {}
-    return {"GLOO_SOCKET_IFNAME": interface, "NCCL_SOCKET_IFNAME": interface}
-
-
 def main() -> int:
     """The exit code of the processes it started."""
     place = Place.here()
     try:
         asked = hyperparameters()
+        seen = gpus_seen(asked, place)
     except BadInputError as error:
         report_failure(place, reason(str(error)))
         print(error, file=sys.stderr)
         return 1
-    code = run(command(asked, place), {STAGING: str(staging_for(place.checkpoints))} | network(asked, place))
+    code = run(command(asked, place), {STAGING: str(staging_for(place.checkpoints))} | seen | network(asked, place))
     if code == -signal.SIGKILL:
         report_failure(place, reason(killed(asked, Stage(gpus=place.gpus))))
     return code
 
 
+def gpus_seen(asked: Hyperparameters, place: Place) -> dict[str, str]:
+    """A variable that leaves a single process one GPU: the Trainer takes all it sees, each with a batch of its own. Raises BadInputError
+    of more processes than GPUs."""
+    if place.gpus and asked.processes_per_host > place.gpus:
+        raise BadInputError(
+            f"processes_per_host is {asked.processes_per_host}, and this host has {place.gpus} GPUs. Leave it out for a process on each."
+        )
+    return {"CUDA_VISIBLE_DEVICES": "0"} if asked.processes_per_host == 1 < place.gpus else {}
+
+
 def network(asked: Hyperparameters, place: Place) -> dict[str, str]:
-    """Variables that keep Hugging Face's libraries off the network where nothing is to come from it or go to it."""
-    return {} if "model" not in place.channels or asked.push_to_hub else {"HF_HUB_OFFLINE": "1"}
+    """Variables that keep Hugging Face's libraries off the network where nothing is to come from it or go to it, and that say by which
+    interface several hosts reach each other: else gloo and NCCL choose one themselves, the loopback maybe."""
+    told = {} if "model" not in place.channels or asked.push_to_hub else {"HF_HUB_OFFLINE": "1"}
+    interface = os.environ.get("SM_NETWORK_INTERFACE_NAME")
+    if len(place.hosts) > 1 and interface:
+        told |= {"GLOO_SOCKET_IFNAME": interface, "NCCL_SOCKET_IFNAME": interface}
+    return told
 
 
 def run(command: list[str], environment: dict[str, str]) -> int:

@@ -7,6 +7,7 @@ import shutil
 import socket
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from tiny_runs import CHATS, asked, place_in, tiny_model
 
 from model.finetune import base_model, hub, job
 from model.finetune.base_model import BaseModel, find_base_model, fitted, load_weights
+from model.finetune.job import Place
 from model.finetune.problems import BadInputError
 
 COMMITS = {"main": "a" * 40, "v1": "b" * 40}
@@ -141,6 +143,75 @@ def test_with_a_channel_the_libraries_are_kept_off_the_network(whole: Path, tmp_
     assert job.network(asked(), with_channel) == {"HF_HUB_OFFLINE": "1"}
     assert job.network(asked(), without) == {}
     assert job.network(asked(**pushing), with_channel) == {}
+
+
+def host_of(place: Place, hosts: int = 1, gpus: int = 0) -> Place:
+    return replace(place, hosts=tuple(f"algo-{n}" for n in range(1, hosts + 1)), gpus=gpus)
+
+
+def test_several_hosts_reach_each_other_by_the_interface_that_sagemaker_names(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SM_NETWORK_INTERFACE_NAME", "eth0")
+    place = place_in(tmp_path, None, {"training": CHATS})
+    assert job.network(asked(), host_of(place, 2)) == {"GLOO_SOCKET_IFNAME": "eth0", "NCCL_SOCKET_IFNAME": "eth0"}
+    assert job.network(asked(), place) == {}
+
+
+def test_a_single_process_has_a_single_gpu_and_none_has_less(tmp_path: Path) -> None:
+    """Of several that it sees the Trainer takes all, with a batch for each: more examples a step than were asked for."""
+    place = host_of(place_in(tmp_path, None, {"training": CHATS}), gpus=4)
+    assert job.gpus_seen(asked(processes_per_host=1), place) == {"CUDA_VISIBLE_DEVICES": "0"}
+    assert job.gpus_seen(asked(), place) == {}
+    assert job.gpus_seen(asked(), host_of(place, gpus=1)) == {}
+    with pytest.raises(BadInputError, match=r"processes_per_host is 8, and this host has 4 GPUs"):
+        job.gpus_seen(asked(processes_per_host=8), place)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 128 bytes"),
+        OSError(12, "Cannot allocate memory"),
+    ],
+    ids=["allocator", "kernel"],
+)
+def test_memory_that_runs_out_while_weights_are_read_is_not_taken_for_damage(
+    whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def full(*_: Any, **__: Any) -> None:
+        raise error
+
+    base = found(whole, tmp_path)
+    monkeypatch.setattr(base_model.AutoModelForCausalLM, "from_pretrained", full)
+    with pytest.raises(type(error)) as raised:
+        load_weights(asked(), base)
+    assert raised.value is error
+
+
+def test_settings_of_generation_that_transformers_would_not_save_do_not_cost_a_trained_model(
+    folder: Path, tmp_path: Path
+) -> None:
+    """As of the first Llama 2 and Vicuna: they are read with a warning, and refused when the trained model is written."""
+    end = json.loads((folder / "generation_config.json").read_text())["eos_token_id"]
+    edited(folder / "generation_config.json", temperature=0.9, top_p=0.6)
+    model = load_weights(asked(), found(folder, tmp_path))
+    model.save_pretrained(tmp_path / "saved")
+    saved = json.loads((tmp_path / "saved/generation_config.json").read_text())
+    assert (saved["temperature"], saved["do_sample"]) == (0.9, True)
+    assert end in saved["eos_token_id"]
+
+
+def test_what_ends_a_turn_ends_answers_though_the_base_model_ends_texts_by_another_token(
+    folder: Path, tmp_path: Path
+) -> None:
+    """As of Qwen's base models, whose turns end with <|im_end|> and whose texts with <|endoftext|>."""
+    edited(folder / "tokenizer_config.json", eos_token="<pad>")
+    for name in ("config.json", "generation_config.json"):
+        edited(folder / name, eos_token_id=0)
+    base = found(folder, tmp_path)
+    ends = load_weights(asked(), base).generation_config.eos_token_id
+    assert {"<|end|>", "<pad>"} <= set(base.tokenizer.convert_ids_to_tokens(ends))
 
 
 class Hub(ThreadingHTTPServer):

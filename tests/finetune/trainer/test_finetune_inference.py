@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -105,6 +107,36 @@ WRONG: dict[str, tuple[Any, str]] = {
 }  # fmt: skip
 
 
+def test_a_temperature_of_0_draws_nothing_though_the_base_model_was_published_to_sample(
+    folder: Path, loaded: Loaded, tmp_path: Path
+) -> None:
+    """transformers takes what a request leaves at a default from the model's own settings, if 4.50 or newer saved it."""
+    samples = Path(shutil.copytree(folder, tmp_path / "samples"))
+    said = json.loads((samples / "generation_config.json").read_text())
+    (samples / "generation_config.json").write_text(
+        json.dumps(said | {"do_sample": True, "temperature": 2.0, "repetition_penalty": 1.3})
+    )
+    assert (
+        answered(inference.model_fn(str(samples)), ASKED)[1]["generated_text"]
+        == (answered(loaded, ASKED)[1]["generated_text"])
+    )
+
+
+def test_an_answer_ends_where_its_template_ends_a_turn_though_no_token_does(folder: Path, tmp_path: Path) -> None:
+    """As with `chatml` on a base model that has no <|im_end|>: what it learned to write there are letters."""
+    loaded = inference.model_fn(str(folder))
+    asked = {**ASKED, "parameters": {"max_new_tokens": 40}}
+    whole = answered(loaded, asked)[1]["generated_text"]
+    ending = max(re.findall(r"[a-zA-Z]{3,}", whole), key=len)
+    loaded.tokenizer.chat_template = (
+        "{% for m in messages %}<|{{ m.role }}|>{{ m.content }}{% if m.role == 'user' %}<|end|>{% else %}"
+        + ending
+        + "{% endif %}{% endfor %}{% if add_generation_prompt %}<|assistant|>{% endif %}"
+    )
+    said = answered(loaded, asked)[1]
+    assert (said["generated_text"], said["finish_reason"]) == (whole[: whole.index(ending)], "stop")
+
+
 @pytest.mark.parametrize(("body", "said"), WRONG.values(), ids=WRONG)
 def test_what_cannot_be_answered_is_a_400_that_says_why(loaded: Loaded, body: Any, said: str) -> None:
     status, answer = answered(loaded, body)
@@ -150,8 +182,6 @@ def test_a_refusal_passes_through_what_predicts(loaded: Loaded) -> None:
 
 
 def test_weights_that_are_pickled_are_not_loaded(folder: Path, tmp_path: Path) -> None:
-    import shutil
-
     import torch
     from safetensors.torch import load_file
 
