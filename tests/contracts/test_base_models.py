@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -106,6 +107,20 @@ def test_without_a_network_a_model_of_the_hub_is_refused_and_one_in_s3_is_not(be
     plan = planned(bench, dataset, stored(bench, WHOLE), network_isolation=True)
     names = [one["ChannelName"] for one in plan.create_request["InputDataConfig"]]
     assert names == ["training", "model", "code"]
+
+
+def test_a_model_in_s3_is_held_against_the_memory_of_the_gpus_by_its_config_whatever_it_is_called(
+    bench: Bench, dataset: Any
+) -> None:
+    eight = {
+        "model_type": "llama", "hidden_size": 4096, "num_hidden_layers": 32, "intermediate_size": 14_336, "vocab_size": 128_256,
+        "num_attention_heads": 32, "num_key_value_heads": 8,
+    }  # fmt: skip
+    uri = stored(bench, {**WHOLE, "config.json": json.dumps(eight).encode()})
+    asked: dict[str, Any] = {"instance_type": "ml.g5.xlarge", "budget_limit": "50.00"}
+    [said] = [note for note in planned(bench, dataset, uri, **asked).notes if "run out of memory" in note]
+    assert f"Training {uri} (8.03 billion parameters, LoRA" in said
+    assert not any("run out of memory" in note for note in planned(bench, dataset, stored(bench, WHOLE), **asked).notes)
 
 
 def test_a_model_without_room_for_what_it_becomes_is_refused_with_how_much_it_takes(bench: Bench, dataset: Any) -> None:

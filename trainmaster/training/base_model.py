@@ -16,7 +16,7 @@ from trainmaster.storage.s3 import prefix_checksum
 from trainmaster.training.grounds import Grounds
 from trainmaster.training.plan import Channel
 from trainmaster.training.problems import Problem
-from trainmaster.training.shapes import parameters_of
+from trainmaster.training.shapes import Shape, parameters_of, shape_of_config
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -34,13 +34,14 @@ _SAVE = "Upload it as `save_pretrained` leaves it, and give the prefix it is dir
 @dataclass(frozen=True)
 class BaseModel:
     """What is known of one. `size` are its bytes and `parameters` their number, 0 where nobody knows; `channel` is how a model in
-    S3 comes to the job, None of one that the program fetches itself."""
+    S3 comes to the job, None of one that the program fetches itself; `shape` is what its config.json tells."""
 
     named: str = ""
     channel: Channel | None = None
     size: int = 0
     parameters: int = 0
     problems: tuple[Problem, ...] = ()
+    shape: Shape | None = None
 
     @property
     def is_of_the_hub(self) -> bool:
@@ -82,7 +83,8 @@ def find_base_model(s3: S3Client, named: str, grounds: Grounds) -> BaseModel:
     weights = sum(size for name, size in files.items() if name.endswith(_SAFE))
     dtype = config.get("dtype") or config.get("torch_dtype") if config else None
     problems = tuple(_problems(uri, files, config))
-    return BaseModel(uri, Channel(CHANNEL, uri, checksum), size, weights // _BYTES.get(str(dtype), 2), problems)
+    parameters, shape = weights // _BYTES.get(str(dtype), 2), shape_of_config(config) if config else None
+    return BaseModel(uri, Channel(CHANNEL, uri, checksum), size, parameters, problems, shape)
 
 
 def isolation_problem(model: BaseModel) -> Problem | None:

@@ -38,11 +38,13 @@ from trainmaster.training.grounds import Grounds
 from trainmaster.training.hyperparameters import encoded
 from trainmaster.training.image import image_uri
 from trainmaster.training.limits import environment_problems, tag_problems
+from trainmaster.training.memory import setup_of
 from trainmaster.training.plan import Channel, TrainingInputs
 from trainmaster.training.problems import Problem
 from trainmaster.training.request import TrainingRequest
 from trainmaster.training.room import room_notes, room_problems
 from trainmaster.training.secrets import secrets_in
+from trainmaster.training.sizing import SMALLEST_SIZED, MemoryNeed, memory_need
 from trainmaster.training.source import source_archive, source_name
 from trainmaster.training.trainers import FINE_TUNING, HOUSE_PRICES, Trainer
 
@@ -62,6 +64,8 @@ class Finding:
     trainer: Trainer | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)
     """Hyperparameters as they are meant, before they are made strings."""
+    need: MemoryNeed | None = None
+    """What training takes of GPUs, where that can be told."""
     inputs: TrainingInputs | None = None
     """None when there are problems, or no bucket to put anything in."""
 
@@ -104,6 +108,7 @@ def find_inputs(desk: Desk, request: TrainingRequest) -> Finding:
     if request.data_uri:
         channels += _channel_of_data(desk, request.data_uri, grounds, finding)
     source_uri, checksum, image = _program(desk, request, grounds, finding)
+    finding.need = finding.need or memory_need(finding.settings)
     if not finding.problems and finding.trainer and desk.settings.bucket:
         finding.inputs = TrainingInputs(
             finding.name, finding.trainer, tuple(channels), source_uri, image, hyperparameters, checksum
@@ -239,6 +244,8 @@ def _channel_of_base_model(
         return []
     model = find_base_model(desk.client("s3"), str(finding.settings.get("model_name") or ""), grounds)
     finding.problems += model.problems
+    if model.shape and model.shape.parameters >= SMALLEST_SIZED:
+        finding.need = MemoryNeed(model.named, model.shape, setup_of(finding.settings))
     finding.notes += [*filter(None, [model.sentence()]), *room_notes(model, request)]
     if request.network_isolation and (unreachable := isolation_problem(model)):
         finding.problems.append(unreachable)

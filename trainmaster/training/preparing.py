@@ -25,7 +25,6 @@ from trainmaster.training.inputs import Finding, config_of, find_inputs
 from trainmaster.training.plan import Place, TrainingPlan, job_name_of, plan_training
 from trainmaster.training.problems import Problem
 from trainmaster.training.request import TrainingRequest
-from trainmaster.training.sizing import memory_need
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -51,7 +50,7 @@ def prepare_training(desk: Desk, request: TrainingRequest, *, first: TrainingReq
         request,
         job_name=job_name,
         checkpoints=bool(request.checkpoint_s3_uri) or (finding.trainer is None or finding.trainer.checkpoints),
-        need=memory_need(finding.settings),
+        need=finding.need,
     )
     approval = _as_reserved(request, standing) if standing else verdict.approval
     problems = [*verdict.problems, *finding.problems, *_elsewhere(desk, region)]

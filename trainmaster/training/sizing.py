@@ -15,6 +15,8 @@ from trainmaster.training.shapes import Shape, parameters_of, shape_of_size
 
 ADAPTER_SHARE = 0.01
 """Of a model's parameters, what adapters have at the usual ranks, as far as files are concerned."""
+SMALLEST_SIZED = 1e8
+"""Parameters of a model below which nobody asks whether it fits a GPU."""
 SUGGESTED = 3
 _NAMED_IN = ("base_model", "model_name_or_path", "model_id", "base_model_id", "pretrained_model", "model_name", "model")
 
