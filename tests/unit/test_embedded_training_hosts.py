@@ -78,6 +78,19 @@ def test_a_job_reaches_an_index_by_the_machines_proxy_and_this_aws_without(
     }  # fmt: skip
 
 
+@pytest.mark.parametrize(("cores", "hosts", "threads"), [(8, 2, "4"), (2, 2, "1"), (2, 3, "1"), (8, 1, None)])
+def test_hosts_that_share_the_machine_have_their_part_of_its_cores(
+    host: Host, monkeypatch: pytest.MonkeyPatch, cores: int, hosts: int, threads: str | None
+) -> None:
+    monkeypatch.setattr(sys, "platform", "linux")
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(cores)), raising=False)
+    job = JOB | {"ResourceConfig": JOB["ResourceConfig"] | {"InstanceCount": hosts}}
+    one = Host(job, 0, host.folder, host.isolation)
+    assert one.environment({}, Path("/cache")).get("OMP_NUM_THREADS") == threads
+    asked = Host(job | {"Environment": {"OMP_NUM_THREADS": "7"}}, 0, host.folder, host.isolation)
+    assert asked.environment({}, Path("/cache"))["OMP_NUM_THREADS"] == "7"
+
+
 def test_a_jobs_python_has_our_packages_but_not_our_own_code(host: Host) -> None:
     python = host.folder / "python/bin/python"
     script = "import sys, sklearn; print(sys.prefix)\ntry: import trainmaster\nexcept ImportError: print('not ours')"

@@ -20,8 +20,6 @@ from trainmaster.training.preparing import prepare_training
 
 STEP = re.compile(r"step=(\d+)/(\d+); loss=([^;]+);")
 SAVE_STEPS = 10
-ONE_THREAD = {"OMP_NUM_THREADS": "1"}
-"""Both hosts are this machine: of more threads each waits for those of the other."""
 
 
 @pytest.fixture
@@ -87,9 +85,7 @@ def test_two_spot_hosts_go_on_from_their_newest_whole_checkpoint(bench: Bench, e
         "save_steps": SAVE_STEPS, "merge_weights": False,
     }  # fmt: skip
     chosen = bench.config(config, [dataset(bench, examples)])
-    plan = prepare_training(
-        bench.desk, bench.request(chosen, use_spot_instances=True, instance_count=2, environment=ONE_THREAD)
-    )
+    plan = prepare_training(bench.desk, bench.request(chosen, use_spot_instances=True, instance_count=2))
     launch_training(bench.desk, plan)
     job = Job(bench, plan.job_name)
     while not (whole := whole_step(job.stored())):

@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import signal
+import sys
 import tempfile
 import threading
 import time
@@ -118,6 +119,7 @@ class Host:
             "PIP_NO_INPUT": "1",
             "PIP_ROOT_USER_ACTION": "ignore",
             "AWS_EC2_METADATA_DISABLED": "true",
+            **_share_of_cores(len(self.names)),
             "TRAINING_JOB_NAME": self.job["TrainingJobName"],
             "TRAINING_JOB_ARN": self.job["TrainingJobArn"],
             "SAGEMAKER_BASE_DIR": str(self.isolation.base(self.folder)),
@@ -200,6 +202,14 @@ class Training:
             logs.follow(pipe, logs.LogStream(self._account.logs, f"{job_name}/{stream}"), path, observe)
         finally:
             os.close(pipe)
+
+
+def _share_of_cores(hosts: int) -> dict[str, str]:
+    """Of hosts that share this machine each computes with its part of the cores: with all of them each waits for the others' threads."""
+    if hosts == 1:
+        return {}
+    cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+    return {"OMP_NUM_THREADS": str(max(1, cores // hosts))}
 
 
 def _proxies(names: Sequence[str]) -> dict[str, str]:
