@@ -101,10 +101,24 @@ def model_fn(model_dir: str, context: Any = None) -> Loaded:
 
         base = card["base_model"]
         model = AutoModelForCausalLM.from_pretrained(base["name"], revision=base.get("revision") or "main", **how)
-        model = PeftModel.from_pretrained(model, folder / "adapter").merge_and_unload()
+        model = untied(PeftModel.from_pretrained(model, folder / "adapter")).merge_and_unload()
     if torch.cuda.is_available() and not several:
         model = model.to("cuda")
     return Loaded(model.eval(), tokenizer, card["model_version"], context_length(model))
+
+
+def untied(model: Any) -> Any:
+    """A model with an adapter, ready to be merged: where embeddings and last layer share their weights and one of them was trained, each
+    has its own, for what is merged into one would change both, and what is read again would be one again."""
+    base = model.get_base_model()
+    first, last = base.get_input_embeddings(), base.get_output_embeddings()
+    plain = [getattr(one, "base_layer", getattr(one, "original_module", one)) for one in (first, last)]
+    if last is None or plain == [first, last] or plain[0].weight is not plain[1].weight:
+        return model
+    plain[1].weight = torch.nn.Parameter(plain[1].weight.detach().clone(), requires_grad=False)
+    for config in (base.config, base.config.get_text_config()):
+        config.tie_word_embeddings = False
+    return model
 
 
 def input_fn(body: str | bytes, content_type: str | None, context: Any = None) -> Asked | Refusal:

@@ -138,7 +138,7 @@ def write_weights(
         base = rebuilt()
         plain = base.get_base_model() if isinstance(base, PeftModel) else base
         model = PeftModel.from_pretrained(plain, folder / "adapter")
-    return _saved(folder, model.merge_and_unload(safe_merge=True), asked)
+    return _saved(folder, inference.untied(model).merge_and_unload(safe_merge=True), asked)
 
 
 def _name_base(config: Path, story: Story) -> None:

@@ -152,6 +152,45 @@ def test_an_adapter_of_a_quantized_base_is_merged_into_the_base_as_it_was_publis
     assert all(torch.allclose(left[name], weights, atol=1e-6) for name, weights in wanted.items())
 
 
+@pytest.mark.parametrize("merged", [True, False], ids=["merged", "adapter alone"])
+@pytest.mark.parametrize(
+    "trained_parts",
+    [
+        {"target_modules": ["q_proj"], "modules_to_save": ["lm_head"]},
+        {"target_modules": ["q_proj"], "modules_to_save": ["embed_tokens"]},
+        {"target_modules": ["q_proj"], "modules_to_save": ["embed_tokens", "lm_head"]},
+        {"target_modules": ["lm_head"]},
+    ],
+    ids=["last layer", "embeddings", "both", "an adapter on the last layer"],
+)
+def test_what_shared_its_weights_is_left_apart_once_one_of_it_is_trained(
+    base: Path, tmp_path: Path, trained_parts: dict[str, Any], merged: bool
+) -> None:
+    """As of small models, whose last layer is their embeddings: merged into one it would change both, and read it would be both again."""
+    tied = Path(shutil.copytree(base, tmp_path / "tied"))
+    (tied / "config.json").write_text(
+        json.dumps(json.loads((base / "config.json").read_text()) | {"tie_word_embeddings": True})
+    )
+    (tmp_path / "model").mkdir()
+    trained = Trained(tied, tmp_path / "model")
+    model = get_peft_model(trained.load(), LoraConfig(r=4, task_type="CAUSAL_LM", **trained_parts)).eval()
+    torch.manual_seed(1)
+    for weights in model.parameters():
+        if weights.requires_grad:
+            weights.data = weights.data + torch.randn_like(weights) * 0.3
+    tokens = torch.arange(8)[None]
+    with torch.no_grad():
+        wanted = model(tokens).logits
+    trained.write(model, merge_weights=str(merged))
+    card_file = trained.folder / "model_card.json"
+    told = json.loads(card_file.read_text())
+    told["base_model"] = {"name": str(tied)}  # in place of the Hub
+    card_file.write_text(json.dumps(told))
+    with torch.no_grad():
+        left = inference.model_fn(str(trained.folder)).model(tokens).logits
+    torch.testing.assert_close(left, wanted, atol=1e-4, rtol=1e-4)
+
+
 def test_the_examples_say_how_much_of_each_answer_any_machine_gives(trained: Trained) -> None:
     trained.write(trained.adapted())
     told = json.loads((trained.folder / "smoke_test.json").read_text())["answers"]
