@@ -35,7 +35,7 @@ class Conversation:
 
 @dataclass(frozen=True)
 class Completion:
-    """Plain text, of which what follows the prompt is learned."""
+    """Plain text, of which what follows the prompt is learned, or all of it where all turns are."""
 
     prompt: str
     completion: str
@@ -126,23 +126,25 @@ def examples_of(value: Any, asked: Hyperparameters) -> Iterator[Example]:
         learned = _learned(value["messages"], messages, everything)
         yield Conversation(messages, learned, tools)
     elif format_ == "dpo" and method == "sft":
-        prompt, chosen = _both(value, "prompt", "chosen", asked)
-        if isinstance(prompt, str) or isinstance(chosen, str):
-            yield Completion(str(prompt), str(chosen))
-        else:
-            messages = [*prompt, *chosen]
-            first = 0 if not asked.completion_only_loss else len(prompt)
-            learned = {at for at in range(first, len(messages)) if first == 0 or messages[at]["role"] == "assistant"}
-            yield Conversation(messages, frozenset(learned), tools)
+        yield _answered(value, "chosen", asked, tools)
     elif format_ == "prompt and completion":
-        prompt, completion = _both(value, "prompt", "completion", asked)
-        if isinstance(prompt, str) or isinstance(completion, str):
-            yield Completion(str(prompt), str(completion))
-        else:
-            answers = range(len(prompt), len(prompt) + len(completion))
-            yield Conversation([*prompt, *completion], frozenset(answers), tools)
+        yield _answered(value, "completion", asked, tools)
     else:
         yield from _preferences(value, format_, asked, tools)
+
+
+def _answered(value: Any, answer: str, asked: Hyperparameters, tools: Any) -> Completion | Conversation:
+    """A prompt and what is learned to be answered: its turns of the assistant, those of the prompt only where all turns are learned."""
+    prompt, answered = _both(value, "prompt", answer, asked)
+    if isinstance(prompt, str) or isinstance(answered, str):
+        return Completion(str(prompt), str(answered))
+    messages, everything = [*prompt, *answered], not asked.completion_only_loss
+    learned = _learned([*value["prompt"], *value[answer]], messages, everything)
+    if not everything:
+        learned = frozenset(at for at in learned if at >= len(prompt))
+    if not learned:
+        raise RowError(f"{answer} has no turn of the assistant with weight 1, and so nothing to learn")
+    return Conversation(messages, learned, tools)
 
 
 def _preferences(value: Any, format_: str, asked: Hyperparameters, tools: Any) -> Iterator[Pair | Judged]:

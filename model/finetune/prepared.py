@@ -203,10 +203,10 @@ class _Making:
         if isinstance(example, Conversation):
             return self._template.conversation(example)
         if isinstance(example, Completion):
-            whole = f"{example.prompt}{example.completion}{end}"
-            return Rendered(
-                f"{self._begin()}{whole}", ((len(self._begin() + example.prompt), len(self._begin() + whole)),)
-            )
+            asked_for = f"{self._begin()}{example.prompt}"
+            whole = f"{asked_for}{example.completion}{end}"
+            first = len(asked_for) if self._asked.completion_only_loss else 0
+            return Rendered(whole, ((first, len(whole)),))
         if isinstance(example, Text):
             text = f"{self._begin()}{example.text}{end if not example.text.endswith(end) else ''}"
             return Rendered(text, ((0, len(text)),))

@@ -67,7 +67,10 @@ class Reader:
 
     def learned(self, messages: list[Any], **given: Any) -> list[str]:
         """The text of each stretch of tokens that is learned."""
-        (row,) = self.read([{"messages": messages}], max_length=2048, **given).training
+        return self.stretches({"messages": messages}, **given)
+
+    def stretches(self, row: dict[str, Any], **given: Any) -> list[str]:
+        (row,) = self.read([row], max_length=2048, **given).training
         stretches: list[list[int]] = [[]]
         for token, mask in zip(row["input_ids"], row["assistant_masks"], strict=True):
             if mask:
@@ -174,6 +177,36 @@ class TestLearnedTokens:
         (row,) = reader.read([{"prompt": "The sky is", "completion": " blue."}], training_method="sft").training
         learned = [token for token, mask in zip(row["input_ids"], row["assistant_masks"], strict=True) if mask]
         assert reader.tokenizer.decode(learned) == " blue.<|end|>"
+
+    @pytest.mark.parametrize(
+        ("row", "alone", "all_turns"),
+        [
+            ({"prompt": "The sky is", "completion": " blue."}, [" blue.<|end|>"], [" sky is blue.<|end|>"]),
+            ({"prompt": "The sky is", "chosen": " blue.", "rejected": " red."}, [" blue.<|end|>"], [" sky is blue.<|end|>"]),
+            (
+                {"prompt": [user("And?")], "completion": [assistant("Call it."), {"role": "tool", "content": "The sky"}, assistant("Blue.")]},
+                ["Call it.<|end|>", "Blue.<|end|>"],
+                ["And?<|end|><|assistant|>Call it.<|end|><|tool|>The sky<|end|><|assistant|>Blue.<|end|>"],
+            ),
+            (
+                {"prompt": [user("And?")], "completion": [assistant("No.", weight=0), user("Yes?"), assistant("Blue.")]},
+                ["Blue.<|end|>"],
+                ["And?<|end|>", "Yes?<|end|>", "Blue.<|end|>"],
+            ),
+            (
+                {"prompt": [user("Hello?"), assistant("No."), user("And?")], "chosen": [assistant("Blue.")], "rejected": [assistant("No.")]},
+                ["Blue.<|end|>"],
+                ["Hello?<|end|><|assistant|>No.<|end|><|user|>And?<|end|><|assistant|>Blue.<|end|>"],
+            ),
+        ],
+        ids=["text", "pair of texts", "tools", "weight 0", "pair of turns"],
+    )  # fmt: skip
+    def test_of_prompts_are_the_assistants_turns_of_the_answer_or_all_turns_but_never_those_with_weight_0(
+        self, row: dict[str, Any], alone: list[str], all_turns: list[str], reader: Reader
+    ) -> None:
+        assert reader.stretches(row) == alone
+        everything = reader.stretches(row, completion_only_loss=False)
+        assert [text.removeprefix("<|user|>") for text in everything] == all_turns
 
 
 class TestPreferences:
