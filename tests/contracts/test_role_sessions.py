@@ -11,6 +11,11 @@ import pytest
 import roles_held
 from botocore.exceptions import ClientError
 from embedded_aws import EmbeddedAws, Served
+from hosting import Hosting
+
+from trainmaster.aws.polling import Patience
+from trainmaster.endpoints.deploying import delete_endpoint
+from trainmaster.endpoints.watch.stopping import take_away
 
 OURS, THEIRS = "installation-of-ours", "installation-of-others"
 TAG = "trainmaster:installation"
@@ -108,6 +113,33 @@ class TestOwnJobsOnly:
         assert said == "AccessDeniedException"
         last = roles_held.asked(embedded, [role_of(worker)])[-1]
         assert (last["action"], last["allowed"]) == ("iam:PassRole", False)
+
+
+@pytest.mark.parametrize("how", ["removed", "idle"])
+def test_what_somebody_else_deletes_first_is_gone_and_no_refusal(
+    embedded: EmbeddedAws, worker: Served, how: str
+) -> None:
+    """Of what is gone nobody knows whose it was: AWS denies what a policy ties to its tag."""
+    hosting, name, sagemaker = Hosting(embedded), f"raced-{uuid4().hex[:8]}", worker.client("sagemaker")
+    config = hosting.config(hosting.variant(hosting.model()))
+    tags = [{"Key": TAG, "Value": OURS}]
+    hosting.sagemaker.create_endpoint(EndpointName=name, EndpointConfigName=config, Tags=tags)
+    described = hosting.settled(name)
+
+    def others_are_faster(**_: object) -> None:
+        hosting.sagemaker.delete_endpoint(EndpointName=name)
+        waiter = hosting.sagemaker.get_waiter("endpoint_deleted")
+        waiter.wait(EndpointName=name, WaiterConfig={"Delay": 0.1, "MaxAttempts": 600})
+
+    sagemaker.meta.events.register("before-call.sagemaker.DeleteEndpoint", others_are_faster)
+    if how == "idle":
+        assert not take_away(sagemaker, described)
+    else:
+        delete_endpoint(sagemaker, name, Patience(0.05, 1, 60))
+    last = roles_held.asked(embedded, [role_of(worker)])
+    assert [
+        one["allowed"] for one in last if one["action"] == "sagemaker:DeleteEndpoint" and name in one["resource"]
+    ] == [False]
 
 
 def role_of(session: Served) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
 
-from trainmaster.aws.failures import code_of, is_missing
+from trainmaster.aws.failures import code_of, is_denied, is_missing
 from trainmaster.aws.polling import Patience, answers
 from trainmaster.endpoints.plan import (
     ENDPOINT_TAG,
@@ -116,7 +116,10 @@ def delete_endpoint(sagemaker: SageMakerClient, name: str, patience: Patience) -
         try:
             sagemaker.delete_endpoint(EndpointName=name)
         except ClientError as error:
-            if code_of(error) != "ValidationException":  # gone meanwhile, or changing again: the next look tells
+            # Gone meanwhile, or changing again: the next look tells. What is gone has no tags, and is denied where a policy asks for them.
+            if code_of(error) != "ValidationException" and not (
+                is_denied(error) and not find_endpoint(sagemaker, name)
+            ):
                 raise
     endpoint = settle(sagemaker, name, patience)
     if endpoint is not None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
 
-from trainmaster.aws.failures import code_of
+from trainmaster.aws.failures import code_of, is_denied
 from trainmaster.endpoints.deploying import find_config, find_endpoint, is_ours, tags_of
 from trainmaster.endpoints.plan import HOURS_TAG, IDLE_TAG, KEEP_TAG, WHEN_OVER_TAG
 
@@ -84,8 +84,9 @@ def is_as(before: Mapping[str, Any], now: Mapping[str, Any] | None) -> bool:
 
 def _has_changed(sagemaker: SageMakerClient, error: ClientError, endpoint: Mapping[str, Any]) -> bool:
     """A refusal that is none of ours to raise: the endpoint was changed, or went, since it was described."""
-    refused = code_of(error) == "ValidationException"
-    return refused and not is_as(endpoint, find_endpoint(sagemaker, endpoint["EndpointName"]))
+    now = find_endpoint(sagemaker, endpoint["EndpointName"])
+    refused = code_of(error) == "ValidationException" or (is_denied(error) and now is None)  # what is gone has no tags
+    return refused and not is_as(endpoint, now)
 
 
 def _least(scaling: ApplicationAutoScalingClient, endpoint: Mapping[str, Any]) -> dict[str, int]:
