@@ -68,7 +68,7 @@ def hyperparameters() -> Hyperparameters:
 def command(asked: Hyperparameters, place: Place) -> list[str]:
     """What trains on this host: torchrun with a process for each GPU, or a single process."""
     program = ["-m", "model.finetune.training"]
-    processes = asked.processes_per_host or place.gpus or 1
+    processes = processes_on(asked, place)
     if processes == 1 and len(place.hosts) == 1:
         return [sys.executable, *program]
     return [
@@ -80,6 +80,11 @@ def command(asked: Hyperparameters, place: Place) -> list[str]:
         "--max-restarts=0",
         *program,
     ]
+
+
+def processes_on(asked: Hyperparameters, place: Place) -> int:
+    """How many train on each host."""
+    return asked.processes_per_host or place.gpus or 1
 
 
 def _meeting(place: Place) -> list[str]:
@@ -107,7 +112,8 @@ def main() -> int:
         report_failure(place, reason(str(error)))
         print(error, file=sys.stderr)
         return 1
-    code = run(command(asked, place), {STAGING: str(staging_for(place.checkpoints))} | seen | network(asked, place))
+    told = {STAGING: str(staging_for(place.checkpoints))} | seen | network(asked, place) | threads(asked, place)
+    code = run(command(asked, place), told)
     if code == -signal.SIGKILL:
         report_failure(place, reason(killed(asked, Stage(gpus=place.gpus))))
     return code
@@ -131,6 +137,15 @@ def network(asked: Hyperparameters, place: Place) -> dict[str, str]:
     if len(place.hosts) > 1 and interface:
         told |= {"GLOO_SOCKET_IFNAME": interface, "NCCL_SOCKET_IFNAME": interface}
     return told
+
+
+def threads(asked: Hyperparameters, place: Place) -> dict[str, str]:
+    """A variable that shares the cores of a host without GPUs among its processes, of which torchrun gives each one; what is set stays."""
+    processes = processes_on(asked, place)
+    if place.gpus or processes == 1 or "OMP_NUM_THREADS" in os.environ:
+        return {}
+    cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+    return {"OMP_NUM_THREADS": str(max(1, cores // processes))}
 
 
 def run(command: list[str], environment: dict[str, str]) -> int:

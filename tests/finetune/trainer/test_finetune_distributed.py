@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,6 +13,9 @@ import pytest
 from hosts_of_jobs import Host, Trainers, given
 from safetensors.torch import load_file
 
+from model.finetune import job
+from model.finetune.hyperparameters import Hyperparameters
+from model.finetune.job import Place
 from model.finetune.ranks import Failure, first_of
 
 SMALL = {
@@ -81,6 +86,24 @@ def test_parts_on_two_processes_learn_what_one_process_does_though_they_are_kill
     assert two.run() == 0, two.text()
     assert [step for step, _ in two.resumed()] == [4]
     assert_alike(two, alone)
+
+
+@pytest.mark.parametrize(
+    ("gpus", "asked", "told"),
+    [(0, 2, "4"), (0, 16, "1"), (0, 1, None), (4, 4, None)],
+    ids=["two", "more-than-cores", "one", "gpus"],
+)
+def test_processes_of_a_host_without_gpus_share_its_cores(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, gpus: int, asked: int, told: str | None
+) -> None:
+    monkeypatch.setattr(sys, "platform", "linux")
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)), raising=False)
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    place = Place(("algo-1",), "algo-1", gpus, *[tmp_path] * 4, channels=())
+    wanted = Hyperparameters(processes_per_host=asked)
+    assert job.threads(wanted, place).get("OMP_NUM_THREADS") == told
+    monkeypatch.setenv("OMP_NUM_THREADS", "7")
+    assert job.threads(wanted, place) == {}
 
 
 KILLED, FAILED, LOST = (
