@@ -29,3 +29,7 @@ def _utilization(cuda: Any, device: int) -> float | None:
         return float(cuda.utilization(device))
     except (ImportError, OSError, RuntimeError):  # no pynvml, or a driver that does not tell it
         return None
+    except Exception as error:
+        if any(kind.__name__ == "NVMLError" for kind in type(error).__mro__):  # what pynvml raises, where there is one
+            return None
+        raise

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from transformers import PreTrainedModel, Trainer
 from trl import DPOConfig, DPOTrainer, KTOConfig, KTOTrainer, ORPOConfig, ORPOTrainer, SFTConfig, SFTTrainer
+from trl.models.utils import prepare_fsdp
 
 from model.finetune import sharding
 from model.finetune.base_model import BaseModel, computes_in_bf16, lora_config
@@ -37,7 +38,15 @@ def trainer_of(asked: Hyperparameters, place: Place, *, model: PreTrainedModel, 
     )
     if asked.packing:  # by positions transformers keeps packed examples apart; TRL gives them to flash attention alone
         trainer.data_collator.return_position_ids = True
+    part_reference(trainer)
     return trainer
+
+
+def part_reference(trainer: Trainer) -> None:
+    """Of kto, where the model is to lie in parts: its trainer (TRL 0.23) leaves the copy whole on the CPU of each process, as dpo's does
+    not, and all processes but the first have read nothing into theirs."""
+    if isinstance(trainer, KTOTrainer) and trainer.is_fsdp_enabled and trainer.ref_model is not None:
+        trainer.ref_model = prepare_fsdp(trainer.ref_model, trainer.accelerator)
 
 
 def _arguments(asked: Hyperparameters, place: Place, data: Data) -> dict[str, Any]:

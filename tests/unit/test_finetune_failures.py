@@ -169,8 +169,21 @@ def test_a_gpu_tells_its_memory_and_how_busy_it_is_and_a_cpu_nothing() -> None:
     assert gpus.memory_gb(SimpleNamespace(is_available=lambda: False)) == 0
 
 
-def test_a_gpu_whose_library_is_not_installed_tells_its_memory_alone() -> None:
+class NVMLError(Exception):
+    """As pynvml's errors are kin of no other."""
+
+
+class NotTold(NVMLError):  # noqa: N818 - as NVMLError_NotSupported is named
+    """What a part of a GPU, or a shared one, tells of itself."""
+
+
+@pytest.mark.parametrize(
+    "error",
+    [ModuleNotFoundError("No module named 'pynvml'"), NotTold("Not Supported")],
+    ids=["not installed", "not told"],
+)
+def test_a_gpu_whose_library_does_not_tell_how_busy_it_is_tells_its_memory_alone(error: Exception) -> None:
     def absent(_device: int) -> int:
-        raise ModuleNotFoundError("No module named 'pynvml'")
+        raise error
 
     assert set(gpus.figures(cuda(absent))) == {"gpu_memory_gb", "gpu_memory_percent"}

@@ -10,7 +10,7 @@ import torch
 from peft import PeftModel
 from tiny_runs import CHATS, LABELLED, PAIRS, REWARDED, TEXTS, Run, asked, tiny_model
 
-from model.finetune import base_model
+from model.finetune import base_model, methods
 from model.finetune.problems import BadInputError
 
 
@@ -64,6 +64,28 @@ def test_of_all_weights_a_copy_is_the_reference(base: Path, tmp_path: Path) -> N
     assert run.trainer.ref_model is not None
     assert not mine & {id(value) for value in run.trainer.ref_model.parameters()}
     assert not any(value.requires_grad for value in run.trainer.ref_model.parameters())
+
+
+def test_the_reference_of_kto_lies_in_parts_where_its_model_does(
+    base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """TRL (0.23) leaves it whole in the memory of the host, where it cannot compute with what is on GPUs; and unread but by one process."""
+    parted = list[Any]()
+    monkeypatch.setattr(methods, "prepare_fsdp", lambda model, _: parted.append(model) or "in parts")
+    for method, rows, finetuning_type in (
+        ("kto", LABELLED, "full"), ("kto", LABELLED, "lora"), ("dpo", PAIRS, "full"),
+    ):  # fmt: skip
+        given = {"training_method": method, "finetuning_type": finetuning_type}
+        trainer = Run(tmp_path / f"{method}-{finetuning_type}", base, {"training": rows}, **given).trainer
+        before = trainer.ref_model
+        methods.part_reference(trainer)
+        assert trainer.ref_model is before
+        trainer.is_fsdp_enabled = True
+        methods.part_reference(trainer)
+        wanted = [before] if (method, finetuning_type) == ("kto", "full") else []
+        assert parted == wanted
+        assert (trainer.ref_model == "in parts") is bool(wanted)
+        parted.clear()
 
 
 def test_the_same_seed_trains_the_same_weights_and_another_does_not(base: Path, tmp_path: Path) -> None:
