@@ -51,6 +51,14 @@ def dataset(tmp_path: Path) -> UUID:
     return one.id
 
 
+@pytest.mark.parametrize("kind", ["ml.g5.xlrge", "g5.xlarge", "ml.m5.large"])
+def test_a_type_that_is_not_known_or_has_no_gpu_is_not_said_to_be_too_small(run: Run, kind: str) -> None:
+    code, out, err = run("--parameters", "7B", "--instance-type", "ml.g6e.xlarge", "--instance-type", kind)
+    assert (code, out) == (2, "")
+    assert f"'{kind}' is no instance type with GPUs that is known here." in err
+    assert "Is ml.g5.xlarge meant?" in err
+
+
 def test_a_model_by_name_and_data_by_numbers_come_to_types_times_and_costs(run: Run) -> None:
     code, out, err = run("--model", "meta-llama/Llama-3.1-8B", "--how", "qlora", "--batch-size", "1", "--examples", "1000", "--tokens", "300")  # fmt: skip
     assert code == 0

@@ -5,9 +5,10 @@ from __future__ import annotations
 import argparse
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from decimal import Decimal
+from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
@@ -16,6 +17,7 @@ from botocore.exceptions import ClientError
 
 from trainmaster.aws.clients import default_clients
 from trainmaster.aws.failures import code_of, is_denied, is_missing
+from trainmaster.budget.hardware import hardware_of, known_types
 from trainmaster.budget.money import rounded_up, shown
 from trainmaster.budget.prices import known_prices
 from trainmaster.catalog.catalogue import Catalogue, open_catalogue
@@ -104,6 +106,7 @@ def add_commands(subcommands: Subparsers) -> None:
 
 
 def _estimate(args: argparse.Namespace, settings: Settings) -> int:
+    _require_gpus(args.instance_type or [])
     told, datasets = _config(args, settings)
     hyperparameters = {"training_method": "sft", **told, **_options(args)}
     model = args.model or ("" if args.parameters else str(hyperparameters.get("model_name") or ""))
@@ -118,6 +121,17 @@ def _estimate(args: argparse.Namespace, settings: Settings) -> int:
         say(*_lines(found, model, market, with_all=args.all))
         note(_ERROR)
     return DONE if found.choices else REFUSED
+
+
+def _require_gpus(types: Sequence[str]) -> None:
+    """Of each type that is named: one nobody knows is not one it does not fit."""
+    known = [f"ml.{one}" for one in known_types() if (hardware := hardware_of(one)) and hardware.gpus]
+    for one in types:
+        if one not in known:
+            near = get_close_matches(one, known, 1)
+            raise BadRequestError(
+                f"{one!r} is no instance type with GPUs that is known here.{f' Is {near[0]} meant?' if near else ''}"
+            )
 
 
 def _config(args: argparse.Namespace, settings: Settings) -> tuple[Mapping[str, Any], list[Dataset]]:
