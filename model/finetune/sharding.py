@@ -33,12 +33,17 @@ def is_sharded(asked: Hyperparameters) -> bool:
     """
     if processes.count() == 1 or asked.sharding == "none":
         return False
-    if asked.sharding == "auto":
-        return asked.finetuning_type == "full" and torch.cuda.is_available()
+    if asked.sharding == "auto" and (asked.finetuning_type != "full" or not torch.cuda.is_available()):
+        return False
     if asked.quantization != "none":
         raise BadInputError(
             f"sharding is full and quantization is {asked.quantization}: quantized weights are not taken apart. Ask for sharding"
             " none, or quantization none."
+        )
+    if asked.optimizer == "adafactor":
+        raise BadInputError(
+            "optimizer is adafactor and weights are to lie in parts: it needs whole matrices, and of parts no checkpoint could be saved."
+            " Ask for optimizer adamw_torch, or sharding none."
         )
     return True
 

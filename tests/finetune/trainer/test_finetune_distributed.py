@@ -16,7 +16,9 @@ from safetensors.torch import load_file
 from model.finetune import job
 from model.finetune.hyperparameters import Hyperparameters
 from model.finetune.job import Place
+from model.finetune.problems import BadInputError
 from model.finetune.ranks import Failure, first_of
+from model.finetune.sharding import is_sharded
 
 SMALL = {
     "num_epochs": 2, "batch_size": 2, "logging_steps": 1, "save_steps": 2, "learning_rate": 0.01, "finetuning_type": "full",
@@ -86,6 +88,16 @@ def test_parts_on_two_processes_learn_what_one_process_does_though_they_are_kill
     assert two.run() == 0, two.text()
     assert [step for step, _ in two.resumed()] == [4]
     assert_alike(two, alone)
+
+
+@pytest.mark.parametrize("asked", [{"optimizer": "adafactor"}, {"quantization": "4bit"}], ids=["matrices", "quantized"])
+def test_what_cannot_be_taken_apart_is_refused_in_parts_and_not_as_copies(
+    monkeypatch: pytest.MonkeyPatch, asked: dict[str, str]
+) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert not is_sharded(Hyperparameters(sharding="none", **asked))
+    with pytest.raises(BadInputError, match="sharding"):
+        is_sharded(Hyperparameters(sharding="full", **asked))
 
 
 @pytest.mark.parametrize(
