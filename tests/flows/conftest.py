@@ -103,7 +103,8 @@ def worker(stack: Stack) -> Worker:
 def as_a_worker(stack: Stack, worker: Worker) -> Iterator[None]:
     """Flows of the module's tests act by the role of a worker: what its policies do not allow is refused, by AWS, at once.
 
-    Afterwards: nothing was refused that was asked for, and each call is allowed by one statement and no more.
+    Afterwards: nothing was refused that was asked for, and each call is allowed by one statement and no more. What is gone has no
+    tags, so that to delete it a second time, where the first answer was lost or another was faster, is refused.
     """
     before = roles_held.asked(stack.aws, [worker.role])
     with pytest.MonkeyPatch.context() as patch:
@@ -111,4 +112,5 @@ def as_a_worker(stack: Stack, worker: Worker) -> Iterator[None]:
             patch.setenv(name, value)
         yield
     asked = [one for one in roles_held.asked(stack.aws, [worker.role]) if one not in before]
-    assert [one for one in asked if not one["allowed"] or len(one["by"]) != 1] == []
+    wrong = [one for one in asked if not one["allowed"] or len(one["by"]) != 1]
+    assert [one for one in wrong if one["action"] != "sagemaker:DeleteEndpoint" or one["context"]] == []
