@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from model.finetune.formats import misfit
 from model.finetune.hyperparameters import Hyperparameters
 from model.finetune.rows import RowError
 
@@ -72,29 +73,6 @@ class MisfitError(Exception):
         self.format = format_
 
 
-USABLE: Mapping[str, Mapping[str, str]] = {
-    "sft": {"chatml": "", "dpo": "Of dpo examples it learns the chosen answer.", "prompt and completion": ""},
-    "cpt": {"raw_text": "", "chatml": "Of conversations it learns every turn, as the chat template writes them."},
-    "dpo": {"dpo": ""},
-    "orpo": {"dpo": ""},
-    "kto": {
-        "kto": "",
-        "dpo": "Of dpo examples it takes the chosen answer for good and the rejected one for bad.",
-        "rlhf": "Of rlhf examples it takes the answer for good where the reward is above reward_threshold, for bad where below.",
-    },
-}
-"""Formats that each method learns from, and what is to be said where it is not plain how."""
-_LEARNED_BY = {
-    "chatml": "training_method sft learns from conversations",
-    "dpo": "training_method dpo and orpo learn from pairs of answers",
-    "kto": "training_method kto learns from answers with a label",
-    "rlhf": "training_method kto learns from answers with a reward",
-    "raw_text": "training_method cpt learns from plain text",
-    "prompt and completion": "training_method sft learns from prompts and completions",
-    "jsonl": "no method learns from objects of just any shape: upload the dataset as one of the other formats",
-}
-
-
 def format_of(value: Any) -> str:
     """The canonical format a row has, by its keys. Raises RowError where it is no object."""
     if not isinstance(value, dict):
@@ -114,9 +92,8 @@ def format_of(value: Any) -> str:
 def examples_of(value: Any, asked: Hyperparameters) -> Iterator[Example]:
     """What is learned from a row. Raises RowError, or MisfitError where the method has no use for its format."""
     format_, method = format_of(value), asked.training_method
-    if format_ not in USABLE[method]:
-        usable = ", ".join(USABLE[method])
-        raise MisfitError(format_, f"training_method {method} learns from: {usable}; {_LEARNED_BY[format_]}.")
+    if said := misfit(method, format_):
+        raise MisfitError(format_, said)
     tools = _tools(value)
     if format_ == "raw_text":
         yield Text(_text(value["text"], "text"))

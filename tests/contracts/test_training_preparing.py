@@ -173,6 +173,15 @@ class TestRefusals:
         told = [problem.message for problem in problems if problem.kind == "hyperparameters"]
         assert [message.split()[1] for message in told] == ["'epochs'", "lora_r", "packing"]
 
+    def test_a_fine_tuning_is_told_of_datasets_its_method_cannot_learn_from(self, bench: Bench) -> None:
+        cats = bench.dataset("cats")
+        config_id = bench.config({"training_method": "dpo", "model_name": "me/mine"}, [cats])
+        [problem] = [one for one in refused(bench, config_id=config_id) if one.kind == "datasets"]
+        assert problem.message.startswith(
+            f"Dataset {cats} ('chats about cats') is chatml, and training_method dpo learns from: dpo;"
+        )
+        assert "training_method sft learns from conversations" in problem.message
+
     def test_a_config_of_another_user_is_an_unknown_one(self, bench: Bench) -> None:
         theirs = bench.config({"trainer": "house-prices"}, [bench.dataset("cats")], user_id=uuid4())
         asked = [refused(bench, config_id=theirs), refused(bench, config_id=str(uuid4()))]

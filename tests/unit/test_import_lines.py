@@ -11,12 +11,12 @@ DOORS = {f"trainmaster/{door}.py" for door in ("api", "cli", "flow_runs", "lapto
 """What stands above the flows and starts them."""
 
 OPEN = {
-    "trainmaster": "model.finetune.hyperparameters",
-    "model": "boto3",
+    "trainmaster": ("model.finetune.formats", "model.finetune.hyperparameters"),
+    "model": ("boto3",),
 }
-"""The one module that a room may import though it is barred: a fine-tuning's hyperparameters (pure pydantic) are checked before the
-launch by the very model that the job checks them by, so that nothing is paid for to be refused; and the job fetches the Hub's token
-by itself from where the secret is kept, for no parameter of a job is secret."""
+"""What a room may import though it is barred: a fine-tuning's hyperparameters (pure pydantic) and formats are checked before the launch
+by what the job checks them by, so that nothing is paid for to be refused; and the job fetches the Hub's token by itself from where the
+secret is kept, for no parameter of a job is secret."""
 FETCHES_SECRETS = ROOT / "model/finetune/hub_token.py"
 
 LINES = [
@@ -139,9 +139,10 @@ def imports(path: Path) -> set[str]:
 
 def _is_open(path: Path, name: str) -> bool:
     if ROOT / "model" in path.parents:
-        return path == FETCHES_SECRETS and name == OPEN["model"]
-    opened = OPEN["trainmaster"]
-    return ROOT / "trainmaster" in path.parents and (name == opened or name.startswith(f"{opened}."))
+        return path == FETCHES_SECRETS and name in OPEN["model"]
+    return ROOT / "trainmaster" in path.parents and any(
+        name == opened or name.startswith(f"{opened}.") for opened in OPEN["trainmaster"]
+    )
 
 
 @pytest.mark.parametrize(("room", "barred"), LINES, ids=[room for room, _ in LINES])

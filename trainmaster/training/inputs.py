@@ -11,10 +11,12 @@ from uuid import UUID
 
 from botocore.exceptions import ClientError
 
+from model.finetune.formats import USABLE, misfit
 from model.finetune.hyperparameters import notes_of, problems_of, read_hyperparameters
 from trainmaster.aws.failures import code_of, is_denied, is_missing
 from trainmaster.catalog.configs import TrainingConfig
 from trainmaster.catalog.datasets import Dataset
+from trainmaster.datasets.formats import Format
 from trainmaster.errors import NotConfiguredError, UnknownChoiceError
 from trainmaster.storage.address import S3Address
 from trainmaster.storage.s3 import prefix_checksum
@@ -50,6 +52,11 @@ from trainmaster.training.trainers import FINE_TUNING, HOUSE_PRICES, Trainer
 
 UNNAMED = "training"
 _LONGEST_NAME = 40
+_CANONICAL: Mapping[str, str] = {
+    **dict.fromkeys((Format.CHATML, Format.SHAREGPT, Format.ALPACA, Format.OPENORCA, Format.UNNATURAL), "chatml"),
+    **{format_: format_.value for format_ in (Format.DPO, Format.RLHF, Format.KTO, Format.RAW_TEXT)},
+}
+"""What the rows of a checked dataset of each format are."""
 _ECR_REGION = re.compile(r"\d{12}\.dkr\.ecr\.([a-z0-9-]+)\.amazonaws\.com")
 
 
@@ -161,6 +168,18 @@ def _of_fine_tuning(finding: Finding) -> Iterator[Problem]:
         yield Problem("hyperparameters", "There is no base model: model_name is not set.", remedy)
 
 
+def _misfits(named: Iterable[Named], finding: Finding) -> Iterator[Problem]:
+    """Datasets of which the trainer would learn nothing. A `jsonl` is left to it: only its rows tell."""
+    method = finding.settings.get("training_method", "sft")
+    if finding.trainer is not FINE_TUNING or method not in USABLE:
+        return
+    for each in named:
+        kind = _CANONICAL.get(each.dataset.format)
+        if kind and (said := misfit(str(method), kind)):
+            message = f"Dataset {each.dataset.id} ({each.dataset.name!r}) is {each.dataset.format}, and {said}"
+            yield Problem("datasets", message, "Set another training_method, or name other datasets in the config.")
+
+
 def _unknown_config(request: TrainingRequest) -> Problem:
     said = f"There is no training config {request.training_config_id} of user {request.user_id}."
     return Problem(
@@ -175,6 +194,7 @@ def _channels_of_config(
 ) -> list[Channel]:
     named, problems = named_channels(config.datasets, recipe.roles)
     finding.problems += problems
+    finding.problems += _misfits(named, finding)
     if config.others:
         said = f"The training config names {config.others} datasets that are not of user {config.user_id}."
         finding.problems.append(Problem("datasets", said, "Take them out of the config, or upload them as that user."))
