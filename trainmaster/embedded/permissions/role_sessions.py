@@ -109,8 +109,8 @@ class RoleSessions:
         )
         if found is None:
             return
-        for document in found.policies.values():
-            yield from _parsed(document)
+        for document in found.policies.values():  # text as PutRolePolicy sends it, an object from CloudFormation
+            yield from _parsed(document if isinstance(document, str) else json.dumps(document))
         for attached in found.managed_policies.values():
             yield from _parsed(_current(attached))
 
