@@ -95,6 +95,17 @@ def test_everything_wrong_with_a_config_is_said_at_once_and_it_is_not_added(
     assert json.loads(configs("list", "--json")[1])["configs"] == []
 
 
+def test_a_fine_tuning_that_its_trainer_would_refuse_is_not_added(
+    configs: Callable[..., tuple[int, str, str]], dataset: str
+) -> None:
+    config = {"training_method": "dpo", "model_name": "me/mine", "epochs": "three", "batch_size": 0}
+    code, _, said = configs("add", "wrong", "-", "--dataset", dataset, config=config)
+    assert code == 1
+    for wrong in ("num_epochs", "batch_size", f"Dataset {dataset}", "training_method dpo learns from: dpo"):
+        assert wrong in said
+    assert configs("list", "--json")[1] == '{"configs": [], "has_more": false}\n'
+
+
 @pytest.mark.parametrize(
     ("text", "why"),
     [

@@ -34,6 +34,7 @@ LINES = [
             "trainers",
             "problems",
             "configs",
+            "fine_tuning",
             "hyperparameters",
             "limits",
             "room",

@@ -21,6 +21,7 @@ from trainmaster.plain_words import printable
 from trainmaster.settings import Settings
 from trainmaster.training.channels import is_in_s3, named_channels
 from trainmaster.training.configs import CHOOSING, read_recipe
+from trainmaster.training.fine_tuning import misfits, wrong_hyperparameters
 from trainmaster.training.hyperparameters import encoded
 from trainmaster.training.problems import Problem
 from trainmaster.training.secrets import secrets_in
@@ -117,6 +118,8 @@ def _problems(config: Any, datasets: Sequence[Dataset]) -> Iterator[Problem]:
     recipe = read_recipe(config)
     yield from recipe.problems
     yield from encoded(recipe.hyperparameters)[1]
+    yield from wrong_hyperparameters(recipe.trainer, recipe.hyperparameters)
+    yield from misfits(recipe.trainer, recipe.hyperparameters, datasets)
     yield from secrets_in(recipe.hyperparameters, "Hyperparameter")
     if isinstance(config, Mapping):
         yield from secrets_in({key: config[key] for key in CHOOSING & config.keys()}, "Setting")

@@ -11,12 +11,10 @@ from uuid import UUID
 
 from botocore.exceptions import ClientError
 
-from model.finetune.formats import USABLE, misfit
-from model.finetune.hyperparameters import notes_of, problems_of, read_hyperparameters
+from model.finetune.hyperparameters import problems_of, read_hyperparameters
 from trainmaster.aws.failures import code_of, is_denied, is_missing
 from trainmaster.catalog.configs import TrainingConfig
 from trainmaster.catalog.datasets import Dataset
-from trainmaster.datasets.formats import Format
 from trainmaster.errors import NotConfiguredError, UnknownChoiceError
 from trainmaster.storage.address import S3Address
 from trainmaster.storage.s3 import prefix_checksum
@@ -36,6 +34,7 @@ from trainmaster.training.channels import (
 )
 from trainmaster.training.configs import Recipe, read_recipe
 from trainmaster.training.desk import Desk
+from trainmaster.training.fine_tuning import fine_tuning_notes, fine_tuning_problems, misfits
 from trainmaster.training.grounds import Grounds
 from trainmaster.training.hyperparameters import encoded
 from trainmaster.training.image import image_uri
@@ -52,11 +51,6 @@ from trainmaster.training.trainers import FINE_TUNING, HOUSE_PRICES, Trainer
 
 UNNAMED = "training"
 _LONGEST_NAME = 40
-_CANONICAL: Mapping[str, str] = {
-    **dict.fromkeys((Format.CHATML, Format.SHAREGPT, Format.ALPACA, Format.OPENORCA, Format.UNNATURAL), "chatml"),
-    **{format_: format_.value for format_ in (Format.DPO, Format.RLHF, Format.KTO, Format.RAW_TEXT)},
-}
-"""What the rows of a checked dataset of each format are."""
 _ECR_REGION = re.compile(r"\d{12}\.dkr\.ecr\.([a-z0-9-]+)\.amazonaws\.com")
 
 
@@ -104,7 +98,8 @@ def find_inputs(desk: Desk, request: TrainingRequest) -> Finding:
     finding.trainer = recipe.trainer
     hyperparameters, wrong = encoded(finding.settings)
     finding.problems += wrong
-    finding.problems += _of_fine_tuning(finding)
+    finding.problems += fine_tuning_problems(finding.trainer, finding.settings)
+    finding.notes += fine_tuning_notes(finding.trainer, finding.settings)
     finding.problems += _secrets(request, finding.settings)
     finding.problems += [*environment_problems(request.environment), *tag_problems(request.tags)]
     grounds = grounds_of(desk, request)
@@ -154,32 +149,6 @@ def _secrets(request: TrainingRequest, settings: Mapping[str, Any]) -> Iterator[
     yield from secrets_in(request.tags, "Tag")
 
 
-def _of_fine_tuning(finding: Finding) -> Iterator[Problem]:
-    """What the trainer would say of its hyperparameters on an instance that is paid for by then."""
-    if finding.trainer is not FINE_TUNING:
-        return
-    wrong = problems_of(finding.settings)
-    for said in wrong:
-        yield Problem("hyperparameters", f"Hyperparameter {said}", "Correct it in the config, or in the request.")
-    if not wrong:
-        finding.notes += [f"Hyperparameter {said}" for said in notes_of(finding.settings)]
-    if not finding.settings.get("model_name"):
-        remedy = "Set model_name in the config to an id of the Hub, or to the s3:// prefix of a model."
-        yield Problem("hyperparameters", "There is no base model: model_name is not set.", remedy)
-
-
-def _misfits(named: Iterable[Named], finding: Finding) -> Iterator[Problem]:
-    """Datasets of which the trainer would learn nothing. A `jsonl` is left to it: only its rows tell."""
-    method = finding.settings.get("training_method", "sft")
-    if finding.trainer is not FINE_TUNING or method not in USABLE:
-        return
-    for each in named:
-        kind = _CANONICAL.get(each.dataset.format)
-        if kind and (said := misfit(str(method), kind)):
-            message = f"Dataset {each.dataset.id} ({each.dataset.name!r}) is {each.dataset.format}, and {said}"
-            yield Problem("datasets", message, "Set another training_method, or name other datasets in the config.")
-
-
 def _unknown_config(request: TrainingRequest) -> Problem:
     said = f"There is no training config {request.training_config_id} of user {request.user_id}."
     return Problem(
@@ -194,7 +163,7 @@ def _channels_of_config(
 ) -> list[Channel]:
     named, problems = named_channels(config.datasets, recipe.roles)
     finding.problems += problems
-    finding.problems += _misfits(named, finding)
+    finding.problems += misfits(finding.trainer, finding.settings, [each.dataset for each in named])
     if config.others:
         said = f"The training config names {config.others} datasets that are not of user {config.user_id}."
         finding.problems.append(Problem("datasets", said, "Take them out of the config, or upload them as that user."))
