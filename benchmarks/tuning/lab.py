@@ -46,7 +46,7 @@ _JOB = {
     "environment": {"OMP_NUM_THREADS": "1"},
 }  # fmt: skip
 """Jobs share two cores: threads of PyTorch would only wait for each other."""
-_CADENCE = Cadence(poll_seconds=0.5, outage_seconds=60)
+_CADENCE = Cadence(poll_seconds=0.2, outage_seconds=60)
 
 
 @dataclass

@@ -64,7 +64,7 @@ LESSONS = (
     Lesson("sft", "supervised, all weights", "chats", _SUPERVISED, 0.5),
     Lesson(
         "sft-spot", "the same on spot, interrupted", "chats", _SUPERVISED, 0.5,
-        {"use_spot_instances": True}, interrupted_after=55,
+        {"use_spot_instances": True}, interrupted_after=SAVE_STEPS + 2,
     ),
     Lesson(
         "dpo", "on preferences, LoRA", "preferences",
