@@ -185,7 +185,7 @@ def test_twenty_thousand_datasets_take_no_more_memory_than_one_thousand() -> Non
         return most
 
     peak(1_000)
-    assert peak(20_000) < peak(1_000) + 100_000
+    assert min(peak(20_000) for _ in range(3)) < peak(1_000) + 100_000  # threads of other tests allocate now and then
 
 
 class TestWords:
